@@ -1,0 +1,3 @@
+"""RapidFlow Web: a build server that one command starts."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,238 @@
+"""The shapes that the API sends and takes, for the OpenAPI document and for checking bodies.
+
+`render.py` makes what is sent; a test holds it against these. The order of fields is part of the contract.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+from rapidflow_web.web.requests import LARGEST_ID, Flag, Number
+
+Status = Literal["pending", "running", "success", "failed", "cancelled"]
+Time = Annotated[str, Field(description="UTC, whole seconds", examples=["2025-09-26T10:00:05Z"])]
+
+
+class Job(BaseModel):
+    """One build of a pipeline."""
+
+    id: int
+    pipeline_id: int
+    status: Status
+    branch: str | None
+    repo_name: str | None
+    language: str | None
+    version: str | None
+    folder: str | None
+    expose_ports: bool
+    cancelled: bool
+    container_id: str | None
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+    error: str | None = Field(description="Why the build failed.")
+    commit: str | None
+    retry_of: int | None
+    ports: dict[str, str] | None = Field(description="The build's port to the address where it is published.")
+    image: str | None
+    started_by: str
+
+
+class Jobs(RootModel[list[Job]]):
+    """Jobs, newest first."""
+
+
+class PipelineSnapshot(BaseModel):
+    """The pipeline as it was when the job was started."""
+
+    id: int
+    name: str
+    config: str
+
+
+class Pipeline(PipelineSnapshot):
+    """A stored pipeline; `config` is its YAML text as it was submitted."""
+
+    created_at: Time
+    updated_at: Time
+
+
+class Pipelines(RootModel[list[Pipeline]]):
+    """Pipelines, newest first."""
+
+
+class Step(BaseModel):
+    """One step of a job. `output` is its complete console output so far."""
+
+    id: int
+    job_id: int
+    order_num: int
+    type: str
+    content: str
+    status: Status
+    output: str
+    created_at: Time
+    name: str | None
+    exit_code: int | None
+    started_at: Time | None
+    finished_at: Time | None
+
+
+class Steps(RootModel[list[Step]]):
+    """The steps of a job in their order."""
+
+
+class Environment(BaseModel):
+    """A variable that the job was given."""
+
+    id: int
+    job_id: int
+    key: str
+    value: str
+
+
+class Details(BaseModel):
+    """A job with everything that belongs to it."""
+
+    job: Job
+    pipeline: PipelineSnapshot
+    steps: list[Step]
+    environments: list[Environment]
+
+
+class JobLogEntry(BaseModel):
+    """One step's log."""
+
+    step_id: int
+    order_num: int
+    type: str
+    content: str
+    status: Status
+    output: str
+    created_at: Time
+
+
+class JobLogs(BaseModel):
+    """All logs of a job."""
+
+    job_id: int
+    status: Status
+    logs: list[JobLogEntry]
+
+
+class StepLog(BaseModel):
+    """One step's log, with its job."""
+
+    step_id: int
+    job_id: int
+    order_num: int
+    type: str
+    content: str
+    status: Status
+    output: str
+    created_at: Time
+
+
+class TimelinePhase(BaseModel):
+    """One thing that happened before the first step."""
+
+    name: Literal["queued", "image", "source", "container"]
+    started_at: Time
+    finished_at: Time | None
+    duration_ms: int | None
+    detail: str | None = Field(description="What it was, or how far it is.")
+    failed: bool
+
+
+class TimelinePhases(RootModel[list[TimelinePhase]]):
+    """What happened before the first step, in the order it began."""
+
+
+class Message(BaseModel):
+    """What was done."""
+
+    message: str
+
+
+class Health(BaseModel):
+    """The server answers."""
+
+    status: Literal["ok"]
+    version: str
+    executor: Literal["docker", "process"]
+    engine: str = Field(description='"ok", or why no build can be started now.')
+
+
+class ErrorDetail(BaseModel):
+    """One thing that is wrong with a body. `line` and `column` are there where it is YAML text."""
+
+    field: str
+    message: str
+    line: int | None = None
+    column: int | None = None
+
+
+class Error(BaseModel):
+    """What is wrong and what to do, in one sentence."""
+
+    error: str
+    details: list[ErrorDetail] | None = None
+
+
+class NewPipeline(BaseModel):
+    """A pipeline to store. `name` serves where the YAML text has none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    config: str
+
+
+class NewJob(BaseModel):
+    """What to start a build with, instead of what the pipeline says."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    branch: str | None = None
+    environments: dict[str, str] = Field(default_factory=dict)
+
+
+class Page(BaseModel):
+    """Which part of a list to send."""
+
+    limit: Annotated[Number, Field(ge=1, le=200, description="At most this many.")] = 50
+    before: Annotated[Number | None, Field(le=LARGEST_ID, description="Only ids below this one.")] = None
+
+
+class PipelinePage(Page):
+    """Which pipelines to send."""
+
+    name: Annotated[str | None, Field(description="Only pipelines of exactly this name.")] = None
+
+
+class JobPage(Page):
+    """Which jobs to send."""
+
+    status: Annotated[Status | None, Field(description="Only jobs in this state.")] = None
+    branch: Annotated[str | None, Field(description="Only builds of this branch.")] = None
+
+
+class AllJobsPage(JobPage):
+    """Which jobs of all pipelines to send."""
+
+    pipeline_id: Annotated[Number | None, Field(le=LARGEST_ID, description="Only jobs of this pipeline.")] = None
+
+
+class StreamQuery(BaseModel):
+    """Which part of a job's stream to send."""
+
+    follow: Annotated[Flag, Field(description="Keep sending until the build ends.")] = False
+    since: Annotated[Number, Field(description="Leave out the step with this id and all before it.")] = 0
+    offset: Annotated[Number | None, Field(description="Skip this many bytes of what would be sent.")] = None
+    tail: Annotated[Number | None, Field(description="Begin at the last lines, this many.")] = None
+
+
+class NoQuery(BaseModel):
+    """Nothing can be asked for."""

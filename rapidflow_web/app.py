@@ -1,0 +1,99 @@
+"""The composition root: everything concrete is built here, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import cast
+
+from quart import Quart, Request
+from quart.typing import ResponseTypes
+from quart_schema import QuartSchema
+
+from rapidflow_web import __version__
+from rapidflow_web.api import jobs, pipelines, stream, system
+from rapidflow_web.api.operation import Provider
+from rapidflow_web.data_folder import DataFolder
+from rapidflow_web.db.database import close_database, open_database, sqlite_url
+from rapidflow_web.engine.preparation import Tools
+from rapidflow_web.engine.scheduler import Scheduler
+from rapidflow_web.engine.service import Service
+from rapidflow_web.executors.base import Executor
+from rapidflow_web.executors.docker import DockerExecutor
+from rapidflow_web.executors.process import ProcessExecutor
+from rapidflow_web.logs.log import LogStore
+from rapidflow_web.settings import Settings
+from rapidflow_web.shielding import to_the_end
+from rapidflow_web.source.mirrors import Mirrors
+from rapidflow_web.web import assets, errors
+from rapidflow_web.web.services import EXTENSION, Services
+from rapidflow_web.web.streaming import OpenStreams
+
+
+class _App(Quart):
+    async def handle_request(self, request: Request) -> ResponseTypes:
+        # A client that goes away cancels the handler, in whatever transaction it is; the body that is
+        # streamed afterwards is cancelled all the same.
+        return await to_the_end(super().handle_request(request))
+
+
+def create_app(settings: Settings) -> Quart:
+    """The server as an ASGI app. Raises `SettingsError` where the data folder can't be used."""
+    folders = DataFolder(settings.data)
+    executor = _executor(settings, folders)
+    tools = Tools(
+        settings=settings,
+        executor=executor,
+        mirrors=Mirrors(folders.mirrors, settings.file_roots, settings.fetch_timeout),
+        work=folders.work,
+        marker_key=folders.key(),
+    )
+    logs = LogStore(folders.logs)
+    scheduler = Scheduler(tools, logs)
+    streams = OpenStreams()
+
+    app = _App(
+        "rapidflow_web",
+        template_folder=str(assets.folder("templates")),
+        static_folder=str(assets.folder("static")),
+    )
+    app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
+    app.extensions[EXTENSION] = Services(
+        settings, Service(scheduler, settings.file_roots), scheduler, logs, streams
+    )
+    errors.install(app)
+    QuartSchema(
+        app,
+        openapi_provider_class=Provider,
+        info={"title": "RapidFlow Web", "version": __version__},
+        swagger_ui_path=None,
+        redoc_ui_path=None,
+        scalar_ui_path=None,
+        conversion_preference="pydantic",
+    )
+    for module in (pipelines, jobs, stream, system):
+        app.register_blueprint(module.blueprint)
+
+    @app.while_serving
+    async def lifespan() -> AsyncIterator[None]:  # pyright: ignore[reportUnusedFunction]
+        with folders.owned():
+            await open_database(settings.database_url or sqlite_url(folders.database))
+            running = asyncio.create_task(scheduler.run())
+            try:
+                yield
+            finally:
+                streams.cut()
+                running.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await running
+                await executor.close()
+                await close_database()
+
+    return app
+
+
+def _executor(settings: Settings, folders: DataFolder) -> Executor:
+    if settings.executor == "process":
+        return ProcessExecutor(folders.work)
+    return cast(Executor, DockerExecutor(folders.installation(), settings.engine_timeout, settings.pull_timeout))

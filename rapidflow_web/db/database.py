@@ -1,0 +1,134 @@
+"""Opens the database, brings its tables up to date, closes it."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+import sqlite3
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from tortoise import Tortoise, connections
+from tortoise.exceptions import DBConnectionError, OperationalError
+
+from rapidflow_web.errors import DatabaseError
+from rapidflow_web.shielding import to_the_end
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_MIGRATIONS = "rapidflow_web.db.migrations"
+
+
+def tortoise_config(url: str) -> dict[str, Any]:
+    """What Tortoise is given, here and by its command line (`make migration`)."""
+    return {
+        "connections": {"default": url},
+        "apps": {
+            "rapidflow": {
+                "models": ["rapidflow_web.db.models"],
+                "migrations": _MIGRATIONS,
+                "default_connection": "default",
+            }
+        },
+    }
+
+
+TORTOISE_ORM = tortoise_config("sqlite://:memory:")
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a database file, with the settings that it is fast and safe with."""
+    return f"sqlite://{path}?journal_mode=WAL&synchronous=NORMAL&busy_timeout=5000"
+
+
+def now_ms() -> int:
+    """The time as the tables hold it: milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+async def open_database(url: str) -> None:
+    """Connects and migrates. Raises `DatabaseError` where the database can't be used, and leaves it alone."""
+    try:
+        await _migrate(url)
+        await Tortoise.init(config=tortoise_config(url), _enable_global_fallback=True)
+    except (DBConnectionError, OperationalError, OSError, sqlite3.Error) as error:
+        await close_database()
+        raise DatabaseError(f"the database {_without_password(url)} can't be opened: {error}.") from error
+    except BaseException:
+        await close_database()
+        raise
+
+
+async def close_database() -> None:
+    """Closes all connections; forgotten, it would keep the process from ending."""
+    await Tortoise.close_connections()
+
+
+async def _migrate(url: str) -> None:
+    known = [module.name for module in pkgutil.iter_modules(importlib.import_module(_MIGRATIONS).__path__)]
+    path = Path(url.removeprefix("sqlite://").partition("?")[0]) if url.startswith("sqlite://") else None
+    applied = await _applied(url)
+    if unknown := sorted(set(applied) - set(known)):
+        raise DatabaseError(
+            f"the database was made by a newer version of RapidFlow Web (it has {unknown[-1]}); "
+            "install that version, or restore a backup from before."
+        )
+    if set(known) == set(applied):
+        return
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if applied:
+            _back_up(path, applied[-1])
+        # SQLite migrations rebuild tables by dropping them; with foreign keys on, that would delete their
+        # children's rows.
+        url = f"{url}{'&' if '?' in url else '?'}foreign_keys=OFF"
+    from tortoise.migrations.api import migrate  # only needed here, and slow to import
+
+    await migrate(config=tortoise_config(url), direction="forward")
+    await Tortoise.close_connections()
+
+
+async def _applied(url: str) -> list[str]:
+    """Names of the migrations that the database has, oldest first."""
+    await Tortoise.init(config=tortoise_config(url))
+    try:
+        rows = await connections.get("default").execute_query_dict(
+            "SELECT name FROM tortoise_migrations WHERE app = 'rapidflow' ORDER BY name"
+        )
+        return [row["name"] for row in rows]
+    except OperationalError as error:
+        if "tortoise_migrations" in str(error):
+            return []  # a new database
+        raise
+    finally:
+        await Tortoise.close_connections()
+
+
+def _back_up(path: Path, version: str) -> None:
+    target = path.with_name(f"{path.stem}.before-{version}-{int(time.time())}{path.suffix}")
+    with sqlite3.connect(path) as source, sqlite3.connect(target) as backup:
+        source.backup(backup)
+    source.close()
+    backup.close()
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}".partition("?")[0]
+
+
+def uncancelled(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Lets a database call run to its end, also when its caller is cancelled.
+
+    A cancelled transaction would leave Tortoise's lock taken for ever, and later writes with it.
+    """
+
+    @functools.wraps(function)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await to_the_end(function(*args, **kwargs))
+
+    return call

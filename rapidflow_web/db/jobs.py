@@ -1,0 +1,168 @@
+"""Queries on jobs, their steps and environments. `transition` is the only way a job changes its status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tortoise.transactions import in_transaction
+
+from rapidflow_web.db.database import now_ms, uncancelled
+from rapidflow_web.db.models import Environment, Job, Step
+from rapidflow_web.pipeline.definition import StepDefinition
+
+STATUSES = ("pending", "running", "success", "failed", "cancelled")
+FINISHED = ("success", "failed", "cancelled")
+
+_ALLOWED = {
+    ("pending", "running"),
+    ("pending", "cancelled"),
+    ("running", "success"),
+    ("running", "failed"),
+    ("running", "cancelled"),
+}
+
+
+@uncancelled
+async def create(
+    fields: Mapping[str, Any], steps: Sequence[StepDefinition], environment: Mapping[str, str]
+) -> Job:
+    """Stores a pending job with its steps and environment. `fields` are columns of `Job`."""
+    now = now_ms()
+    async with in_transaction():
+        job = await Job.create(**fields, status="pending", created_at=now)
+        await Step.bulk_create(
+            Step(
+                job_id=job.id,
+                order_num=order_num,
+                type=step.type,
+                name=step.name,
+                content=step.content,
+                status="pending",
+                created_at=now,
+            )
+            for order_num, step in enumerate(steps, 1)
+        )
+        if environment:
+            await Environment.bulk_create(
+                Environment(job_id=job.id, key=key, value=value) for key, value in environment.items()
+            )
+    return job
+
+
+@uncancelled
+async def transition(job_id: int, old: str, new: str, **fields: Any) -> bool:
+    """Moves a job from status `old` to `new`; False where another call was first."""
+    if (old, new) not in _ALLOWED:
+        raise ValueError(f"a job can't go from {old} to {new}")
+    query = Job.filter(id=job_id, status=old)
+    if new != "cancelled":
+        # A cancel that was accepted decides, also over a build that was about to succeed.
+        query = query.filter(cancelled=False)
+    return await query.update(status=new, **fields) == 1
+
+
+async def finish(job_id: int, status: str, error: str | None, **fields: Any) -> tuple[str, str | None]:
+    """Ends a running job; returns the status and error that it really ended with. Safe to call again."""
+    now = now_ms()
+    if status != "cancelled":
+        if await transition(job_id, "running", status, error=error, finished_at=now, **fields):
+            return status, error
+        # A cancel was accepted at the last moment, or this is a second try.
+        stored = await get(job_id)
+        if stored is None or stored.status != "running":
+            return (stored.status, stored.error) if stored is not None else (status, error)
+    await cancel_steps(job_id, now)
+    await transition(job_id, "running", "cancelled", error=None, finished_at=now, **fields)
+    return "cancelled", None
+
+
+@uncancelled
+async def claim() -> Job | None:
+    """Takes the oldest pending job, which is running from now on; None if there is none."""
+    while True:
+        job = await Job.filter(status="pending", cancelled=False).order_by("id").first()
+        if job is None:
+            return None
+        now = now_ms()
+        if await transition(job.id, "pending", "running", started_at=now):
+            job.status, job.started_at = "running", now
+            return job
+
+
+@uncancelled
+async def request_cancel(job_id: int) -> None:
+    """Notes that somebody wants the job cancelled, unless it has finished."""
+    await Job.filter(id=job_id, status__in=("pending", "running")).update(cancelled=True)
+
+
+@uncancelled
+async def update(job_id: int, **fields: Any) -> None:
+    """Sets columns other than the status."""
+    await Job.filter(id=job_id).update(**fields)
+
+
+@uncancelled
+async def begin_step(step_id: int, at: int) -> None:
+    """Notes that a step runs. `at` is in milliseconds. Safe to call again."""
+    await Step.filter(id=step_id, status="pending").update(status="running", started_at=at)
+
+
+@uncancelled
+async def end_step(step_id: int, status: str, exit_code: int | None, at: int) -> None:
+    """Notes how a step ended. `at` is in milliseconds. Safe to call again."""
+    await Step.filter(id=step_id, status="running").update(
+        status=status, exit_code=exit_code, finished_at=at
+    )
+
+
+@uncancelled
+async def cancel_steps(job_id: int, at: int) -> None:
+    """Marks what did not run to its end as cancelled. `at` is in milliseconds."""
+    await Step.filter(job_id=job_id, status="running").update(status="cancelled", finished_at=at)
+    await Step.filter(job_id=job_id, status="pending").update(status="cancelled")
+
+
+@uncancelled
+async def get(job_id: int) -> Job | None:
+    """The job."""
+    return await Job.get_or_none(id=job_id)
+
+
+@uncancelled
+async def with_definition(job_id: int) -> Job | None:
+    """The job with the definition that it ran with."""
+    return await Job.get_or_none(id=job_id).select_related("definition")
+
+
+@uncancelled
+async def get_step(step_id: int) -> Step | None:
+    """The step with its job."""
+    return await Step.get_or_none(id=step_id).select_related("job")
+
+
+@uncancelled
+async def steps_of(job_id: int) -> list[Step]:
+    """The job's steps in their order."""
+    return await Step.filter(job_id=job_id).order_by("order_num")
+
+
+@uncancelled
+async def environment_of(job_id: int) -> list[Environment]:
+    """The variables that the job was given."""
+    return await Environment.filter(job_id=job_id).order_by("id")
+
+
+@uncancelled
+async def unsealed() -> list[Job]:
+    """All jobs that are not wholly finished, oldest first."""
+    return await Job.filter(log_size__isnull=True).order_by("id").select_related("definition")
+
+
+@uncancelled
+async def listed(*, before: int | None = None, limit: int = 50, **filters: Any) -> list[Job]:
+    """Up to `limit` jobs, newest first, with ids below `before` and columns as in `filters`."""
+    query = Job.filter(**filters)
+    if before is not None:
+        query = query.filter(id__lt=before)
+    return await query.order_by("-id").limit(limit)

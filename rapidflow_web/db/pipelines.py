@@ -1,0 +1,49 @@
+"""Queries on pipelines."""
+
+from __future__ import annotations
+
+from tortoise.transactions import in_transaction
+
+from rapidflow_web.db.database import now_ms, uncancelled
+from rapidflow_web.db.models import Definition, Pipeline
+
+
+@uncancelled
+async def create(name: str, config: str) -> Pipeline:
+    """Stores a pipeline."""
+    async with in_transaction():
+        definition = await Definition.create(name=name, config=config)
+        now = now_ms()
+        pipeline = await Pipeline.create(definition=definition, created_at=now, updated_at=now)
+    return pipeline
+
+
+@uncancelled
+async def update(pipeline_id: int, name: str, config: str) -> None:
+    """Gives a pipeline a new definition; jobs keep the one that they ran with."""
+    async with in_transaction():
+        definition = await Definition.create(name=name, config=config)
+        await Pipeline.filter(id=pipeline_id).update(definition_id=definition.id, updated_at=now_ms())
+
+
+@uncancelled
+async def delete(pipeline_id: int) -> None:
+    """Hides a pipeline; its jobs stay."""
+    await Pipeline.filter(id=pipeline_id).update(deleted_at=now_ms())
+
+
+@uncancelled
+async def get(pipeline_id: int) -> Pipeline | None:
+    """The pipeline with its definition; None if there is none or it was deleted."""
+    return await Pipeline.get_or_none(id=pipeline_id, deleted_at__isnull=True).select_related("definition")
+
+
+@uncancelled
+async def listed(*, name: str | None = None, before: int | None = None, limit: int = 50) -> list[Pipeline]:
+    """Up to `limit` pipelines with their definitions, newest first, with ids below `before`."""
+    query = Pipeline.filter(deleted_at__isnull=True)
+    if name is not None:
+        query = query.filter(definition__name=name)
+    if before is not None:
+        query = query.filter(id__lt=before)
+    return await query.order_by("-id").limit(limit).select_related("definition")

@@ -1,0 +1,1 @@
+"""Builds: starting, scheduling, executing, recovering."""

@@ -1,0 +1,193 @@
+"""What comes before the first step: the image, the source, a container whose agent waits for commands."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TypeVar, cast
+
+from rapidflow_web.db import jobs
+from rapidflow_web.db.models import Job
+from rapidflow_web.engine.timeline import Timeline
+from rapidflow_web.errors import BuildError, EngineUnavailable
+from rapidflow_web.executors import agent
+from rapidflow_web.executors.base import BuildSpec, Executor, Running
+from rapidflow_web.pipeline import images
+from rapidflow_web.pipeline.definition import Definition
+from rapidflow_web.settings import Settings
+from rapidflow_web.shielding import to_the_end
+from rapidflow_web.source.mirrors import Mirrors
+from rapidflow_web.source.workspace import check_out
+
+_ENGINE_RETRY_SECONDS = 1.0
+_LARGEST_READ = 1024 * 1024
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What an execution works with, the same for all jobs."""
+
+    settings: Settings
+    executor: Executor
+    mirrors: Mirrors
+    work: Path
+    """The folder with a subfolder for each running build."""
+    marker_key: bytes
+    """From which the nonces of the markers are made; never leaves the server."""
+
+    def spec(self, job: Job, environment: dict[str, str]) -> BuildSpec:
+        """What the executor must know of a job."""
+        return BuildSpec(
+            job_id=job.id,
+            image=job.image,
+            nonce=agent.nonce_for(self.marker_key, job.id),
+            root=self.work / str(job.id),
+            port=int(environment["PORT"]) if job.expose_ports else None,
+        )
+
+
+class Preparation:
+    """Prepares one job. What is found out on the way is stored on `job`."""
+
+    def __init__(
+        self, tools: Tools, job: Job, definition: Definition, environment: dict[str, str], timeline: Timeline
+    ) -> None:
+        self._tools = tools
+        self._job = job
+        self._definition = definition
+        self._environment = environment
+        self._timeline = timeline
+        self._root = tools.work / str(job.id)
+
+    async def run(self) -> Running:
+        """The started agent, its scripts and source in the build's root. Raises `BuildError`.
+
+        Source and container are prepared at the same time. A call that fails or is cancelled leaves no
+        container behind.
+        """
+        await asyncio.to_thread(_clear, self._root)
+        launch: asyncio.Task[Running] | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                source = group.create_task(self._source())
+                launch = group.create_task(self._launch(source))
+        except BaseException as error:
+            if launch is not None and not launch.cancelled() and launch.exception() is None:
+                await to_the_end(launch.result().remove())
+            raise _first(error) from None
+        return launch.result()
+
+    async def _source(self) -> None:
+        job = self._job
+        workspace = self._root / "workspace"
+        if job.repo_name is None:
+            await asyncio.to_thread(workspace.mkdir, exist_ok=True)
+        else:
+            with self._timeline.phase("source") as phase:
+                phase.note(f"fetching {job.branch or 'the default branch'}")
+                source = await self._tools.mirrors.fetch(job.repo_name, job.branch, job.commit)
+                job.commit, job.branch = source.commit, source.branch
+                await jobs.update(job.id, commit=job.commit, branch=job.branch)
+                await check_out(source, workspace, self._tools.mirrors)
+                phase.note(f"commit {job.commit[:12]}")
+        folder = PurePosixPath(job.folder or ".")
+        if not _is_folder_inside(workspace, folder):
+            raise BuildError(f"the folder '{job.folder}' is not in the repository")
+        await asyncio.to_thread(
+            agent.write_scripts,
+            self._root / "rapidflow",
+            self._definition.steps,
+            self._variables(),
+            self._tools.executor.workspace(self._root) / folder,
+        )
+
+    def _variables(self) -> dict[str, str]:
+        built_in = {
+            "CI": "true",
+            "RAPIDFLOW_JOB_ID": str(self._job.id),
+            "RAPIDFLOW_BRANCH": self._job.branch or "",
+            "RAPIDFLOW_COMMIT": self._job.commit or "",
+            "RAPIDFLOW_WORKSPACE": str(self._tools.executor.workspace(self._root)),
+        }
+        return built_in | self._environment
+
+    async def _launch(self, source: asyncio.Task[None]) -> Running:
+        job, executor = self._job, self._tools.executor
+        if executor.images and job.image is None:
+            await self._choose_image(source)
+        if executor.images and job.image is not None:
+            image = job.image
+            with self._timeline.phase("image") as phase:
+                phase.note(image)
+                await self._when_reachable(lambda: executor.provide_image(image, phase.note), phase.note)
+                phase.note(image)
+        container = self._timeline.begin("container")
+        running = await self._when_reachable(
+            lambda: executor.start(self._tools.spec(job, self._environment), self._created), container.note
+        )
+        await jobs.update(job.id, container_id=running.id, ports=running.ports)
+        job.ports = running.ports
+        return running
+
+    def _created(self, container_id: str) -> None:
+        self._job.container_id = container_id
+
+    async def _choose_image(self, source: asyncio.Task[None]) -> None:
+        job, settings = self._job, self._tools.settings
+        if job.language is None:
+            await source
+            folder = self._root / "workspace" / (job.folder or ".")
+            found = images.detect(lambda name: _read(folder / name))
+            if found is not None:
+                job.language, job.version = found.language, job.version or found.version
+        if job.language is None:
+            job.image = settings.default_image
+        else:
+            job.image = images.image_for(job.language, job.version, settings.images) or settings.default_image
+        await jobs.update(job.id, language=job.language, version=job.version, image=job.image)
+
+    async def _when_reachable(self, call: Callable[[], Awaitable[T]], note: Callable[[str], None]) -> T:
+        """The call's result, waiting for an engine that is away for a while."""
+        deadline = asyncio.get_running_loop().time() + self._tools.settings.engine_timeout
+        while True:
+            try:
+                return await call()
+            except EngineUnavailable as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise BuildError(str(error)) from error
+                note(f"waiting: {error}")
+                await asyncio.sleep(_ENGINE_RETRY_SECONDS)
+
+
+def _clear(root: Path) -> None:
+    if root.exists():
+        shutil.rmtree(root)
+    root.mkdir(parents=True)
+
+
+def _is_folder_inside(workspace: Path, folder: PurePosixPath) -> bool:
+    target = (workspace / folder).resolve()
+    return target.is_dir() and target.is_relative_to(workspace.resolve())
+
+
+def _read(path: Path) -> str | None:
+    """A file of the repository, which may be a link to anywhere and of any size."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return file.read(_LARGEST_READ).decode("utf-8", "replace")
+    except OSError:
+        return None
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first of the errors that were raised at the same time."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast(BaseExceptionGroup[BaseException], error).exceptions[0]
+    return error

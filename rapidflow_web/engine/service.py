@@ -1,0 +1,127 @@
+"""What people and programs can do with builds: start, cancel, retry."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from rapidflow_web.db import jobs, pipelines
+from rapidflow_web.db.database import now_ms
+from rapidflow_web.db.models import Job
+from rapidflow_web.engine.scheduler import Scheduler
+from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem
+from rapidflow_web.pipeline import parser, repositories
+from rapidflow_web.pipeline.definition import Definition
+
+_REGISTER_SECONDS = 0.01
+
+
+class Service:
+    """Starts, cancels and retries builds."""
+
+    def __init__(self, scheduler: Scheduler, file_roots: tuple[str, ...]) -> None:
+        self._scheduler = scheduler
+        self._file_roots = file_roots
+
+    def parse(self, config: str, name: str | None = None) -> Definition:
+        """The definition in YAML text. Raises `Invalid`."""
+        return parser.parse(config, self._file_roots, name)
+
+    async def start(
+        self,
+        pipeline_id: int,
+        *,
+        started_by: str,
+        branch: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Job:
+        """Starts a build; `branch` and `environment` override the pipeline's own. Raises `NotFound`, `Invalid`."""
+        pipeline = await pipelines.get(pipeline_id)
+        if pipeline is None:
+            raise NotFound(f"there is no pipeline {pipeline_id}")
+        definition = self.parse(pipeline.definition.config, pipeline.definition.name)
+        variables = {**definition.env, **(environment or {})}
+        _check(definition, branch, variables)
+        job = await jobs.create(
+            {
+                "pipeline_id": pipeline.id,
+                "definition_id": pipeline.definition_id,
+                "branch": branch or definition.branch,
+                "repo_name": definition.repo_name,
+                "language": definition.language,
+                "version": definition.version,
+                "folder": definition.folder,
+                "expose_ports": definition.expose_ports,
+                "image": definition.image,
+                "started_by": started_by,
+            },
+            definition.steps,
+            variables,
+        )
+        self._scheduler.wake()
+        return job
+
+    async def retry(self, job_id: int, *, started_by: str) -> Job:
+        """Starts a build again with all that it ran with. Raises `NotFound`, `BadRequest` while it runs."""
+        job = await jobs.with_definition(job_id)
+        if job is None:
+            raise NotFound(f"there is no job {job_id}")
+        if job.status not in jobs.FINISHED:
+            raise BadRequest(f"job {job_id} is {job.status}; it can be retried when it has finished")
+        copied = (
+            "pipeline_id", "definition_id", "branch", "repo_name", "language", "version", "folder",
+            "expose_ports", "image", "commit",
+        )  # fmt: skip
+        definition = parser.parse(job.definition.config, ("/",), job.definition.name)
+        environment = {variable.key: variable.value for variable in await jobs.environment_of(job_id)}
+        again = await jobs.create(
+            {name: getattr(job, name) for name in copied} | {"retry_of": job.id, "started_by": started_by},
+            definition.steps,
+            environment,
+        )
+        self._scheduler.wake()
+        return again
+
+    async def cancel(self, job_id: int) -> None:
+        """Returns when the build is really stopped. Raises `NotFound`, `BadRequest` where it had finished."""
+        job = await jobs.get(job_id)
+        if job is None:
+            raise NotFound(f"there is no job {job_id}")
+        if job.status in jobs.FINISHED:
+            raise BadRequest(f"job {job_id} has already finished: {job.status}")
+        await jobs.request_cancel(job_id)
+        if await jobs.transition(job_id, "pending", "cancelled", finished_at=now_ms()):
+            await jobs.cancel_steps(job_id, now_ms())
+            await self._scheduler.seal(job_id)
+            return
+        while (execution := self._scheduler.execution(job_id)) is None:
+            # It was claimed a moment ago, or has just ended.
+            current = await jobs.get(job_id)
+            if current is None or current.status in jobs.FINISHED:
+                return
+            await asyncio.sleep(_REGISTER_SECONDS)
+        execution.cancel()
+        await execution.finished.wait()
+
+
+def _check(definition: Definition, branch: str | None, variables: Mapping[str, str]) -> None:
+    problems: list[Problem] = []
+    if branch is not None:
+        try:
+            repositories.check_branch(branch)
+        except ValueError as error:
+            problems.append(Problem("branch", str(error)))
+    for key, value in variables.items():
+        try:
+            parser.check_env_key(key)
+            parser.check_env_value(key, value)
+        except ValueError as error:
+            problems.append(Problem(f"environments.{key}", str(error)))
+    if definition.expose_ports:
+        port = variables.get("PORT", "")
+        if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+            problems.append(
+                Problem("environments.PORT", "expose_ports needs the variable PORT, a number from 1 to 65535")
+            )
+    if problems:
+        raise Invalid(problems)

@@ -1,0 +1,88 @@
+"""Every error that RapidFlow Web raises on purpose.
+
+Each message is one sentence that says what is wrong and, where it can, what to do. `web/errors.py` maps the
+branches under `RequestError` to HTTP, and nothing else does; a `BuildError` becomes the `error` of a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class RapidFlowError(Exception):
+    """The root of the tree."""
+
+
+class SettingsError(RapidFlowError):
+    """The server can't start with these settings."""
+
+
+class DatabaseError(RapidFlowError):
+    """The database can't be used as it is."""
+
+
+class RequestError(RapidFlowError):
+    """A request that can't be done. `status` is the HTTP status."""
+
+    status = 400
+
+
+class BadRequest(RequestError):
+    """The request can't be understood, or can't be done in the present state of what it names."""
+
+
+class NotFound(RequestError):
+    """There is no such thing."""
+
+    status = 404
+
+
+class TooLarge(RequestError):
+    """The body is over the limit."""
+
+    status = 413
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is of a kind that is not taken here."""
+
+    status = 415
+
+
+class RangeNotSatisfiable(RequestError):
+    """The bytes asked for begin past the end. `length` is the number of bytes there are."""
+
+    status = 416
+
+    def __init__(self, message: str, length: int) -> None:
+        super().__init__(message)
+        self.length = length
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a body. Lines and columns count from 1 and are those of the YAML text."""
+
+    field: str
+    message: str
+    line: int | None = None
+    column: int | None = None
+
+
+class Invalid(RequestError):
+    """A body that was understood and does not validate. The message is that of the first problem."""
+
+    status = 422
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(problems[0].message)
+        self.problems = tuple(problems)
+
+
+class BuildError(RapidFlowError):
+    """Why a build failed, in words for the person who reads its log."""
+
+
+class EngineUnavailable(RapidFlowError):
+    """The container engine does not answer."""

@@ -1,0 +1,140 @@
+"""The agent's side of the conversation: what it is sent, and the markers found in what it prints.
+
+`agent.sh` says what the commands and markers mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from rapidflow_web.pipeline.definition import StepDefinition
+
+SCRIPT = (Path(__file__).parent / "agent.sh").read_text(encoding="utf-8")
+
+BLOCK = 10240
+"""Bytes in one block of the `unpack` command; also a record of tar, so that an archive has no odd end."""
+
+_START = b"\x1e"
+_LONGEST_MARKER = 120
+"""Bytes. A marker has a nonce of 32 and at most three short words; anything longer is output."""
+
+
+def nonce_for(key: bytes, job_id: int) -> str:
+    """The nonce of a job's markers: 32 hex digits, the same after a restart, and no step knows it."""
+    return hmac.new(key, f"markers of job {job_id}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def command_line(root: str, output: str) -> list[str]:
+    """The agent's command: `root` holds rapidflow/ and workspace/, `output` is "copy" or "file"."""
+    return ["/bin/sh", "-c", SCRIPT, "rapidflow-agent", root, output]
+
+
+def run_command(order_num: int) -> bytes:
+    """Runs a step. Safe to send again: the agent runs no step twice and none out of order."""
+    return b"run %d\n" % order_num
+
+
+def write_scripts(
+    home: Path,
+    steps: Sequence[StepDefinition],
+    environment: Mapping[str, str],
+    workdir: PurePosixPath,
+) -> None:
+    """Writes what the agent needs to run `steps` into the folder `home`, which becomes ROOT/rapidflow.
+
+    `workdir` is the path, where the build runs, in which the steps start.
+    """
+    (home / "steps").mkdir(parents=True)
+    exports = [f"export {key}={shlex.quote(value)}\n" for key, value in environment.items()]
+    (home / "env").write_text("".join(exports) + f"cd -- {shlex.quote(str(workdir))}\n", encoding="utf-8")
+    for order_num, step in enumerate(steps, 1):
+        (home / "steps" / f"{order_num}.{step.type}").write_text(step.content, encoding="utf-8", newline="")
+        for name, text in step.files.items():
+            path = home / "steps" / f"{order_num}.files" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Bytes that a step printed. `source` is the offset in the agent's output after them."""
+
+    data: bytes
+    source: int
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A marker's words, e.g. ("exit", "2", "0"). `source` is the offset in the agent's output after it."""
+
+    words: tuple[str, ...]
+    source: int
+
+    def number(self, index: int) -> int:
+        """The word at `index` as a number."""
+        return int(self.words[index])
+
+
+class MarkerParser:
+    """Splits the agent's output into what the steps printed and the markers, whatever the chunks.
+
+    `source` is the offset, in bytes, in the agent's output at which the first chunk begins.
+    """
+
+    def __init__(self, nonce: str, source: int = 0) -> None:
+        self._prefix = _START + nonce.encode() + b" "
+        self._held = b""
+        self._source = source
+
+    def feed(self, chunk: bytes) -> Iterator[Output | Marker]:
+        """Yields what `chunk` completes. What may be the beginning of a marker is kept for the next call."""
+        data = self._held + chunk if self._held else chunk
+        self._held = b""
+        position = 0
+        while (found := data.find(_START, position)) >= 0:
+            end = self._marker_end(data, found)
+            if end is None:
+                if found > 0 and (output := self._output(data[:found])):
+                    yield output
+                self._held = data[found:]
+                return
+            if end == 0:
+                position = found + 1
+                continue
+            if output := self._output(data[:found]):
+                yield output
+            self._source += end - found
+            words = data[found + len(self._prefix) : end - 1].decode("ascii", "replace").split()
+            yield Marker(tuple(words), self._source)
+            data, position = data[end:], 0
+        if output := self._output(data):
+            yield output
+
+    def flush(self) -> Iterator[Output]:
+        """Yields what was kept, when no more chunks come."""
+        held, self._held = self._held, b""
+        if output := self._output(held):
+            yield output
+
+    def _output(self, data: bytes) -> Output | None:
+        if not data:
+            return None
+        self._source += len(data)
+        return Output(data, self._source)
+
+    def _marker_end(self, data: bytes, start: int) -> int | None:
+        """Where the marker at `start` ends; 0 where there is none; None where more bytes must tell."""
+        head = data[start : start + len(self._prefix)]
+        if not self._prefix.startswith(head):
+            return 0
+        if len(head) < len(self._prefix):
+            return None
+        end = data.find(b"\n", start, start + _LONGEST_MARKER) + 1
+        if end == 0 and len(data) - start < _LONGEST_MARKER:
+            return None
+        return end

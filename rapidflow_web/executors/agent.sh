@@ -1,0 +1,139 @@
+# The agent: the main process of every build. Plain POSIX sh; runs under dash, busybox ash and bash.
+#
+#   sh -c "$(cat agent.sh)" rapidflow-agent ROOT OUTPUT
+#
+# ROOT is the folder that holds rapidflow/ and workspace/ ("" in a container). OUTPUT is "copy" where
+# standard output is read by the server: everything goes through one fifo into one tee, so that the
+# container keeps a copy in rapidflow/log; it is "file" where rapidflow/log is all there is.
+#
+# It reads commands, one a line, from standard input, after a first line that is the nonce:
+#   unpack    a tar archive follows, as chunks: a line with a number of 10240-byte blocks, then the blocks; 0 ends it
+#   run K     run step K, unless K is not above the last one that ran: a command sent twice does no harm
+# and prints markers, \036<nonce> <words>\n, among the output:
+#   ready CAN             first of all; CAN is "unpack" where tar and a fitting dd are there, else "-"
+#   unpacked CODE         the archive is in place, or not
+#   start K, exit K CODE [term]   "term" when the agent was asked to stop
+#   sync N CURRENT LAST   answer number N to a SIGUSR1: the step that runs (0: none) and the last one that ran
+#
+# Names start with rf_ and nothing is exported, because pipelines have variables of their own.
+
+rf_home=$1/rapidflow
+rf_root=$1/
+rf_out=$rf_home/log
+rf_pid='' rf_tee='' rf_term='' rf_last=0 rf_current=0 rf_syncs=0 rf_signal=''
+mkdir -p "$rf_home" "$1/workspace" || exit
+
+if [ "$2" = copy ]; then
+  rf_out=$rf_home/out
+  mkfifo "$rf_out" || exit
+  tee -a "$rf_home/log" <"$rf_out" &
+  rf_tee=$!
+fi
+# Write only: when tee is gone this must fail rather than wait for a reader that never comes.
+exec 3>>"$rf_out"
+
+rf_mark() {
+  # One write below PIPE_BUF, so that output of others can't get into it.
+  printf '\036%s %s\n' "$rf_nonce" "$1" >&3 || exit 141
+}
+
+rf_exit() {
+  # What tee has not passed on is lost when this process, the first of the container, ends. A process that
+  # a step left behind may hold the fifo open for ever, so the wait has a bound.
+  exec 3>&-
+  rf_tries=0
+  while [ -n "$rf_tee" ] && kill -0 "$rf_tee" && [ "$rf_tries" -lt 50 ]; do
+    sleep 0.02 || break
+    rf_tries=$((rf_tries + 1))
+  done 2>/dev/null
+  exit "$1"
+}
+
+rf_on_term() {
+  rf_signal=1 rf_term=' term'
+  [ -n "$rf_pid" ] || rf_exit 143
+  # Not "kill -- -PID": dash then signals the leader alone. Without setsid in the image there is no group.
+  kill -TERM "-$rf_pid" 2>/dev/null || kill -TERM "$rf_pid" 2>/dev/null
+}
+
+rf_on_usr1() {
+  rf_signal=1 rf_syncs=$((rf_syncs + 1))
+  rf_mark "sync $rf_syncs $rf_current $rf_last"
+}
+
+rf_unpack() {
+  rf_error=$(
+    while IFS= read -r rf_blocks && [ "$rf_blocks" -gt 0 ]; do
+      dd bs=10240 count="$rf_blocks" iflag=fullblock 2>/dev/null
+    done | {
+      tar -xf - -C "$rf_root" 2>&1
+      rf_code=$?
+      # All of the archive must be read, or the rest of it would be taken for commands.
+      cat >/dev/null
+      exit "$rf_code"
+    }
+  )
+  rf_code=$?
+  [ "$rf_code" = 0 ] || printf '%s' "$rf_error" >&3
+  rf_mark "unpacked $rf_code"
+}
+
+rf_run() {
+  rf_last=$1 rf_current=$1
+  rf_mark "start $1"
+  # The step opens the output anew: a process that sets O_NONBLOCK on it must not change the agent's own.
+  (
+    trap - TERM USR1
+    . "$rf_home/env" || exit
+    if [ -d "$rf_home/steps/$1.files" ]; then cp -R "$rf_home/steps/$1.files/." . || exit; fi
+    if [ -e "$rf_home/steps/$1.bash" ] && [ -n "$rf_bash" ]; then
+      set -- "$rf_bash" -e -o pipefail "$rf_home/steps/$1.bash"
+    elif [ -e "$rf_home/steps/$1.bash" ]; then
+      set -- "$rf_sh" -e "$rf_home/steps/$1.bash"
+    else
+      set -- "$rf_sh" -e "$rf_home/steps/$1.sh"
+    fi
+    [ -z "$rf_setsid" ] || exec "$rf_setsid" "$@"
+    exec "$@"
+  ) </dev/null >>"$rf_out" 2>&1 3>&- &
+  rf_pid=$!
+  while :; do
+    rf_signal=''
+    wait "$rf_pid"
+    rf_code=$?
+    # A signal to the agent ends the wait early; the step may still be running.
+    [ -n "$rf_signal" ] || break
+  done
+  # What the step's own processes still have to say comes before the marker, within reason.
+  rf_tries=0
+  while kill -0 "-$rf_pid" && [ "$rf_tries" -lt 10 ]; do
+    sleep 0.02 || break
+    rf_tries=$((rf_tries + 1))
+  done 2>/dev/null
+  rf_pid='' rf_current=0
+  rf_mark "exit $1 $rf_code$rf_term"
+  [ -z "$rf_term" ] || rf_exit 143
+}
+
+# Looked up before any step can change PATH.
+rf_sh=$(command -v sh) rf_bash=$(command -v bash) rf_setsid=$(command -v setsid)
+rf_can=-
+if command -v tar >/dev/null && dd iflag=fullblock count=0 </dev/null >/dev/null 2>&1; then rf_can=unpack; fi
+
+IFS= read -r rf_nonce || exit
+trap rf_on_term TERM
+trap rf_on_usr1 USR1
+rf_mark "ready $rf_can"
+
+while :; do
+  if IFS=' ' read -r rf_command rf_argument; then
+    case $rf_command in
+      unpack) rf_unpack ;;
+      run) [ "$rf_argument" -le "$rf_last" ] || rf_run "$rf_argument" ;;
+    esac
+  elif [ -n "$rf_signal" ]; then
+    rf_signal=''
+  else
+    rf_exit 0
+  fi
+done

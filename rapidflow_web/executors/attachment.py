@@ -1,0 +1,116 @@
+"""A container's standard streams, by attach: an own demultiplexer, twice as fast as the client's."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import Any, cast
+
+import aiodocker
+import aiohttp
+
+_HEADER = struct.Struct(">BxxxL")
+_HIGH_WATER = 1024 * 1024
+"""Bytes that are held before the engine has to wait, and the build with it."""
+_BURST_BYTES = 16 * 1024
+_BURST_SECONDS = 0.002
+
+
+class Attachment:
+    """An open connection to a container's standard input and output."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        connection = response.connection
+        protocol = connection.protocol if connection else None
+        if connection is None or protocol is None or connection.transport is None:
+            raise aiohttp.ClientConnectionError("the engine closed the connection")
+        self._response = response
+        self._transport = cast(asyncio.Transport, connection.transport)
+        self._protocol: Any = protocol
+        self._tail = b""
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._paused = self._ended = self._burst = False
+        self._arrived = asyncio.Event()
+        protocol.force_close()
+        protocol.set_parser(self, self)
+
+    async def read(self) -> bytes:
+        """What has arrived since the last call, at least a byte; b"" at the end."""
+        if self._burst and not self._ended:
+            # All that follows costs per call, not per byte: a burst goes on in fewer and larger pieces.
+            await asyncio.sleep(_BURST_SECONDS)
+        while not self._chunks and not self._ended:
+            self._arrived.clear()
+            await self._arrived.wait()
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._size = 0
+        self._burst = len(data) >= _BURST_BYTES
+        if self._paused and not self._ended:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Gives `data` to the container's standard input; waits while the engine does not take it."""
+        if self._ended:
+            raise aiohttp.ClientConnectionError("the container takes no more input")
+        self._transport.write(data)
+        await self._protocol._drain_helper()
+
+    def close(self) -> None:
+        """Lets go. The container runs on, unheard."""
+        self.feed_eof()
+        self._response.close()
+
+    # What aiohttp calls: a parser of the connection's bytes, and the payload it parses them to.
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Takes bytes off the connection."""
+        if self._tail:
+            data = self._tail + data
+        position, length = 0, len(data)
+        while length - position >= _HEADER.size:
+            _, size = _HEADER.unpack_from(data, position)
+            end = position + _HEADER.size + size
+            if end > length:
+                break
+            self._chunks.append(data[position + _HEADER.size : end])
+            self._size += size
+            position = end
+        self._tail = data[position:]
+        self._arrived.set()
+        if self._size > _HIGH_WATER and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Takes note that the connection ended."""
+        self._ended = True
+        self._arrived.set()
+
+    def set_exception(self, *_: object) -> None:
+        """The same, for a connection that broke: what was lost is in the container's copy."""
+        self.feed_eof()
+
+    def is_eof(self) -> bool:
+        """Whether the connection ended."""
+        return self._ended
+
+
+async def attach(docker: aiodocker.Docker, container_id: str) -> Attachment:
+    """Opens the streams of a container, which need not have been started."""
+    await docker._check_version()  # pyright: ignore[reportPrivateUsage]
+    response = await docker.session.post(
+        f"{docker.docker_host}/{docker.api_version}/containers/{container_id}/attach",
+        params={"stream": "1", "stdin": "1", "stdout": "1", "stderr": "1"},
+        headers={"Connection": "Upgrade", "Upgrade": "tcp"},
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
+        read_until_eof=False,
+    )
+    if response.status >= 400:
+        message = (await response.read()).decode("utf-8", "replace")
+        raise aiodocker.DockerError(response.status, message)
+    return Attachment(response)

@@ -1,0 +1,127 @@
+"""What an executor is: a place where the agent of a build runs.
+
+An executor starts one command, gives its output bytes from an offset, takes lines on its input, and stops
+it. It knows nothing of steps, logs or states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+Progress = Callable[[str], None]
+"""Takes a sentence on how far something is; it replaces the one before."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSpec:
+    """What an executor must know to start the agent of a build.
+
+    `root` is the build's own folder on this machine, which gets rapidflow/ (scripts) and workspace/ (source).
+    `port` is the one to publish on loopback while the build runs. `output_nonce` is that of the markers.
+    """
+
+    job_id: int
+    image: str | None
+    nonce: str
+    root: Path
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How an agent ended. `code` is None where nobody can tell any more."""
+
+    code: int | None
+    out_of_memory: bool = False
+
+
+class Running(Protocol):
+    """A started agent. It outlives the server unless it is stopped."""
+
+    @property
+    def id(self) -> str:
+        """What the executor calls it, e.g. the id of the container."""
+        ...
+
+    @property
+    def ports(self) -> dict[str, str] | None:
+        """Published ports: the build's own port to the address on this machine."""
+        ...
+
+    def output(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """All that the agent printed from byte `offset` on, until it ends; every byte once.
+
+        Survives an engine that goes away and comes back in time. Raises `EngineUnavailable` where it does
+        not, `BuildError` where bytes are lost for good.
+        """
+        ...
+
+    async def send(self, line: bytes) -> None:
+        """Gives the agent a command."""
+        ...
+
+    async def deliver(self, unpacks: bool) -> None:
+        """Brings what is in the build's root to where the agent runs; `unpacks` tells if the agent can."""
+        ...
+
+    async def stop(self, grace: float) -> None:
+        """SIGTERM, after `grace` seconds SIGKILL to the whole tree. Returns when the agent has ended.
+
+        Its output must be read meanwhile. Safe to call again, and for one that has ended.
+        """
+        ...
+
+    async def exit(self) -> Exit:
+        """How it ended. Kills it first if it still runs."""
+        ...
+
+    async def remove(self) -> None:
+        """Ends whatever still runs and leaves nothing behind. Safe to call again."""
+        ...
+
+    async def detach(self) -> None:
+        """Lets go of it without stopping it; `Executor.find` takes it up again."""
+        ...
+
+
+class Executor(Protocol):
+    """A place where builds run. `warning` is what a person should know about it, or None."""
+
+    name: str
+    warning: str | None
+    images: bool
+    """Whether builds run in images."""
+
+    def workspace(self, root: Path) -> PurePosixPath:
+        """The workspace's path as the build sees it."""
+        ...
+
+    async def check(self) -> None:
+        """Raises `EngineUnavailable` with what to do, unless builds can be started now."""
+        ...
+
+    async def provide_image(self, image: str, progress: Progress) -> None:
+        """Makes sure the image is there. Raises `BuildError` with the registry's own words."""
+        ...
+
+    async def start(self, spec: BuildSpec, created: Callable[[str], None]) -> Running:
+        """Starts the agent; `created` is told the id before anything runs. Raises `BuildError`.
+
+        A call that fails or is cancelled leaves nothing behind.
+        """
+        ...
+
+    async def find(self, spec: BuildSpec) -> Running | None:
+        """The agent of a build that an earlier server started, running or ended; None if there is none."""
+        ...
+
+    async def sweep(self, live: set[int]) -> int:
+        """Removes everything of this installation that belongs to none of the `live` jobs; says how many."""
+        ...
+
+    async def close(self) -> None:
+        """Gives connections back. What runs goes on."""
+        ...

@@ -1,0 +1,1 @@
+"""Logs: files with an index, written once, read from any offset."""

@@ -1,0 +1,110 @@
+"""The index beside a log: fixed-size records, appended after the bytes that they describe.
+
+A log is cut back to its last record after a crash, so whatever is in the log up to a record's `size` is
+accounted for, together with the offset in the agent's output (`source`) from which to read on.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+_RECORD = struct.Struct("<BxxxiQQQQQQ")
+RECORD_SIZE = _RECORD.size
+
+
+class Kind(IntEnum):
+    """What a record stands for."""
+
+    START = 1
+    """A step began: `at` is the first byte of its header, `size` the first byte of its output."""
+    CHECK = 2
+    """Somewhere inside a step: `at` and `size` are the end of the log."""
+    END = 3
+    """A step ended with exit code `value`: `at` is the end of its output, `size` where the next header goes."""
+    SEAL = 4
+    """The build ended: `at` is the first byte of the final lines, `size` the end of the log for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record. Offsets are in bytes, `lines` counts the newlines before `size`, `time` is in milliseconds."""
+
+    kind: Kind
+    value: int
+    step_id: int
+    at: int
+    size: int
+    source: int
+    lines: int
+    time: int
+
+    def pack(self) -> bytes:
+        """The record as it is stored, `RECORD_SIZE` bytes."""
+        return _RECORD.pack(
+            self.kind, self.value, self.step_id, self.at, self.size, self.source, self.lines, self.time
+        )
+
+
+def unpack(data: bytes) -> Iterator[Record]:
+    """The records in `data`; a torn last one is left out."""
+    whole = len(data) - len(data) % RECORD_SIZE
+    for kind, *numbers in _RECORD.iter_unpack(data[:whole]):
+        yield Record(Kind(kind), *numbers)
+
+
+def load(path: Path) -> list[Record]:
+    """The records of an index file; none where there is no file."""
+    try:
+        return list(unpack(path.read_bytes()))
+    except FileNotFoundError:
+        return []
+
+
+@dataclass(slots=True)
+class Span:
+    """Where a step stands in its log, in bytes. `end` is None while it runs; `first_line` counts from 0."""
+
+    step_id: int
+    header: int
+    start: int
+    first_line: int
+    end: int | None = None
+
+
+class Layout:
+    """Where the steps of a log stand, from its records."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self.final: int | None = None
+        """Where the final lines begin; None while there are none."""
+
+    def add(self, record: Record) -> None:
+        """Takes note of one more record; records come in their order."""
+        if record.kind is Kind.START:
+            self.spans.append(Span(record.step_id, record.at, record.size, record.lines))
+        elif record.kind is Kind.END:
+            self.spans[-1].end = record.at
+        elif record.kind is Kind.SEAL:
+            self.final = record.at
+            if self.spans and self.spans[-1].end is None:
+                self.spans[-1].end = record.at
+
+    def span(self, step_id: int) -> Span | None:
+        """Where a step stands; None if it never started."""
+        return next((span for span in self.spans if span.step_id == step_id), None)
+
+    @property
+    def running(self) -> Span | None:
+        """The step that has begun and not ended."""
+        return self.spans[-1] if self.spans and self.spans[-1].end is None else None
+
+    def after(self, step_id: int) -> int | None:
+        """Where the stream without `step_id` and all earlier steps begins; None while that is not known."""
+        if step_id <= 0:
+            return 0
+        return next((span.header for span in self.spans if span.step_id > step_id), self.final)

@@ -1,0 +1,253 @@
+"""A job's log: one append-only file that is the stream, byte for byte, and the index beside it.
+
+Readers pull from their own offset; the writer only wakes them. So a slow reader costs nothing and loses
+nothing, and there is no seam between what is replayed and what is live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+import weakref
+from pathlib import Path
+
+from rapidflow_web.logs import render
+from rapidflow_web.logs.index import RECORD_SIZE, Kind, Layout, Record, load
+
+CHUNK = 256 * 1024
+"""Bytes that are read at once: large enough to be fast, small enough for memory to stay flat."""
+
+_CHECK_BYTES = 64 * 1024
+_CHECK_SECONDS = 0.02
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+_RETRY_SECONDS = 1.0
+
+
+class Log:
+    """The reading side. `size` is the number of bytes there are now; a sealed log stays as it is."""
+
+    def __init__(self, path: Path, records: list[Record]) -> None:
+        self.path = path
+        self.layout = Layout()
+        for record in records:
+            self.layout.add(record)
+        self.size = records[-1].size if records else 0
+        self.followers = 0
+        self.latest = (0, b"")
+        """Offset and bytes of the last append, for readers who are that near: it need not be read back."""
+        self._fd: int | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the build has ended and its last line is there."""
+        return self.layout.final is not None
+
+    async def read(self, offset: int, limit: int = CHUNK) -> bytes:
+        """Up to `limit` bytes from `offset`; fewer only at the end. Never blocks the loop on a disk."""
+        count = min(limit, self.size - offset)
+        if count <= 0:
+            return b""
+        at, latest = self.latest
+        if latest and at == offset and len(latest) <= limit:
+            return latest
+        fd = self._descriptor()
+        try:
+            buffer = bytearray(count)
+            if os.preadv(fd, [buffer], offset, os.RWF_NOWAIT) == count:
+                return bytes(buffer)
+        except (OSError, AttributeError):
+            pass  # not in memory, or a system that can't tell
+        return await asyncio.to_thread(os.pread, fd, count, offset)
+
+    async def tail(self, lines: int, start: int) -> int:
+        """The offset, not before `start`, at which the last `lines` lines begin."""
+        if lines <= 0:
+            return self.size
+        position = end = self.size
+        missing = lines
+        while position > start:
+            begin = max(start, position - CHUNK)
+            block = await self.read(begin, position - begin)
+            found = len(block)
+            if position == end and block.endswith(b"\n"):
+                found -= 1  # the newline that ends the last line begins no other
+            while (found := block.rfind(b"\n", 0, found)) >= 0:
+                missing -= 1
+                if missing == 0:
+                    return begin + found + 1
+            position = begin
+        return start
+
+    async def changed(self) -> None:
+        """Returns after the next change: more bytes, another step, the seal."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    def wake(self) -> None:
+        """Lets everybody who waits for a change look again."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _descriptor(self) -> int:
+        if self._fd is None:
+            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            weakref.finalize(self, os.close, self._fd)
+        return self._fd
+
+
+class LogWriter:
+    """The writing side, of which there is one for a log that is not sealed.
+
+    When the disk is full a write waits until there is room; the build's output is not read on meanwhile,
+    so nothing is lost. `source` always is the offset in the agent's output after what was just given.
+    """
+
+    def __init__(self, log: Log, records: list[Record]) -> None:
+        self.log = log
+        self.records = records
+        """What an earlier writer left, for a build that is taken up again."""
+        self._lines = records[-1].lines if records else 0
+        self.source = records[-1].source if records else 0
+        self.stuck: str | None = None
+        """Why a write waits, in words; None while all is well."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        log.path.parent.mkdir(parents=True, exist_ok=True)
+        self._data = os.open(log.path, flags, 0o640)
+        self._index = os.open(log.path.with_suffix(".index"), flags, 0o640)
+        # What came after the last record was not accounted for when a server was killed.
+        os.ftruncate(self._data, log.size)
+        os.ftruncate(self._index, len(records) * RECORD_SIZE)
+        self._last = b""
+        self._recorded_at = self._appended_at = 0.0
+        self._recorded_size = log.size
+        self._step_id = records[-1].step_id if records else 0
+
+    async def begin_step(self, step_id: int, order_num: int, step_type: str, source: int) -> None:
+        """Writes a step's header."""
+        at = self.log.size
+        self._step_id, self._last, self.source = step_id, b"", source
+        await self._append(render.header(order_num, step_type))
+        await self._record(Kind.START, at)
+
+    async def append(self, data: bytes, source: int) -> None:
+        """Appends output of the step that runs."""
+        now = time.monotonic()
+        if self._recorded_size < self.log.size and now - self._appended_at > _CHECK_SECONDS:
+            # Without this, what came before a silence would be dated to its end.
+            await self._record(Kind.CHECK, self.log.size, at_time=self._appended_at)
+        at = self.log.size
+        await self._append(data)
+        self.log.latest = at, data
+        self._last, self.source, self._appended_at = data[-1:], source, now
+        if now - self._recorded_at > _CHECK_SECONDS or self.log.size - self._recorded_size >= _CHECK_BYTES:
+            await self._record(Kind.CHECK, self.log.size)
+        self.log.wake()
+
+    async def end_step(self, exit_code: int, source: int) -> None:
+        """Writes what stands between a step's output and whatever comes next."""
+        span = self.log.layout.running
+        if span is None:
+            return
+        at = self.log.size
+        if at > span.start and not self._last:
+            self._last = await self.log.read(at - 1, 1)
+        self.source = source
+        await self._append(render.separator(self._last))
+        await self._record(Kind.END, at, value=exit_code)
+
+    async def seal(self, final_lines: bytes) -> None:
+        """Writes the final lines; nothing can be written after them. Closes the writer."""
+        await self.end_step(-1, self.source)
+        at = self.log.size
+        await self._append(final_lines)
+        await self._record(Kind.SEAL, at)
+        # After the readers have it: they need not wait for the disk.
+        await asyncio.to_thread(os.fsync, self._data)
+        await asyncio.to_thread(os.fsync, self._index)
+        self.close()
+
+    def close(self) -> None:
+        """Gives the files back; what is not sealed can be written on by a later writer."""
+        for fd in (self._data, self._index):
+            os.close(fd)
+
+    async def _append(self, data: bytes) -> None:
+        await self._write(self._data, data)
+        self._lines += data.count(b"\n")
+        self.log.size += len(data)
+
+    async def _record(self, kind: Kind, at: int, value: int = 0, at_time: float | None = None) -> None:
+        now = time.monotonic()
+        age = now - at_time if at_time is not None else 0.0
+        record = Record(
+            kind, value, self._step_id, at, self.log.size, self.source, self._lines,
+            int((time.time() - age) * 1000),
+        )  # fmt: skip
+        await self._write(self._index, record.pack())
+        self._recorded_at, self._recorded_size = now, self.log.size
+        self.log.layout.add(record)
+        if kind is not Kind.CHECK:
+            self.log.wake()
+
+    async def _write(self, fd: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(fd, view) :]
+            except OSError as error:
+                if error.errno not in _NO_SPACE:
+                    raise
+                self.stuck = f"the log can't be written: {error.strerror}"
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                self.stuck = None
+
+
+class LogStore:
+    """All logs, in `folder`: a thousand jobs to a subfolder, so that none grows too large to list."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._live: weakref.WeakValueDictionary[int, Log] = weakref.WeakValueDictionary()
+
+    def path(self, job_id: int) -> Path:
+        """The log's file; its index has the suffix .index."""
+        return self._folder / f"{job_id // 1000:04}" / f"{job_id}.log"
+
+    def open(self, job_id: int) -> Log:
+        """The log of a job, which may not have begun. All readers and the writer of a live log share it."""
+        log = self._live.get(job_id)
+        if log is None:
+            log = Log(self.path(job_id), self._records(job_id))
+            if not log.sealed:
+                self._live[job_id] = log
+        return log
+
+    def writer(self, job_id: int) -> LogWriter:
+        """The writer of a log that is not sealed, going on where the last one was cut off."""
+        log = self.open(job_id)
+        return LogWriter(log, self._records(job_id))
+
+    def delete(self, job_id: int) -> None:
+        """Removes a log; no harm if there is none."""
+        for path in (self.path(job_id), self.path(job_id).with_suffix(".index")):
+            path.unlink(missing_ok=True)
+
+    def _records(self, job_id: int) -> list[Record]:
+        path = self.path(job_id)
+        records = load(path.with_suffix(".index"))
+        # After a loss of power the log may be shorter than its index says.
+        actual = path.stat().st_size if records and path.exists() else 0
+        while records and records[-1].size > actual:
+            records.pop()
+        return records

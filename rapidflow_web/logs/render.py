@@ -1,0 +1,25 @@
+"""The lines of ours between the output of the steps. They are part of the log, byte for byte."""
+
+from __future__ import annotations
+
+COMPLETED = b"=== Build completed ===\n"
+
+
+def header(order_num: int, step_type: str) -> bytes:
+    """The line above a step's output."""
+    return f"=== Step {order_num} ({step_type}) ===\n".encode()
+
+
+def separator(last_byte: bytes) -> bytes:
+    """What follows a step's output, of which `last_byte` is the last, or b"" if there was none."""
+    return b"\n" if last_byte in (b"", b"\n") else b"\n\n"
+
+
+def final_lines(status: str, error: str | None) -> bytes:
+    """The last lines of a build that ended with `status`, and with `error` where it failed."""
+    if status == "success":
+        return COMPLETED
+    if status == "cancelled":
+        return b"=== Build cancelled ===\n" + COMPLETED
+    reason = " ".join((error or "no reason is known").split("\n"))
+    return f"=== Build failed: {reason} ===\n".encode() + COMPLETED

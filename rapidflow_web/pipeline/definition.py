@@ -1,0 +1,36 @@
+"""What a pipeline says, once it is known to be valid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+StepType = Literal["bash", "sh"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepDefinition:
+    """One step. `files` maps paths below the working folder to their text."""
+
+    content: str
+    type: StepType = "bash"
+    name: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A pipeline. `timeout` is in seconds; what is None was not said."""
+
+    name: str
+    steps: tuple[StepDefinition, ...]
+    repo_name: str | None = None
+    branch: str | None = None
+    folder: str | None = None
+    language: str | None = None
+    version: str | None = None
+    image: str | None = None
+    expose_ports: bool = False
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    timeout: int | None = None

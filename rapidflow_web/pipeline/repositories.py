@@ -1,0 +1,64 @@
+"""Which repositories and branches a pipeline may name. Pure: nothing is looked up."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Sequence
+from urllib.parse import unquote, urlsplit
+
+SCHEMES = ("https", "ssh", "git", "file")
+
+_SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^:/-][^:]*|/[^:]*)")
+_BAD_IN_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|//|@\{|\.lock(/|$)|(^|/)\.|^/|/$|\.$|^@$")
+
+
+def check_url(url: str, file_roots: Sequence[str]) -> str:
+    """The clone URL, if git may be given it.
+
+    `file_roots` are the folders below which `file://` repositories may lie. Raises ValueError with a
+    sentence that says what to write instead.
+    """
+    if not url or url.startswith("-") or any(ord(c) <= 32 or ord(c) == 127 for c in url):
+        raise ValueError("'repo_name' must be a clone URL like https://example.com/user/repo, without spaces")
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        if _SCP_LIKE.fullmatch(url) and "::" not in url:
+            return url
+        raise ValueError(
+            f"'repo_name' must be a clone URL that begins with https://, ssh://, git:// or file://, "
+            f"or one like git@host:path, not '{url[:100]}'"
+        )
+    if scheme not in SCHEMES:
+        raise ValueError(f"repositories can't be fetched by '{scheme[:20]}'; use https, ssh, git or file")
+    if scheme == "file":
+        return _check_file(url, file_roots)
+    try:
+        host = urlsplit(url).hostname
+        _ = urlsplit(url).port
+    except ValueError:
+        host = None
+    if not host or host.startswith("-") or not rest.partition("/")[2]:
+        raise ValueError(f"'repo_name' must name a host and a path, like {scheme}://example.com/user/repo")
+    return url
+
+
+def _check_file(url: str, file_roots: Sequence[str]) -> str:
+    path = unquote(url.removeprefix("file://"))
+    if not path.startswith("/"):
+        raise ValueError("a file repository needs an absolute path: file:///folder/repo")
+    path = posixpath.normpath(path)
+    if not any(path == root or path.startswith(root.rstrip("/") + "/") for root in file_roots):
+        allowed = ", ".join(file_roots) or "none is set"
+        raise ValueError(
+            f"the repository '{path}' is not below an allowed folder ({allowed}); "
+            "the administrator can allow more with RAPIDFLOW_FILE_ROOTS"
+        )
+    return url
+
+
+def check_branch(branch: str) -> str:
+    """The branch, if git takes it as one. Raises ValueError."""
+    if not branch or len(branch) > 250 or branch.startswith("-") or _BAD_IN_BRANCH.search(branch):
+        raise ValueError(f"'{branch[:60]}' is not the name of a branch")
+    return branch

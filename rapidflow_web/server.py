@@ -1,0 +1,89 @@
+"""Runs the app under Hypercorn in this process, and ends it in the right order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+
+from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.config import Config
+
+from rapidflow_web.app import create_app
+from rapidflow_web.errors import RapidFlowError, SettingsError
+from rapidflow_web.settings import Bind, Settings
+
+_GRACEFUL_SECONDS = 2.0
+
+
+def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT; builds that run go on, for the next server. Raises `RapidFlowError`."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("tortoise").setLevel(logging.WARNING)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings))
+
+
+def _loop_factory():
+    try:
+        import uvloop
+    except ImportError:  # not on this platform
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(settings: Settings) -> None:
+    app = create_app(settings)
+    listener = _listen(settings.bind)
+    config = Config()
+    host, port = listener.getsockname()[:2]
+    # Hypercorn closes it.
+    config.bind = [f"fd://{listener.detach()}"]
+    config.graceful_timeout = _GRACEFUL_SECONDS
+    config.keep_alive_timeout = 60
+    config.keep_alive_max_requests = 1_000_000
+    config.include_server_header = False
+    config.errorlog = None
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+
+    async def announced() -> None:
+        print(f"RapidFlow Web is ready: http://{Bind(host, port)}", flush=True)
+        await stopping.wait()
+        app.extensions["rapidflow"].streams.cut()
+
+    try:
+        await hypercorn_serve(app, config, shutdown_trigger=announced)
+    except Exception as error:
+        if cause := _of_ours(error):
+            raise cause from None
+        raise
+
+
+def _of_ours(error: BaseException | None) -> RapidFlowError | None:
+    """The error of ours that made the start fail, out of what the server wrapped around it."""
+    while error is not None:
+        if isinstance(error, RapidFlowError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _listen(bind: Bind) -> socket.socket:
+    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((bind.host, bind.port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise SettingsError(f"RAPIDFLOW_BIND is '{bind}', which can't be used: {error.strerror}.") from error
+    listener.setblocking(False)
+    return listener

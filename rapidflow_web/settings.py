@@ -1,0 +1,180 @@
+"""Settings from the environment, typed and checked once, at the start.
+
+Each field of `Settings` is one variable; its metadata is its documentation, which `docs/settings.md` repeats
+(a test compares the two).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from rapidflow_web.errors import SettingsError
+from rapidflow_web.pipeline import images
+from rapidflow_web.pipeline.durations import parse_duration
+
+PREFIX = "RAPIDFLOW_"
+IMAGE_PREFIX = "RAPIDFLOW_IMAGE_"
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Where the server listens. Port 0 lets the system choose one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _bind(text: str) -> Bind:
+    host, separator, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError("write it as host:port, for example 127.0.0.1:3000")
+    return Bind(host, int(port))
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise ValueError("name a folder")
+    return Path(text).expanduser().absolute()
+
+
+def _roots(text: str) -> tuple[str, ...]:
+    roots = tuple(part for part in text.split(":") if part)
+    for root in roots:
+        if not root.startswith("/"):
+            raise ValueError(f"'{root}' is not an absolute path")
+    return roots
+
+
+def _executor(text: str) -> str:
+    if text not in ("docker", "process"):
+        raise ValueError("use docker or process")
+    return text
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10_000:
+        raise ValueError("use a whole number from 1 to 10000")
+    return int(text)
+
+
+def _size(text: str) -> int:
+    number, unit = (text[:-1], text[-1:].lower()) if text[-1:].isalpha() else (text, "")
+    factor = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}.get(unit)
+    if factor is None or not number.isascii() or not number.isdigit() or int(number) < 1:
+        raise ValueError("write a size like 512k, 2m or 1g")
+    return int(number) * factor
+
+
+def _grace(text: str) -> int:
+    return 0 if text in ("0", "0s") else parse_duration(text)
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _setting(parse: Callable[[str], Any], default: str, doc: str) -> Any:
+    return field(metadata={"parse": parse, "default": default, "doc": doc})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings. Durations are in seconds, sizes in bytes."""
+
+    bind: Bind = _setting(
+        _bind, "127.0.0.1:3000", "Address and port to listen on."
+    )
+    data: Path = _setting(
+        _folder,
+        "~/.local/share/rapidflow",
+        "The folder that holds everything: database, logs, git mirrors, work folders.",
+    )
+    database_url: str = _setting(
+        _text,
+        "",
+        "`sqlite:///absolute/path` or `postgres://user:password@host/name`. Default: SQLite in the data folder.",
+    )
+    executor: str = _setting(
+        _executor,
+        "docker",
+        "Where builds run: `docker`, or `process` for plain processes on this machine, without isolation.",
+    )
+    concurrency: int = _setting(
+        _count, str(os.cpu_count() or 1), "Builds at once. Default: the number of cores."
+    )
+    default_image: str = _setting(
+        images.check_image,
+        "debian:bookworm-slim",
+        "The image of a build for which neither the pipeline nor its repository names a language.",
+    )
+    timeout: int = _setting(
+        parse_duration, "60m", "How long a build may run when its pipeline sets no `timeout`."
+    )
+    grace: int = _setting(
+        _grace, "10s", "How long a cancelled step may clean up, between SIGTERM and SIGKILL."
+    )
+    fetch_timeout: int = _setting(
+        parse_duration, "10m", "How long fetching the source may take."
+    )
+    pull_timeout: int = _setting(
+        parse_duration, "30m", "How long pulling an image may take."
+    )
+    engine_timeout: int = _setting(
+        parse_duration, "60s", "How long a running build waits for a container engine that went away."
+    )
+    body_limit: int = _setting(
+        _size, "1m", "The largest request body that is taken."
+    )
+    file_roots: tuple[str, ...] = _setting(
+        _roots, "", "Folders, separated by `:`, below which `file://` repositories may lie. Default: none."
+    )
+    images: Mapping[str, str] = field(
+        default_factory=dict[str, str],
+        metadata={
+            "name": f"{IMAGE_PREFIX}<LANGUAGE>",
+            "default": "",
+            "doc": "The image of a language, e.g. `RAPIDFLOW_IMAGE_GOLANG=registry.local/golang:{version}`.",
+        },
+    )
+
+
+def variable(name: str) -> str:
+    """The environment variable of the field `name`."""
+    return f"{PREFIX}{name.upper()}"
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """The settings that `environment` holds. Raises `SettingsError` that names the variable and the mend."""
+    values: dict[str, Any] = {}
+    for setting in fields(Settings):
+        if setting.name == "images":
+            continue
+        name = variable(setting.name)
+        text = environment.get(name, "") or setting.metadata["default"]
+        try:
+            values[setting.name] = setting.metadata["parse"](text)
+        except ValueError as error:
+            raise SettingsError(f"{name} is {text!r}: {error}.") from None
+    return Settings(**values, images=_images(environment))
+
+
+def _images(environment: Mapping[str, str]) -> dict[str, str]:
+    chosen: dict[str, str] = {}
+    for name, image in environment.items():
+        if not name.startswith(IMAGE_PREFIX) or not image:
+            continue
+        try:
+            language = images.check_language(name.removeprefix(IMAGE_PREFIX).lower())
+            images.check_image(image.replace("{version}", "1"))
+        except ValueError as error:
+            raise SettingsError(f"{name} is {image!r}: {error}.") from None
+        chosen[images.language_key(language)] = image
+    return chosen

@@ -1,0 +1,1 @@
+"""Source code: mirrors of repositories, and work trees made from them."""

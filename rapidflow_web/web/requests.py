@@ -1,0 +1,116 @@
+"""What clients send, read strictly: an id, a query, a body. Whatever is wrong becomes an error that says so."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ValidationError
+from quart import request
+
+from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, UnsupportedMediaType
+
+LARGEST_ID = 2**63 - 1
+JSON = ("application/json",)
+YAML = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _digits(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,18}", value):
+        raise ValueError("use a whole number from 0")
+    return value
+
+
+def _flag(value: object) -> object:
+    if isinstance(value, str):
+        if value not in ("true", "false", "1", "0"):
+            raise ValueError("use true or false")
+        return value in ("true", "1")
+    return value
+
+
+Number = Annotated[int, BeforeValidator(_digits)]
+"""A query value that is a whole number from 0."""
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+"""A query value that is true or false."""
+
+
+def identifier(text: str, what: str) -> int:
+    """An id out of a path. Raises `NotFound` for what can't be the id of a `what`."""
+    if not re.fullmatch(r"[0-9]{1,19}", text) or not 1 <= int(text) <= LARGEST_ID:
+        raise NotFound(f"there is no {what} '{text[:40]}'; the id of a {what} is a number like 12")
+    return int(text)
+
+
+def query(model: type[M]) -> M:
+    """The query of the request. Raises `BadRequest` for values and names that are not known."""
+    values: dict[str, str] = {}
+    for name, given in request.args.lists():
+        if len(given) > 1:
+            raise BadRequest(f"the query has '{name[:40]}' more than once")
+        if name not in model.model_fields:
+            close = difflib.get_close_matches(name, list(model.model_fields), n=1)
+            meant = f", did you mean '{close[0]}'?" if close else ""
+            raise BadRequest(f"unknown query value '{name[:40]}'{meant}")
+        values[name] = given[0]
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise BadRequest(f"{name}={str(first['input'])[:40]}: {_sentence(first['msg'])}") from None
+
+
+async def body(model: type[M]) -> M:
+    """The JSON body of the request; an empty one is an empty object. Raises what is wrong with it."""
+    data = await request.get_data()
+    if not data.strip():
+        return validated(model, {})
+    if media_type() not in JSON:
+        raise UnsupportedMediaType("send the body as JSON, with the header Content-Type: application/json")
+    return validated(model, parse_json(data))
+
+
+def media_type() -> str:
+    """The media type of the body, without parameters, in lower case."""
+    return (request.mimetype or "").lower()
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of a JSON text. Raises `BadRequest`."""
+    try:
+        value = json.loads(data)
+        # A lone surrogate is valid JSON and can't be stored.
+        json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise BadRequest(f"the body is not valid JSON ({where}: {error.msg})") from None
+    except UnicodeError:
+        raise BadRequest("the body is not valid UTF-8") from None
+    except (RecursionError, ValueError):
+        raise BadRequest("the body is not JSON that can be read here") from None
+    return value
+
+
+def validated(model: type[M], value: Any) -> M:
+    """The model of a value. Raises `Invalid` with all that does not validate."""
+    if not isinstance(value, dict):
+        raise Invalid([Problem("", "the body must be a JSON object")])
+    try:
+        return model.model_validate(value, strict=True)
+    except ValidationError as error:
+        problems: list[Problem] = []
+        for found in error.errors(include_url=False, include_context=False, include_input=False):
+            name = ".".join(str(part) for part in found["loc"])
+            problems.append(Problem(name, f"{name or 'the body'}: {_sentence(found['msg'])}"))
+        raise Invalid(problems) from None
+
+
+def _sentence(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]

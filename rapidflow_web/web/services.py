@@ -1,0 +1,32 @@
+"""What the routes work with; `app.py` builds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from quart import current_app
+
+from rapidflow_web.engine.scheduler import Scheduler
+from rapidflow_web.engine.service import Service
+from rapidflow_web.logs.log import LogStore
+from rapidflow_web.settings import Settings
+from rapidflow_web.web.streaming import OpenStreams
+
+EXTENSION = "rapidflow"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The objects that all routes share."""
+
+    settings: Settings
+    builds: Service
+    scheduler: Scheduler
+    logs: LogStore
+    streams: OpenStreams
+
+
+def services() -> Services:
+    """The services of the app that handles the request."""
+    return cast(Services, current_app.extensions[EXTENSION])
