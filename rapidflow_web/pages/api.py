@@ -1,0 +1,21 @@
+"""The page that describes the API, made from the same document that programs read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quart import current_app, render_template
+
+from rapidflow_web.pages.blueprint import blueprint
+
+
+@blueprint.get("/ui/api")
+async def show_api() -> str:
+    """All calls of the API."""
+    document: dict[str, Any] = current_app.extensions["QUART_SCHEMA"].openapi_provider.schema()
+    calls = [
+        {"method": method.upper(), "path": path, **operation}
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    return await render_template("api.html", calls=calls, schemas=document["components"]["schemas"])

@@ -1,0 +1,140 @@
+"""Pages of pipelines: adding, editing, starting."""
+
+from __future__ import annotations
+
+from quart import Response, redirect, render_template, request
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from rapidflow_web.db import overview, pipelines
+from rapidflow_web.db.models import Pipeline
+from rapidflow_web.errors import Invalid, NotFound, Problem
+from rapidflow_web.pages.blueprint import blueprint
+from rapidflow_web.web.requests import identifier
+from rapidflow_web.web.services import services
+
+_BUILDS = 30
+_STARTED_BY = "web"
+_EXAMPLE = """\
+name: My project
+repo_name: https://example.com/user/repo
+steps:
+  - name: test
+    content: make test
+  - name: build
+    content: make
+"""
+
+
+@blueprint.get("/ui/pipelines/new")
+async def show_new_pipeline() -> str:
+    """The form to add a pipeline."""
+    return await render_template("new_pipeline.html", config=_EXAMPLE, problems=())
+
+
+@blueprint.post("/ui/pipelines")
+async def add_pipeline() -> Response | WerkzeugResponse:
+    """Stores the submitted pipeline, or shows what is wrong with it."""
+    form = await request.form
+    config = _lines(form.get("config", ""))
+    try:
+        definition = services().builds.parse(config)
+    except Invalid as error:
+        page = await render_template("new_pipeline.html", config=config, problems=error.problems)
+        return Response(page, 422)
+    pipeline = await pipelines.create(definition.name, config)
+    if form.get("then") != "start":
+        return redirect(f"/ui/pipelines/{pipeline.id}", 303)
+    try:
+        job = await services().builds.start(pipeline.id, started_by=_STARTED_BY)
+    except Invalid as error:
+        return await _page(pipeline, start_problems=error.problems)
+    return redirect(f"/ui/jobs/{job.id}", 303)
+
+
+@blueprint.get("/ui/pipelines/<pipeline_id>")
+async def show_pipeline(pipeline_id: str) -> Response:
+    """A pipeline with its builds."""
+    return await _page(await _existing(pipeline_id))
+
+
+@blueprint.post("/ui/pipelines/<pipeline_id>")
+async def edit_pipeline(pipeline_id: str) -> Response | WerkzeugResponse:
+    """Stores the submitted definition, or shows what is wrong with it."""
+    pipeline = await _existing(pipeline_id)
+    config = _lines((await request.form).get("config", ""))
+    try:
+        definition = services().builds.parse(config)
+    except Invalid as error:
+        return await _page(pipeline, config=config, problems=error.problems)
+    await pipelines.update(pipeline.id, definition.name, config)
+    return redirect(f"/ui/pipelines/{pipeline.id}", 303)
+
+
+@blueprint.post("/ui/pipelines/<pipeline_id>/jobs")
+async def start_build(pipeline_id: str) -> Response | WerkzeugResponse:
+    """Starts a build, or shows why it can't be."""
+    pipeline = await _existing(pipeline_id)
+    form = await request.form
+    branch, environment = form.get("branch", "").strip(), _lines(form.get("environment", ""))
+    try:
+        job = await services().builds.start(
+            pipeline.id,
+            started_by=_STARTED_BY,
+            branch=branch or None,
+            environment=_variables(environment),
+        )
+    except Invalid as error:
+        return await _page(pipeline, branch=branch, environment=environment, start_problems=error.problems)
+    return redirect(f"/ui/jobs/{job.id}", 303)
+
+
+async def _page(
+    pipeline: Pipeline,
+    *,
+    config: str | None = None,
+    problems: tuple[Problem, ...] = (),
+    branch: str = "",
+    environment: str = "",
+    start_problems: tuple[Problem, ...] = (),
+) -> Response:
+    before = request.args.get("before", "")
+    jobs = await overview.of_pipeline(
+        pipeline.id, before=int(before) if before.isdigit() and len(before) < 19 else None, limit=_BUILDS
+    )
+    page = await render_template(
+        "pipeline.html",
+        pipeline=pipeline,
+        jobs=jobs,
+        more=len(jobs) == _BUILDS,
+        config=pipeline.definition.config if config is None else config,
+        problems=problems,
+        branch=branch,
+        environment=environment,
+        start_problems=start_problems,
+    )
+    return Response(page, 422 if problems or start_problems else 200)
+
+
+async def _existing(pipeline_id: str) -> Pipeline:
+    pipeline = await pipelines.get(identifier(pipeline_id, "pipeline"))
+    if pipeline is None:
+        raise NotFound(f"there is no pipeline {pipeline_id}")
+    return pipeline
+
+
+def _lines(text: str) -> str:
+    """The text as it was typed: forms send line ends as CRLF."""
+    return text.replace("\r\n", "\n")
+
+
+def _variables(text: str) -> dict[str, str]:
+    """Variables out of lines like KEY=value. Raises `Invalid`."""
+    variables: dict[str, str] = {}
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        key, separator, value = line.partition("=")
+        if not separator:
+            raise Invalid([Problem("environment", f"'{line[:60]}' is not KEY=value")])
+        variables[key.strip()] = value
+    return variables
