@@ -33,7 +33,9 @@ def memory(server: Server, image: str) -> Row:
     job = server.start_job({"name": "bench memory", "image": image, "steps": [step]})
     sizes: list[int] = []
     threads = [
-        threading.Thread(target=lambda: sizes.append(_drain(f"{server.url}/jobs/{job}/logs/stream?follow=true")))
+        threading.Thread(
+            target=lambda: sizes.append(_drain(f"{server.url}/jobs/{job}/logs/stream?follow=true"))
+        )
         for _ in range(2)
     ]
     for thread in threads:
@@ -54,7 +56,9 @@ def memory(server: Server, image: str) -> Row:
 
 
 def _drain(url: str) -> int:
-    done = subprocess.run(["curl", "-sN", "-o", "/dev/null", "-w", "%{size_download}", url], capture_output=True)
+    done = subprocess.run(
+        ["curl", "-sN", "-o", "/dev/null", "-w", "%{size_download}", url], capture_output=True
+    )
     return int(done.stdout)
 
 
@@ -62,17 +66,17 @@ def details() -> Row:
     """Details of jobs, any of a thousand that are stored, with 32 connections."""
     with tempfile.TemporaryDirectory() as name:
         data = Path(name) / "data"
+        data.mkdir()
         asyncio.run(_store(data))
         server = Server(data, executor="process").start()
         try:
             script = Path(name) / "random.lua"
-            script.write_text(
-                f'request = function() return wrk.format("GET", "/jobs/" .. math.random({_JOBS}) .. "/details") end\n'
-            )
+            path = f'"/jobs/" .. math.random({_JOBS}) .. "/details"'
+            script.write_text(f'request = function() return wrk.format("GET", {path}) end\n')
             rates = {}
-            for what, path in (("details", None), ("health", "/health")):
-                command = ["wrk", "-t1", f"-c{_CONNECTIONS}", "-d4s", f"{server.url}{path or '/'}"]
-                if path is None:
+            for what, address in (("details", None), ("health", "/health")):
+                command = ["wrk", "-t1", f"-c{_CONNECTIONS}", "-d4s", f"{server.url}{address or '/'}"]
+                if address is None:
                     command += ["-s", str(script)]
                 output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
                 if "Non-2xx" in output:
@@ -92,7 +96,6 @@ def details() -> Row:
 async def _store(data: Path) -> None:
     config = "name: bench\nsteps: [make, make test]\n"
     steps = [StepDefinition("make"), StepDefinition("make test")]
-    data.mkdir()
     await open_database(sqlite_url(data / "rapidflow.db"))
     store = LogStore(data / "logs")
     pipeline = await pipelines.create("bench", config)

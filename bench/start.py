@@ -16,7 +16,9 @@ _MARK = b"first-output"
 
 def first_output(server: Server, image: str) -> Row:
     """From the POST to the first output at a follower, against `docker run`'s own first byte."""
-    pipeline = server.pipeline({"name": "bench first output", "image": image, "steps": [f"echo {_MARK.decode()}"]})
+    pipeline = server.pipeline(
+        {"name": "bench first output", "image": image, "steps": [f"echo {_MARK.decode()}"]}
+    )
     ours, engine = [], []
     for pair in range(_PAIRS + 1):
         raw, job = _docker_run(image), _build(server, pipeline)
@@ -98,7 +100,9 @@ def _execs(image: str) -> list[float]:
         times: list[float] = []
         for _ in range(10):
             begin = time.perf_counter()
-            subprocess.run(["docker", "exec", container, "sh", "-c", "echo x"], capture_output=True, check=True)
+            subprocess.run(
+                ["docker", "exec", container, "sh", "-c", "echo x"], capture_output=True, check=True
+            )
             times.append((time.perf_counter() - begin) * 1000)
         return times
     finally:

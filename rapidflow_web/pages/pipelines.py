@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from quart import Response, redirect, render_template, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
@@ -34,7 +36,7 @@ async def show_new_pipeline() -> str:
 @blueprint.post("/ui/pipelines")
 async def add_pipeline() -> Response | WerkzeugResponse:
     """Stores the submitted pipeline, or shows what is wrong with it."""
-    form = await request.form
+    form = await _form()
     config = _lines(form.get("config", ""))
     try:
         definition = services().builds.parse(config)
@@ -61,7 +63,7 @@ async def show_pipeline(pipeline_id: str) -> Response:
 async def edit_pipeline(pipeline_id: str) -> Response | WerkzeugResponse:
     """Stores the submitted definition, or shows what is wrong with it."""
     pipeline = await _existing(pipeline_id)
-    config = _lines((await request.form).get("config", ""))
+    config = _lines((await _form()).get("config", ""))
     try:
         definition = services().builds.parse(config)
     except Invalid as error:
@@ -74,7 +76,7 @@ async def edit_pipeline(pipeline_id: str) -> Response | WerkzeugResponse:
 async def start_build(pipeline_id: str) -> Response | WerkzeugResponse:
     """Starts a build, or shows why it can't be."""
     pipeline = await _existing(pipeline_id)
-    form = await request.form
+    form = await _form()
     branch, environment = form.get("branch", "").strip(), _lines(form.get("environment", ""))
     try:
         job = await services().builds.start(
@@ -120,6 +122,10 @@ async def _existing(pipeline_id: str) -> Pipeline:
     if pipeline is None:
         raise NotFound(f"there is no pipeline {pipeline_id}")
     return pipeline
+
+
+async def _form() -> dict[str, str]:
+    return cast(dict[str, str], (await request.form).to_dict())
 
 
 def _lines(text: str) -> str:

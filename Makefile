@@ -1,0 +1,38 @@
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench migration pins clean
+
+help: ## Show the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Start the server on http://127.0.0.1:3000 with an example; sets up what is missing.
+	@scripts/venv.sh && exec .venv/bin/python -m scripts.run
+
+test: ## Lint, then run all tests, real Docker and databases included.
+	@scripts/venv.sh dev
+	@.venv/bin/python -m scripts.test_needs
+	@$(MAKE) --no-print-directory lint
+	.venv/bin/python -m pytest
+
+lint: ## Check style, types and which room imports which.
+	@scripts/venv.sh dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/pyright --pythonpath .venv/bin/python
+	.venv/bin/lint-imports --no-logo
+
+bench: ## Measure what the server must reach.
+	@scripts/venv.sh dev
+	@.venv/bin/python -m scripts.test_needs
+	.venv/bin/python -m bench
+
+migration: ## Make a migration from changed models: make migration NAME=what_changes
+	@test -n "$(NAME)" || { echo "Name it: make migration NAME=what_changes"; exit 1; }
+	@scripts/venv.sh dev
+	.venv/bin/tortoise makemigrations --name "$(NAME)"
+
+pins: ## Pin the newest versions that pyproject.toml allows.
+	@scripts/pin.sh
+
+clean: ## Remove what was made, .venv included. Builds and logs in .data stay.
+	rm -rf .venv dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

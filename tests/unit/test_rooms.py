@@ -1,0 +1,98 @@
+"""The contracts in pyproject.toml say which room imports which; here they notice what they forbid."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+
+FORBIDDEN = [
+    ("errors", "rapidflow_web.settings"),
+    ("client", "rapidflow_web.engine.service"),
+    ("pipeline.parser", "rapidflow_web.settings"),
+    ("settings", "rapidflow_web.data_folder"),
+    ("logs.log", "rapidflow_web.db.models"),
+    ("source.git", "rapidflow_web.logs.log"),
+    ("db.jobs", "rapidflow_web.engine.service"),
+    ("executors.process", "rapidflow_web.db.jobs"),
+    ("engine.service", "rapidflow_web.web.responses"),
+    ("web.responses", "rapidflow_web.api.render"),
+    ("api.lists", "rapidflow_web.pages.blueprint"),
+    ("pages.dashboard", "rapidflow_web.api.render"),
+    ("app", "rapidflow_web.server"),
+    ("engine.scheduler", "aiodocker"),
+    ("app", "aiodocker"),
+    ("engine.scheduler", "quart"),
+    ("executors.process", "werkzeug"),
+    ("db.models", "quart_schema"),
+    ("server", "quart"),
+]
+
+
+def copied(folder: Path) -> Path:
+    """`folder` with a copy of the package and of the contracts."""
+    package = CHECKOUT / "rapidflow_web"
+    shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(CHECKOUT / "pyproject.toml", folder)
+    return folder
+
+
+def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    """lint-imports over the copy in `folder`."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-logo", "--no-cache"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the linter says of a package in which every import of FORBIDDEN is made."""
+    folder = copied(tmp_path_factory.mktemp("broken"))
+    for module, imported in FORBIDDEN:
+        with (folder / "rapidflow_web" / f"{module.replace('.', '/')}.py").open("a") as file:
+            file.write(f"\nimport {imported}\n")
+    linted = lint(folder)
+    assert linted.returncode != 0
+    return linted.stdout
+
+
+def test_the_rooms_keep_the_contracts(tmp_path: Path) -> None:
+    linted = lint(copied(tmp_path))
+
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+@pytest.mark.parametrize(("module", "imported"), FORBIDDEN)
+def test_a_forbidden_import_is_noticed(broken: str, module: str, imported: str) -> None:
+    assert re.search(rf"rapidflow_web\.{module} -> {imported} \(", broken), broken
+
+
+def test_a_room_without_a_place_is_noticed(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    (folder / "rapidflow_web" / "attic.py").write_text("")
+
+    linted = lint(folder)
+
+    assert linted.returncode != 0
+    assert "attic" in linted.stdout
+
+
+def test_the_documentation_gives_each_room_the_line_that_it_has_in_the_contract() -> None:
+    contracts = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    lines = enumerate(contracts[0]["layers"], start=1)
+    expected = [(room, str(number)) for number, line in lines for room in line.split(" | ")]
+
+    text = (CHECKOUT / "docs" / "development.md").read_text()
+    described = re.findall(r"(?m)^\| `(\w+)(?:/|\.py)` \| (\d+) \|", text)
+
+    assert described == expected
