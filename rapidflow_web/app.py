@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import cast
+import logging
+from collections.abc import AsyncGenerator
 
 from quart import Quart, Request
 from quart.typing import ResponseTypes
 from quart_schema import QuartSchema
 
-from rapidflow_web import __version__
+from rapidflow_web import __version__, pages
 from rapidflow_web.api import jobs, pipelines, stream, system
 from rapidflow_web.api.operation import Provider
 from rapidflow_web.data_folder import DataFolder
@@ -26,16 +26,21 @@ from rapidflow_web.logs.log import LogStore
 from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import to_the_end
 from rapidflow_web.source.mirrors import Mirrors
-from rapidflow_web.web import assets, errors
+from rapidflow_web.web import assets, errors, security
 from rapidflow_web.web.services import EXTENSION, Services
 from rapidflow_web.web.streaming import OpenStreams
+
+_log = logging.getLogger(__name__)
+
+_PATIENCE = 1.0
+"""Seconds that a request which was given up has to come to a good end, before a server that ends goes on."""
 
 
 class _App(Quart):
     async def handle_request(self, request: Request) -> ResponseTypes:
         # A client that goes away cancels the handler, in whatever transaction it is; the body that is
         # streamed afterwards is cancelled all the same.
-        return await to_the_end(super().handle_request(request))
+        return await to_the_end(super().handle_request(request), _PATIENCE)
 
 
 def create_app(settings: Settings) -> Quart:
@@ -63,6 +68,7 @@ def create_app(settings: Settings) -> Quart:
         settings, Service(scheduler, settings.file_roots), scheduler, logs, streams
     )
     errors.install(app)
+    security.install(app)
     QuartSchema(
         app,
         openapi_provider_class=Provider,
@@ -72,23 +78,21 @@ def create_app(settings: Settings) -> Quart:
         scalar_ui_path=None,
         conversion_preference="pydantic",
     )
-    for module in (pipelines, jobs, stream, system):
+    for module in (pipelines, jobs, stream, system, pages):
         app.register_blueprint(module.blueprint)
 
     @app.while_serving
-    async def lifespan() -> AsyncIterator[None]:  # pyright: ignore[reportUnusedFunction]
-        with folders.owned():
+    async def lifespan() -> AsyncGenerator[None, None]:  # pyright: ignore[reportUnusedFunction]
+        async with contextlib.AsyncExitStack() as opened:
+            opened.enter_context(folders.owned())
             await open_database(settings.database_url or sqlite_url(folders.database))
+            opened.push_async_callback(close_database)
+            opened.push_async_callback(executor.close)
             running = asyncio.create_task(scheduler.run())
-            try:
-                yield
-            finally:
-                streams.cut()
-                running.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await running
-                await executor.close()
-                await close_database()
+            running.add_done_callback(_say_why_it_ended)
+            opened.push_async_callback(_cancel, running)
+            opened.callback(streams.cut)
+            yield
 
     return app
 
@@ -96,4 +100,14 @@ def create_app(settings: Settings) -> Quart:
 def _executor(settings: Settings, folders: DataFolder) -> Executor:
     if settings.executor == "process":
         return ProcessExecutor(folders.work)
-    return cast(Executor, DockerExecutor(folders.installation(), settings.engine_timeout, settings.pull_timeout))
+    return DockerExecutor(folders.installation(), settings.engine_timeout, settings.pull_timeout)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+def _say_why_it_ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        _log.critical("no more builds are run; restart the server", exc_info=error)

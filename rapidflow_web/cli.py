@@ -4,34 +4,48 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from rapidflow_web import __version__
 from rapidflow_web.client import Client, ClientError
-from rapidflow_web.errors import Invalid, RapidFlowError
+from rapidflow_web.errors import Invalid, Problem, RapidFlowError
+from rapidflow_web.pipeline.definition import Definition
 
 _DEFAULT_URL = "http://127.0.0.1:3000"
-_FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
+_FAILED, _TROUBLE, _INTERRUPTED, _PIPE_CLOSED = 1, 2, 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command and exits with its code."""
     options = _parser().parse_args(arguments)
-    if options.command is not _serve:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         code = options.command(options)
-    except (RapidFlowError, OSError) as error:
-        print(f"rapidflow: {error}", file=sys.stderr)
-        code = _USAGE
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has enough, as in `rapidflow jobs | head`. What is left must not be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _PIPE_CLOSED
+    except RapidFlowError as error:
+        _say(str(error))
+        code = _TROUBLE
+    except OSError as error:
+        _say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        code = _TROUBLE
+    except UnicodeEncodeError as error:
+        _say(f"{error.object!r} is not text in {error.encoding}")
+        code = _TROUBLE
     except KeyboardInterrupt:
         code = _INTERRUPTED
     sys.exit(code)
+
+
+def _say(sentence: str) -> None:
+    print(f"rapidflow: {sentence}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    # Only here, because it takes a second to import.
     from rapidflow_web.server import serve
     from rapidflow_web.settings import from_environment
 
@@ -83,34 +98,101 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    client = Client(options.url)
-    pipeline_id = _pipeline_id(client, options.pipeline)
+    client = _client(options)
     body: dict[str, Any] = {"environments": _variables(options.env)}
-    if options.branch:
+    if options.branch is not None:
         body["branch"] = options.branch
-    job = client.call("POST", f"/pipelines/{pipeline_id}/jobs", body)
-    return _follow(client, job)
+    pipeline_id = _pipeline_id(client, options.pipeline)
+    return _follow(client, client.call("POST", f"/pipelines/{pipeline_id}/jobs", body))
+
+
+def _logs(options: argparse.Namespace) -> int:
+    query: dict[str, Any] = {"follow": "true"} if options.follow else {}
+    if options.tail is not None:
+        query["tail"] = options.tail
+    _print(_client(options).stream(options.job, query))
+    return 0
+
+
+def _jobs(options: argparse.Namespace) -> int:
+    query = _query(limit=options.limit, status=options.status, pipeline_id=options.pipeline)
+    row = "{:>7}  {:<9}  {:>8}  {:<20}  {:<12}  {:<20}  {}"
+    jobs = _client(options).call("GET", f"/jobs?{query}")
+    print(row.format("JOB", "STATUS", "PIPELINE", "BRANCH", "COMMIT", "CREATED", "DURATION"))
+    for job in jobs:
+        commit, branch = (job["commit"] or "-")[:12], (job["branch"] or "-")[:20]
+        print(
+            row.format(
+                job["id"],
+                job["status"],
+                job["pipeline_id"],
+                branch,
+                commit,
+                job["created_at"],
+                _duration(job),
+            )
+        )
+    return 0
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    print(_client(options).call("POST", f"/jobs/{quote(options.job, safe='')}/cancel")["message"])
+    return 0
+
+
+def _retry(options: argparse.Namespace) -> int:
+    client = _client(options)
+    job = client.call("POST", f"/jobs/{quote(options.job, safe='')}/retry")
+    if options.follow:
+        return _follow(client, job)
+    print(f"job {job['id']} started")
+    return 0
+
+
+def _validate(options: argparse.Namespace) -> int:
+    name = "standard input" if options.file == "-" else options.file
+    try:
+        _, definition = _read(None if options.file == "-" else Path(options.file))
+    except Invalid as error:
+        for problem in error.problems:
+            print(f"{name}: {problem.message}", file=sys.stderr)
+        return _FAILED
+    count = len(definition.steps)
+    print(f"{name}: '{definition.name}' is valid, {count} step{'' if count == 1 else 's'}")
+    return 0
+
+
+def _client(options: argparse.Namespace) -> Client:
+    return Client(options.url, _say)
 
 
 def _follow(client: Client, job: dict[str, Any]) -> int:
+    """Prints the job's log until the build ends; the exit code tells how it ended."""
     job_id = str(job["id"])
     print(f"job {job_id} started", file=sys.stderr)
     try:
-        client.stream(job_id, {"follow": "true"}, _write)
+        _print(client.stream(job_id, {"follow": "true"}))
+        return 0 if client.status(job_id) == "success" else _FAILED
     except KeyboardInterrupt:
         print(
-            f"\njob {job_id} goes on; 'rapidflow logs -f {job_id}' follows it, 'rapidflow cancel {job_id}' stops it",
+            f"\njob {job_id} goes on; 'rapidflow logs -f {job_id}' follows it, "
+            f"'rapidflow cancel {job_id}' stops it",
             file=sys.stderr,
         )
         return _INTERRUPTED
-    return 0 if client.call("GET", f"/jobs/{job_id}")["status"] == "success" else _FAILED
+
+
+def _print(chunks: Iterable[bytes]) -> None:
+    for chunk in chunks:
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
 
 
 def _pipeline_id(client: Client, named: str) -> str:
     """The pipeline that a file, an id or a name stands for; a file's is stored, or brought up to date."""
     if Path(named).is_file():
         return _stored(client, Path(named))
-    if named.isdigit():
+    if named.isascii() and named.isdigit():
         return named
     if named.endswith((".yml", ".yaml")):
         raise ClientError(f"there is no file {named}")
@@ -118,27 +200,49 @@ def _pipeline_id(client: Client, named: str) -> str:
     if not found:
         raise ClientError(f"there is no pipeline and no file '{named}'")
     if len(found) > 1:
-        ids = ", ".join(str(pipeline["id"]) for pipeline in found)
-        raise ClientError(f"there are several pipelines '{named}'; name one by its id: {ids}")
+        raise ClientError(f"there are several pipelines '{named}'; name one by its id: {_ids(found)}")
     return str(found[0]["id"])
 
 
 def _stored(client: Client, file: Path) -> str:
-    from rapidflow_web.pipeline.parser import parse
-
-    config = file.read_text(encoding="utf-8")
     try:
-        name = parse(config, ("/",)).name
+        config, definition = _read(file)
     except Invalid as error:
         raise ClientError(f"{file}: {error}") from None
-    found = client.call("GET", f"/pipelines?{_query(name=name, limit=1)}")
-    if not found:
-        return str(client.call("POST", "/pipelines", {"config": config})["id"])
-    pipeline = found[0]
-    if pipeline["config"] != config:
-        client.call("PUT", f"/pipelines/{pipeline['id']}", {"config": config})
-        print(f"pipeline {pipeline['id']} '{name}' updated from {file}", file=sys.stderr)
+    found = client.call("GET", f"/pipelines?{_query(name=definition.name, limit=200)}")
+    for pipeline in found:
+        if pipeline["config"] == config:
+            return str(pipeline["id"])
+    if len(found) > 1:
+        # Any of them may be somebody else's.
+        raise ClientError(
+            f"there are several pipelines '{definition.name}', none of them as in {file}: {_ids(found)}; "
+            "give this one a name of its own, or update one of them and run it by its id"
+        )
+    if found:
+        pipeline = client.call("PUT", f"/pipelines/{found[0]['id']}", {"config": config})
+        print(f"pipeline {pipeline['id']} '{definition.name}' updated from {file}", file=sys.stderr)
+    else:
+        pipeline = client.call("POST", "/pipelines", {"config": config})
+        print(f"pipeline {pipeline['id']} '{definition.name}' stored from {file}", file=sys.stderr)
     return str(pipeline["id"])
+
+
+def _read(file: Path | None) -> tuple[str, Definition]:
+    """The pipeline in a file or on standard input, as text and parsed. Raises `Invalid`."""
+    from rapidflow_web.pipeline.parser import parse
+
+    data = sys.stdin.buffer.read() if file is None else file.read_bytes()
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise Invalid([Problem("", "this is not a text file in UTF-8")]) from None
+    # Which file repositories are allowed is for the server to say.
+    return text, parse(text, ("/",))
+
+
+def _ids(found: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(str(pipeline["id"]) for pipeline in found)
 
 
 def _variables(given: Sequence[str]) -> dict[str, str]:
@@ -151,68 +255,8 @@ def _variables(given: Sequence[str]) -> dict[str, str]:
     return variables
 
 
-def _logs(options: argparse.Namespace) -> int:
-    query: dict[str, Any] = {"follow": "true"} if options.follow else {}
-    if options.tail is not None:
-        query["tail"] = options.tail
-    Client(options.url).stream(options.job, query, _write)
-    return 0
-
-
-def _jobs(options: argparse.Namespace) -> int:
-    query = _query(limit=options.limit, status=options.status, pipeline_id=options.pipeline)
-    row = "{:>7}  {:<9}  {:>8}  {:<20}  {:<12}  {:<20}  {}"
-    print(row.format("JOB", "STATUS", "PIPELINE", "BRANCH", "COMMIT", "CREATED", "DURATION"))
-    for job in Client(options.url).call("GET", f"/jobs?{query}"):
-        commit, branch = (job["commit"] or "-")[:12], (job["branch"] or "-")[:20]
-        cells = (job["id"], job["status"], job["pipeline_id"], branch, commit, job["created_at"], _duration(job))
-        print(row.format(*cells))
-    return 0
-
-
-def _cancel(options: argparse.Namespace) -> int:
-    print(Client(options.url).call("POST", f"/jobs/{options.job}/cancel")["message"])
-    return 0
-
-
-def _retry(options: argparse.Namespace) -> int:
-    client = Client(options.url)
-    job = client.call("POST", f"/jobs/{options.job}/retry")
-    if options.follow:
-        return _follow(client, job)
-    print(f"job {job['id']} started")
-    return 0
-
-
-def _validate(options: argparse.Namespace) -> int:
-    from rapidflow_web.pipeline.parser import parse
-
-    name = "standard input" if options.file == "-" else options.file
-    try:
-        text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text(encoding="utf-8")
-        # Which file repositories are allowed is for the server to say.
-        definition = parse(text, ("/",))
-    except UnicodeDecodeError:
-        print(f"{name}: this is not a text file in UTF-8", file=sys.stderr)
-        return _FAILED
-    except Invalid as error:
-        for problem in error.problems:
-            print(f"{name}: {problem.message}", file=sys.stderr)
-        return _FAILED
-    count = len(definition.steps)
-    print(f"{name}: '{definition.name}' is valid, {count} step{'' if count == 1 else 's'}")
-    return 0
-
-
 def _query(**values: Any) -> str:
-    from urllib.parse import urlencode
-
     return urlencode({key: value for key, value in values.items() if value is not None})
-
-
-def _write(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
 
 
 def _duration(job: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -17,6 +17,8 @@ _TIMEOUT = 30.0
 _RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
 _GIVE_UP_SECONDS = 600.0
 _KEEPALIVE_SECONDS = 30
+_CHUNK = 256 * 1024
+_BROKEN = (OSError, http.client.HTTPException)
 
 
 class ClientError(RapidFlowError):
@@ -24,21 +26,28 @@ class ClientError(RapidFlowError):
 
 
 class Unreachable(ClientError):
-    """The server does not answer."""
+    """The server does not answer, or something else does."""
 
 
 class Client:
-    """One server. `url` is like http://127.0.0.1:3000."""
+    """One server. `url` is like http://127.0.0.1:3000; `notify` is told when it has to be waited for."""
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ClientError(f"'{url}' is not the address of a server; write one like http://127.0.0.1:3000")
+    def __init__(self, url: str, notify: Callable[[str], object]) -> None:
         self._url = url
-        self._https = parts.scheme == "https"
-        self._host = parts.hostname
-        self._port = parts.port
-        self._base = parts.path.rstrip("/")
+        self._notify = notify
+        self._was_there = False
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            self._host, self._port = parts.hostname or "", parts.port
+            self._https = parts.scheme == "https"
+            self._base = quote(parts.path.rstrip("/"), safe="/%")
+            if parts.scheme not in ("http", "https") or not self._host.encode("idna"):
+                raise ValueError
+            self._connection(timeout=None)
+        except (ValueError, http.client.InvalidURL):
+            raise ClientError(
+                f"'{url}' is not the address of a server; write one like http://127.0.0.1:3000"
+            ) from None
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """The JSON answer to a request. Raises `ClientError` with the server's own sentence."""
@@ -48,50 +57,67 @@ class Client:
         try:
             response = self._send(connection, method, path, data)
             text = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"{self._url} does not answer: {_reason(error)}") from error
+        except _BROKEN as error:
+            raise self._unreachable(error) from error
         finally:
             connection.close()
-        if response.status >= 400:
-            raise ClientError(_refusal(text))
-        return json.loads(text)
+        if response.status not in (200, 201):
+            kind = Unreachable if response.status >= 500 else ClientError
+            raise kind(_refusal(text) or f"{self._url} answered with status {response.status}")
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise Unreachable(f"what answers at {self._url} is not RapidFlow") from None
 
-    def stream(self, job_id: str, query: dict[str, Any], write: Callable[[bytes], object]) -> int:
-        """Writes a job's log to its end; returns the cursor after it.
+    def stream(self, job_id: str, query: dict[str, Any]) -> Iterator[bytes]:
+        """A job's log to its end, every byte once.
 
-        A connection that breaks off is made anew from the byte where it was, so that `write` is given every
-        byte once. Raises `Unreachable` when that has not worked for ten minutes.
+        A connection that breaks off is made anew from the byte where it was. Raises `Unreachable` where the
+        server never was there, or has been away for ten minutes.
         """
         position: int | None = None
-        wanted = dict(query)
-        failures, failing_since = 0, 0.0
+        patience = _Patience()
         while True:
+            wanted = query
+            if position is not None:
+                wanted = {key: value for key, value in query.items() if key != "tail"} | {"offset": position}
             connection = self._connection(timeout=None)
             try:
-                response = self._send(connection, "GET", f"/jobs/{quote(job_id)}/logs/stream?{urlencode(wanted)}")
-                if response.status >= 500:
-                    raise http.client.HTTPException(f"status {response.status}")
-                if response.status >= 400:
+                response = self._send(connection, "GET", f"{_path(job_id)}/logs/stream?{urlencode(wanted)}")
+                if 400 <= response.status < 500:
                     raise ClientError(response.read().decode("utf-8", "replace").strip())
-                if position is None:
-                    position = int(response.headers["RapidFlow-Offset"])
-                while chunk := response.read1(256 * 1024):
-                    write(chunk)
-                    position += len(chunk)
-                    failures = 0
-                if _complete(response):
-                    return position
+                if response.status != 200:
+                    raise http.client.HTTPException(f"it answered with status {response.status}")
+                at = _offset(response)
+                while chunk := response.read1(_CHUNK):
+                    # Only now: headers that broke off look like whole ones, and have no bytes after them.
+                    position = at = at + len(chunk)
+                    patience.renew()
+                    yield chunk
+                if _came_to_its_end(response):
+                    return
                 raise http.client.IncompleteRead(b"")
-            except (OSError, http.client.HTTPException) as error:
-                now = time.monotonic()
-                failing_since = failing_since if failures else now
-                if position is None or now - failing_since > _GIVE_UP_SECONDS:
-                    raise Unreachable(f"{self._url} does not answer: {_reason(error)}") from error
-                wanted = {key: value for key, value in query.items() if key != "tail"} | {"offset": position}
-                time.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
-                failures += 1
+            except _BROKEN as error:
+                self._wait(patience, self._unreachable(error))
             finally:
                 connection.close()
+
+    def status(self, job_id: str) -> str:
+        """The job's status. Waits like `stream` for a server that is away."""
+        patience = _Patience()
+        while True:
+            try:
+                return self.call("GET", _path(job_id))["status"]
+            except Unreachable as error:
+                self._wait(patience, error)
+
+    def _wait(self, patience: _Patience, error: Unreachable) -> None:
+        """Waits before another try; raises the error where there should be none."""
+        if not self._was_there or patience.at_end():
+            raise error
+        if patience.failures == 0:
+            self._notify(f"{error}; trying again")
+        patience.wait()
 
     def _connection(self, timeout: float | None) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._https else http.client.HTTPConnection
@@ -101,6 +127,7 @@ class Client:
         self, connection: http.client.HTTPConnection, method: str, path: str, data: bytes | None = None
     ) -> http.client.HTTPResponse:
         connection.connect()
+        self._was_there = True
         # A build may say nothing for an hour; only this tells a silent server from one that is gone.
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if hasattr(socket, "TCP_KEEPIDLE"):
@@ -112,17 +139,58 @@ class Client:
         connection.request(method, self._base + path, data, headers)
         return connection.getresponse()
 
+    def _unreachable(self, error: Exception) -> Unreachable:
+        return Unreachable(f"{self._url} does not answer: {_reason(error)}")
 
-def _complete(response: http.client.HTTPResponse) -> bool:
-    """Whether a body of known length came to its end; for a chunked one the last chunk has told."""
-    return response.length in (None, 0)
+
+class _Patience:
+    """Waits between tries, longer and longer, until it has been in vain for too long."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self._deadline = 0.0
+
+    def renew(self) -> None:
+        """Forgets the failures: a try worked."""
+        self.failures = 0
+
+    def at_end(self) -> bool:
+        """Whether there should be no other try."""
+        return self.failures > 0 and time.monotonic() > self._deadline
+
+    def wait(self) -> None:
+        """Waits before another try."""
+        if self.failures == 0:
+            self._deadline = time.monotonic() + _GIVE_UP_SECONDS
+        time.sleep(_RETRY_SECONDS[min(self.failures, len(_RETRY_SECONDS) - 1)])
+        self.failures += 1
+
+
+def _path(job_id: str) -> str:
+    return f"/jobs/{quote(job_id, safe='')}"
+
+
+def _offset(response: http.client.HTTPResponse) -> int:
+    """The cursor of the first byte, which may be missing where the connection broke off among the headers."""
+    try:
+        return int(response.headers["RapidFlow-Offset"])
+    except (TypeError, ValueError):
+        raise http.client.HTTPException("it is not RapidFlow that answers") from None
+
+
+def _came_to_its_end(response: http.client.HTTPResponse) -> bool:
+    """Whether a body that can't be read on is whole: it had its last chunk, or has reached its length.
+
+    One of which neither is known has lost its headers to a connection that broke off.
+    """
+    return bool(response.chunked) or response.length == 0  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _refusal(text: bytes) -> str:
     try:
         return str(json.loads(text)["error"])
     except (ValueError, KeyError, TypeError):
-        return text.decode("utf-8", "replace")[:200]
+        return ""
 
 
 def _reason(error: Exception) -> str:

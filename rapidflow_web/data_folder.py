@@ -7,7 +7,7 @@ import fcntl
 import os
 import secrets
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from rapidflow_web.errors import SettingsError
@@ -22,11 +22,10 @@ class DataFolder:
         self.logs = root / "logs"
         self.mirrors = root / "mirrors"
         self.work = root / "work"
-        try:
+        with self._usable():
+            # Variables of builds and URLs with passwords in them are nobody else's business.
             for folder in (root, self.logs, self.mirrors, self.work):
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SettingsError(f"RAPIDFLOW_DATA is {str(root)!r}, which can't be used: {error.strerror}.") from error
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def installation(self) -> str:
         """Tells what belongs to this installation from what belongs to others."""
@@ -38,17 +37,29 @@ class DataFolder:
 
     def _kept(self, name: str, make: Callable[[], bytes]) -> bytes:
         path = self._root / name
-        if not path.exists():
-            # Made beside and moved, so that it is never there in part.
-            fresh = path.with_suffix(".new")
-            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(make())
-            fresh.rename(path)
-        return path.read_bytes()
+        with self._usable():
+            if not path.exists():
+                # Made beside and moved, so that it is never there in part.
+                fresh = path.with_suffix(".new")
+                fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                with os.fdopen(fd, "wb") as file:
+                    file.write(make())
+                    file.flush()
+                    os.fsync(fd)
+                fresh.rename(path)
+            return path.read_bytes()
 
     @contextlib.contextmanager
-    def owned(self) -> Iterator[None]:
+    def _usable(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SettingsError(
+                f"RAPIDFLOW_DATA is {str(self._root)!r}, which can't be used: {error.strerror}."
+            ) from error
+
+    @contextlib.contextmanager
+    def owned(self) -> Generator[None]:
         """Keeps a second server away from the data folder."""
         with (self._root / "lock").open("w") as lock:
             try:

@@ -8,12 +8,13 @@ import signal
 import socket
 import sys
 
-from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.asyncio import serve as hypercorn_serve  # pyright: ignore[reportUnknownVariableType]
 from hypercorn.config import Config
 
 from rapidflow_web.app import create_app
 from rapidflow_web.errors import RapidFlowError, SettingsError
 from rapidflow_web.settings import Bind, Settings
+from rapidflow_web.web.services import EXTENSION, Services
 
 _GRACEFUL_SECONDS = 2.0
 
@@ -24,6 +25,8 @@ def serve(settings: Settings) -> None:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("tortoise").setLevel(logging.WARNING)
+    # Why the start fails is for the caller to say, in a sentence; the framework would print a traceback, too.
+    logging.getLogger("rapidflow_web").addFilter(_is_no_error_of_ours)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings))
 
@@ -56,7 +59,9 @@ async def _serve(settings: Settings) -> None:
     async def announced() -> None:
         print(f"RapidFlow Web is ready: http://{Bind(host, port)}", flush=True)
         await stopping.wait()
-        app.extensions["rapidflow"].streams.cut()
+        services: Services = app.extensions[EXTENSION]
+        services.streams.cut()
+        services.builds.end_waits()
 
     try:
         await hypercorn_serve(app, config, shutdown_trigger=announced)
@@ -73,6 +78,10 @@ def _of_ours(error: BaseException | None) -> RapidFlowError | None:
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def _is_no_error_of_ours(record: logging.LogRecord) -> bool:
+    return not (isinstance(record.exc_info, tuple) and isinstance(record.exc_info[1], RapidFlowError))
 
 
 def _listen(bind: Bind) -> socket.socket:

@@ -7,6 +7,7 @@ Each field of `Settings` is one variable; its metadata is its documentation, whi
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -42,15 +43,18 @@ def _bind(text: str) -> Bind:
 def _folder(text: str) -> Path:
     if not text:
         raise ValueError("name a folder")
-    return Path(text).expanduser().absolute()
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("there is no home folder that '~' could stand for") from None
 
 
 def _roots(text: str) -> tuple[str, ...]:
-    roots = tuple(part for part in text.split(":") if part)
+    roots = [part for part in text.split(":") if part]
     for root in roots:
         if not root.startswith("/"):
             raise ValueError(f"'{root}' is not an absolute path")
-    return roots
+    return tuple(posixpath.normpath("/" + root.strip("/")) for root in roots)
 
 
 def _executor(text: str) -> str:
@@ -81,60 +85,70 @@ def _text(text: str) -> str:
     return text
 
 
-def _setting(parse: Callable[[str], Any], default: str, doc: str) -> Any:
-    return field(metadata={"parse": parse, "default": default, "doc": doc})
+def _said(parse: Callable[[str], Any], default: str, doc: str) -> dict[str, Any]:
+    return {"parse": parse, "default": default, "doc": doc}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings. Durations are in seconds, sizes in bytes."""
 
-    bind: Bind = _setting(
-        _bind, "127.0.0.1:3000", "Address and port to listen on."
+    bind: Bind = field(metadata=_said(_bind, "127.0.0.1:3000", "Address and port to listen on."))
+    data: Path = field(
+        metadata=_said(
+            _folder,
+            "~/.local/share/rapidflow",
+            "The folder that holds everything: database, logs, git mirrors, work folders.",
+        )
     )
-    data: Path = _setting(
-        _folder,
-        "~/.local/share/rapidflow",
-        "The folder that holds everything: database, logs, git mirrors, work folders.",
+    database_url: str = field(
+        metadata=_said(
+            _text,
+            "",
+            "`sqlite:///absolute/path` or `postgres://user:password@host/name`. "
+            "Default: SQLite in the data folder.",
+        )
     )
-    database_url: str = _setting(
-        _text,
-        "",
-        "`sqlite:///absolute/path` or `postgres://user:password@host/name`. Default: SQLite in the data folder.",
+    executor: str = field(
+        metadata=_said(
+            _executor,
+            "docker",
+            "Where builds run: `docker`, or `process` for plain processes on this machine, "
+            "without isolation.",
+        )
     )
-    executor: str = _setting(
-        _executor,
-        "docker",
-        "Where builds run: `docker`, or `process` for plain processes on this machine, without isolation.",
+    concurrency: int = field(
+        metadata=_said(_count, str(os.cpu_count() or 1), "Builds at once. Default: the number of cores.")
     )
-    concurrency: int = _setting(
-        _count, str(os.cpu_count() or 1), "Builds at once. Default: the number of cores."
+    default_image: str = field(
+        metadata=_said(
+            images.check_image,
+            "debian:bookworm-slim",
+            "The image of a build for which neither the pipeline nor its repository names a language.",
+        )
     )
-    default_image: str = _setting(
-        images.check_image,
-        "debian:bookworm-slim",
-        "The image of a build for which neither the pipeline nor its repository names a language.",
+    timeout: int = field(
+        metadata=_said(parse_duration, "60m", "How long a build may run when its pipeline sets no `timeout`.")
     )
-    timeout: int = _setting(
-        parse_duration, "60m", "How long a build may run when its pipeline sets no `timeout`."
+    grace: int = field(
+        metadata=_said(_grace, "10s", "How long a cancelled step may clean up, between SIGTERM and SIGKILL.")
     )
-    grace: int = _setting(
-        _grace, "10s", "How long a cancelled step may clean up, between SIGTERM and SIGKILL."
+    fetch_timeout: int = field(
+        metadata=_said(parse_duration, "10m", "How long fetching the source may take.")
     )
-    fetch_timeout: int = _setting(
-        parse_duration, "10m", "How long fetching the source may take."
+    pull_timeout: int = field(metadata=_said(parse_duration, "30m", "How long pulling an image may take."))
+    engine_timeout: int = field(
+        metadata=_said(
+            parse_duration, "60s", "How long a running build waits for a container engine that went away."
+        )
     )
-    pull_timeout: int = _setting(
-        parse_duration, "30m", "How long pulling an image may take."
-    )
-    engine_timeout: int = _setting(
-        parse_duration, "60s", "How long a running build waits for a container engine that went away."
-    )
-    body_limit: int = _setting(
-        _size, "1m", "The largest request body that is taken."
-    )
-    file_roots: tuple[str, ...] = _setting(
-        _roots, "", "Folders, separated by `:`, below which `file://` repositories may lie. Default: none."
+    body_limit: int = field(metadata=_said(_size, "1m", "The largest request body that is taken."))
+    file_roots: tuple[str, ...] = field(
+        metadata=_said(
+            _roots,
+            "",
+            "Folders, separated by `:`, below which `file://` repositories may lie. Default: none.",
+        )
     )
     images: Mapping[str, str] = field(
         default_factory=dict[str, str],

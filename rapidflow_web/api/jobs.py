@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from quart import Blueprint, Response
 
-from rapidflow_web.api import render, schemas
-from rapidflow_web.api.lists import link_next
+from rapidflow_web.api import output, render, schemas
+from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.operation import operation
-from rapidflow_web.api.pipelines import started_by
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job, Step
 from rapidflow_web.engine.timeline import Timeline
 from rapidflow_web.errors import NotFound
 from rapidflow_web.web import requests
-from rapidflow_web.web.responses import json_response
+from rapidflow_web.web.responses import encoded_response, json_response
 from rapidflow_web.web.services import services
 
 blueprint = Blueprint("jobs", __name__)
@@ -21,34 +20,33 @@ blueprint = Blueprint("jobs", __name__)
 
 @blueprint.get("/jobs")
 @operation(schemas.Jobs, query=schemas.AllJobsPage, listed=True)
-async def list_jobs() -> Response:
+async def list_jobs(page: schemas.AllJobsPage) -> Response:
     """List the builds of all pipelines, newest first."""
-    page = requests.query(schemas.AllJobsPage)
     filters = page.model_dump(include={"status", "branch", "pipeline_id"}, exclude_none=True)
-    found = await jobs.listed(before=page.before, limit=page.limit, **filters)
-    return json_response([render.job(row) for row in found], headers=link_next(found, page))
+    found = await jobs.listed(before=page.before, limit=page.limit + 1, **filters)
+    return list_response(found, page, render.job)
 
 
 @blueprint.get("/jobs/<job_id>")
-@operation(schemas.Job, errors=(404,))
-async def get_job(job_id: str) -> Response:
+@operation(schemas.Job)
+async def get_job(job_id: int) -> Response:
     """Get a job."""
-    requests.query(schemas.NoQuery)
     return json_response(render.job(await existing_job(job_id)))
 
 
 @blueprint.get("/jobs/<job_id>/details")
-@operation(schemas.Details, errors=(404,))
-async def get_job_details(job_id: str) -> Response:
+@operation(schemas.Details)
+async def get_job_details(job_id: int) -> Response:
     """Get a job with the pipeline that it ran, its steps and its environment."""
-    requests.query(schemas.NoQuery)
-    number = requests.identifier(job_id, "job")
-    job = await jobs.with_definition(number)
+    kept = services().details
+    if (body := kept.get(job_id)) is not None:
+        return encoded_response(body)
+    job = await jobs.with_definition(job_id)
     if job is None:
-        raise NotFound(f"there is no job {number}")
-    steps, environments = await jobs.steps_of(number), await jobs.environment_of(number)
-    log = services().logs.open(number)
-    return await render.response(
+        raise NotFound(f"there is no job {job_id}")
+    steps, environments = await jobs.steps_of(job_id), await jobs.environment_of(job_id)
+    log = services().logs.open(job_id)
+    body = await output.encoded(
         {
             "job": render.job(job),
             "pipeline": render.snapshot(job),
@@ -56,35 +54,90 @@ async def get_job_details(job_id: str) -> Response:
             "environments": [render.environment(row) for row in environments],
         }
     )
+    # Nothing of a job changes once the size of its log is stored, the last of all that is.
+    if job.log_size is not None and isinstance(body, bytes):
+        kept.keep(job_id, body)
+    return encoded_response(body)
 
 
 @blueprint.get("/jobs/<job_id>/logs")
-@operation(schemas.JobLogs, errors=(404,))
-async def get_job_logs(job_id: str) -> Response:
+@operation(schemas.JobLogs)
+async def get_job_logs(job_id: int) -> Response:
     """Get all logs of a job."""
-    requests.query(schemas.NoQuery)
     job = await existing_job(job_id)
-    steps, log = await jobs.steps_of(job.id), services().logs.open(job.id)
+    steps, log = await jobs.steps_of(job_id), services().logs.open(job_id)
     entries = [render.step_log(row, log, with_job=False) for row in steps]
-    return await render.response({"job_id": job.id, "status": job.status, "logs": entries})
+    return encoded_response(await output.encoded({"job_id": job.id, "status": job.status, "logs": entries}))
 
 
 @blueprint.get("/jobs/<job_id>/steps")
-@operation(schemas.Steps, errors=(404,))
-async def list_job_steps(job_id: str) -> Response:
+@operation(schemas.Steps)
+async def list_job_steps(job_id: int) -> Response:
     """List the steps of a job in their order."""
-    requests.query(schemas.NoQuery)
-    job = await existing_job(job_id)
-    log = services().logs.open(job.id)
-    return await render.response([render.step(row, log) for row in await jobs.steps_of(job.id)])
+    await existing_job(job_id)
+    steps, log = await jobs.steps_of(job_id), services().logs.open(job_id)
+    return encoded_response(await output.encoded([render.step(row, log) for row in steps]))
 
 
 @blueprint.get("/jobs/<job_id>/timeline")
-@operation(schemas.TimelinePhases, errors=(404,))
-async def get_job_timeline(job_id: str) -> Response:
+@operation(schemas.TimelinePhases)
+async def get_job_timeline(job_id: int) -> Response:
     """Get what happened before the first step: queued, image, source, container, with progress."""
-    requests.query(schemas.NoQuery)
-    job = await existing_job(job_id)
+    timeline = _timeline(await existing_job(job_id))
+    return json_response([render.phase(entry) for entry in timeline.phases])
+
+
+@blueprint.post("/jobs/<job_id>/cancel")
+@operation(schemas.Message)
+async def cancel_job(job_id: int) -> Response:
+    """Cancel a job. Answers when the build is really stopped."""
+    await services().builds.cancel(job_id)
+    return json_response({"message": "job cancelled successfully"})
+
+
+@blueprint.post("/jobs/<job_id>/retry")
+@operation(schemas.Job, status=201)
+async def retry_job(job_id: int) -> Response:
+    """Start a build again with all that it ran with: steps, environment, image, commit."""
+    job = await services().builds.retry(job_id, started_by=requests.started_by())
+    return json_response(render.job(job), 201, {"Location": f"/jobs/{job.id}"})
+
+
+@blueprint.get("/steps/<step_id>")
+@operation(schemas.Step)
+async def get_step(step_id: int) -> Response:
+    """Get a step."""
+    step = await _existing_step(step_id)
+    log = services().logs.open(step.job_id)
+    return encoded_response(await output.encoded(render.step(step, log)))
+
+
+@blueprint.get("/steps/<step_id>/logs")
+@operation(schemas.StepLog)
+async def get_step_logs(step_id: int) -> Response:
+    """Get one step's log."""
+    step = await _existing_step(step_id)
+    log = services().logs.open(step.job_id)
+    return encoded_response(await output.encoded(render.step_log(step, log, with_job=True)))
+
+
+async def existing_job(job_id: int) -> Job:
+    """The job. Raises `NotFound`."""
+    job = await jobs.get(job_id)
+    if job is None:
+        raise NotFound(f"there is no job {job_id}")
+    return job
+
+
+async def _existing_step(step_id: int) -> Step:
+    step = await jobs.get_step(step_id)
+    if step is None:
+        raise NotFound(f"there is no step {step_id}")
+    return step
+
+
+def _timeline(job: Job) -> Timeline:
+    """The timeline as it is now; that of a job that was never claimed is its wait."""
     execution = services().scheduler.execution(job.id)
     timeline = execution.timeline if execution else Timeline(job.timeline)
     if not timeline.phases:
@@ -92,57 +145,4 @@ async def get_job_timeline(job_id: str) -> Response:
         queued = timeline.begin("queued", job.created_at)
         queued.finished_at = job.finished_at
         queued.detail = services().scheduler.engine_problem if job.status == "pending" else None
-    return json_response([render.phase(entry) for entry in timeline.phases])
-
-
-@blueprint.post("/jobs/<job_id>/cancel")
-@operation(schemas.Message, errors=(404,))
-async def cancel_job(job_id: str) -> Response:
-    """Cancel a job. Answers when the build is really stopped."""
-    requests.query(schemas.NoQuery)
-    await services().builds.cancel(requests.identifier(job_id, "job"))
-    return json_response({"message": "job cancelled successfully"})
-
-
-@blueprint.post("/jobs/<job_id>/retry")
-@operation(schemas.Job, status=201, errors=(404,))
-async def retry_job(job_id: str) -> Response:
-    """Start a build again with all that it ran with: steps, environment, image, commit."""
-    requests.query(schemas.NoQuery)
-    job = await services().builds.retry(requests.identifier(job_id, "job"), started_by=started_by())
-    return json_response(render.job(job), 201, {"Location": f"/jobs/{job.id}"})
-
-
-@blueprint.get("/steps/<step_id>")
-@operation(schemas.Step, errors=(404,))
-async def get_step(step_id: str) -> Response:
-    """Get a step."""
-    requests.query(schemas.NoQuery)
-    step = await _existing_step(step_id)
-    return await render.response(render.step(step, services().logs.open(step.job_id)))
-
-
-@blueprint.get("/steps/<step_id>/logs")
-@operation(schemas.StepLog, errors=(404,))
-async def get_step_logs(step_id: str) -> Response:
-    """Get one step's log."""
-    requests.query(schemas.NoQuery)
-    step = await _existing_step(step_id)
-    return await render.response(render.step_log(step, services().logs.open(step.job_id), with_job=True))
-
-
-async def existing_job(job_id: str) -> Job:
-    """The job that a path names. Raises `NotFound`."""
-    number = requests.identifier(job_id, "job")
-    job = await jobs.get(number)
-    if job is None:
-        raise NotFound(f"there is no job {number}")
-    return job
-
-
-async def _existing_step(step_id: str) -> Step:
-    number = requests.identifier(step_id, "step")
-    step = await jobs.get_step(number)
-    if step is None:
-        raise NotFound(f"there is no step {number}")
-    return step
+    return timeline

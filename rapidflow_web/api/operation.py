@@ -1,149 +1,193 @@
-"""Documents a route for the OpenAPI document: what it takes, what it sends, which errors."""
+"""Routes of the API: `operation` reads what every address has, and documents what a route takes and sends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+import functools
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
 
 from pydantic import BaseModel
-from quart_schema import OpenAPIProvider
-from quart_schema.validation import QUART_SCHEMA_QUERYSTRING_ATTRIBUTE, QUART_SCHEMA_RESPONSE_ATTRIBUTE
+from pydantic.json_schema import models_json_schema
+from quart import Quart, Response
+from quart.json.provider import DefaultJSONProvider
+from quart_schema import OpenAPIProvider, QuartSchema
 from werkzeug.routing.rules import Rule
 
 from rapidflow_web.api import schemas
-from rapidflow_web.web.requests import YAML
+from rapidflow_web.web import requests
 
-V = TypeVar("V", bound=Callable[..., Any])
+View = Callable[..., Awaitable[Response]]
 
+_ID = re.compile(r"<(\w+)>")
 _ATTRIBUTE = "_rapidflow_operation"
-_TEXT = {"text/plain": {"schema": {"type": "string"}}}
-_NEXT = {
-    "Link": {"description": 'The next page: `<url>; rel="next"`.', "schema": {"type": "string"}},
-}
-_LOCATION = {"Location": {"description": "Where it is.", "schema": {"type": "string"}}}
+_REFERENCE = "#/components/schemas/{model}"
 _ERRORS = {
     400: "The request can't be done in the present state of what it names, or can't be understood.",
     404: "There is no such thing.",
     413: "The body is too large.",
     415: "The body is of a kind that is not taken here.",
-    416: "The bytes asked for begin past the end.",
     422: "The body does not validate.",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """What the document says of a route beyond what quart-schema finds by itself."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A plain text answer: its OpenAPI responses by status, errors that only it has included."""
 
-    returns: type[BaseModel] | None
-    status: int = 200
-    query: type[BaseModel] | None = None
-    body: type[BaseModel] | None = None
-    body_required: bool = False
-    yaml: bool = False
-    errors: tuple[int, ...] = ()
-    headers: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    responses: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    text: bool = False
+    responses: Mapping[str, Mapping[str, Any]]
+    request_headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What a route takes and sends."""
+
+    answer: type[BaseModel] | Text
+    status: int
+    query: type[BaseModel]
+    body: type[BaseModel] | None
+    yaml: bool
+    listed: bool
 
 
 def operation(
-    returns: type[BaseModel] | None,
+    answer: type[BaseModel] | Text,
     *,
     status: int = 200,
-    query: type[BaseModel] | None = None,
+    query: type[BaseModel] = schemas.NoQuery,
     body: type[BaseModel] | None = None,
-    body_required: bool = False,
     yaml: bool = False,
-    errors: tuple[int, ...] = (),
     listed: bool = False,
-    text: bool = False,
-    responses: Mapping[str, Any] | None = None,
-) -> Callable[[V], V]:
-    """Documents the decorated route; `returns` is None for one without a JSON body.
+) -> Callable[[View], View]:
+    """Makes a route of the decorated view.
 
-    `listed` routes have a Link header, `yaml` ones take YAML text as well, `text` ones send errors as text.
+    The view is given the ids in the path as numbers, and before them the `query` if it has one. `body` only
+    documents what the view itself reads, and `yaml` that it may be YAML text too; `listed` answers have a
+    Link header.
     """
 
-    def decorate(view: V) -> V:
-        headers: dict[str, Any] = {**(_NEXT if listed else {}), **(_LOCATION if status == 201 else {})}
-        # The query is checked on every route, and so is the body where there is one.
-        always: tuple[int, ...] = (400, 413, 415, 422) if body else (400,)
-        setattr(
-            view,
-            _ATTRIBUTE,
-            Operation(
-                returns, status, query, body, body_required, yaml, tuple(sorted({*errors, *always})),
-                headers, responses or {}, text,
-            ),
-        )  # fmt: skip
-        if query is not None:
-            setattr(view, QUART_SCHEMA_QUERYSTRING_ATTRIBUTE, query)
-        models: dict[int, tuple[type[BaseModel], None]] = {400: (schemas.Error, None)}
-        if returns is not None:
-            models[status] = (returns, None)
-        setattr(view, QUART_SCHEMA_RESPONSE_ATTRIBUTE, models)
-        return view
+    def decorate(view: View) -> View:
+        @functools.wraps(view)
+        async def route(**path: str) -> Response:
+            ids = {name: requests.identifier(text, name.removesuffix("_id")) for name, text in path.items()}
+            wanted = requests.query(query)
+            return await (view(**ids) if query is schemas.NoQuery else view(wanted, **ids))
+
+        documented = Operation(answer=answer, status=status, query=query, body=body, yaml=yaml, listed=listed)
+        setattr(route, _ATTRIBUTE, documented)
+        return route
 
     return decorate
 
 
 class Provider(OpenAPIProvider):
-    """Builds the document from the operations; pages and files are not part of it."""
+    """Makes the document of all operations; pages and files are not part of it."""
 
-    def generate_rules(self) -> Any:
-        """The rules of the API."""
+    def __init__(self, app: Quart, extension: QuartSchema) -> None:
+        super().__init__(app, extension)
+        # The order of fields is part of what is documented.
+        cast(DefaultJSONProvider, app.json).sort_keys = False
+
+    @functools.cached_property
+    def _document(self) -> dict[str, Any]:
+        return super().schema()
+
+    def schema(self) -> dict[str, Any]:
+        """The document. The routes do not change, so it is made once."""
+        return self._document
+
+    def generate_rules(self) -> list[Rule]:
+        """The rules of the API, in the order of their paths."""
         views = self._app.view_functions
-        return [rule for rule in super().generate_rules() if hasattr(views[rule.endpoint], _ATTRIBUTE)]
-
-    def operation_id(self, method: str, path: str, func: Callable[..., Any]) -> str | None:
-        """The name of the view, which is unique."""
-        return func.__name__
+        rules = [rule for rule in self._app.url_map.iter_rules() if hasattr(views[rule.endpoint], _ATTRIBUTE)]
+        return sorted(rules, key=lambda rule: rule.rule)
 
     def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What quart-schema builds, with bodies, headers, text and errors as they really are."""
-        paths, components = super().build_paths(rule)
-        view: Any = self._app.view_functions[rule.endpoint]
+        """The rule's path with its operation, and the schemas that it refers to."""
+        view = self._app.view_functions[rule.endpoint]
         documented: Operation = getattr(view, _ATTRIBUTE)
-        for methods in paths.values():
-            for entry in methods.values():
-                self._complete(entry, documented, components)
-        return paths, components
-
-    def _complete(self, entry: dict[str, Any], documented: Operation, components: dict[str, Any]) -> None:
-        for parameter in entry["parameters"]:
-            if parameter["in"] == "path":
-                parameter["schema"] = {"type": "integer", "minimum": 1}
-            parameter["schema"].pop("default", None)
-        responses: dict[str, Any] = {}
-        error_schema = {"$ref": "#/components/schemas/Error"}
-        built = entry["responses"]
-        if documented.returns is not None:
-            responses[str(documented.status)] = built[documented.status]
-            if documented.headers:
-                responses[str(documented.status)]["headers"] = dict(documented.headers)
-        components["Error"] = _own_schema(built[400], components)
-        responses.update(documented.responses)
-        for status in documented.errors:
-            content = _TEXT if documented.text else {"application/json": {"schema": error_schema}}
-            responses[str(status)] = {"description": _ERRORS[status], "content": content}
-        entry["responses"] = responses
+        ids: list[str] = _ID.findall(rule.rule)
+        summary, _, description = (inspect.getdoc(view) or "").partition("\n")
+        entry: dict[str, Any] = {
+            "operationId": view.__name__,
+            "summary": summary,
+            "description": description.strip(),
+            "parameters": _parameters(documented, ids),
+        }
         if documented.body is not None:
-            body, definitions = self.build_request_body(documented.body, _json_source())
-            body["required"] = documented.body_required
-            if documented.yaml:
-                for media_type in YAML:
-                    body["content"][media_type] = {"schema": {"type": "string"}}
-            entry["requestBody"] = body
-            components.update(definitions)
+            entry["requestBody"] = _request_body(documented.body, documented.yaml)
+        entry["responses"] = _responses(documented, has_id=bool(ids))
+        path = _ID.sub(r"{\1}", rule.rule)
+        return {path: {method.lower(): entry for method in self.generate_methods(rule)}}, _schemas(documented)
 
 
-def _own_schema(response: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
-    return response["content"]["application/json"]["schema"]
+def _parameters(documented: Operation, ids: list[str]) -> list[dict[str, Any]]:
+    parameters: list[dict[str, Any]] = []
+    for name in ids:
+        schema = {"type": "integer", "minimum": 1, "maximum": requests.LARGEST_ID}
+        parameters.append({"name": name, "in": "path", "required": True, "schema": schema})
+    for name, schema in documented.query.model_json_schema().get("properties", {}).items():
+        description = schema.pop("description")
+        if schema["default"] is None:
+            del schema["default"]
+        parameters.append({"name": name, "in": "query", "description": description, "schema": schema})
+    if isinstance(documented.answer, Text):
+        for name, description in documented.answer.request_headers.items():
+            parameters.append({"name": name, "in": "header", **header(description)})
+    return parameters
 
 
-def _json_source() -> Any:
-    from quart_schema import DataSource
+def _request_body(body: type[BaseModel], yaml: bool) -> dict[str, Any]:
+    content: dict[str, Any] = _json(body)
+    if yaml:
+        content |= {media_type: {"schema": {"type": "string"}} for media_type in requests.YAML}
+    # An absent body counts as an empty object.
+    required = any(field.is_required() for field in body.model_fields.values())
+    return {"required": required, "content": content}
 
-    return DataSource.JSON
+
+def _responses(documented: Operation, *, has_id: bool) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    if isinstance(documented.answer, Text):
+        error_content = text()
+    else:
+        error_content = _json(schemas.Error)
+        success: dict[str, Any] = {
+            "description": inspect.getdoc(documented.answer),
+            "content": _json(documented.answer),
+        }
+        if documented.listed:
+            success["headers"] = {"Link": header('The next page: `<url>; rel="next"`.')}
+        if documented.status == 201:
+            success["headers"] = {"Location": header("The path of what was made.")}
+        responses[str(documented.status)] = success
+    statuses = [400, *([404] if has_id else []), *([413, 415, 422] if documented.body else [])]
+    for status in statuses:
+        responses[str(status)] = {"description": _ERRORS[status], "content": error_content}
+    if isinstance(documented.answer, Text):
+        responses |= documented.answer.responses
+    return dict(sorted(responses.items()))
+
+
+def _schemas(documented: Operation) -> dict[str, Any]:
+    models = [schemas.Error, documented.answer, documented.body]
+    used = [(model, "validation") for model in models if isinstance(model, type)]
+    _, definitions = models_json_schema(used, ref_template=_REFERENCE)  # pyright: ignore[reportArgumentType]
+    return definitions["$defs"]
+
+
+def _json(model: type[BaseModel]) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}}
+
+
+def text() -> dict[str, Any]:
+    """The content of a plain text answer."""
+    return {"text/plain": {"schema": {"type": "string"}}}
+
+
+def header(description: str, kind: str = "string") -> dict[str, Any]:
+    """A header of a response."""
+    return {"description": description, "schema": {"type": kind}}

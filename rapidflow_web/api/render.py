@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
-from json import encoder
 from typing import Any
 
-from quart import Response
-
+from rapidflow_web.api.output import Output
 from rapidflow_web.db.models import Environment, Job, Pipeline, Step
 from rapidflow_web.engine.timeline import Phase
 from rapidflow_web.logs.log import Log
-from rapidflow_web.web.responses import encode
-
-_EAGER_BYTES = 256 * 1024
-"""Up to this size a response is made at once, and has a Content-Length."""
-
-_escape = encoder.encode_basestring
 
 
 def time(milliseconds: int | None) -> str | None:
@@ -87,30 +77,6 @@ def phase(entry: Phase) -> dict[str, Any]:
     }
 
 
-class Output:
-    """Where a step's output goes in a JSON value: it is read from the log while it is sent."""
-
-    def __init__(self, log: Log, step_id: int) -> None:
-        span = log.layout.span(step_id)
-        self._log = log
-        self.start = span.start if span else 0
-        # Fixed here, so that a step that runs on is cut at one place.
-        self.end = (log.size if span.end is None else span.end) if span else 0
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The output as a JSON string."""
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        position = self.start
-        yield b'"'
-        while position < self.end:
-            chunk = await self._log.read(position, min(_EAGER_BYTES, self.end - position))
-            if not chunk:
-                break
-            position += len(chunk)
-            yield _escape(decoder.decode(chunk, position >= self.end))[1:-1].encode()
-        yield b'"'
-
-
 def step(row: Step, log: Log) -> dict[str, Any]:
     """A step."""
     return {
@@ -141,51 +107,3 @@ def step_log(row: Step, log: Log, *, with_job: bool) -> dict[str, Any]:
         "output": Output(log, row.id),
         "created_at": time(row.created_at),
     }
-
-
-async def response(value: Any) -> Response:
-    """A JSON response of a value with outputs in it: flat in memory, however long they are."""
-    parts = list(_parts(value))
-    size = sum(part.end - part.start for part in parts if isinstance(part, Output))
-    if size <= _EAGER_BYTES:
-        body = b"".join([piece async for piece in _pieces(parts)])
-        return Response(body, content_type="application/json")
-    streamed = Response(_pieces(parts), content_type="application/json")
-    streamed.timeout = None
-    return streamed
-
-
-def _parts(value: Any) -> Iterable[bytes | Output]:
-    """JSON text with the outputs in their places."""
-    if isinstance(value, Output):
-        yield value
-    elif isinstance(value, dict) and _has_output(value):
-        separator = b"{"
-        for key, item in value.items():
-            yield separator + encode(key) + b":"
-            yield from _parts(item)
-            separator = b","
-        yield b"}"
-    elif isinstance(value, list) and _has_output(value):
-        separator = b"["
-        for item in value:
-            yield separator
-            yield from _parts(item)
-            separator = b","
-        yield b"]"
-    else:
-        yield encode(value)
-
-
-def _has_output(value: Any) -> bool:
-    items: Iterable[Any] = value.values() if isinstance(value, dict) else value
-    return any(isinstance(item, Output) or (isinstance(item, dict | list) and _has_output(item)) for item in items)
-
-
-async def _pieces(parts: Iterable[bytes | Output]) -> AsyncIterator[bytes]:
-    for part in parts:
-        if isinstance(part, bytes):
-            yield part
-        else:
-            async for piece in part.pieces():
-                yield piece

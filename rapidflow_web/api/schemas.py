@@ -7,12 +7,27 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
+from pydantic.json_schema import SkipJsonSchema
 
-from rapidflow_web.web.requests import LARGEST_ID, Flag, Number
+from rapidflow_web.web.requests import Digits, Flag, Id, Number
 
 Status = Literal["pending", "running", "success", "failed", "cancelled"]
-Time = Annotated[str, Field(description="UTC, whole seconds", examples=["2025-09-26T10:00:05Z"])]
+Time = Annotated[
+    str,
+    Field(
+        description="UTC, whole seconds",
+        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$",
+        examples=["2025-09-26T10:00:05Z"],
+    ),
+]
+Absent = SkipJsonSchema[None]
+"""Says in a union that a value may be missing. It is never sent as null, and never taken as null."""
+
+_Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"),
+]
 
 
 class Job(BaseModel):
@@ -170,15 +185,15 @@ class ErrorDetail(BaseModel):
 
     field: str
     message: str
-    line: int | None = None
-    column: int | None = None
+    line: int | Absent = None
+    column: int | Absent = None
 
 
 class Error(BaseModel):
-    """What is wrong and what to do, in one sentence."""
+    """What is wrong and what to do, in one sentence; `details` are there where a body does not validate."""
 
     error: str
-    details: list[ErrorDetail] | None = None
+    details: list[ErrorDetail] | Absent = None
 
 
 class NewPipeline(BaseModel):
@@ -186,8 +201,8 @@ class NewPipeline(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str | None = Field(default=None, min_length=1, max_length=200)
-    config: str
+    name: _Name | None = None
+    config: str = Field(description="The pipeline as YAML text.")
 
 
 class NewJob(BaseModel):
@@ -196,33 +211,35 @@ class NewJob(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     branch: str | None = None
-    environments: dict[str, str] = Field(default_factory=dict)
+    environments: dict[str, str] = Field(
+        default_factory=dict, json_schema_extra={"propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}}
+    )
 
 
 class Page(BaseModel):
     """Which part of a list to send."""
 
-    limit: Annotated[Number, Field(ge=1, le=200, description="At most this many.")] = 50
-    before: Annotated[Number | None, Field(le=LARGEST_ID, description="Only ids below this one.")] = None
+    limit: Annotated[int, Field(ge=1, le=200, description="At most this many."), Digits] = 50
+    before: Annotated[Id | Absent, Field(description="Only ids below this one.")] = None
 
 
 class PipelinePage(Page):
     """Which pipelines to send."""
 
-    name: Annotated[str | None, Field(description="Only pipelines of exactly this name.")] = None
+    name: Annotated[str | Absent, Field(description="Only pipelines of exactly this name.")] = None
 
 
 class JobPage(Page):
     """Which jobs to send."""
 
-    status: Annotated[Status | None, Field(description="Only jobs in this state.")] = None
-    branch: Annotated[str | None, Field(description="Only builds of this branch.")] = None
+    status: Annotated[Status | Absent, Field(description="Only jobs in this state.")] = None
+    branch: Annotated[str | Absent, Field(description="Only builds of this branch.")] = None
 
 
 class AllJobsPage(JobPage):
     """Which jobs of all pipelines to send."""
 
-    pipeline_id: Annotated[Number | None, Field(le=LARGEST_ID, description="Only jobs of this pipeline.")] = None
+    pipeline_id: Annotated[Id | Absent, Field(description="Only jobs of this pipeline.")] = None
 
 
 class StreamQuery(BaseModel):
@@ -230,8 +247,10 @@ class StreamQuery(BaseModel):
 
     follow: Annotated[Flag, Field(description="Keep sending until the build ends.")] = False
     since: Annotated[Number, Field(description="Leave out the step with this id and all before it.")] = 0
-    offset: Annotated[Number | None, Field(description="Skip this many bytes of what would be sent.")] = None
-    tail: Annotated[Number | None, Field(description="Begin at the last lines, this many.")] = None
+    offset: Annotated[
+        Number | Absent, Field(description="Skip this many bytes of what would be sent. Not with `tail`.")
+    ] = None
+    tail: Annotated[Number | Absent, Field(description="Begin at the last lines, this many.")] = None
 
 
 class NoQuery(BaseModel):

@@ -7,7 +7,6 @@ from quart import Blueprint, Response
 from rapidflow_web import __version__
 from rapidflow_web.api import schemas
 from rapidflow_web.api.operation import operation
-from rapidflow_web.web import requests
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
 
@@ -18,7 +17,6 @@ blueprint = Blueprint("system", __name__)
 @operation(schemas.Health)
 async def get_health() -> Response:
     """Tell that the server is alive."""
-    requests.query(schemas.NoQuery)
     scheduler = services().scheduler
     return json_response(
         {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
+import logging
 import pkgutil
 import sqlite3
 import time
@@ -20,7 +22,11 @@ from rapidflow_web.shielding import to_the_end
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 _MIGRATIONS = "rapidflow_web.db.migrations"
+_RETRY_SECONDS = 1.0
+_TRIES_PER_WARNING = 60
 
 
 def tortoise_config(url: str) -> dict[str, Any]:
@@ -119,6 +125,27 @@ def _back_up(path: Path, version: str) -> None:
 def _without_password(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}".partition("?")[0]
+
+
+def patient(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Tries a database call again while the database can't be written, for example on a full disk.
+
+    What waits can be cancelled. For calls that are safe to make again.
+    """
+
+    @functools.wraps(function)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        tries = 0
+        while True:
+            try:
+                return await function(*args, **kwargs)
+            except OperationalError as error:
+                if tries % _TRIES_PER_WARNING == 0:
+                    _log.warning("the database can't be written; trying again: %s", error)
+                tries += 1
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    return call
 
 
 def uncancelled(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:

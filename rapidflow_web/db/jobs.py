@@ -7,7 +7,7 @@ from typing import Any
 
 from tortoise.transactions import in_transaction
 
-from rapidflow_web.db.database import now_ms, uncancelled
+from rapidflow_web.db.database import now_ms, patient, uncancelled
 from rapidflow_web.db.models import Environment, Job, Step
 from rapidflow_web.pipeline.definition import StepDefinition
 
@@ -62,6 +62,7 @@ async def transition(job_id: int, old: str, new: str, **fields: Any) -> bool:
     return await query.update(status=new, **fields) == 1
 
 
+@patient
 async def finish(job_id: int, status: str, error: str | None, **fields: Any) -> tuple[str, str | None]:
     """Ends a running job; returns the status and error that it really ended with. Safe to call again."""
     now = now_ms()
@@ -91,11 +92,23 @@ async def claim() -> Job | None:
 
 
 @uncancelled
-async def request_cancel(job_id: int) -> None:
-    """Notes that somebody wants the job cancelled, unless it has finished."""
-    await Job.filter(id=job_id, status__in=("pending", "running")).update(cancelled=True)
+async def request_cancel(job_id: int) -> bool:
+    """Notes that somebody wants the job cancelled, which decides how it ends; False where it has ended."""
+    return await Job.filter(id=job_id, status__in=("pending", "running")).update(cancelled=True) == 1
 
 
+@uncancelled
+async def cancel_pending(job_id: int) -> bool:
+    """Cancels a job that has not begun, with its steps; False where it has."""
+    now = now_ms()
+    async with in_transaction():
+        if not await transition(job_id, "pending", "cancelled", cancelled=True, finished_at=now):
+            return False
+        await cancel_steps(job_id, now)
+    return True
+
+
+@patient
 @uncancelled
 async def update(job_id: int, **fields: Any) -> None:
     """Sets columns other than the status."""
@@ -103,17 +116,23 @@ async def update(job_id: int, **fields: Any) -> None:
 
 
 @uncancelled
+async def note_reason(job_id: int, error: str) -> None:
+    """Notes why a running job is going to fail."""
+    await Job.filter(id=job_id, status="running").update(error=error)
+
+
+@patient
+@uncancelled
 async def begin_step(step_id: int, at: int) -> None:
     """Notes that a step runs. `at` is in milliseconds. Safe to call again."""
     await Step.filter(id=step_id, status="pending").update(status="running", started_at=at)
 
 
+@patient
 @uncancelled
 async def end_step(step_id: int, status: str, exit_code: int | None, at: int) -> None:
     """Notes how a step ended. `at` is in milliseconds. Safe to call again."""
-    await Step.filter(id=step_id, status="running").update(
-        status=status, exit_code=exit_code, finished_at=at
-    )
+    await Step.filter(id=step_id, status="running").update(status=status, exit_code=exit_code, finished_at=at)
 
 
 @uncancelled

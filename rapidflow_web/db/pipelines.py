@@ -14,8 +14,7 @@ async def create(name: str, config: str) -> Pipeline:
     async with in_transaction():
         definition = await Definition.create(name=name, config=config)
         now = now_ms()
-        pipeline = await Pipeline.create(definition=definition, created_at=now, updated_at=now)
-    return pipeline
+        return await Pipeline.create(definition=definition, created_at=now, updated_at=now)
 
 
 @uncancelled

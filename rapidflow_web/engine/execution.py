@@ -7,21 +7,20 @@ database. So a build that an earlier server started is taken up by reading on fr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TypeVar
-
-from tortoise.exceptions import OperationalError
 
 from rapidflow_web.db import jobs
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job, Step
-from rapidflow_web.engine.preparation import Preparation, Tools
+from rapidflow_web.engine.preparation import Preparation, Tools, has_begun, when_reachable
+from rapidflow_web.engine.stopping import Outcome, Stopping
 from rapidflow_web.engine.timeline import Timeline
-from rapidflow_web.errors import BuildError, RapidFlowError
+from rapidflow_web.errors import BuildError, EngineUnavailable, RapidFlowError
 from rapidflow_web.executors import agent
 from rapidflow_web.executors.base import Running
 from rapidflow_web.logs import render
@@ -36,21 +35,16 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _KILLED = 137
-_RETRY_SECONDS = 1.0
+_ATTEMPTS = 5
+"""How often a build is prepared, where the container is lost again and again before the first step."""
+_RESUME_SECONDS = 5.0
+"""What a build that is taken up again has at least, to say that it ended in time, unheard."""
 _PATIENCE = 1.5
 """Seconds that a server that is to end waits for a build that is just ending."""
 _LONGEST_COMPLAINT = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a build ended. `error` says why where it failed."""
-
-    status: str
-    error: str | None = None
-
-
-class _StartOver(Exception):
+class _StartOver(BuildError):
     """No step has run yet, so the build may as well be prepared anew."""
 
 
@@ -74,16 +68,16 @@ class Execution:
         self._steps = steps
         self._environment = environment
         self._writer = writer
+        self._nonce = agent.nonce_for(tools.marker_key, job.id)
         self._running: Running | None = None
+        self._prepares = False
         self._delivered = False
         self._complaint = b""
-        self._stop_requested = asyncio.Event()
-        self._stop_outcome: Outcome | None = None
-        self._stopper: asyncio.Task[None] | None = None
+        self._stopping = Stopping(job.id, lambda: tools.settings.grace if self._step_runs else 0)
 
     def cancel(self) -> None:
         """Ends the build at a person's request; `finished` tells when that is done."""
-        self._stop(Outcome("cancelled"))
+        self._stopping.request(Outcome("cancelled"))
 
     async def run(self, resume: bool) -> None:
         """Builds, or with `resume` goes on with a build that an earlier server began.
@@ -98,7 +92,8 @@ class Execution:
         await to_the_end(self._finish(outcome), _PATIENCE)
 
     async def _outcome(self, resume: bool) -> Outcome:
-        timer = asyncio.get_running_loop().call_later(self._seconds_left(), self._time_out)
+        seconds = max(self._seconds_left(), _RESUME_SECONDS if resume else 0.0)
+        timer = asyncio.get_running_loop().call_later(seconds, self._time_out)
         try:
             if self.job.cancelled:
                 self.cancel()
@@ -110,27 +105,52 @@ class Execution:
             outcome = Outcome("failed", f"the build server failed: {type(error).__name__}: {error}")
         finally:
             timer.cancel()
-        if self._stopper is not None:
-            await asyncio.wait({self._stopper})
-        return self._stop_outcome or outcome
+        await self._stopping.end()
+        return self._stopping.outcome or outcome
+
+    def _time_out(self) -> None:
+        timeout = format_duration(self._definition.timeout or self._tools.settings.timeout)
+        self._stopping.request(Outcome("failed", f"the build timed out after {timeout}"))
 
     # Beginning
 
     def _seconds_left(self) -> float:
         timeout = self._definition.timeout or self._tools.settings.timeout
-        return max(0.0, timeout - (now_ms() - (self.job.started_at or now_ms())) / 1000)
+        return timeout - (now_ms() - (self.job.started_at or now_ms())) / 1000
 
     async def _build(self) -> Outcome:
-        self.timeline = Timeline([])
-        self.timeline.begin("queued", self.job.created_at).finish()
-        preparation = Preparation(self._tools, self.job, self._definition, self._environment, self.timeline)
-        self._running = await self._unless_stopped(preparation.run())
-        return await self._follow(self._running)
+        for _ in range(_ATTEMPTS):
+            self.timeline = Timeline([])
+            self.timeline.begin("queued", self.job.created_at).finish()
+            preparation = Preparation(
+                self._tools, self.job, self._definition, self._environment, self.timeline
+            )
+            self._prepares, self._delivered, self._complaint = True, False, b""
+            self._running = running = await self._unless_stopped(preparation.run())
+            self._prepares = False
+            try:
+                return await self._follow(running)
+            except _StartOver:
+                await self._abandon(running)
+        raise BuildError("the container was lost before the first step, again and again")
+
+    async def _abandon(self, running: Running) -> None:
+        """Gives up a container in which no step has run. Raises `BuildError` where one has after all."""
+        _log.info("job %d: the container is lost; preparing the build anew", self.job.id)
+        # It may just have been told to begin, and no step may run twice: once it has ended, it is certain.
+        await self._when_reachable(running.exit)
+        if await has_begun(running, self._nonce):
+            raise BuildError("the connection to the build was lost just as its first step began")
+        self._running = None
+        try:
+            await running.remove()
+        except RapidFlowError as error:
+            _log.warning("job %d: %s; the next container takes its place", self.job.id, error)
 
     async def _unless_stopped(self, work: Awaitable[Running]) -> Running:
         """The result of `work`, which is cancelled when the build is to stop."""
         task = asyncio.ensure_future(work)
-        stopped = asyncio.ensure_future(self._stop_requested.wait())
+        stopped = asyncio.ensure_future(self._stopping.requested.wait())
         try:
             await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
@@ -146,38 +166,72 @@ class Execution:
         records = self._writer.records
         for record in records:
             await self._store_step(record)
-        ended = [record for record in records if record.kind is Kind.END]
-        if ended and (outcome := self._after_step(len(ended), ended[-1].value)):
-            return outcome
         if self.job.error is not None:
             # The reason for an end is stored before anything is stopped.
-            self._stop(Outcome("failed", self.job.error))
-        spec = self._tools.spec(self.job, self._environment)
-        self._running = await self._tools.executor.find(spec)
-        if self._running is None:
-            if self.job.container_id is None:
-                return await self._build()
+            self._stopping.request(Outcome("failed", self.job.error))
+        ended = [record for record in records if record.kind is Kind.END]
+        outcome = self._after_step(len(ended), ended[-1].value) if ended else None
+        if outcome is None and ended and not self._step_runs:
+            # Between the end of a step and the header of the next one.
+            await self._begin_step(len(ended) + 1, self._writer.source)
+        self._running = running = await self._find(wait=outcome is None)
+        if outcome is not None:
+            return outcome
+        if running is not None:
+            return await self._go_on(running)
+        if self._begun or self.job.container_id is not None:
             raise BuildError("the container of the build was gone when the server started again")
+        return await self._build()
+
+    async def _find(self, wait: bool) -> Running | None:
+        """What an earlier server left running. With `wait` waits for an engine that is away."""
+        spec = self._tools.spec(self.job, self._environment)
+        if wait:
+            return await self._when_reachable(lambda: self._tools.executor.find(spec))
         try:
-            return await self._follow(self._running)
-        except _StartOver:
-            await self._running.remove()
-            self._running = None
-            return await self._build()
+            return await self._tools.executor.find(spec)
+        except RapidFlowError:
+            return None  # how the build ended is known; the next sweep removes what is left
+
+    async def _when_reachable(self, call: Callable[[], Awaitable[T]]) -> T:
+        return await when_reachable(
+            call,
+            self._tools.settings.engine_timeout,
+            lambda reason: _log.warning("job %d: %s", self.job.id, reason),
+        )
+
+    async def _go_on(self, running: Running) -> Outcome:
+        # What an earlier server delivered is there in full, or no step has run.
+        self._delivered = True
+        try:
+            outcome = await self._follow(running)
+            if self._begun:
+                return outcome
+        except BuildError:
+            if self._begun:
+                raise
+        if self._stopping.outcome is not None:
+            raise BuildError("the build was stopped")
+        # Before the first step it does not matter what became of the container.
+        await self._abandon(running)
+        return await self._build()
 
     # The conversation with the agent
 
     async def _follow(self, running: Running) -> Outcome:
-        if self._stop_requested.is_set():
-            self._begin_stopper(running)
-        parser = agent.MarkerParser(agent.nonce_for(self._tools.marker_key, self.job.id), self._writer.source)
-        async with aclosing(running.output(self._writer.source)) as output:
-            async for chunk in output:
-                for item in parser.feed(chunk):
-                    if isinstance(item, agent.Output):
-                        await self._output(item)
-                    elif outcome := await self._marker(running, item):
-                        return outcome
+        self._stopping.concerns(running)
+        parser = agent.MarkerParser(self._nonce, self._writer.source)
+        try:
+            async with aclosing(running.output(self._writer.source)) as output:
+                async for chunk in output:
+                    for item in parser.feed(chunk):
+                        if isinstance(item, agent.Output):
+                            await self._output(item)
+                        elif outcome := await self._marker(running, item):
+                            return outcome
+        finally:
+            # Output that nobody reads would make the engine wait, with the stop and all else.
+            await running.detach()
         for item in parser.flush():
             await self._output(item)
         return await self._ended(running)
@@ -219,7 +273,10 @@ class Execution:
         if self._delivered:
             return
         self._delivered = True
-        await running.deliver(unpacks)
+        try:
+            await running.deliver(unpacks)
+        except EngineUnavailable as error:
+            raise _StartOver(str(error)) from error
         await running.send(agent.run_command(1))
         # The scripts and the source are where the build runs now.
         await self._store_timeline()
@@ -227,7 +284,7 @@ class Execution:
     async def _begin_step(self, number: int, source: int) -> None:
         step = self._steps[number - 1]
         if number == 1:
-            self.timeline.phases[-1].finish()
+            self.timeline.finish()
         await self._writer.begin_step(step.id, number, step.type, source)
         await jobs.begin_step(step.id, now_ms())
         if number == 1:
@@ -235,17 +292,19 @@ class Execution:
 
     async def _end_step(self, running: Running, code: int, source: int, terminated: bool) -> Outcome | None:
         number, step = self._begun, self._steps[self._begun - 1]
-        goes_on = code == 0 and number < len(self._steps) and not terminated and not self._stop_requested.is_set()
+        goes_on = (
+            code == 0 and number < len(self._steps) and not terminated and self._stopping.outcome is None
+        )
         if goes_on:
             # First of all, so that the next step starts while this one's end is written down.
             await running.send(agent.run_command(number + 1))
         await self._writer.end_step(code, source)
         if not goes_on:
             await self._store_end(step.id, code, now_ms())
-            if terminated and self._stop_outcome is None:
-                return Outcome("failed", f"the engine stopped the build in step {number} ({step.type})")
+            if terminated and self._stopping.outcome is None:
+                return Outcome("failed", f"the engine stopped the build in {self._step_name(number)}")
             if code == _KILLED and not terminated and (await running.exit()).out_of_memory:
-                return Outcome("failed", f"step {number} ({step.type}) ran out of memory")
+                return Outcome("failed", f"{self._step_name(number)} ran out of memory")
             return self._after_step(number, code)
         # What is printed between two steps belongs to the next one.
         following = self._steps[number]
@@ -257,20 +316,22 @@ class Execution:
     def _after_step(self, number: int, code: int) -> Outcome | None:
         """The build's outcome when the last step that ran was `number`; None if there are more to run."""
         if code != 0:
-            return Outcome("failed", f"step {number} ({self._steps[number - 1].type}) exited with {code}")
+            return Outcome("failed", f"{self._step_name(number)} exited with {code}")
         return Outcome("success") if number == len(self._steps) else None
 
     async def _synchronize(self, running: Running, current: int, last: int) -> None:
         """After the output was taken up anew: compares what the agent says with what the log says."""
         if last == 0:
-            raise _StartOver
+            raise _StartOver("the connection broke before the first step")
         if current:
             return
         if self._step_runs and last >= self._begun:
-            raise BuildError("the end of a step is missing in the container's copy of the output; its disk was full")
+            raise BuildError(
+                "the end of a step is missing in the container's copy of the output; its disk was full"
+            )
         # The command to go on may never have reached the agent.
         number = self._begun if self._step_runs else self._begun + 1
-        if number <= len(self._steps) and not self._stop_requested.is_set():
+        if number <= len(self._steps) and self._stopping.outcome is None:
             await running.send(agent.run_command(number))
 
     async def _ended(self, running: Running) -> Outcome:
@@ -278,65 +339,39 @@ class Execution:
         ended = await running.exit()
         number = self._begun
         if ended.out_of_memory:
-            return Outcome("failed", f"step {number} ran out of memory" if number else "out of memory")
+            where = self._step_name(number) if number else "the build"
+            return Outcome("failed", f"{where} ran out of memory")
         code = "" if ended.code is None else f" (exit code {ended.code})"
+        what = "the container" if self._tools.executor.images else "the process of the build"
         if not number:
             words = " ".join(self._complaint.decode("utf-8", "replace").split())
-            return Outcome("failed", f"the container ended before the first step{code}{': ' if words else ''}{words}")
-        where = f"step {number} ({self._steps[number - 1].type})"
-        return Outcome("failed", f"the container ended during {where}{code}")
+            reason = f": {words}" if words else ""
+            return Outcome("failed", f"{what} ended before the first step{code}{reason}")
+        return Outcome("failed", f"{what} ended during {self._step_name(number)}{code}")
 
-    # Stopping
-
-    def _time_out(self) -> None:
-        timeout = format_duration(self._definition.timeout or self._tools.settings.timeout)
-        self._stop(Outcome("failed", f"the build timed out after {timeout}"))
-
-    def _stop(self, outcome: Outcome) -> None:
-        if self._stop_requested.is_set():
-            return
-        self._stop_outcome = outcome
-        self._stop_requested.set()
-        if self._running is not None:
-            self._begin_stopper(self._running)
-
-    def _begin_stopper(self, running: Running) -> None:
-        if self._stopper is None:
-            self._stopper = asyncio.create_task(self._stop_running(running))
-
-    async def _stop_running(self, running: Running) -> None:
-        if self._stop_outcome is not None and self._stop_outcome.error is not None:
-            await jobs.update(self.job.id, error=self._stop_outcome.error)
-        grace = self._tools.settings.grace if self._step_runs else 0
-        try:
-            await running.stop(grace)
-        except RapidFlowError as error:
-            _log.warning("job %d: %s", self.job.id, error)
+    def _step_name(self, number: int) -> str:
+        return f"step {number} ({self._steps[number - 1].type})"
 
     # The end
 
     async def _finish(self, outcome: Outcome) -> None:
         """Stores the end, then tells the readers, then leaves nothing behind."""
         job = self.job
-        for phase in self.timeline.phases:
-            phase.finish()
-        status, error = await _until_stored(lambda: self._store_outcome(outcome))
+        self.timeline.finish()
+        if self._step_runs and outcome.status != "cancelled":
+            await jobs.end_step(self._steps[self._begun - 1].id, "failed", None, now_ms())
+        status, error = await jobs.finish(
+            job.id, outcome.status, outcome.error, ports=None, timeline=self.timeline.stored()
+        )
         await self._writer.seal(render.final_lines(status, error))
-        await _until_stored(lambda: jobs.update(job.id, log_size=self._writer.log.size))
+        await jobs.update(job.id, log_size=self._writer.log.size)
         if self._running is not None:
             try:
                 await self._running.remove()
-            except RapidFlowError as error:
-                _log.warning("job %d: %s; the next sweep removes what is left", job.id, error)
+            except RapidFlowError as problem:
+                _log.warning("job %d: %s; the next sweep removes what is left", job.id, problem)
         await asyncio.to_thread(shutil.rmtree, self._tools.work / str(job.id), ignore_errors=True)
         self.finished.set()
-
-    async def _store_outcome(self, outcome: Outcome) -> tuple[str, str | None]:
-        if self._step_runs and outcome.status != "cancelled":
-            await jobs.end_step(self._steps[self._begun - 1].id, "failed", None, now_ms())
-        return await jobs.finish(
-            self.job.id, outcome.status, outcome.error, ports=None, timeline=self.timeline.stored()
-        )
 
     async def _store_step(self, record: Record) -> None:
         """Brings a step's row up to what the log's index says of it."""
@@ -346,8 +381,8 @@ class Execution:
             await self._store_end(record.step_id, record.value, record.time)
 
     async def _store_end(self, step_id: int, code: int, at: int) -> None:
-        cancelled = self._stop_outcome is not None and self._stop_outcome.status == "cancelled"
-        status = "cancelled" if cancelled else "failed" if code or self._stop_outcome else "success"
+        stop = self._stopping.outcome
+        status = stop.status if stop is not None else "failed" if code else "success"
         await jobs.end_step(step_id, status, code, at)
 
     async def _store_timeline(self) -> None:
@@ -355,18 +390,11 @@ class Execution:
 
     async def _detach(self) -> None:
         self._writer.close()
+        await self._stopping.let_go()
         if self._running is not None:
             await self._running.detach()
-        else:
+        elif self._prepares:
             # Nothing has run, and the preparation left nothing behind: the next server begins anew.
-            await jobs.update(self.job.id, container_id=None)
-
-
-async def _until_stored(call: Callable[[], Awaitable[T]]) -> T:
-    """The call's result; tried again while the database can't be written, for example on a full disk."""
-    while True:
-        try:
-            return await call()
-        except OperationalError:
-            _log.exception("the database can't be written; trying again")
-            await asyncio.sleep(_RETRY_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await jobs.update(self.job.id, container_id=None)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import shutil
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar, cast
@@ -12,15 +15,17 @@ from typing import TypeVar, cast
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job
 from rapidflow_web.engine.timeline import Timeline
-from rapidflow_web.errors import BuildError, EngineUnavailable
+from rapidflow_web.errors import BuildError, EngineUnavailable, RapidFlowError
 from rapidflow_web.executors import agent
-from rapidflow_web.executors.base import BuildSpec, Executor, Running
+from rapidflow_web.executors.base import BuildSpec, Executor, Progress, Running
 from rapidflow_web.pipeline import images
 from rapidflow_web.pipeline.definition import Definition
 from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import to_the_end
 from rapidflow_web.source.mirrors import Mirrors
 from rapidflow_web.source.workspace import check_out
+
+_log = logging.getLogger(__name__)
 
 _ENGINE_RETRY_SECONDS = 1.0
 _LARGEST_READ = 1024 * 1024
@@ -78,7 +83,7 @@ class Preparation:
                 launch = group.create_task(self._launch(source))
         except BaseException as error:
             if launch is not None and not launch.cancelled() and launch.exception() is None:
-                await to_the_end(launch.result().remove())
+                await to_the_end(_remove(launch.result(), self._job.id))
             raise _first(error) from None
         return launch.result()
 
@@ -130,7 +135,11 @@ class Preparation:
         running = await self._when_reachable(
             lambda: executor.start(self._tools.spec(job, self._environment), self._created), container.note
         )
-        await jobs.update(job.id, container_id=running.id, ports=running.ports)
+        try:
+            await jobs.update(job.id, container_id=running.id, ports=running.ports)
+        except BaseException:
+            await to_the_end(_remove(running, job.id))
+            raise
         job.ports = running.ports
         return running
 
@@ -142,7 +151,8 @@ class Preparation:
         if job.language is None:
             await source
             folder = self._root / "workspace" / (job.folder or ".")
-            found = images.detect(lambda name: _read(folder / name))
+            # Whoever wrote these files may have made them slow to read.
+            found = await asyncio.to_thread(images.detect, lambda name: _read(folder / name))
             if found is not None:
                 job.language, job.version = found.language, job.version or found.version
         if job.language is None:
@@ -151,17 +161,43 @@ class Preparation:
             job.image = images.image_for(job.language, job.version, settings.images) or settings.default_image
         await jobs.update(job.id, language=job.language, version=job.version, image=job.image)
 
-    async def _when_reachable(self, call: Callable[[], Awaitable[T]], note: Callable[[str], None]) -> T:
-        """The call's result, waiting for an engine that is away for a while."""
-        deadline = asyncio.get_running_loop().time() + self._tools.settings.engine_timeout
-        while True:
-            try:
-                return await call()
-            except EngineUnavailable as error:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise BuildError(str(error)) from error
-                note(f"waiting: {error}")
-                await asyncio.sleep(_ENGINE_RETRY_SECONDS)
+    async def _when_reachable(self, call: Callable[[], Awaitable[T]], note: Progress) -> T:
+        return await when_reachable(call, self._tools.settings.engine_timeout, note)
+
+
+async def when_reachable(call: Callable[[], Awaitable[T]], seconds: float, note: Progress) -> T:
+    """The call's result. Waits while the engine is away, for `seconds` at most; `note` is told."""
+    deadline: float | None = None
+    while True:
+        try:
+            return await call()
+        except EngineUnavailable as error:
+            now = asyncio.get_running_loop().time()
+            # Not from the call's beginning: a pull may have taken long before the engine went away.
+            deadline = deadline or now + seconds
+            if now > deadline:
+                raise
+            note(f"waiting: {error}")
+            await asyncio.sleep(min(_ENGINE_RETRY_SECONDS, seconds))
+
+
+async def has_begun(running: Running, nonce: str) -> bool:
+    """Whether a step ever began in a build whose agent has ended."""
+    parser = agent.MarkerParser(nonce)
+    with contextlib.suppress(BuildError):  # it never came to say anything
+        async with aclosing(running.output(0)) as output:
+            async for chunk in output:
+                for item in parser.feed(chunk):
+                    if isinstance(item, agent.Marker) and item.words[:1] == ("start",):
+                        return True
+    return False
+
+
+async def _remove(running: Running, job_id: int) -> None:
+    try:
+        await running.remove()
+    except RapidFlowError as error:
+        _log.warning("job %d: %s; the next sweep removes what is left", job_id, error)
 
 
 def _clear(root: Path) -> None:

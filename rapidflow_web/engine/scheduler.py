@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
+
+from tortoise.exceptions import OperationalError
 
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job
 from rapidflow_web.engine.execution import Execution
 from rapidflow_web.engine.preparation import Tools
-from rapidflow_web.errors import EngineUnavailable, Invalid
+from rapidflow_web.errors import EngineUnavailable, Invalid, RapidFlowError
 from rapidflow_web.executors.base import Executor
 from rapidflow_web.logs import render
 from rapidflow_web.logs.log import LogStore
@@ -29,6 +32,8 @@ class Scheduler:
         self._tools = tools
         self._logs = logs
         self._executions: dict[int, Execution] = {}
+        self._live: set[int] = set()
+        """The jobs that may have something in the executor; each is in it before it does."""
         self._slots = asyncio.Semaphore(tools.settings.concurrency)
         self._wake = asyncio.Event()
         self.engine_problem: str | None = None
@@ -63,17 +68,29 @@ class Scheduler:
                 except BaseException:
                     self._slots.release()
                     raise
+                self._live.add(job.id)
                 group.create_task(self._execute(job))
 
     async def _next(self) -> Job:
         while True:
             self._wake.clear()
-            if self.engine_problem is None and (job := await jobs.claim()):
+            if self.engine_problem is None and (job := await self._claim()):
                 return job
             await self._wake.wait()
 
+    async def _claim(self) -> Job | None:
+        try:
+            return await jobs.claim()
+        except OperationalError as error:
+            # The watch wakes us to try again.
+            _log.warning("no job can be claimed: %s", error)
+            return None
+
     async def _watch_engine(self) -> None:
+        """Looks after the engine, and for what is left in it of builds that have ended."""
         while True:
+            if self.engine_problem is None:
+                await self._sweep()
             await asyncio.sleep(_CHECK_SECONDS)
             await self._check_engine()
 
@@ -90,15 +107,34 @@ class Scheduler:
             self.engine_problem = None
             self.wake()
 
+    async def _sweep(self) -> None:
+        try:
+            if removed := await self.executor.sweep(self._live):
+                _log.info("removed what %d builds left behind", removed)
+            await asyncio.to_thread(self._sweep_work)
+        except (RapidFlowError, OSError) as error:
+            _log.warning("what is left of builds that have ended can't be removed yet: %s", error)
+
+    def _sweep_work(self) -> None:
+        for folder in self._tools.work.iterdir():
+            if not folder.name.isdigit() or int(folder.name) not in self._live:
+                shutil.rmtree(folder, ignore_errors=True)
+
     async def _execute(self, job: Job, *, resume: bool = False, slot: bool = True) -> None:
         try:
             await self._run(job, resume)
         except Exception as error:
             # Nothing may stay "running" for ever, whatever went wrong.
             _log.exception("job %d: unexpected error", job.id)
-            await self._fail(job.id, f"the build server failed: {type(error).__name__}: {error}")
+            try:
+                await self._fail(job.id, f"the build server failed: {type(error).__name__}: {error}")
+            except Exception:
+                _log.exception("job %d: its end can't be stored; the next start tries again", job.id)
+            if execution := self._executions.get(job.id):
+                execution.finished.set()
         finally:
             self._executions.pop(job.id, None)
+            self._live.discard(job.id)
             if slot:
                 self._slots.release()
 
@@ -118,11 +154,10 @@ class Scheduler:
         await execution.run(resume)
 
     async def _recover(self, group: asyncio.TaskGroup) -> None:
-        live: set[int] = set()
         for job in await jobs.unsealed():
             if job.status == "running":
                 _log.info("job %d: taking it up again", job.id)
-                live.add(job.id)
+                self._live.add(job.id)
                 # It runs already, so it is heard also where there are fewer slots now.
                 slot = not self._slots.locked()
                 if slot:
@@ -130,15 +165,18 @@ class Scheduler:
                 group.create_task(self._execute(job, resume=True, slot=slot))
             elif job.status != "pending":
                 # The server was killed between the end of the build and the last line of its log.
-                await self.seal(job.id)
-        try:
-            await self.executor.sweep(live)
-        except EngineUnavailable as error:
-            _log.warning("%s", error)
+                group.create_task(self._seal_or_say(job.id))
 
     async def _fail(self, job_id: int, reason: str) -> None:
         await jobs.finish(job_id, "failed", reason)
         await self.seal(job_id)
+
+    async def _seal_or_say(self, job_id: int) -> None:
+        try:
+            await self.seal(job_id)
+        except Exception:
+            # The next start tries again; the other builds must go on.
+            _log.exception("job %d: its log can't be ended", job_id)
 
     async def seal(self, job_id: int) -> None:
         """Ends the log of a job that has finished and has no execution. Safe to call again."""

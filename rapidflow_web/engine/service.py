@@ -6,14 +6,20 @@ import asyncio
 from collections.abc import Mapping
 
 from rapidflow_web.db import jobs, pipelines
-from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job
+from rapidflow_web.engine.execution import Execution
 from rapidflow_web.engine.scheduler import Scheduler
-from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem
+from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, RequestError
 from rapidflow_web.pipeline import parser, repositories
 from rapidflow_web.pipeline.definition import Definition
 
 _REGISTER_SECONDS = 0.01
+
+
+class ServerEnds(RequestError):
+    """The server ends before what was asked for is done; the next one does it."""
+
+    status = 500
 
 
 class Service:
@@ -22,6 +28,7 @@ class Service:
     def __init__(self, scheduler: Scheduler, file_roots: tuple[str, ...]) -> None:
         self._scheduler = scheduler
         self._file_roots = file_roots
+        self._ending = asyncio.Event()
 
     def parse(self, config: str, name: str | None = None) -> Definition:
         """The definition in YAML text. Raises `Invalid`."""
@@ -35,7 +42,10 @@ class Service:
         branch: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Job:
-        """Starts a build; `branch` and `environment` override the pipeline's own. Raises `NotFound`, `Invalid`."""
+        """Starts a build; `branch` and `environment` override the pipeline's own.
+
+        Raises `NotFound`, `Invalid`.
+        """
         pipeline = await pipelines.get(pipeline_id)
         if pipeline is None:
             raise NotFound(f"there is no pipeline {pipeline_id}")
@@ -84,15 +94,18 @@ class Service:
 
     async def cancel(self, job_id: int) -> None:
         """Returns when the build is really stopped. Raises `NotFound`, `BadRequest` where it had finished."""
-        job = await jobs.get(job_id)
-        if job is None:
-            raise NotFound(f"there is no job {job_id}")
-        if job.status in jobs.FINISHED:
-            raise BadRequest(f"job {job_id} has already finished: {job.status}")
-        await jobs.request_cancel(job_id)
-        if await jobs.transition(job_id, "pending", "cancelled", finished_at=now_ms()):
-            await jobs.cancel_steps(job_id, now_ms())
+        if await jobs.cancel_pending(job_id):
             await self._scheduler.seal(job_id)
+            return
+        if not await jobs.request_cancel(job_id):
+            job = await jobs.get(job_id)
+            if job is None:
+                raise NotFound(f"there is no job {job_id}")
+            execution = self._scheduler.execution(job_id)
+            if job.status != "cancelled" or execution is None:
+                raise BadRequest(f"job {job_id} has already finished: {job.status}")
+            # Another cancel is about to be done with it.
+            await self._until_finished(execution)
             return
         while (execution := self._scheduler.execution(job_id)) is None:
             # It was claimed a moment ago, or has just ended.
@@ -101,7 +114,22 @@ class Service:
                 return
             await asyncio.sleep(_REGISTER_SECONDS)
         execution.cancel()
-        await execution.finished.wait()
+        await self._until_finished(execution)
+
+    def end_waits(self) -> None:
+        """Lets every call that waits for a build end with an error, because the server ends."""
+        self._ending.set()
+
+    async def _until_finished(self, execution: Execution) -> None:
+        finished = asyncio.ensure_future(execution.finished.wait())
+        ending = asyncio.ensure_future(self._ending.wait())
+        try:
+            await asyncio.wait({finished, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not execution.finished.is_set():
+                raise ServerEnds("the server is ending; the build is stopped when it starts again")
+        finally:
+            finished.cancel()
+            ending.cancel()
 
 
 def _check(definition: Definition, branch: str | None, variables: Mapping[str, str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ class Timeline:
         return phase
 
     @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[Phase]:
+    def phase(self, name: str) -> Generator[Phase]:
         """A phase that lasts as long as the block, and failed if the block raised."""
         phase = self.begin(name)
         try:
@@ -52,6 +52,11 @@ class Timeline:
             phase.failed, phase.detail = True, str(error)
             raise
         finally:
+            phase.finish()
+
+    def finish(self) -> None:
+        """Takes note of the end of all phases."""
+        for phase in self.phases:
             phase.finish()
 
     def stored(self) -> list[dict[str, Any]]:

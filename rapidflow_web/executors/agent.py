@@ -19,6 +19,15 @@ SCRIPT = (Path(__file__).parent / "agent.sh").read_text(encoding="utf-8")
 BLOCK = 10240
 """Bytes in one block of the `unpack` command; also a record of tar, so that an archive has no odd end."""
 
+_OWN = frozenset(
+    (
+        "BASHOPTS", "BASHPID", "BASH_VERSINFO", "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID",
+        "FUNCNAME", "GROUPS", "HISTCMD", "LINENO", "OPTIND", "PPID", "RANDOM", "SECONDS", "SHELLOPTS",
+        "SRANDOM", "UID",
+    )
+)  # fmt: skip
+"""Variables of which shells have their own: some end when told to export them, some export what they like."""
+
 _START = b"\x1e"
 _LONGEST_MARKER = 120
 """Bytes. A marker has a nonce of 32 and at most three short words; anything longer is output."""
@@ -50,14 +59,22 @@ def write_scripts(
     `workdir` is the path, where the build runs, in which the steps start.
     """
     (home / "steps").mkdir(parents=True)
-    exports = [f"export {key}={shlex.quote(value)}\n" for key, value in environment.items()]
-    (home / "env").write_text("".join(exports) + f"cd -- {shlex.quote(str(workdir))}\n", encoding="utf-8")
+    (home / "workdir").write_text(f"cd -- {shlex.quote(str(workdir))}\n", encoding="utf-8")
+    (home / "env").write_text(_assignments(environment), encoding="utf-8", newline="")
     for order_num, step in enumerate(steps, 1):
         (home / "steps" / f"{order_num}.{step.type}").write_text(step.content, encoding="utf-8", newline="")
         for name, text in step.files.items():
             path = home / "steps" / f"{order_num}.files" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="")
+
+
+def _assignments(environment: Mapping[str, str]) -> str:
+    """What gives the process that a shell is about to run, its "$@", the variables in `environment`."""
+    lines = [f"export {key}={shlex.quote(value)}\n" for key, value in environment.items() if key not in _OWN]
+    if own := [f"{key}={shlex.quote(value)}" for key, value in environment.items() if key in _OWN]:
+        lines.insert(0, f'set -- "$(command -v env)" {" ".join(own)} "$@"\n')
+    return "".join(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +116,7 @@ class MarkerParser:
         while (found := data.find(_START, position)) >= 0:
             end = self._marker_end(data, found)
             if end is None:
-                if found > 0 and (output := self._output(data[:found])):
+                if output := self._output(data[:found]):
                     yield output
                 self._held = data[found:]
                 return

@@ -17,10 +17,11 @@
 #
 # Names start with rf_ and nothing is exported, because pipelines have variables of their own.
 
+unset rf_nonce # where the image has such a variable, it would be exported for ever
 rf_home=$1/rapidflow
 rf_root=$1/
 rf_out=$rf_home/log
-rf_pid='' rf_tee='' rf_term='' rf_last=0 rf_current=0 rf_syncs=0 rf_signal=''
+rf_pid='' rf_tee='' rf_term='' rf_last=0 rf_current=0 rf_syncs=0 rf_signal='' rf_ending='' rf_asked=''
 mkdir -p "$rf_home" "$1/workspace" || exit
 
 if [ "$2" = copy ]; then
@@ -29,8 +30,9 @@ if [ "$2" = copy ]; then
   tee -a "$rf_home/log" <"$rf_out" &
   rf_tee=$!
 fi
-# Write only: when tee is gone this must fail rather than wait for a reader that never comes.
-exec 3>>"$rf_out"
+# Write only: when tee is gone this must fail rather than wait for a reader that never comes. What the shell
+# itself complains of goes the same way, so that the copy and what the server reads are the same bytes.
+exec 3>>"$rf_out" 2>&3
 
 rf_mark() {
   # One write below PIPE_BUF, so that output of others can't get into it.
@@ -40,42 +42,80 @@ rf_mark() {
 rf_exit() {
   # What tee has not passed on is lost when this process, the first of the container, ends. A process that
   # a step left behind may hold the fifo open for ever, so the wait has a bound.
-  exec 3>&-
+  trap '' TERM USR1
+  exec 3>&- 2>/dev/null
   rf_tries=0
   while [ -n "$rf_tee" ] && kill -0 "$rf_tee" && [ "$rf_tries" -lt 50 ]; do
     sleep 0.02 || break
     rf_tries=$((rf_tries + 1))
-  done 2>/dev/null
+  done
   exit "$1"
 }
 
+# A signal may come while another is handled, and then dash forgets the exit code of what it just did: so
+# what handles signals must not look at exit codes.
+
 rf_on_term() {
   rf_signal=1 rf_term=' term'
-  [ -n "$rf_pid" ] || rf_exit 143
+  case $rf_pid in
+    '') rf_exit 143 ;;
+  esac
   # Not "kill -- -PID": dash then signals the leader alone. Without setsid in the image there is no group.
   kill -TERM "-$rf_pid" 2>/dev/null || kill -TERM "$rf_pid" 2>/dev/null
 }
 
 rf_on_usr1() {
-  rf_signal=1 rf_syncs=$((rf_syncs + 1))
-  rf_mark "sync $rf_syncs $rf_current $rf_last"
+  rf_signal=1
+  # Never between "no step runs" and the marker that says how it ended.
+  case $rf_ending in
+    '') rf_sync ;;
+    *) rf_asked=1 ;;
+  esac
+}
+
+rf_sync() {
+  # Counted where it is printed: no two answers are the same, whenever signals come.
+  printf '\036%s sync %s %s %s\n' "$rf_nonce" "$((rf_syncs += 1))" "$rf_current" "$rf_last" >&3
+}
+
+rf_wait() {
+  # Waits for rf_pid; its exit code is in rf_code. Without the redirection bash tells how the process died.
+  rf_signal=''
+  wait "$rf_pid" 2>/dev/null
+  rf_code=$?
+  # A signal to the agent ends a wait early. One that came just before or after it did not, and then there
+  # is nothing left to wait for.
+  while [ -n "$rf_signal" ]; do
+    rf_signal='' rf_gone=''
+    kill -0 "$rf_pid" 2>/dev/null || rf_gone=127
+    wait "$rf_pid" 2>/dev/null
+    rf_again=$?
+    [ "$rf_again" = "$rf_gone" ] || rf_code=$rf_again
+  done
 }
 
 rf_unpack() {
-  rf_error=$(
+  # In the background, so that signals are answered also when the rest of the archive never comes.
+  exec 4<&0
+  (
+    trap - TERM USR1
     while IFS= read -r rf_blocks && [ "$rf_blocks" -gt 0 ]; do
       dd bs=10240 count="$rf_blocks" iflag=fullblock 2>/dev/null
     done | {
-      tar -xf - -C "$rf_root" 2>&1
+      tar -xf - -C "$rf_root"
       rf_code=$?
       # All of the archive must be read, or the rest of it would be taken for commands.
       cat >/dev/null
       exit "$rf_code"
     }
-  )
-  rf_code=$?
-  [ "$rf_code" = 0 ] || printf '%s' "$rf_error" >&3
+  ) <&4 >"$rf_home/unpack.log" 2>&1 3>&- 4<&- &
+  rf_pid=$!
+  exec 4<&-
+  rf_wait
+  rf_pid=''
+  [ "$rf_code" = 0 ] || cat "$rf_home/unpack.log" >&3
   rf_mark "unpacked $rf_code"
+  [ -z "$rf_term" ] || rf_exit 143
 }
 
 rf_run() {
@@ -84,7 +124,7 @@ rf_run() {
   # The step opens the output anew: a process that sets O_NONBLOCK on it must not change the agent's own.
   (
     trap - TERM USR1
-    . "$rf_home/env" || exit
+    . "$rf_home/workdir" || exit
     if [ -d "$rf_home/steps/$1.files" ]; then cp -R "$rf_home/steps/$1.files/." . || exit; fi
     if [ -e "$rf_home/steps/$1.bash" ] && [ -n "$rf_bash" ]; then
       set -- "$rf_bash" -e -o pipefail "$rf_home/steps/$1.bash"
@@ -93,25 +133,23 @@ rf_run() {
     else
       set -- "$rf_sh" -e "$rf_home/steps/$1.sh"
     fi
-    [ -z "$rf_setsid" ] || exec "$rf_setsid" "$@"
+    [ -z "$rf_setsid" ] || set -- "$rf_setsid" "$@"
+    # Last of all: the variables of a pipeline may be PATH, or have the names of ours.
+    . "$rf_home/env" || exit
     exec "$@"
   ) </dev/null >>"$rf_out" 2>&1 3>&- &
   rf_pid=$!
-  while :; do
-    rf_signal=''
-    wait "$rf_pid"
-    rf_code=$?
-    # A signal to the agent ends the wait early; the step may still be running.
-    [ -n "$rf_signal" ] || break
-  done
+  rf_wait
   # What the step's own processes still have to say comes before the marker, within reason.
   rf_tries=0
-  while kill -0 "-$rf_pid" && [ "$rf_tries" -lt 10 ]; do
-    sleep 0.02 || break
+  while kill -0 "-$rf_pid" 2>/dev/null && [ "$rf_tries" -lt 10 ]; do
+    sleep 0.02 2>/dev/null || break
     rf_tries=$((rf_tries + 1))
-  done 2>/dev/null
-  rf_pid='' rf_current=0
+  done
+  rf_ending=1 rf_current=0
   rf_mark "exit $1 $rf_code$rf_term"
+  rf_pid='' rf_ending=''
+  if [ -n "$rf_asked" ]; then rf_asked='' && rf_sync; fi
   [ -z "$rf_term" ] || rf_exit 143
 }
 
@@ -129,7 +167,7 @@ while :; do
   if IFS=' ' read -r rf_command rf_argument; then
     case $rf_command in
       unpack) rf_unpack ;;
-      run) [ "$rf_argument" -le "$rf_last" ] || rf_run "$rf_argument" ;;
+      run) if [ "$rf_argument" -gt "$rf_last" ] 2>/dev/null; then rf_run "$rf_argument"; fi ;;
     esac
   elif [ -n "$rf_signal" ]; then
     rf_signal=''

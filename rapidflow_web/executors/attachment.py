@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
-from typing import Any, cast
+from typing import Any
 
 import aiodocker
 import aiohttp
@@ -14,6 +15,7 @@ _HIGH_WATER = 1024 * 1024
 """Bytes that are held before the engine has to wait, and the build with it."""
 _BURST_BYTES = 16 * 1024
 _BURST_SECONDS = 0.002
+_ATTACH_SECONDS = 30.0
 
 
 class Attachment:
@@ -25,13 +27,14 @@ class Attachment:
         if connection is None or protocol is None or connection.transport is None:
             raise aiohttp.ClientConnectionError("the engine closed the connection")
         self._response = response
-        self._transport = cast(asyncio.Transport, connection.transport)
+        self._transport = connection.transport
         self._protocol: Any = protocol
         self._tail = b""
         self._chunks: list[bytes] = []
         self._size = 0
         self._paused = self._ended = self._burst = False
         self._arrived = asyncio.Event()
+        _keep_alive(self._transport)
         protocol.force_close()
         protocol.set_parser(self, self)
 
@@ -60,8 +63,10 @@ class Attachment:
         await self._protocol._drain_helper()
 
     def close(self) -> None:
-        """Lets go. The container runs on, unheard."""
+        """Lets go. The container runs on, unheard. Safe to call again."""
         self.feed_eof()
+        # Not by the response alone: that would first wait for an engine to take what was written.
+        self._transport.abort()
         self._response.close()
 
     # What aiohttp calls: a parser of the connection's bytes, and the payload it parses them to.
@@ -100,17 +105,28 @@ class Attachment:
         return self._ended
 
 
+def _keep_alive(transport: asyncio.Transport) -> None:
+    """Notices an engine on another machine that went away without a word, though a step may be silent."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+            if hasattr(socket, option):
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
 async def attach(docker: aiodocker.Docker, container_id: str) -> Attachment:
     """Opens the streams of a container, which need not have been started."""
-    await docker._check_version()  # pyright: ignore[reportPrivateUsage]
-    response = await docker.session.post(
-        f"{docker.docker_host}/{docker.api_version}/containers/{container_id}/attach",
-        params={"stream": "1", "stdin": "1", "stdout": "1", "stderr": "1"},
-        headers={"Connection": "Upgrade", "Upgrade": "tcp"},
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
-        read_until_eof=False,
-    )
-    if response.status >= 400:
-        message = (await response.read()).decode("utf-8", "replace")
-        raise aiodocker.DockerError(response.status, message)
+    async with asyncio.timeout(_ATTACH_SECONDS):
+        await docker._check_version()  # pyright: ignore[reportPrivateUsage]
+        response = await docker.session.post(
+            f"{docker.docker_host}/{docker.api_version}/containers/{container_id}/attach",
+            params={"stream": "1", "stdin": "1", "stdout": "1", "stderr": "1"},
+            headers={"Connection": "Upgrade", "Upgrade": "tcp"},
+            timeout=aiohttp.ClientTimeout(total=None),
+            read_until_eof=False,
+        )
+        if response.status >= 400:
+            message = (await response.read()).decode("utf-8", "replace")
+            raise aiodocker.DockerError(response.status, message)
     return Attachment(response)

@@ -6,7 +6,7 @@ it. It knows nothing of steps, logs or states.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -20,7 +20,7 @@ class BuildSpec:
     """What an executor must know to start the agent of a build.
 
     `root` is the build's own folder on this machine, which gets rapidflow/ (scripts) and workspace/ (source).
-    `port` is the one to publish on loopback while the build runs. `output_nonce` is that of the markers.
+    `port` is the one to publish on loopback while the build runs. `nonce` is that of the markers.
     """
 
     job_id: int
@@ -60,11 +60,17 @@ class Running(Protocol):
         ...
 
     async def send(self, line: bytes) -> None:
-        """Gives the agent a command."""
+        """Gives the agent a command.
+
+        It may be lost with a connection; the `sync` marker in the output of the next one tells.
+        """
         ...
 
     async def deliver(self, unpacks: bool) -> None:
-        """Brings what is in the build's root to where the agent runs; `unpacks` tells if the agent can."""
+        """Brings what is in the build's root to where the agent runs; `unpacks` tells if the agent can.
+
+        Raises `EngineUnavailable` where the connection breaks; what is there then can't be relied on.
+        """
         ...
 
     async def stop(self, grace: float) -> None:
@@ -83,17 +89,31 @@ class Running(Protocol):
         ...
 
     async def detach(self) -> None:
-        """Lets go of it without stopping it; `Executor.find` takes it up again."""
+        """Lets go of it without stopping it. Safe to call again.
+
+        From now on nothing waits for its output to be read. `Executor.find` takes it up again; an `output`
+        that is read on does so by itself.
+        """
         ...
 
 
 class Executor(Protocol):
-    """A place where builds run. `warning` is what a person should know about it, or None."""
+    """A place where builds run."""
 
-    name: str
-    warning: str | None
-    images: bool
-    """Whether builds run in images."""
+    @property
+    def name(self) -> str:
+        """What the settings call it."""
+        ...
+
+    @property
+    def warning(self) -> str | None:
+        """What a person should know about it."""
+        ...
+
+    @property
+    def images(self) -> bool:
+        """Whether builds run in images."""
+        ...
 
     def workspace(self, root: Path) -> PurePosixPath:
         """The workspace's path as the build sees it."""
@@ -110,7 +130,8 @@ class Executor(Protocol):
     async def start(self, spec: BuildSpec, created: Callable[[str], None]) -> Running:
         """Starts the agent; `created` is told the id before anything runs. Raises `BuildError`.
 
-        A call that fails or is cancelled leaves nothing behind.
+        A call that fails or is cancelled leaves nothing behind. What an earlier call for the same job left,
+        which was killed, is removed first.
         """
         ...
 
@@ -118,8 +139,11 @@ class Executor(Protocol):
         """The agent of a build that an earlier server started, running or ended; None if there is none."""
         ...
 
-    async def sweep(self, live: set[int]) -> int:
-        """Removes everything of this installation that belongs to none of the `live` jobs; says how many."""
+    async def sweep(self, live: Collection[int]) -> int:
+        """Removes everything of this installation that belongs to none of the `live` jobs; says how many.
+
+        `live` is looked at just before something is removed, so jobs may be added meanwhile.
+        """
         ...
 
     async def close(self) -> None:

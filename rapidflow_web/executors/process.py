@@ -12,12 +12,13 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from pathlib import Path, PurePosixPath
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.executors import agent
 from rapidflow_web.executors.base import BuildSpec, Exit, Progress
+from rapidflow_web.shielding import to_the_end
 
 _POLL = 0.005
 _IDLE_POLL = 0.05
@@ -54,30 +55,18 @@ class ProcessExecutor:
         pass
 
     async def start(self, spec: BuildSpec, created: Callable[[str], None]) -> ProcessBuild:
-        home = spec.root / "rapidflow"
-        home.mkdir(parents=True, exist_ok=True)
-        created(f"process:{spec.job_id}")
-        os.mkfifo(home / "in", 0o600)
-        # Open for reading and writing, so that it never ends, with or without a server.
-        stdin = os.open(home / "in", os.O_RDWR)
-        output = os.open(home / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
-        environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+        build = ProcessBuild(spec)
         try:
-            process = subprocess.Popen(  # noqa: S603
-                agent.command_line(str(spec.root), "file"),
-                cwd=spec.root,
-                env=environment | {_MARK: str(spec.root)},
-                stdin=stdin,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        finally:
-            os.close(stdin)
-            os.close(output)
-        (home / "pid").write_text(f"{process.pid} {_started(process.pid)}")
-        build = ProcessBuild(spec, process.pid, process)
-        await build.send(f"{spec.nonce}\n".encode())
+            # What a start that was cut short has left.
+            await build.remove()
+            created(build.id)
+            build.launch()
+        except OSError as error:
+            await to_the_end(build.remove())
+            raise BuildError(f"could not start the agent: {error}") from error
+        except BaseException:
+            await to_the_end(build.remove())
+            raise
         return build
 
     async def find(self, spec: BuildSpec) -> ProcessBuild | None:
@@ -85,49 +74,77 @@ class ProcessExecutor:
             pid, started = (spec.root / "rapidflow" / "pid").read_text().split()
         except (OSError, ValueError):
             return None
+        build = ProcessBuild(spec)
         # A number that was given to another process since then is not ours.
-        return ProcessBuild(spec, int(pid) if _started(int(pid)) == started else None, None)
+        if _started(int(pid)) == started:
+            build.pid, build.started = int(pid), started
+        return build
 
-    async def sweep(self, live: set[int]) -> int:
-        if not self._folder.is_dir():
-            return 0
-        stale = [path for path in self._folder.iterdir() if not path.name.isdigit() or int(path.name) not in live]
-        for root in stale:
-            await asyncio.to_thread(_kill_all, root)
-            await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
-        return len(stale)
+    async def sweep(self, live: Collection[int]) -> int:
+        removed = 0
+        for root in list(self._folder.iterdir()) if self._folder.is_dir() else []:
+            if not root.name.isdigit() or int(root.name) not in live:
+                await _kill(root)
+                await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
+                removed += 1
+        return removed
 
     async def close(self) -> None:
         pass
 
 
 class ProcessBuild:
-    """Implements `Running` for one agent. `pid` is None where it has ended already."""
+    """Implements `Running` for one agent. `pid` is None where it does not run any more."""
 
     ports: dict[str, str] | None = None
 
-    def __init__(self, spec: BuildSpec, pid: int | None, process: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, spec: BuildSpec) -> None:
+        self.pid: int | None = None
+        self.started = ""
         self._spec = spec
-        self._pid = pid
-        self._process = process
-        self._started = _started(pid) if pid else ""
+        self._home = spec.root / "rapidflow"
+        self._process: subprocess.Popen[bytes] | None = None
+        """The process, where it is a child of this server."""
 
     @property
     def id(self) -> str:
         return f"process:{self._spec.job_id}"
 
+    def launch(self) -> None:
+        """Starts the agent. Raises `OSError`."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(self._home / "in", 0o600)
+        with contextlib.ExitStack() as opened:
+            # Open for reading and writing, so that it never ends, with or without a server.
+            stdin = os.open(self._home / "in", os.O_RDWR)
+            opened.callback(os.close, stdin)
+            output = os.open(self._home / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+            opened.callback(os.close, output)
+            environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+            self._process = subprocess.Popen(  # noqa: S603
+                agent.command_line(str(self._spec.root), "file"),
+                cwd=self._spec.root,
+                env=environment | {_MARK: str(self._spec.root)},
+                stdin=stdin,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.pid, self.started = self._process.pid, _started(self._process.pid)
+        (self._home / "pid").write_text(f"{self.pid} {self.started}")
+        self._write(self._nonce)
+
     async def output(self, offset: int) -> AsyncGenerator[bytes, None]:
         try:
-            log = os.open(self._spec.root / "rapidflow" / "log", os.O_RDONLY)
+            log = os.open(self._home / "log", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             raise BuildError("the output of the build is gone") from None
         loop = asyncio.get_running_loop()
         try:
             if os.fstat(log).st_size < offset:
                 raise BuildError("the output of the build is shorter than what was read of it")
-            # Watched after a resume, too, so that a step that ran meanwhile is known of.
-            if self._process is None and self._alive():
-                os.kill(self._pid or 0, signal.SIGUSR1)
+            if self._process is None:
+                self._synchronize()
             quiet_since = loop.time()
             while True:
                 alive = self._alive()
@@ -136,6 +153,8 @@ class ProcessBuild:
                     offset += len(chunk)
                     quiet_since = loop.time()
                     yield chunk
+                    # Without this a build that is always ahead would keep all others from their turn.
+                    await asyncio.sleep(0)
                 elif not alive:
                     return
                 else:
@@ -144,9 +163,24 @@ class ProcessBuild:
         finally:
             os.close(log)
 
+    def _synchronize(self) -> None:
+        """Has the agent print a marker, so that a step that ran unheard is known of."""
+        # An agent that was never told its nonce waits for it; to any other this is no command.
+        self._write(self._nonce)
+        if self._alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid or 0, signal.SIGUSR1)
+
+    @property
+    def _nonce(self) -> bytes:
+        return f"{self._spec.nonce}\n".encode()
+
     async def send(self, line: bytes) -> None:
+        self._write(line)
+
+    def _write(self, line: bytes) -> None:
         with contextlib.suppress(OSError):
-            pipe = os.open(self._spec.root / "rapidflow" / "in", os.O_WRONLY | os.O_NONBLOCK)
+            pipe = os.open(self._home / "in", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 os.write(pipe, line)
             finally:
@@ -158,18 +192,21 @@ class ProcessBuild:
     async def stop(self, grace: float) -> None:
         if self._alive():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid or 0, signal.SIGTERM)
+                os.kill(self.pid or 0, signal.SIGTERM)
             deadline = asyncio.get_running_loop().time() + grace
-            while self._alive() and asyncio.get_running_loop().time() < deadline:
+            # Nothing tells of the end of a process that an earlier server started.
+            while self._alive() and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
                 await asyncio.sleep(_POLL)
-        await self._kill()
+        await self._end()
 
     async def exit(self) -> Exit:
-        await self._kill()
+        await self._end()
         return Exit(self._process.returncode if self._process else None)
 
     async def remove(self) -> None:
-        await self._kill()
+        await self._end()
+        for name in ("pid", "in", "log"):
+            (self._home / name).unlink(missing_ok=True)
 
     async def detach(self) -> None:
         pass
@@ -177,38 +214,60 @@ class ProcessBuild:
     def _alive(self) -> bool:
         if self._process is not None:
             return self._process.poll() is None
-        return self._pid is not None and _started(self._pid) == self._started != ""
+        return self.pid is not None and _started(self.pid) == self.started != ""
 
-    async def _kill(self) -> None:
-        """Ends the whole tree, with what left the session."""
-        for _ in range(_KILL_TRIES):
-            found = await asyncio.to_thread(_kill_all, self._spec.root)
-            if not found and not self._alive():
-                return
-            await asyncio.sleep(_POLL)
-        raise BuildError("a process of the build can't be killed")
+    async def _end(self) -> None:
+        await _kill(self._spec.root)
+        # The agent carries the mark, too, so this only takes note that it is gone.
+        self._alive()
+
+
+async def _kill(root: Path) -> None:
+    """Ends all processes of the build in `root`, also those that left its session."""
+    for _ in range(_KILL_TRIES):
+        if not await asyncio.to_thread(_kill_found, root):
+            return
+        await asyncio.sleep(_POLL)
+    raise BuildError("a process of the build can't be killed")
 
 
 def _started(pid: int) -> str:
     """When a process started, in the kernel's words; "" for one that does not run."""
+    return _look(pid)[1]
+
+
+def _look(pid: int) -> tuple[int, str]:
+    """The parent of a process and when it started; "" for one that does not run."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return ""
-    return "" if fields[0] in "ZX" else fields[19]
+        return 0, ""
+    return int(fields[1]), "" if fields[0] in "ZX" else fields[19]
 
 
-def _kill_all(root: Path) -> bool:
-    """Kills every process that carries the mark of `root`; says whether there were any."""
+def _kill_found(root: Path) -> bool:
+    """Kills every process that carries the mark of `root`, with its children; says whether there were any."""
     mark = f"{_MARK}={root}".encode()
-    found = False
+    children: dict[int, list[int]] = {}
+    found: list[int] = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
-        try:
-            if mark in (entry / "environ").read_bytes().split(b"\0") and _started(int(entry.name)):
-                os.kill(int(entry.name), signal.SIGKILL)
-                found = True
-        except OSError:
-            continue  # it ended meanwhile, or is another user's
-    return found
+        pid = int(entry.name)
+        parent, started = _look(pid)
+        if not started:
+            continue
+        children.setdefault(parent, []).append(pid)
+        # One that ended meanwhile, or is another user's, can't be read.
+        with contextlib.suppress(OSError):
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(pid)
+    # A child may have been given an environment without the mark.
+    family = set(found)
+    while found:
+        found = [child for pid in found for child in children.get(pid, []) if child not in family]
+        family.update(found)
+    for pid in family:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(family)

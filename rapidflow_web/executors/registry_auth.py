@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any, cast
 
 DEFAULT_REGISTRY = "https://index.docker.io/v1/"
+_DEFAULT_HOSTS = ("docker.io", "index.docker.io", "registry-1.docker.io")
+_HELPER_SECONDS = 30.0
 
 
 def registry_of(image: str) -> str:
     """The registry that an image is pulled from, as the Docker configuration names it."""
     first, separator, _ = image.partition("/")
     is_host = separator and ("." in first or ":" in first or first == "localhost")
-    return first if is_host else DEFAULT_REGISTRY
+    return first if is_host and first not in _DEFAULT_HOSTS else DEFAULT_REGISTRY
 
 
 async def credentials(image: str) -> dict[str, str] | None:
-    """What the engine needs to pull a private image; None where nothing is configured."""
+    """What the engine needs to pull a private image; None where nothing usable is configured."""
     folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     registry = registry_of(image)
     try:
@@ -28,11 +30,25 @@ async def credentials(image: str) -> dict[str, str] | None:
         helper = config.get("credHelpers", {}).get(registry) or config.get("credsStore")
         if helper:
             return await _from_helper(helper, registry)
-        entry = config.get("auths", {}).get(registry) or config.get("auths", {}).get(f"https://{registry}")
-        if not entry or not entry.get("auth"):
-            return None
-        user, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
-    except (OSError, ValueError, AttributeError):
+        for address, entry in config.get("auths", {}).items():
+            if _host(address) == _host(registry):
+                return _from_entry(entry, registry)
+    except (OSError, ValueError, AttributeError, TypeError, KeyError):
+        # The registry will say that it wants credentials, and the build with it.
+        return None
+    return None
+
+
+def _host(address: str) -> str:
+    """The host in an address of a registry, which may be written as a URL."""
+    return address.partition("://")[2].partition("/")[0] or address.partition("/")[0]
+
+
+def _from_entry(entry: dict[str, str], registry: str) -> dict[str, str] | None:
+    if token := entry.get("identitytoken"):
+        return {"identitytoken": token, "serveraddress": registry}
+    user, separator, password = base64.b64decode(entry.get("auth", "")).decode().partition(":")
+    if not user or not separator:
         return None
     return {"username": user, "password": password, "serveraddress": registry}
 
@@ -45,7 +61,14 @@ async def _from_helper(helper: str, registry: str) -> dict[str, str] | None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    output, _ = await process.communicate(registry.encode())
+    try:
+        # One that asks a person would wait for ever.
+        async with asyncio.timeout(_HELPER_SECONDS):
+            output, _ = await process.communicate(registry.encode())
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     if process.returncode != 0:
         return None
     found = json.loads(output)

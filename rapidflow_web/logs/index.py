@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-_RECORD = struct.Struct("<BxxxiQQQQQQ")
+# The kind comes last: a record that was only written in part, and filled up with zeros, has none.
+_RECORD = struct.Struct("<iQQQQQQxxxB")
 RECORD_SIZE = _RECORD.size
 
 
@@ -24,14 +25,17 @@ class Kind(IntEnum):
     CHECK = 2
     """Somewhere inside a step: `at` and `size` are the end of the log."""
     END = 3
-    """A step ended with exit code `value`: `at` is the end of its output, `size` where the next header goes."""
+    """A step ended with exit code `value`: `at` is the end of its output, `size` where the next begins."""
     SEAL = 4
     """The build ended: `at` is the first byte of the final lines, `size` the end of the log for good."""
 
 
+_KNOWN = bytes(Kind)
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record. Offsets are in bytes, `lines` counts the newlines before `size`, `time` is in milliseconds."""
+    """One record. Offsets are in bytes, `lines` counts the newlines before `size`, `time` is in ms."""
 
     kind: Kind
     value: int
@@ -45,23 +49,44 @@ class Record:
     def pack(self) -> bytes:
         """The record as it is stored, `RECORD_SIZE` bytes."""
         return _RECORD.pack(
-            self.kind, self.value, self.step_id, self.at, self.size, self.source, self.lines, self.time
+            self.value, self.step_id, self.at, self.size, self.source, self.lines, self.time, self.kind
         )
 
 
 def unpack(data: bytes) -> Iterator[Record]:
-    """The records in `data`; a torn last one is left out."""
-    whole = len(data) - len(data) % RECORD_SIZE
-    for kind, *numbers in _RECORD.iter_unpack(data[:whole]):
-        yield Record(Kind(kind), *numbers)
+    """The records in `data`, up to one that is torn or was never written."""
+    for number in range(len(_kinds(data))):
+        yield _record(data, number)
 
 
-def load(path: Path) -> list[Record]:
-    """The records of an index file; none where there is no file."""
+def load(path: Path, size: int) -> tuple[list[Record], int]:
+    """The records of an index file that a log of `size` bytes bears out, and how many bytes they take there.
+
+    Of those inside steps only the last is among them, and only at the end: long builds have a great many.
+    After a loss of power the log may be shorter than the index says. No file is an empty one.
+    """
     try:
-        return list(unpack(path.read_bytes()))
+        data = path.read_bytes()
     except FileNotFoundError:
-        return []
+        return [], 0
+    kinds = _kinds(data)
+    count = len(kinds)
+    while count and _record(data, count - 1).size > size:
+        count -= 1
+    check, last = int(Kind.CHECK), count - 1
+    wanted = (n for n, kind in enumerate(kinds[:count]) if kind != check or n == last)
+    return [_record(data, number) for number in wanted], count * RECORD_SIZE
+
+
+def _kinds(data: bytes) -> bytes:
+    """The kind of each record, up to one that has none: after a loss of power a file may end in zeros."""
+    kinds = data[RECORD_SIZE - 1 :: RECORD_SIZE]
+    return kinds[: len(kinds) - len(kinds.lstrip(_KNOWN))]
+
+
+def _record(data: bytes, number: int) -> Record:
+    *numbers, kind = _RECORD.unpack_from(data, number * RECORD_SIZE)
+    return Record(Kind(kind), *numbers)
 
 
 @dataclass(slots=True)

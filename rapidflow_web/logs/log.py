@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import time
 import weakref
 from pathlib import Path
 
 from rapidflow_web.logs import render
-from rapidflow_web.logs.index import RECORD_SIZE, Kind, Layout, Record, load
+from rapidflow_web.logs.index import Kind, Layout, Record, load
+
+_logger = logging.getLogger(__name__)
 
 CHUNK = 256 * 1024
 """Bytes that are read at once: large enough to be fast, small enough for memory to stay flat."""
@@ -34,8 +37,10 @@ class Log:
         for record in records:
             self.layout.add(record)
         self.size = records[-1].size if records else 0
+        self.lines = records[-1].lines if records else 0
+        """Newlines in it."""
         self.followers = 0
-        self.latest = (0, b"")
+        self.latest: tuple[int, bytes] = (0, b"")
         """Offset and bytes of the last append, for readers who are that near: it need not be read back."""
         self._fd: int | None = None
         self._waiters: list[asyncio.Future[None]] = []
@@ -51,7 +56,7 @@ class Log:
         if count <= 0:
             return b""
         at, latest = self.latest
-        if latest and at == offset and len(latest) <= limit:
+        if at == offset and len(latest) == count:
             return latest
         fd = self._descriptor()
         try:
@@ -74,11 +79,14 @@ class Log:
             found = len(block)
             if position == end and block.endswith(b"\n"):
                 found -= 1  # the newline that ends the last line begins no other
-            while (found := block.rfind(b"\n", 0, found)) >= 0:
-                missing -= 1
-                if missing == 0:
-                    return begin + found + 1
-            position = begin
+            if (newlines := block.count(b"\n", 0, found)) < missing:
+                missing -= newlines
+                position = begin
+                await asyncio.sleep(0)  # a log in memory is read without a pause for others
+                continue
+            for _ in range(missing):
+                found = block.rfind(b"\n", 0, found)
+            return begin + found + 1
         return start
 
     async def changed(self) -> None:
@@ -112,11 +120,10 @@ class LogWriter:
     so nothing is lost. `source` always is the offset in the agent's output after what was just given.
     """
 
-    def __init__(self, log: Log, records: list[Record]) -> None:
+    def __init__(self, log: Log, records: list[Record], index_size: int) -> None:
         self.log = log
         self.records = records
-        """What an earlier writer left, for a build that is taken up again."""
-        self._lines = records[-1].lines if records else 0
+        """What an earlier writer left, for a build that is taken up again (see `index.load`)."""
         self.source = records[-1].source if records else 0
         self.stuck: str | None = None
         """Why a write waits, in words; None while all is well."""
@@ -126,7 +133,7 @@ class LogWriter:
         self._index = os.open(log.path.with_suffix(".index"), flags, 0o640)
         # What came after the last record was not accounted for when a server was killed.
         os.ftruncate(self._data, log.size)
-        os.ftruncate(self._index, len(records) * RECORD_SIZE)
+        os.ftruncate(self._index, index_size)
         self._last = b""
         self._recorded_at = self._appended_at = 0.0
         self._recorded_size = log.size
@@ -172,8 +179,11 @@ class LogWriter:
         await self._append(final_lines)
         await self._record(Kind.SEAL, at)
         # After the readers have it: they need not wait for the disk.
-        await asyncio.to_thread(os.fsync, self._data)
-        await asyncio.to_thread(os.fsync, self._index)
+        try:
+            await asyncio.to_thread(os.fsync, self._data)
+            await asyncio.to_thread(os.fsync, self._index)
+        except OSError as error:
+            _logger.warning("%s may not be safe on the disk: %s", self.log.path, error.strerror)
         self.close()
 
     def close(self) -> None:
@@ -183,18 +193,18 @@ class LogWriter:
 
     async def _append(self, data: bytes) -> None:
         await self._write(self._data, data)
-        self._lines += data.count(b"\n")
+        self.log.lines += data.count(b"\n")
         self.log.size += len(data)
 
     async def _record(self, kind: Kind, at: int, value: int = 0, at_time: float | None = None) -> None:
         now = time.monotonic()
         age = now - at_time if at_time is not None else 0.0
         record = Record(
-            kind, value, self._step_id, at, self.log.size, self.source, self._lines,
+            kind, value, self._step_id, at, self.log.size, self.source, self.log.lines,
             int((time.time() - age) * 1000),
         )  # fmt: skip
         await self._write(self._index, record.pack())
-        self._recorded_at, self._recorded_size = now, self.log.size
+        self._recorded_at, self._recorded_size = now - age, self.log.size
         self.log.layout.add(record)
         if kind is not Kind.CHECK:
             self.log.wake()
@@ -228,26 +238,24 @@ class LogStore:
         """The log of a job, which may not have begun. All readers and the writer of a live log share it."""
         log = self._live.get(job_id)
         if log is None:
-            log = Log(self.path(job_id), self._records(job_id))
+            log = Log(self.path(job_id), self._load(job_id)[0])
             if not log.sealed:
                 self._live[job_id] = log
         return log
 
     def writer(self, job_id: int) -> LogWriter:
         """The writer of a log that is not sealed, going on where the last one was cut off."""
-        log = self.open(job_id)
-        return LogWriter(log, self._records(job_id))
+        return LogWriter(self.open(job_id), *self._load(job_id))
 
     def delete(self, job_id: int) -> None:
         """Removes a log; no harm if there is none."""
         for path in (self.path(job_id), self.path(job_id).with_suffix(".index")):
             path.unlink(missing_ok=True)
 
-    def _records(self, job_id: int) -> list[Record]:
+    def _load(self, job_id: int) -> tuple[list[Record], int]:
         path = self.path(job_id)
-        records = load(path.with_suffix(".index"))
-        # After a loss of power the log may be shorter than its index says.
-        actual = path.stat().st_size if records and path.exists() else 0
-        while records and records[-1].size > actual:
-            records.pop()
-        return records
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            size = 0
+        return load(path.with_suffix(".index"), size)

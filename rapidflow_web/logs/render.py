@@ -21,5 +21,5 @@ def final_lines(status: str, error: str | None) -> bytes:
         return COMPLETED
     if status == "cancelled":
         return b"=== Build cancelled ===\n" + COMPLETED
-    reason = " ".join((error or "no reason is known").split("\n"))
-    return f"=== Build failed: {reason} ===\n".encode() + COMPLETED
+    reason = " ".join((error or "no reason is known").splitlines())
+    return f"=== Build failed: {reason} ===\n".encode("utf-8", "replace") + COMPLETED

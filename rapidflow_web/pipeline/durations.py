@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _UNITS = {"h": 3600, "m": 60, "s": 1}
-_PATTERN = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?")
+_PATTERN = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?")
 
 
 def parse_duration(text: str) -> int:
@@ -17,7 +17,7 @@ def parse_duration(text: str) -> int:
         parts = match.groups() if match else ()
         seconds = sum(int(part) * unit for part, unit in zip(parts, _UNITS.values(), strict=False) if part)
     if seconds < 1:
-        raise ValueError(f"{text!r} is not a duration; write one like 90s, 30m or 1h30m")
+        raise ValueError(f"{text[:60]!r} is not a duration; write one like 90s, 30m or 1h30m")
     return seconds
 
 

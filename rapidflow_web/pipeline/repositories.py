@@ -8,9 +8,15 @@ from collections.abc import Sequence
 from urllib.parse import unquote, urlsplit
 
 SCHEMES = ("https", "ssh", "git", "file")
+MAX_BRANCH = 250
+"""Bytes: git keeps a branch in a file of that name."""
 
-_SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^:/-][^:]*|/[^:]*)")
-_BAD_IN_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|//|@\{|\.lock(/|$)|(^|/)\.|^/|/$|\.$|^@$")
+_SCP_LIKE = re.compile(
+    r"(?:[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^:/-][^:]*|/[^:]*)"
+)
+_BAD_IN_BRANCH = re.compile(
+    r"[\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]|\.\.|//|@\{|\.lock(/|$)|(^|/)\.|^/|/$|\.$|^@$|^HEAD$"
+)
 
 
 def check_url(url: str, file_roots: Sequence[str]) -> str:
@@ -38,27 +44,39 @@ def check_url(url: str, file_roots: Sequence[str]) -> str:
         _ = urlsplit(url).port
     except ValueError:
         host = None
-    if not host or host.startswith("-") or not rest.partition("/")[2]:
+    if not host or host.startswith("-") or rest.startswith("-") or not rest.partition("/")[2]:
         raise ValueError(f"'repo_name' must name a host and a path, like {scheme}://example.com/user/repo")
     return url
 
 
+def file_path(url: str) -> str:
+    """The path that a `file://` URL stands for, byte for byte as git reads it."""
+    return unquote(url.removeprefix("file://"), errors="surrogateescape")
+
+
 def _check_file(url: str, file_roots: Sequence[str]) -> str:
-    path = unquote(url.removeprefix("file://"))
-    if not path.startswith("/"):
+    path = file_path(url)
+    if not path.startswith("/") or "\0" in path:
         raise ValueError("a file repository needs an absolute path: file:///folder/repo")
-    path = posixpath.normpath(path)
+    check_file_path(posixpath.normpath(path), file_roots)
+    return url
+
+
+def check_file_path(path: str, file_roots: Sequence[str]) -> None:
+    """Raises ValueError unless the path, absolute and without `..`, is below one of the folders."""
     if not any(path == root or path.startswith(root.rstrip("/") + "/") for root in file_roots):
         allowed = ", ".join(file_roots) or "none is set"
+        shown = path.encode("utf-8", "replace").decode()
         raise ValueError(
-            f"the repository '{path}' is not below an allowed folder ({allowed}); "
+            f"the repository '{shown}' is not below an allowed folder ({allowed}); "
             "the administrator can allow more with RAPIDFLOW_FILE_ROOTS"
         )
-    return url
 
 
 def check_branch(branch: str) -> str:
     """The branch, if git takes it as one. Raises ValueError."""
-    if not branch or len(branch) > 250 or branch.startswith("-") or _BAD_IN_BRANCH.search(branch):
-        raise ValueError(f"'{branch[:60]}' is not the name of a branch")
+    size = len(branch.encode("utf-8", "surrogatepass"))
+    wrong = not branch or branch.startswith("-") or _BAD_IN_BRANCH.search(branch)
+    if wrong or size > MAX_BRANCH:
+        raise ValueError(f"{branch[:60]!r} is not the name of a branch")
     return branch

@@ -1,4 +1,4 @@
-"""Runs git: never prompting, within a time limit, with its own words when it fails."""
+"""Runs git: never prompting, with its own words when it fails."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from pathlib import Path
 from rapidflow_web.errors import BuildError
 
 _ALLOWED = "https:ssh:git:file"
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
-_NOISE = re.compile(r"^(remote: )?(Enumerating|Counting|Compressing|Total|Receiving|Resolving|hint:).*$", re.MULTILINE)
-
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
+_NOISE = re.compile(
+    r"^(remote: )?(Enumerating|Counting|Compressing|Total|Receiving|Resolving|hint:).*$", re.MULTILINE
+)
+_PATIENCE = 2.0
+"""Seconds that a git has to take its lock files away when it is stopped."""
 
 # Variables that say which repository git works on (`git rev-parse --local-env-vars`); a server that was
 # started from a hook or a rebase has them.
 _LOCAL = (
-    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT",
-    "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE", "GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE", "GIT_QUARANTINE_PATH",
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_NAMESPACE",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_PREFIX", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS",
+    "GIT_CONFIG_COUNT", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE", "GIT_NO_REPLACE_OBJECTS",
+    "GIT_REPLACE_REF_BASE", "GIT_QUARANTINE_PATH",
 )  # fmt: skip
 
 
@@ -31,10 +35,10 @@ def _environment() -> dict[str, str]:
     environment = {key: value for key, value in os.environ.items() if key not in _LOCAL}
     return environment | {
         "LC_ALL": "C",
+        # Nobody is there to answer. Without a terminal, which a new session has not, ssh asks nothing either.
         "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ASKPASS": "true",
-        "SSH_ASKPASS": "true",
-        "GIT_SSH_COMMAND": environment.get("GIT_SSH_COMMAND", "ssh") + " -o BatchMode=yes -o ConnectTimeout=30",
+        "GIT_ASKPASS": "",
+        "SSH_ASKPASS_REQUIRE": "never",
         "GIT_ALLOW_PROTOCOL": _ALLOWED,
         # A hook of the system's template folder has no business in a fetch.
         "GIT_CONFIG_COUNT": "1",
@@ -47,8 +51,8 @@ class GitError(BuildError):
     """Git failed. The message is git's own, without credentials."""
 
 
-async def git(*arguments: str, cwd: Path | None = None, timeout: float | None = None) -> str:
-    """What `git ARGUMENTS` prints. Raises `GitError`; after `timeout` seconds git and its children are gone."""
+async def git(*arguments: str, cwd: Path | None = None) -> str:
+    """What `git ARGUMENTS` prints. Raises `GitError`. When it is cancelled, git and its children are gone."""
     process = await asyncio.create_subprocess_exec(
         "git",
         *arguments,
@@ -60,19 +64,26 @@ async def git(*arguments: str, cwd: Path | None = None, timeout: float | None = 
         start_new_session=True,
     )
     try:
-        async with asyncio.timeout(timeout):
-            output, errors = await process.communicate()
-    except TimeoutError:
-        raise GitError(f"git {arguments[0]} took longer than {timeout:.0f} s and was stopped") from None
+        output, errors = await process.communicate()
     finally:
         if process.returncode is None:
-            # Helpers such as ssh and git-remote-https are in the same session.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            await _stop(process)
     if process.returncode != 0:
         raise GitError(_words(errors, arguments))
-    return output.decode("utf-8", "replace")
+    return output.decode("utf-8", "surrogateescape")
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    # Helpers such as ssh and git-remote-https are in the same session.
+    try:
+        with contextlib.suppress(ProcessLookupError, TimeoutError):
+            os.killpg(process.pid, signal.SIGTERM)
+            async with asyncio.timeout(_PATIENCE):
+                await process.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 def _words(errors: bytes, arguments: Sequence[str]) -> str:

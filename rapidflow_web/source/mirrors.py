@@ -1,24 +1,29 @@
 """A bare mirror for each repository, so that a further build fetches only what is new.
 
-Mirrors keep every commit that was ever fetched (nothing is pruned), so that a retry finds its own.
+Mirrors keep every commit that was ever built, so that a retry finds its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import logging
 import os
 import re
+import shutil
 import weakref
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 from rapidflow_web.errors import BuildError
-from rapidflow_web.pipeline.repositories import check_url
-from rapidflow_web.source.git import GitError, git
+from rapidflow_web.pipeline.repositories import check_branch, check_file_path, check_url, file_path
+from rapidflow_web.source.git import GitError, git, without_credentials
 
+_log = logging.getLogger(__name__)
+
+_FETCHED = "refs/rapidflow/fetched"
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
@@ -33,13 +38,18 @@ class Source:
 
 
 class Mirrors:
-    """The mirrors in `folder`. `file_roots` are the folders below which `file://` repositories may lie."""
+    """The mirrors in `folder`. `file_roots` are the folders below which `file://` repositories may lie.
+
+    A fetch takes as long as `timeout` seconds, with the wait for another fetch of the same repository.
+    """
 
     def __init__(self, folder: Path, file_roots: Sequence[str], timeout: float) -> None:
         self._folder = folder
         self._file_roots = tuple(file_roots)
         self._timeout = timeout
-        self._locks: weakref.WeakValueDictionary[Path, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._fetching: weakref.WeakValueDictionary[Path, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._moving: weakref.WeakValueDictionary[Path, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._cleared: set[Path] = set()
 
     async def fetch(self, url: str, branch: str | None = None, commit: str | None = None) -> Source:
         """Fetches a commit: `commit` itself, else the head of `branch`, else that of the remote's HEAD.
@@ -48,18 +58,40 @@ class Mirrors:
         """
         self._check(url)
         mirror = self._folder / _folder_name(url)
-        lock = self._locks.setdefault(mirror, asyncio.Lock())
         try:
-            async with asyncio.timeout(self._timeout), lock:
+            async with asyncio.timeout(self._timeout) as limit, _lock(self._fetching, mirror):
                 await self._ensure(mirror, url)
                 if commit is not None:
-                    return Source(mirror, url, await self._fetch_commit(mirror, commit), branch)
-                branch = branch or await self._default_branch(mirror)
-                return Source(mirror, url, await self._fetch_branch(mirror, branch), branch)
+                    commit = await _fetch_commit(mirror, commit)
+                else:
+                    branch = branch or await _default_branch(mirror)
+                    commit = await _fetch_branch(mirror, branch)
+                limit.reschedule(None)
+                await self._tidy_up(mirror)
+                return Source(mirror, url, commit, branch)
         except TimeoutError:
-            raise BuildError(f"could not fetch the source: it took longer than {self._timeout:.0f} s") from None
+            raise BuildError(
+                f"could not fetch the source: it took longer than {self._timeout:.0f} s"
+            ) from None
         except GitError as error:
             raise BuildError(f"could not fetch the source: {error}") from error
+
+    async def _tidy_up(self, mirror: Path) -> None:
+        """Packs the mirror's objects once in a while."""
+        try:
+            async with _lock(self._moving, mirror):
+                await git("gc", "--auto", "--quiet", cwd=mirror)
+        except GitError as error:
+            _log.warning("%s: %s", mirror, error)
+
+    @contextlib.asynccontextmanager
+    async def unmoved(self, mirror: Path, *, unfetched: bool = False) -> AsyncGenerator[None]:
+        """Meanwhile no object in the mirror is moved. With `unfetched` none is added either."""
+        async with contextlib.AsyncExitStack() as stack:
+            if unfetched:
+                await stack.enter_async_context(_lock(self._fetching, mirror))
+            await stack.enter_async_context(_lock(self._moving, mirror))
+            yield
 
     def _check(self, url: str) -> None:
         # Once more, and through symbolic links: what was allowed when the pipeline was stored may not be now.
@@ -67,15 +99,17 @@ class Mirrors:
             check_url(url, self._file_roots)
             if url.startswith("file://"):
                 real_roots = [os.path.realpath(root) for root in self._file_roots]
-                check_url("file://" + os.path.realpath(unquote(url.removeprefix("file://"))), real_roots)
+                check_file_path(os.path.realpath(file_path(url)), real_roots)
         except ValueError as error:
-            raise BuildError(f"could not fetch the source: {error}") from None
+            raise BuildError(f"could not fetch the source: {without_credentials(str(error))}") from None
 
     async def _ensure(self, mirror: Path, url: str) -> None:
-        if (mirror / "HEAD").exists():
+        first_time = mirror not in self._cleared
+        self._cleared.add(mirror)
+        if await asyncio.to_thread(_is_whole, mirror, first_time):
             return
         # Made beside and moved, so that a killed server leaves no half a mirror.
-        fresh = mirror.with_suffix(f".new-{os.getpid()}")
+        fresh = mirror.with_suffix(".new")
         await git("init", "--quiet", "--bare", "--template=", str(fresh))
         for key, value in {
             "remote.origin.url": url,
@@ -85,48 +119,81 @@ class Mirrors:
             await git("config", key, value, cwd=fresh)
         await asyncio.to_thread(fresh.rename, mirror)
 
-    async def _default_branch(self, mirror: Path) -> str:
-        listing = await git("ls-remote", "--symref", "origin", "HEAD", cwd=mirror, timeout=self._timeout)
-        match = re.match(r"ref: refs/heads/(\S+)\tHEAD", listing)
-        if match is None:
-            raise BuildError("could not fetch the source: the repository has no default branch; name a 'branch'")
-        return match[1]
 
-    async def _fetch_branch(self, mirror: Path, branch: str) -> str:
-        reference = f"refs/heads/{branch}"
-        await self._fetch_refs(mirror, f"+{reference}:{reference}")
-        return (await git("rev-parse", "--verify", f"{reference}^{{commit}}", cwd=mirror)).strip()
+def _lock(locks: weakref.WeakValueDictionary[Path, asyncio.Lock], mirror: Path) -> asyncio.Lock:
+    return locks.setdefault(mirror, asyncio.Lock())
 
-    async def _fetch_commit(self, mirror: Path, commit: str) -> str:
-        if not _OBJECT_ID.fullmatch(commit):
-            raise BuildError(f"could not fetch the source: '{commit[:80]}' is not the id of a commit")
-        if await _has(mirror, commit):
-            return commit
+
+def _is_whole(mirror: Path, first_time: bool) -> bool:
+    """Whether there is a mirror that can be used; clears away what a killed git left behind."""
+    shutil.rmtree(mirror.with_suffix(".new"), ignore_errors=True)
+    if not (mirror / "HEAD").exists():
+        shutil.rmtree(mirror, ignore_errors=True)
+        return False
+    if first_time:
+        for pattern in ("*.lock", "tmp_*"):
+            for path in mirror.rglob(pattern):
+                path.unlink(missing_ok=True)
+    return True
+
+
+async def _default_branch(mirror: Path) -> str:
+    listing = await git("ls-remote", "--symref", "origin", "HEAD", cwd=mirror)
+    match = re.match(r"ref: refs/heads/(\S+)\tHEAD", listing)
+    if match is None:
+        raise BuildError("could not fetch the source: the repository has no default branch; name a 'branch'")
+    try:
+        return check_branch(match[1])
+    except ValueError as error:
+        raise BuildError(f"could not fetch the source: {error}") from None
+
+
+async def _fetch_branch(mirror: Path, branch: str) -> str:
+    # Not under its own name: where there was a branch "a" there may be an "a/b" now. Tags move, too.
+    await _fetch_refs(mirror, f"+refs/heads/{branch}:{_FETCHED}", "+refs/tags/*:refs/tags/*")
+    commit = (await git("rev-parse", "--verify", f"{_FETCHED}^{{commit}}", cwd=mirror)).strip()
+    await _keep(mirror, commit)
+    return commit
+
+
+async def _fetch_commit(mirror: Path, commit: str) -> str:
+    if not _OBJECT_ID.fullmatch(commit):
+        raise BuildError(f"could not fetch the source: '{commit[:80]}' is not the id of a commit")
+    if not await _has(mirror, commit):
         try:
-            await self._fetch_refs(mirror, commit)
+            await _fetch_refs(mirror, f"+{commit}:{_FETCHED}")
         except GitError:
             # Not every server gives a commit by its id; one that a branch contains comes with the branch.
-            await self._fetch_refs(mirror, "+refs/heads/*:refs/heads/*")
+            await _fetch_refs(mirror, "+refs/heads/*:refs/rapidflow/heads/*")
             if not await _has(mirror, commit):
                 raise
-        return commit
+    await _keep(mirror, commit)
+    return commit
 
-    async def _fetch_refs(self, mirror: Path, reference: str) -> None:
-        await git(
-            "fetch", "--quiet", "--force", "--no-write-fetch-head", "origin", reference,
-            cwd=mirror, timeout=self._timeout,
-        )  # fmt: skip
+
+async def _fetch_refs(mirror: Path, *references: str) -> None:
+    await git(
+        "fetch", "--quiet", "--force", "--prune", "--no-tags", "--no-auto-gc", "--no-write-fetch-head",
+        "origin", *references, cwd=mirror,
+    )  # fmt: skip
 
 
 async def _has(mirror: Path, commit: str) -> bool:
+    """Whether a commit is there with all that belongs to it; a fetch that was killed may leave a part."""
     try:
-        await git("cat-file", "-e", f"{commit}^{{commit}}", cwd=mirror)
+        await git("rev-list", "--objects", "--quiet", commit, "--not", "--all", cwd=mirror)
     except GitError:
         return False
     return True
 
 
+async def _keep(mirror: Path, commit: str) -> None:
+    """Keeps a commit, also when no branch has it any more."""
+    await git("update-ref", f"refs/rapidflow/commits/{commit}", commit, cwd=mirror)
+
+
 def _folder_name(url: str) -> str:
     """Unlike for unlike URLs, and readable for the person who looks into the folder."""
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", url.partition("://")[2] or url).strip("-.")[-60:]
-    return f"{readable}-{hashlib.sha256(url.encode()).hexdigest()[:12]}.git"
+    public = without_credentials(url)
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", public.partition("://")[2] or public).strip("-.")[-60:]
+    return f"{readable}-{hashlib.sha256(url.encode()).hexdigest()[:24]}.git"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from quart import Quart, Response, render_template, request
+from quart import Quart, Response, has_request_context, render_template, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from rapidflow_web.errors import Invalid, RangeNotSatisfiable, RequestError
+from rapidflow_web.errors import Invalid, Problem, RangeNotSatisfiable, RequestError
+from rapidflow_web.web.body import PatientRequest
 from rapidflow_web.web.responses import json_response, text_response
 
 _log = logging.getLogger(__name__)
@@ -26,11 +28,9 @@ _SENTENCES = {
     500: "the server failed; its log says why",
 }
 
-
-def plain_text_errors(view: Any) -> Any:
-    """Marks a view whose errors are plain text, for people at a terminal."""
-    view.plain_text_errors = True
-    return view
+# By address, because a wrong method or a body that is too large is found before any route is.
+_STREAM = re.compile(r"/jobs/[^/]+/logs/stream")
+_PAGE = re.compile(r"/|/ui/.*")
 
 
 def install(app: Quart) -> None:
@@ -45,8 +45,6 @@ def install(app: Quart) -> None:
 
     async def http_exception(error: HTTPException) -> Response:
         status = error.code or 500
-        if status < 400:
-            return Response(b"", status, {"Location": str(getattr(error, "new_url", "/"))})
         headers: dict[str, str] = {}
         sentence = _SENTENCES.get(status, (error.description or error.name).splitlines()[0])
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
@@ -57,15 +55,19 @@ def install(app: Quart) -> None:
         return await _respond(sentence, status, headers)
 
     async def unexpected(error: Exception) -> Response:
-        _log.exception("%s %s failed", request.method, request.path, exc_info=error)
+        what = f"{request.method} {request.path}" if has_request_context() else "a WebSocket"
+        _log.exception("%s failed", what, exc_info=error)
         return await _respond(_SENTENCES[500], 500, {})
 
+    app.request_class = PatientRequest
+    # A path with a doubled slash would be answered with a redirect, which is HTML.
+    app.url_map.merge_slashes = False
     app.register_error_handler(RequestError, request_error)
     app.register_error_handler(HTTPException, http_exception)
     app.register_error_handler(Exception, unexpected)
 
 
-def _detail(problem: Any) -> dict[str, Any]:
+def _detail(problem: Problem) -> dict[str, Any]:
     detail = asdict(problem)
     if problem.line is None:
         del detail["line"], detail["column"]
@@ -75,11 +77,11 @@ def _detail(problem: Any) -> dict[str, Any]:
 async def _respond(
     sentence: str, status: int, headers: Mapping[str, str], details: list[dict[str, Any]] | None = None
 ) -> Response:
-    view = request.endpoint and _view(request.endpoint)
-    if getattr(view, "plain_text_errors", False):
+    # A WebSocket, which nothing here takes, has no request.
+    path = request.path if has_request_context() else ""
+    if _STREAM.fullmatch(path):
         return text_response(f"{sentence}\n", status, headers)
-    is_page = (request.endpoint or "").startswith("pages.")
-    if is_page or (view is None and request.accept_mimetypes.best == "text/html"):
+    if _PAGE.fullmatch(path) or (path and _is_nowhere(status) and _is_browser()):
         page = await render_template("error.html", sentence=sentence, status=status)
         return Response(page, status, dict(headers), content_type="text/html; charset=utf-8")
     body: dict[str, Any] = {"error": sentence}
@@ -88,7 +90,9 @@ async def _respond(
     return json_response(body, status, headers)
 
 
-def _view(endpoint: str) -> Any:
-    from quart import current_app
+def _is_nowhere(status: int) -> bool:
+    return status == 404 and request.endpoint in (None, "static")
 
-    return current_app.view_functions.get(endpoint)
+
+def _is_browser() -> bool:
+    return request.accept_mimetypes.best == "text/html"

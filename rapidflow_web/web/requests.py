@@ -1,4 +1,4 @@
-"""What clients send, read strictly: an id, a query, a body. Whatever is wrong becomes an error that says so."""
+"""What clients send, read strictly: an id, a query, a body. What is wrong becomes an error that says so."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import re
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from quart import request
 
 from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, UnsupportedMediaType
@@ -19,22 +19,27 @@ YAML = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 M = TypeVar("M", bound=BaseModel)
 
 
-def _digits(value: object) -> object:
-    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,18}", value):
+def _digits(value: str) -> str:
+    # Python reads signs, spaces, underscores and other alphabets' digits too, and no more than 4300 of them.
+    if not re.fullmatch(r"[0-9]{1,1000}", value):
         raise ValueError("use a whole number from 0")
     return value
 
 
-def _flag(value: object) -> object:
-    if isinstance(value, str):
-        if value not in ("true", "false", "1", "0"):
-            raise ValueError("use true or false")
-        return value in ("true", "1")
-    return value
+def _flag(value: str) -> bool:
+    if value not in ("true", "false", "1", "0"):
+        raise ValueError("use true or false")
+    return value in ("true", "1")
 
 
-Number = Annotated[int, BeforeValidator(_digits)]
+Digits = BeforeValidator(_digits)
+"""Makes a query value a number."""
+
+Number = Annotated[int, Field(ge=0), Digits]
 """A query value that is a whole number from 0."""
+
+Id = Annotated[int, Field(ge=0, le=LARGEST_ID), Digits]
+"""A query value that is compared with ids."""
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
 """A query value that is true or false."""
@@ -42,7 +47,7 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 
 def identifier(text: str, what: str) -> int:
     """An id out of a path. Raises `NotFound` for what can't be the id of a `what`."""
-    if not re.fullmatch(r"[0-9]{1,19}", text) or not 1 <= int(text) <= LARGEST_ID:
+    if not re.fullmatch(r"[1-9][0-9]{0,18}", text) or int(text) > LARGEST_ID:
         raise NotFound(f"there is no {what} '{text[:40]}'; the id of a {what} is a number like 12")
     return int(text)
 
@@ -56,24 +61,38 @@ def query(model: type[M]) -> M:
         if name not in model.model_fields:
             close = difflib.get_close_matches(name, list(model.model_fields), n=1)
             meant = f", did you mean '{close[0]}'?" if close else ""
-            raise BadRequest(f"unknown query value '{name[:40]}'{meant}")
+            raise BadRequest(f"unknown query parameter '{name[:40]}'{meant}")
+        if "\0" in given[0]:
+            raise BadRequest(f"{name} has a NUL character, which nothing has")
         values[name] = given[0]
     try:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise BadRequest(f"{name}={str(first['input'])[:40]}: {_sentence(first['msg'])}") from None
+        raise BadRequest(f"{first['loc'][0]}={first['input'][:40]}: {_sentence(first['msg'])}") from None
 
 
 async def body(model: type[M]) -> M:
-    """The JSON body of the request; an empty one is an empty object. Raises what is wrong with it."""
-    data = await request.get_data()
+    """The JSON body of the request; an empty one is an empty object.
+
+    Raises `UnsupportedMediaType`, `BadRequest` where it is not JSON, `Invalid` where it does not validate.
+    """
+    data = await content()
     if not data.strip():
         return validated(model, {})
     if media_type() not in JSON:
         raise UnsupportedMediaType("send the body as JSON, with the header Content-Type: application/json")
     return validated(model, parse_json(data))
+
+
+async def content() -> bytes:
+    """The body of the request as it was sent."""
+    return await request.get_data(cache=True, as_text=False, parse_form_data=False)
+
+
+def started_by() -> str:
+    """What a job says of who started it over the API."""
+    return "cli" if request.headers.get("User-Agent", "").startswith("rapidflow/") else "api"
 
 
 def media_type() -> str:
@@ -84,16 +103,18 @@ def media_type() -> str:
 def parse_json(data: bytes) -> Any:
     """The value of a JSON text. Raises `BadRequest`."""
     try:
-        value = json.loads(data)
+        value = json.loads(data.decode("utf-8-sig"))
         # A lone surrogate is valid JSON and can't be stored.
         json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise BadRequest(f"the body is not valid JSON ({where}: {error.msg})") from None
-    except UnicodeError:
+    except UnicodeDecodeError:
         raise BadRequest("the body is not valid UTF-8") from None
+    except UnicodeEncodeError:
+        raise BadRequest("the body has half of a surrogate pair, which is not text") from None
     except (RecursionError, ValueError):
-        raise BadRequest("the body is not JSON that can be read here") from None
+        raise BadRequest("the body is nested too deep or has a number that is too long") from None
     return value
 
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from quart import Response
 
 
-def encode(value: Any) -> bytes:
-    """`value` as JSON, keys in their order."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON response of a value that fits into memory."""
-    return Response(encode(value), status, dict(headers or {}), content_type="application/json")
+    """A JSON response of a value that fits into memory, keys in their order."""
+    return encoded_response(
+        json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), status, headers
+    )
+
+
+def encoded_response(
+    body: bytes | AsyncIterator[bytes], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A response of JSON text, which may be made while it is sent, however long that takes."""
+    response = Response(body, status, dict(headers or {}), content_type="application/json")
+    if not isinstance(body, bytes):
+        response.timeout = None
+    return response
 
 
 def text_response(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

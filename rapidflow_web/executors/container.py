@@ -1,0 +1,300 @@
+"""One build's container: its agent's output, input and end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any, cast
+
+import aiodocker
+import aiohttp
+
+from rapidflow_web.errors import BuildError, EngineUnavailable
+from rapidflow_web.executors import agent
+from rapidflow_web.executors.attachment import Attachment, attach
+from rapidflow_web.executors.base import BuildSpec, Exit
+from rapidflow_web.executors.copy import IncompleteCopy, archived_file
+from rapidflow_web.executors.docker_errors import engine_errors, gone_is_fine, one_line
+
+_LOG = "/rapidflow/log"
+_ANSWER_SECONDS = 120.0
+"""How long the engine may take for what it does by itself, such as killing and deleting."""
+_RECONNECT_SECONDS = 0.5
+_SIGNAL_SECONDS = 1.0
+_SYNC_SECONDS = 15.0
+"""How long an agent may take to print a marker. It answers at once, or it never will."""
+_COPY_TRIES = 250
+_COPY_SECONDS = 0.02
+
+
+class DockerBuild:
+    """Implements `Running` for one container. `engine_timeout`: seconds that the engine may be away."""
+
+    def __init__(
+        self, client: Callable[[], aiodocker.Docker], engine_timeout: float, spec: BuildSpec, name: str
+    ) -> None:
+        self.name = name
+        self.id = name
+        self.ports: dict[str, str] | None = None
+        self.attachment: Attachment | None = None
+        self.owner: tuple[int, int] = (0, 0)
+        """User and group to whom the agent's folders belong."""
+        self._client = client
+        self._engine_timeout = engine_timeout
+        self._spec = spec
+        self._removed = False
+
+    @property
+    def _container(self) -> Any:
+        return self._client().containers.container(self.id)
+
+    # Output
+
+    async def output(self, offset: int) -> AsyncGenerator[bytes, None]:
+        heard_end = False
+        while True:
+            attachment = self.attachment
+            if attachment is None:
+                runs = (await self._state())["Running"]
+                try:
+                    async with aclosing(self._take_up(offset) if runs else self._copy(offset)) as chunks:
+                        async for chunk in chunks:
+                            offset += len(chunk)
+                            yield chunk
+                except EngineUnavailable:
+                    # It went away again; the state will tell whether for good.
+                    await asyncio.sleep(_RECONNECT_SECONDS)
+                    continue
+                except IncompleteCopy:
+                    # What is heard is ahead of the copy when an agent is killed: then nothing is missing.
+                    if runs or not heard_end:
+                        raise
+                if not runs:
+                    return
+                attachment = self.attachment
+            if attachment is not None:
+                while chunk := await attachment.read():
+                    offset += len(chunk)
+                    yield chunk
+                # The container ended, or the engine went away; its state tells.
+                heard_end = True
+                await self.detach()
+
+    async def _state(self) -> dict[str, Any]:
+        """The container's state, once the engine answers. Raises `EngineUnavailable` after a time."""
+        deadline = asyncio.get_running_loop().time() + self._engine_timeout
+        while True:
+            try:
+                with engine_errors("look at the container"):
+                    return (await self._container.show())["State"]
+            except (EngineUnavailable, BuildError) as error:
+                if isinstance(error.__cause__, aiodocker.DockerError) and error.__cause__.status == 404:
+                    raise BuildError("the container of the build is gone") from error
+                if asyncio.get_running_loop().time() > deadline:
+                    seconds = f"{self._engine_timeout:.0f} s"
+                    raise EngineUnavailable(
+                        f"the Docker engine went away and did not come back in {seconds}"
+                    ) from error
+                await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _take_up(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """Attaches anew; gives the output from `offset` up to where the attachment goes on.
+
+        The copy up to a marker, then what came after the marker: nothing is lost or doubled. Where the
+        container ends meanwhile there is no attachment afterwards.
+        """
+        try:
+            with engine_errors("attach to the container"):
+                self.attachment = await attach(self._client(), self.id)
+                marker, rest = await self._synchronize(self.attachment)
+            if not marker:
+                await self.detach()
+                return
+            async with aclosing(self._copy_to_marker(offset, marker)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            if rest:
+                yield rest
+        except BaseException:
+            # It has been read beyond what the caller got.
+            await self.detach()
+            raise
+
+    async def _synchronize(self, attachment: Attachment) -> tuple[bytes, bytes]:
+        """Has the agent print a marker; returns that and what came after it, or b"" where the agent ended."""
+        # An agent that was never told its nonce does not answer; to any other this is no command.
+        await attachment.write(f"{self._spec.nonce}\n".encode())
+        prefix = f"\x1e{self._spec.nonce} sync ".encode()
+        seen = b""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _SYNC_SECONDS
+        while loop.time() < deadline:
+            try:
+                await self._container.kill(signal="SIGUSR1", timeout=_ANSWER_SECONDS)
+            except aiodocker.DockerError as error:
+                if error.status in (404, 409):
+                    return b"", b""
+                raise
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SIGNAL_SECONDS):
+                    while chunk := await attachment.read():
+                        seen += chunk
+                        found = seen.find(prefix)
+                        if found >= 0 and (end := seen.find(b"\n", found)) >= 0:
+                            return seen[found : end + 1], seen[end + 1 :]
+                        seen = seen[-len(prefix) :] if found < 0 else seen[found:]
+                    return b"", b""
+        raise BuildError("the agent of the build does not answer")
+
+    async def _copy(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """The copy of the output in the container, from `offset`."""
+        with engine_errors("read the container's copy of the output"):
+            try:
+                async with self._client()._query(  # pyright: ignore[reportPrivateUsage]
+                    f"containers/{self.id}/archive",
+                    params={"path": _LOG},
+                    timeout=aiohttp.ClientTimeout(total=None, sock_read=60),
+                ) as response:
+                    try:
+                        async for chunk in archived_file(response.content, offset):
+                            yield chunk
+                    finally:
+                        # The engine keeps the container locked until the archive is read or let go.
+                        response.close()
+            except aiodocker.DockerError as error:
+                if error.status == 404:
+                    raise IncompleteCopy("the container has no copy of the output") from error
+                raise
+
+    async def _copy_to_marker(self, offset: int, marker: bytes) -> AsyncGenerator[bytes, None]:
+        # tee writes the copy last, so the marker may be a moment late in it.
+        for _ in range(_COPY_TRIES):
+            held = b""
+            async with aclosing(self._copy(offset)) as chunks:
+                async for chunk in chunks:
+                    held += chunk
+                    if (found := held.find(marker)) >= 0:
+                        yield held[: found + len(marker)]
+                        return
+                    if (safe := len(held) - len(marker)) > 0:
+                        yield held[:safe]
+                        offset += safe
+                        held = held[safe:]
+            await asyncio.sleep(_COPY_SECONDS)
+        raise BuildError("the container's copy of the output stopped; its disk may be full")
+
+    # Input
+
+    async def send(self, line: bytes) -> None:
+        if self.attachment is None:
+            return  # the connection is being made anew; commands are sent again after it
+        with contextlib.suppress(aiohttp.ClientError, OSError):
+            await self.attachment.write(line)
+
+    async def deliver(self, unpacks: bool) -> None:
+        uid, gid = self.owner
+        tar = await asyncio.create_subprocess_exec(
+            "tar", "--create", "--format=gnu", f"--owner=+{uid}", f"--group=+{gid}", "--numeric-owner",
+            "--directory", str(self._spec.root), "rapidflow", "workspace",
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=8 * agent.BLOCK,
+        )  # fmt: skip
+        archive, complaints = cast(asyncio.StreamReader, tar.stdout), cast(asyncio.StreamReader, tar.stderr)
+        try:
+            with engine_errors("put the source into the container"):
+                if unpacks:
+                    await self._unpack(archive)
+                else:
+                    await self._put(archive)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                tar.kill()
+            raise
+        finally:
+            errors = await complaints.read()
+            code = await tar.wait()
+        if code != 0:
+            raise BuildError(f"could not pack the source: {one_line(errors.decode('utf-8', 'replace'))}")
+
+    async def _unpack(self, archive: asyncio.StreamReader) -> None:
+        # Over the agent's own input: an archive call costs 40 ms, whatever its size.
+        attachment = self.attachment
+        if attachment is None:
+            raise EngineUnavailable("the connection to the container broke")
+        await attachment.write(b"unpack\n")
+        pending = b""
+        while chunk := await archive.read(64 * agent.BLOCK):
+            pending += chunk
+            if blocks := len(pending) // agent.BLOCK:
+                whole = blocks * agent.BLOCK
+                await attachment.write(b"%d\n" % blocks + pending[:whole])
+                pending = pending[whole:]
+        await attachment.write(b"0\n")
+
+    async def _put(self, archive: asyncio.StreamReader) -> None:
+        # Without a limit of its own, because it takes as long as the source is large.
+        async with self._client()._query(  # pyright: ignore[reportPrivateUsage]
+            f"containers/{self.id}/archive",
+            "PUT",
+            params={"path": "/"},
+            data=_chunks(archive),
+            headers={"Content-Type": "application/x-tar"},
+            timeout=aiohttp.ClientTimeout(connect=10),
+        ):
+            pass
+
+    # End
+
+    async def stop(self, grace: float) -> None:
+        with engine_errors("stop the container"), gone_is_fine():
+            await self._container.stop(t=round(grace), timeout=grace + _ANSWER_SECONDS)
+
+    async def exit(self) -> Exit:
+        await self.detach()
+        with engine_errors("stop the container"):
+            try:
+                with gone_is_fine():
+                    await self._container.kill(timeout=_ANSWER_SECONDS)
+                await self._container.wait(timeout=_ANSWER_SECONDS)
+                state = (await self._container.show())["State"]
+            except aiodocker.DockerError as error:
+                if error.status == 404:
+                    return Exit(None)
+                raise
+        return Exit(state["ExitCode"], state["OOMKilled"])
+
+    async def remove(self) -> None:
+        if self._removed:
+            return
+        # An attachment that nobody reads would make the engine wait with the removal.
+        await self.detach()
+        with engine_errors("remove the container"):
+            await delete(self._container)
+        self._removed = True
+
+    async def detach(self) -> None:
+        if self.attachment is not None:
+            self.attachment.close()
+            self.attachment = None
+
+
+async def delete(container: Any) -> None:
+    """Ends and removes a container with its volumes; no harm if there is none."""
+    with gone_is_fine():
+        await container.delete(force=True, v=True, timeout=_ANSWER_SECONDS)
+
+
+def published(details: dict[str, Any]) -> dict[str, str] | None:
+    """The published ports in what the engine says of a container."""
+    bindings: dict[str, Any] = details["NetworkSettings"]["Ports"] or {}
+    return {
+        port.partition("/")[0]: f"{hosts[0]['HostIp']}:{hosts[0]['HostPort']}"
+        for port, hosts in bindings.items()
+        if hosts
+    } or None
+
+
+async def _chunks(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while chunk := await stream.read(256 * 1024):
+        yield chunk

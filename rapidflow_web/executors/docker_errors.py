@@ -1,0 +1,45 @@
+"""What a Docker engine answers when it does not do what it was asked, as errors of ours."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+
+import aiodocker
+import aiohttp
+
+from rapidflow_web.errors import BuildError, EngineUnavailable
+
+_UNREACHABLE = 900
+"""The status that the client makes up where it got no answer."""
+
+
+@contextlib.contextmanager
+def engine_errors(doing: str) -> Generator[None]:
+    """Turns what the client raises into errors of ours: no answer, or an answer in the engine's words."""
+    try:
+        yield
+    except aiodocker.DockerError as error:
+        if error.status == _UNREACHABLE:
+            raise EngineUnavailable(f"the Docker engine can't be reached: {error.message}") from error
+        raise BuildError(f"could not {doing}: {one_line(error.message)}") from error
+    except TimeoutError as error:
+        raise EngineUnavailable("the Docker engine does not answer: it took too long") from error
+    except (aiohttp.ClientError, OSError) as error:
+        reason = one_line(str(error)) or type(error).__name__
+        raise EngineUnavailable(f"the Docker engine does not answer: {reason}") from error
+
+
+@contextlib.contextmanager
+def gone_is_fine() -> Generator[None]:
+    """Lets pass that a container is gone, has ended, or is being removed already."""
+    try:
+        yield
+    except aiodocker.DockerError as error:
+        if error.status not in (304, 404, 409):
+            raise
+
+
+def one_line(text: str) -> str:
+    """The text with all white space folded."""
+    return " ".join(text.split())

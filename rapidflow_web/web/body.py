@@ -1,0 +1,60 @@
+"""Request bodies that stay within the limit, whatever the client sends."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from quart import Request
+from quart.wrappers.request import Body
+from werkzeug.exceptions import RequestEntityTooLarge
+
+_DROPPED = 16 * 1024 * 1024
+
+
+class PatientBody(Body):
+    """Reads to its end also a body that is over the limit, and drops what is too much.
+
+    A client that is still sending when it is answered finds its connection broken, and many never look for
+    the answer then. Patience has a bound; beyond it, that is how it is.
+    """
+
+    def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
+        super().__init__(None, None)
+        self._limit = max_content_length
+        self._size = 0
+        if expected_content_length is not None and self._is_too_much(expected_content_length - _DROPPED):
+            self._size = expected_content_length
+            self.set_complete()
+
+    def append(self, data: bytes) -> None:
+        """Takes the next bytes."""
+        self._size += len(data)
+        if not self._is_too_much(self._size):
+            super().append(data)
+        elif self._is_too_much(self._size - _DROPPED):
+            self.set_complete()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """The whole body. Raises `RequestEntityTooLarge`."""
+        data = yield from super().__await__()
+        if self._is_too_much(self._size):
+            raise RequestEntityTooLarge
+        return data
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await super().__anext__()
+        except StopAsyncIteration:
+            if self._is_too_much(self._size):
+                raise RequestEntityTooLarge from None
+            raise
+
+    def _is_too_much(self, size: int) -> bool:
+        return self._limit is not None and size > self._limit
+
+
+class PatientRequest(Request):
+    """A request with such a body."""
+
+    body_class = PatientBody

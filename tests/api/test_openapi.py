@@ -1,0 +1,287 @@
+"""The OpenAPI document: valid, complete, and true of every kind of answer that is really sent."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from schemathesis.specs.openapi.definitions import OPENAPI_31
+
+from tests.support.server import Answer, Server
+
+JSON, TEXT = "application/json", "text/plain"
+METHODS = ("get", "post", "put", "delete", "patch", "head", "options", "trace")
+CALLS = {
+    "/health": ["get"],
+    "/jobs": ["get"],
+    "/jobs/{job_id}": ["get"],
+    "/jobs/{job_id}/cancel": ["post"],
+    "/jobs/{job_id}/details": ["get"],
+    "/jobs/{job_id}/logs": ["get"],
+    "/jobs/{job_id}/logs/stream": ["get"],
+    "/jobs/{job_id}/retry": ["post"],
+    "/jobs/{job_id}/steps": ["get"],
+    "/jobs/{job_id}/timeline": ["get"],
+    "/pipelines": ["get", "post"],
+    "/pipelines/{pipeline_id}": ["delete", "get", "put"],
+    "/pipelines/{pipeline_id}/jobs": ["get", "post"],
+    "/steps/{step_id}": ["get"],
+    "/steps/{step_id}/logs": ["get"],
+}
+
+
+@pytest.fixture(scope="module")
+def document(server: Server) -> dict[str, Any]:
+    answer = server.get("/openapi.json")
+    assert (answer.status, answer.headers["content-type"]) == (200, JSON)
+    return answer.json
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield method, path, operation
+
+
+def everywhere(value: Any) -> Iterator[dict[str, Any]]:
+    """All objects inside a value."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from everywhere(inner)
+
+
+def test_it_is_valid_openapi(document: dict[str, Any]) -> None:
+    assert document["openapi"] == "3.1.0"
+    assert document["info"] == {"title": "RapidFlow Web", "version": document["info"]["version"]}
+    found = jsonschema_rs.validator_for(OPENAPI_31).iter_errors(document)
+    assert [f"{error.instance_path}: {error.message}" for error in found] == []
+    for schema in document["components"]["schemas"].values():
+        assert jsonschema_rs.meta.is_valid(schema)
+
+
+def test_it_has_every_call_and_nothing_else(document: dict[str, Any]) -> None:
+    assert {path: sorted(item) for path, item in document["paths"].items()} == CALLS
+
+
+def test_every_call_is_described_and_has_a_name_of_its_own(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(set(names)) == len(names)
+    for _, path, operation in operations(document):
+        assert operation["summary"].endswith(".")
+        given = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"]
+        assert given == re.findall(r"{(\w+)}", path)
+        for parameter in operation["parameters"]:
+            assert parameter["in"] == "path" or parameter["description"]
+        for response in operation["responses"].values():
+            assert response["description"]
+
+
+def test_every_reference_leads_somewhere_and_every_schema_is_used(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    references = {inner["$ref"] for inner in everywhere(document) if "$ref" in inner}
+    assert references == {f"#/components/schemas/{name}" for name in schemas}
+
+
+def test_every_call_documents_its_errors_in_the_one_shape(document: dict[str, Any]) -> None:
+    for method, path, operation in operations(document):
+        statuses = {"400"}
+        if "{" in path:
+            statuses.add("404")
+        if method == "put" or (method, path) in (
+            ("post", "/pipelines"),
+            ("post", "/pipelines/{pipeline_id}/jobs"),
+        ):
+            statuses |= {"413", "415", "422"}
+        if path.endswith("/stream"):
+            statuses.add("416")
+        assert {status for status in operation["responses"] if status >= "400"} == statuses
+        for status in statuses:
+            (media_type, content), *others = operation["responses"][status]["content"].items()
+            assert not others
+            if path.endswith("/stream"):
+                assert (media_type, content["schema"]) == (TEXT, {"type": "string"})
+            else:
+                assert (media_type, content["schema"]) == (JSON, {"$ref": "#/components/schemas/Error"})
+
+
+def test_what_is_made_answers_201_with_its_place_and_lists_link_to_the_next_page(
+    document: dict[str, Any],
+) -> None:
+    for method, path, operation in operations(document):
+        responses = operation["responses"]
+        makes = method == "post" and not path.endswith("/cancel")
+        assert ("201" in responses, "200" in responses) == (makes, not makes)
+        if makes:
+            assert "Location" in responses["201"]["headers"]
+        is_list = method == "get" and path in ("/jobs", "/pipelines", "/pipelines/{pipeline_id}/jobs")
+        assert ("Link" in responses.get("200", {}).get("headers", {})) == is_list
+
+
+def test_bodies_are_required_where_they_are_and_optional_where_they_are(document: dict[str, Any]) -> None:
+    bodies = {
+        (method, path): operation["requestBody"]
+        for method, path, operation in operations(document)
+        if "requestBody" in operation
+    }
+    yaml = ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"]
+    found = {call: (body["required"], list(body["content"])) for call, body in bodies.items()}
+    assert found == {
+        ("post", "/pipelines"): (True, [JSON, *yaml]),
+        ("put", "/pipelines/{pipeline_id}"): (True, [JSON, *yaml]),
+        ("post", "/pipelines/{pipeline_id}/jobs"): (False, [JSON]),
+    }
+
+
+def test_the_stream_is_text_with_its_parameters_and_headers(document: dict[str, Any]) -> None:
+    stream = document["paths"]["/jobs/{job_id}/logs/stream"]["get"]
+    assert [(parameter["name"], parameter["in"]) for parameter in stream["parameters"]] == [
+        ("job_id", "path"),
+        ("follow", "query"),
+        ("since", "query"),
+        ("offset", "query"),
+        ("tail", "query"),
+        ("Range", "header"),
+    ]
+    for status, headers in (
+        ("200", {"RapidFlow-Offset", "Content-Length", "Accept-Ranges"}),
+        ("206", {"RapidFlow-Offset", "Content-Length", "Accept-Ranges", "Content-Range"}),
+        ("416", {"Content-Range"}),
+    ):
+        assert set(stream["responses"][status]["headers"]) == headers
+        assert list(stream["responses"][status]["content"]) == [TEXT]
+
+
+def test_query_parameters_are_documented_as_they_are_taken(document: dict[str, Any]) -> None:
+    jobs = {
+        parameter["name"]: parameter["schema"]
+        for parameter in document["paths"]["/jobs"]["get"]["parameters"]
+    }
+    assert list(jobs) == ["limit", "before", "status", "branch", "pipeline_id"]
+    assert (jobs["limit"]["minimum"], jobs["limit"]["maximum"], jobs["limit"]["default"]) == (1, 200, 50)
+    assert jobs["status"]["enum"] == ["pending", "running", "success", "failed", "cancelled"]
+    assert (jobs["before"]["type"], jobs["before"]["minimum"]) == ("integer", 0)
+
+
+class Truth:
+    """Holds answers against what the document says of them."""
+
+    def __init__(self, server: Server, document: dict[str, Any]) -> None:
+        self.seen: set[tuple[str, str, str]] = set()
+        self._server = server
+        self._document = document
+
+    def ask(self, method: str, path: str, *, body: Any = None, media_type: str = JSON, **ids: int) -> Answer:
+        """Sends a request; fails where the answer is not as documented."""
+        bare, _, query = path.partition("?")
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        address = f"{bare.format(**ids)}?{query}" if query else bare.format(**ids)
+        headers = {"Content-Type": media_type} if data is not None else {}
+        if query.startswith("Range="):
+            address, headers = bare.format(**ids), {"Range": query.removeprefix("Range=")}
+        answer = self._server.request(method, address, data, headers)
+        documented = self._document["paths"][bare][method.lower()]["responses"][str(answer.status)]
+        self.seen.add((method.lower(), bare, str(answer.status)))
+        media = answer.headers["content-type"].partition(";")[0]
+        assert media in documented["content"]
+        if media == JSON:
+            self._validate(documented["content"][JSON]["schema"], answer.json)
+        own = {name.lower() for name in documented.get("headers", {})}
+        said = {
+            name
+            for name in ("location", "rapidflow-offset", "content-range", "accept-ranges")
+            if name in answer.headers
+        }
+        assert said <= own | ({"content-length"} & own)
+        return answer
+
+    def _validate(self, schema: dict[str, Any], value: Any) -> None:
+        whole = {**schema, "components": self._document["components"]}
+        found = jsonschema_rs.Draft202012Validator(whole).iter_errors(value)
+        assert [f"{error.instance_path}: {error.message}" for error in found] == []
+        self._in_order(schema, value)
+
+    def _in_order(self, schema: dict[str, Any], value: Any) -> None:
+        """Fields are sent in the order in which they are documented, and none that are not."""
+        if "$ref" in schema:
+            schema = self._document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        if isinstance(value, dict) and "properties" in schema:
+            order = [name for name in schema["properties"] if name in value]
+            assert list(value) == order
+            for name in order:
+                self._in_order(schema["properties"][name], value[name])
+        if isinstance(value, list):
+            for entry in value:
+                self._in_order(schema["items"], entry)
+
+
+def test_every_kind_of_answer_is_as_documented(
+    server: Server,
+    document: dict[str, Any],
+    succeeded: dict[str, Any],
+    failed: dict[str, Any],
+    cancelled: dict[str, Any],
+    new_name: Callable[[], str],
+) -> None:
+    truth = Truth(server, document)
+    for details in (succeeded, failed, cancelled):
+        ids = {"job_id": details["job"]["id"], "step_id": details["steps"][-1]["id"]}
+        for path, methods in CALLS.items():
+            if methods == ["get"] and "pipeline" not in path:
+                truth.ask("GET", path, **ids)
+                truth.ask("GET", f"{path}?unknown=1", **ids)
+                if "{" in path:
+                    truth.ask("GET", path, job_id=10**9, step_id=10**9)
+        truth.ask("GET", "/jobs/{job_id}/logs/stream?Range=bytes=5-", **ids)
+        truth.ask("GET", "/jobs/{job_id}/logs/stream?Range=bytes=99999-", **ids)
+        truth.ask("POST", "/jobs/{job_id}/cancel", **ids)
+    truth.ask("GET", "/jobs?limit=1")
+    config = "name: documented\nsteps:\n  - {name: one, content: echo up; exec sleep 1000}\n"
+    wrong = "name: documented\nstep: []\n"
+    made = truth.ask("POST", "/pipelines", body={"name": new_name(), "config": config}).json["id"]
+    truth.ask("POST", "/pipelines", body=config.encode(), media_type="application/yaml")
+    none = {"pipeline_id": 10**9}
+    for method, path in (("POST", "/pipelines"), ("PUT", "/pipelines/{pipeline_id}")):
+        for body, media_type in (
+            ({"config": config}, JSON),
+            ({"config": wrong}, JSON),
+            ({}, JSON),
+            (b"{", JSON),
+            (b"x" * (1024 * 1024 + 1), JSON),
+            (b"x", TEXT),
+            (b"\xff", "text/yaml"),
+        ):
+            truth.ask(method, path, body=body, media_type=media_type, pipeline_id=made)
+    truth.ask("PUT", "/pipelines/{pipeline_id}", body={"config": config}, **none)
+    jobs = "/pipelines/{pipeline_id}/jobs"
+    job_id = truth.ask("POST", jobs, body={"environments": {"A": "1"}}, pipeline_id=made).json["id"]
+    for body, media_type in (({"x": 1}, JSON), (b"[", JSON), (b"x", TEXT), (b"x" * (1024 * 1024 + 1), JSON)):
+        truth.ask("POST", jobs, body=body, media_type=media_type, pipeline_id=made)
+    truth.ask("POST", jobs, **none)
+    for path in ("/pipelines/{pipeline_id}", jobs, f"{jobs}?limit=0", "/pipelines/{pipeline_id}?x=1"):
+        truth.ask("GET", path, pipeline_id=made)
+        truth.ask("GET", path, **none)
+    truth.ask("GET", "/pipelines")
+    truth.ask("GET", "/pipelines?limit=x")
+    server.wait_output(job_id, "up")
+    for path in ("details", "logs", "steps", "timeline", "logs/stream", "logs/stream?Range=bytes=1-"):
+        truth.ask("GET", f"/jobs/{{job_id}}/{path}", job_id=job_id)
+    truth.ask("POST", "/jobs/{job_id}/retry", job_id=job_id)
+    truth.ask("POST", "/jobs/{job_id}/cancel", job_id=job_id)
+    retried = truth.ask("POST", "/jobs/{job_id}/retry", job_id=job_id).json["id"]
+    truth.ask("POST", "/jobs/{job_id}/cancel", job_id=retried)
+    for call in ("cancel", "retry"):
+        truth.ask("POST", f"/jobs/{{job_id}}/{call}", job_id=10**9)
+    truth.ask("DELETE", "/pipelines/{pipeline_id}", pipeline_id=made)
+    truth.ask("DELETE", "/pipelines/{pipeline_id}", **none)
+    truth.ask("DELETE", "/pipelines/{pipeline_id}?x=1", **none)
+    documented = {
+        (method, path, status)
+        for method, path, operation in operations(document)
+        for status in operation["responses"]
+    }
+    assert documented == truth.seen

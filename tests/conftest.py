@@ -1,0 +1,57 @@
+"""Fixtures: a server that all tests share, servers of a test's own, repositories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import images
+from tests.support.repos import Repo
+from tests.support.server import Server
+
+
+@pytest.fixture(scope="session")
+def repos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder below which the servers of the tests may fetch repositories."""
+    return tmp_path_factory.mktemp("repos")
+
+
+@pytest.fixture
+def repo(repos: Path, request: pytest.FixtureRequest) -> Repo:
+    """An empty repository of the test's own."""
+    name = "".join(c if c.isalnum() else "-" for c in request.node.nodeid)[-80:]
+    return Repo(repos / name)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, repos: Path) -> Iterator[Server]:
+    """A server with the docker executor that many tests share; nobody stops it."""
+    shared = Server(
+        tmp_path_factory.mktemp("shared") / "data",
+        default_image=images.ensure(images.BASH),
+        file_roots=str(repos),
+        grace="2s",
+        concurrency="4",
+    ).start()
+    yield shared
+    shared.stop()
+
+
+@pytest.fixture
+def new_server(tmp_path: Path, repos: Path) -> Iterator[Callable[..., Server]]:
+    """Makes servers, not yet started, that the test may kill; `new_server(grace="1s")` sets settings."""
+    made: list[Server] = []
+
+    def make(name: str = "data", **settings: str) -> Server:
+        defaults = {"file_roots": str(repos), "grace": "2s", "concurrency": "4"}
+        if settings.get("executor") != "process":
+            defaults["default_image"] = images.ensure(images.BASH)
+        made.append(Server(tmp_path / name, **{**defaults, **settings}))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.process is not None:
+            one.stop()

@@ -1,0 +1,64 @@
+"""What is left of builds that are over is removed, and nothing else, in every executor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rapidflow_web.errors import EngineUnavailable
+from rapidflow_web.executors.base import Executor
+from tests.support.builds import Place
+
+
+async def test_a_sweep_removes_what_belongs_to_no_live_job(place: Place) -> None:
+    live = await place.begin_steps("sleep 1000")
+    dead = await place.begin_steps("setsid sleep 1000 & sleep 1000")
+    await dead.leave()
+    assert await place.executor.sweep({live.spec.job_id}) == 1
+    assert await place.executor.find(dead.spec) is None
+    assert await place.executor.find(live.spec) is not None
+    assert await place.executor.sweep({live.spec.job_id}) == 0
+    await live.running.stop(1)
+    await live.ended()
+
+
+async def test_a_sweep_removes_nothing_of_another_installation(place: Place, tmp_path: Path) -> None:
+    other_folder = tmp_path / "other"
+    other_folder.mkdir()
+    other = Place(place.name, other_folder)
+    try:
+        theirs = await other.begin_steps("sleep 1000")
+        ours = await place.begin_steps("sleep 1000")
+        await ours.leave()
+        assert await place.executor.sweep(set()) == 1
+        assert await other.executor.find(theirs.spec) is not None
+        await theirs.running.stop(1)
+        assert (await theirs.exit(1)) == "143"
+    finally:
+        await other.close()
+
+
+async def test_a_sweep_of_nothing_removes_nothing(place: Place) -> None:
+    assert await place.executor.sweep(set()) == 0
+
+
+async def test_an_engine_that_is_not_there_is_said_to_be_by_every_call(
+    docker: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
+    away: Executor = docker.another_executor()
+    spec = docker.spec("true")
+    with pytest.raises(EngineUnavailable, match="can't be reached"):
+        await away.check()
+    with pytest.raises(EngineUnavailable):
+        await away.provide_image("an-image:1", lambda _: None)
+    with pytest.raises(EngineUnavailable):
+        await away.start(spec, lambda _: None)
+    with pytest.raises(EngineUnavailable):
+        await away.find(spec)
+    with pytest.raises(EngineUnavailable):
+        await away.sweep(set())
+    # So that the fixture can clean up without it.
+    await away.close()
+    monkeypatch.delenv("DOCKER_HOST")

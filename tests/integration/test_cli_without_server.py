@@ -1,0 +1,202 @@
+"""The `rapidflow` command where no server is asked, or none answers as it should."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import Server
+
+COMMAND = [sys.executable, "-m", "rapidflow_web"]
+
+
+def rapidflow(*arguments: str, stdin: bytes = b"", **settings: str) -> subprocess.CompletedProcess[str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("RAPIDFLOW_")}
+    done = subprocess.run(
+        [*COMMAND, *arguments], input=stdin, env={**kept, **settings}, capture_output=True, timeout=60
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def test_validate_says_that_a_file_is_a_pipeline(tmp_path: Path) -> None:
+    file = tmp_path / "build.yml"
+    for steps, words in (("['true']", "1 step"), ("[a, b]", "2 steps")):
+        file.write_text(f"name: fine\nrepo_name: file:///anywhere/repo\nsteps: {steps}\n")
+        done = rapidflow("validate", str(file))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == f"{file}: 'fine' is valid, {words}\n"
+
+
+def test_validate_names_every_problem_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "build.yml"
+    file.write_text("name: x\nversoin: 1\nsteps:\n  - 7\n  - type: zsh\n    content: a\n")
+    done = rapidflow("validate", str(file))
+    assert (done.returncode, done.stdout) == (1, "")
+    lines = done.stderr.splitlines()
+    assert lines[0] == f"{file}: line 2, column 1: unknown key 'versoin', did you mean 'version'?"
+    assert [line.partition(": line ")[2].partition(":")[0] for line in lines] == [
+        "2, column 1",
+        "4, column 5",
+        "5, column 11",
+    ]
+
+
+def test_validate_reads_standard_input() -> None:
+    done = rapidflow("validate", "-", stdin="name: grüße\nsteps: [a]\n".encode())
+    assert (done.returncode, done.stdout) == (0, "standard input: 'grüße' is valid, 1 step\n")
+    done = rapidflow("validate", "-", stdin=b"")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "standard input: the pipeline is empty; it needs at least 'name' and 'steps'\n"
+
+
+def test_validate_refuses_what_is_not_utf_8(tmp_path: Path) -> None:
+    file = tmp_path / "build.yml"
+    file.write_bytes(b"name: \xff\n")
+    done = rapidflow("validate", str(file))
+    assert (done.returncode, done.stderr) == (1, f"{file}: this is not a text file in UTF-8\n")
+    done = rapidflow("validate", "-", stdin=b"name: \xff\n")
+    assert (done.returncode, done.stderr) == (1, "standard input: this is not a text file in UTF-8\n")
+
+
+def test_validate_misses_a_file_that_is_not_there(tmp_path: Path) -> None:
+    done = rapidflow("validate", str(tmp_path / "nothing.yml"))
+    assert done.returncode == 2
+    assert done.stderr == f"rapidflow: {tmp_path}/nothing.yml: No such file or directory\n"
+    done = rapidflow("validate", str(tmp_path))
+    assert (done.returncode, done.stderr) == (2, f"rapidflow: {tmp_path}: Is a directory\n")
+
+
+def test_serve_names_the_setting_that_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for variable, value in (
+        ("RAPIDFLOW_BIND", "nonsense"),
+        ("RAPIDFLOW_BIND", "203.0.113.1:3000"),
+        ("RAPIDFLOW_EXECUTOR", "kubernetes"),
+        ("RAPIDFLOW_DATA", f"{tmp_path}/file/below"),
+    ):
+        settings = {"RAPIDFLOW_DATA": f"{tmp_path}/data", "RAPIDFLOW_BIND": "127.0.0.1:0", variable: value}
+        done = rapidflow("serve", **settings)
+        assert (done.returncode, done.stdout) == (2, ""), variable
+        assert done.stderr.startswith(f"rapidflow: {variable} is '{value}'")
+        assert done.stderr.count("\n") == 1
+
+
+def test_serve_leaves_the_port_and_the_data_of_another_server_alone(
+    new_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    first = new_server(executor="process").start()
+    taken = rapidflow("serve", RAPIDFLOW_BIND=f"127.0.0.1:{first.port}", RAPIDFLOW_DATA=f"{tmp_path}/other")
+    assert taken.returncode == 2
+    assert taken.stderr.startswith(
+        f"rapidflow: RAPIDFLOW_BIND is '127.0.0.1:{first.port}', which can't be used: "
+    )
+    same = rapidflow(
+        "serve", RAPIDFLOW_BIND="127.0.0.1:0", RAPIDFLOW_DATA=str(first.data), RAPIDFLOW_EXECUTOR="process"
+    )
+    assert same.returncode == 2
+    assert same.stderr.splitlines()[-1] == (
+        f"rapidflow: another server uses the data folder {first.data}; stop it, or set RAPIDFLOW_DATA."
+    )
+    assert first.get("/health").status == 200
+
+
+@pytest.fixture
+def nobody() -> str:
+    """The address of a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("jobs",),
+        ("logs", "1"),
+        ("logs", "-f", "1"),
+        ("cancel", "1"),
+        ("retry", "1"),
+        ("run", "1"),
+        ("run", "name"),
+    ],
+)
+def test_a_server_that_never_was_there_is_not_waited_for(nobody: str, arguments: tuple[str, ...]) -> None:
+    for done in (rapidflow(*arguments, RAPIDFLOW_URL=nobody), rapidflow("--url", nobody, *arguments)):
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"rapidflow: {nobody} does not answer: Connection refused\n"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "ftp://host", "http://", "http://:3000", "http://host:port", "http://host:99999", "http://a b/",
+     "http://[::1", "http://a..b", "http://" + "x" * 70],
+)  # fmt: skip
+def test_an_address_that_is_none_is_said_to_be_none(url: str) -> None:
+    done = rapidflow("--url", url, "jobs")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        done.stderr
+        == f"rapidflow: '{url}' is not the address of a server; write one like http://127.0.0.1:3000\n"
+    )
+
+
+class Stranger(http.server.BaseHTTPRequestHandler):
+    """Answers like a web site, with the status that the path begins with."""
+
+    def do_GET(self) -> None:
+        self.send_response(int(self.path.split("/")[1]))
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", "6")
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def stranger() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as site:
+        thread = threading.Thread(target=site.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{site.server_port}"
+        site.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (200, "what answers at {url} is not RapidFlow"),
+        (301, "{url} answered with status 301"),
+        (404, "{url} answered with status 404"),
+        (502, "{url} answered with status 502"),
+    ],
+)
+def test_something_else_that_answers_is_no_traceback(stranger: str, status: int, words: str) -> None:
+    url = f"{stranger}/{status}"
+    for arguments in (("jobs",), ("run", "1"), ("cancel", "1")):
+        done = rapidflow("--url", url, *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"rapidflow: {words.format(url=url)}\n"
+
+
+def test_what_is_not_a_command_gets_help() -> None:
+    for arguments in ((), ("dance",), ("run",), ("logs", "-n", "x", "1")):
+        done = rapidflow(*arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("usage: rapidflow")
+    assert rapidflow("--version").stdout.startswith("rapidflow ")
+    for command in ("serve", "run", "logs", "jobs", "cancel", "retry", "validate"):
+        assert command in rapidflow("--help").stdout
+        assert rapidflow(command, "--help").returncode == 0

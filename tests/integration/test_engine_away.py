@@ -1,0 +1,197 @@
+"""An engine that is not there, goes away, hangs, or comes back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import images
+from tests.support.consistency import assert_ended_once, assert_nothing_left
+from tests.support.engine_proxy import EngineProxy
+from tests.support.server import Server, containers_of, wait_for
+
+COUNTING = "i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo line $i; sleep 0.005; done"
+
+
+def counted(lines: int) -> str:
+    return "".join(f"line {number}\n" for number in range(1, lines + 1))
+
+
+@pytest.fixture
+def proxy() -> Iterator[EngineProxy]:
+    made = EngineProxy()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def behind(
+    proxy: EngineProxy, new_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Server]:
+    """Makes servers that reach the engine through the proxy."""
+
+    images.ensure(images.BASH)
+
+    def make(**settings: str) -> Server:
+        with monkeypatch.context() as patch:
+            patch.setenv("DOCKER_HOST", proxy.host)
+            return new_server(**settings)
+
+    return make
+
+
+def test_a_server_starts_without_an_engine_says_so_and_its_jobs_wait(
+    proxy: EngineProxy, behind: Callable[..., Server]
+) -> None:
+    proxy.go_away()
+    server = behind().start()
+    job_id = server.start_job({"name": "waiting", "steps": ["echo ran"]})
+    health = server.get("/health")
+    assert health.status == 200
+    wait_for(lambda: "Docker engine" in server.get("/health").text, "the health says it")
+    assert server.job(job_id)["status"] == "pending"
+    wait_for(
+        lambda: "Docker engine" in (server.get(f"/jobs/{job_id}/timeline").json[0]["detail"] or ""),
+        "the timeline says what the job waits for",
+    )
+    proxy.come_back()
+    details = server.wait_finished(job_id)
+    assert details["steps"][0]["output"] == "ran\n"
+    assert "Docker engine" not in server.get("/health").text
+
+
+def test_a_pending_job_can_be_cancelled_without_an_engine(
+    proxy: EngineProxy, behind: Callable[..., Server]
+) -> None:
+    proxy.go_away()
+    server = behind().start()
+    job_id = server.start_job({"name": "waiting", "steps": ["echo never"]})
+    assert server.post(f"/jobs/{job_id}/cancel").status == 200
+    assert_ended_once(server, job_id)
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_a_build_goes_on_byte_for_byte_when_the_engine_comes_back(
+    proxy: EngineProxy, behind: Callable[..., Server], seconds: float
+) -> None:
+    server = behind().start()
+    steps = [COUNTING.format(lines=300), "echo second", COUNTING.format(lines=50)]
+    job_id = server.start_job({"name": "away", "steps": steps})
+    follower = server.follow(job_id)
+    for line in ("line 20\n", "line 120\n"):
+        server.wait_output(job_id, line)
+        proxy.go_away()
+        time.sleep(seconds)
+        proxy.come_back()
+    details = server.wait_finished(job_id)
+    assert details["job"]["error"] is None
+    assert [step["output"] for step in details["steps"]] == [counted(300), "second\n", counted(50)]
+    assert follower.wait() == server.get(f"/jobs/{job_id}/logs/stream").body
+    assert_ended_once(server, job_id)
+    assert_nothing_left(server)
+
+
+def test_connections_that_break_at_any_moment_of_a_start_fail_no_build(
+    proxy: EngineProxy, behind: Callable[..., Server]
+) -> None:
+    server = behind().start()
+    for delay in (0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3):
+        job_id = server.start_job({"name": f"broken after {delay}", "steps": ["echo one", "echo two"]})
+        time.sleep(delay)
+        proxy.break_connections()
+        details = server.wait_finished(job_id)
+        assert (delay, details["job"]["error"]) == (delay, None)
+        assert [step["output"] for step in details["steps"]] == ["one\n", "two\n"]
+        assert_ended_once(server, job_id)
+    assert_nothing_left(server)
+
+
+def test_a_build_fails_with_the_true_reason_when_the_engine_is_gone_for_good(
+    proxy: EngineProxy, behind: Callable[..., Server]
+) -> None:
+    server = behind(engine_timeout="2s").start()
+    job_id = server.start_job({"name": "gone", "steps": ["echo ready; sleep 1000", "true"]})
+    server.wait_output(job_id, "ready\n")
+    proxy.go_away()
+    details = server.wait_finished(job_id)
+    assert details["job"]["error"] == "the Docker engine went away and did not come back in 2 s"
+    assert [step["status"] for step in details["steps"]] == ["failed", "pending"]
+    assert_ended_once(server, job_id)
+    # What could not be removed is removed when it is back.
+    assert len(containers_of(server)) == 1
+    proxy.come_back()
+    assert_nothing_left(server)
+
+
+def test_a_build_that_starts_fails_with_the_reason_when_the_engine_is_gone_for_good(
+    proxy: EngineProxy, behind: Callable[..., Server]
+) -> None:
+    server = behind(engine_timeout="2s").start()
+    pipeline_id = server.pipeline({"name": "gone", "steps": ["true"]})
+    assert server.wait_finished(server.start_build(pipeline_id))["job"]["status"] == "success"
+    # Jobs wait only once the engine is known to be away; this one is claimed before that.
+    proxy.go_away()
+    job_id = server.start_build(pipeline_id)
+    wait_for(
+        lambda: server.job(job_id)["status"] != "pending" or "can't be reached" in server.get("/health").text,
+        "the job is claimed, or the engine missed",
+    )
+    if server.job(job_id)["status"] == "pending":
+        pytest.skip("the engine was missed in the few milliseconds in between")
+    details = server.wait_finished(job_id)
+    assert details["job"]["error"].startswith("the Docker engine can't be reached: ")
+    assert_ended_once(server, job_id)
+
+
+def test_a_build_can_be_cancelled_while_the_engine_is_away_and_is_stopped_when_it_is_back(
+    proxy: EngineProxy, behind: Callable[..., Server]
+) -> None:
+    server = behind(grace="1s").start()
+    step = "trap 'echo cleaned; exit 0' TERM; echo ready; while :; do sleep 0.05; done 2>/dev/null"
+    job_id = server.start_job({"name": "away", "steps": [step, "echo never"]})
+    server.wait_output(job_id, "ready\n")
+    proxy.go_away()
+    follower = server.follow(job_id)
+    answers: list[int] = []
+    cancel = threading.Thread(target=lambda: answers.append(server.post(f"/jobs/{job_id}/cancel").status))
+    cancel.start()
+    wait_for(lambda: server.job(job_id)["cancelled"], "the cancel is accepted")
+    time.sleep(0.5)
+    assert server.job(job_id)["status"] == "running"
+    proxy.come_back()
+    cancel.join(30)
+    assert answers == [200]
+    details = assert_ended_once(server, job_id)
+    assert details["steps"][0]["output"] == "ready\ncleaned\n"
+    assert follower.wait().endswith(b"=== Build cancelled ===\n=== Build completed ===\n")
+    assert_nothing_left(server)
+
+
+def test_a_server_that_is_killed_and_starts_before_its_engine_takes_up_its_builds(
+    proxy: EngineProxy, behind: Callable[..., Server]
+) -> None:
+    server = behind().start()
+    job_id = server.start_job({"name": "both", "steps": [COUNTING.format(lines=200), "echo second"]})
+    server.wait_output(job_id, "line 20\n")
+    server.kill()
+    proxy.go_away()
+    server.start()
+    time.sleep(0.5)
+    proxy.come_back()
+    details = server.wait_finished(job_id)
+    assert [step["output"] for step in details["steps"]] == [counted(200), "second\n"]
+    assert_ended_once(server, job_id)
+    assert_nothing_left(server)
+
+
+def test_what_a_build_left_in_the_work_folder_is_removed(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    server.kill()
+    left = Path(server.data) / "work" / "77" / "workspace"
+    left.mkdir(parents=True)
+    server.start()
+    assert_nothing_left(server)

@@ -1,0 +1,166 @@
+"""How a server starts, refuses to start, and ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support.builds import WAIT
+from tests.support.consistency import assert_ended_once, assert_nothing_left
+from tests.support.registry import Registry
+from tests.support.resuming import ResumingFollower
+from tests.support.server import Server, containers_of, wait_for
+
+COUNT = "i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo line $i; sleep 0.01; done"
+
+
+def serve(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A server that is expected not to start."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("RAPIDFLOW_")}
+    return subprocess.run(
+        [sys.executable, "-m", "rapidflow_web", "serve"],
+        env={
+            **clean,
+            "RAPIDFLOW_DATA": str(tmp_path / "refused"),
+            "RAPIDFLOW_BIND": "127.0.0.1:0",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+
+
+def test_streams_are_cut_and_builds_go_on_when_the_server_ends(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    job_id = server.start_job({"name": "goes on", "steps": [COUNT.format(lines=150), "echo second"]})
+    server.wait_output(job_id, "line 5\n")
+    followers = [server.follow(job_id) for _ in range(5)]
+    resuming = ResumingFollower(server, job_id)
+    for follower in followers:
+        follower.wait_for(b"line 10\n")
+    container_id = server.job(job_id)["container_id"]
+    assert server.stop() < 10
+    assert server.process is not None
+    assert server.process.returncode == 0
+    for follower in followers:
+        follower.wait(10)
+        assert follower.complete is False
+    assert containers_of(server) == [container_id]
+
+    server.start()
+    details = server.wait_finished(job_id)
+    lines = "".join(f"line {number}\n" for number in range(1, 151))
+    assert [step["output"] for step in details["steps"]] == [lines, "second\n"]
+    final = server.get(f"/jobs/{job_id}/logs/stream").body
+    assert resuming.wait() == final
+    assert all(final.startswith(follower.received) for follower in followers)
+    assert_ended_once(server, job_id)
+    assert_nothing_left(server)
+
+
+def test_the_server_ends_while_a_build_is_prepared_and_the_next_one_prepares_it_anew(
+    new_server: Callable[..., Server],
+) -> None:
+    registry = Registry()
+    registry.flows.clear()
+    try:
+        server = new_server().start()
+        job_id = server.start_job({"name": "pulling", "image": registry.image, "steps": ["echo ran"]})
+        wait_for(registry.pulls, "the image is being pulled")
+        assert server.stop() < 10
+        assert containers_of(server) == []
+        registry.flows.set()
+        server.start()
+        assert server.wait_finished(job_id)["steps"][0]["output"] == "ran\n"
+        assert_ended_once(server, job_id)
+        assert_nothing_left(server)
+    finally:
+        registry.close()
+
+
+def test_the_server_ends_while_a_cancel_waits_and_the_next_one_finishes_it(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server(grace="60s").start()
+    step = f"trap 'echo cleaning; sleep 5; echo clean; exit 0' TERM; echo ready; {WAIT}"
+    job_id = server.start_job({"name": "cancelled", "steps": [step]})
+    server.wait_output(job_id, "ready\n")
+    with ThreadPoolExecutor(1) as pool:
+        cancel = pool.submit(server.post, f"/jobs/{job_id}/cancel")
+        server.wait_output(job_id, "cleaning\n")
+        assert server.stop() < 10
+        answer = cancel.result()
+    assert answer.status == 500
+    assert answer.json == {"error": "the server is ending; the build is stopped when it starts again"}
+    server.start()
+    details = server.wait_finished(job_id)
+    assert details["job"]["status"] == "cancelled"
+    assert details["steps"][0]["output"].endswith("clean\n")
+    assert_ended_once(server, job_id)
+    assert_nothing_left(server)
+
+
+def test_an_interrupt_ends_the_server_like_a_termination(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    assert server.process is not None
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(10) == 0
+
+
+def test_an_idle_server_logs_no_trouble(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    server.run({"name": "fine", "steps": ["true"]})
+    server.stop()
+    log = server.log.read_text()
+    assert "Traceback" not in log
+    assert "ERROR" not in log
+    assert "never retrieved" not in log
+
+
+def test_a_second_server_on_the_same_data_folder_is_refused_with_one_sentence(
+    new_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = new_server().start()
+    refused = serve(tmp_path, RAPIDFLOW_DATA=str(server.data))
+    assert refused.returncode != 0
+    assert refused.stderr.startswith("rapidflow: another server uses the data folder")
+    assert refused.stderr.count("\n") == 1
+    assert server.run({"name": "still fine", "steps": ["true"]})["job"]["status"] == "success"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BIND", "192.0.2.1:0"),
+        ("DATA", "/dev/null/data"),
+        ("DATABASE_URL", "sqlite:////dev/null/rapidflow.db"),
+        ("EXECUTOR", "podman"),
+        ("CONCURRENCY", "0"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_one_sentence(tmp_path: Path, name: str, value: str) -> None:
+    refused = serve(tmp_path, **{f"RAPIDFLOW_{name}": value})
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("rapidflow: ")
+    assert refused.stderr.count("\n") == 1, refused.stderr
+    assert value.removeprefix("sqlite://") in refused.stderr
+
+
+def test_a_port_that_is_taken_stops_the_start_with_one_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        refused = serve(tmp_path, RAPIDFLOW_BIND=address)
+    assert refused.returncode == 2
+    assert (
+        refused.stderr
+        == f"rapidflow: RAPIDFLOW_BIND is '{address}', which can't be used: Address already in use.\n"
+    )

@@ -1,0 +1,84 @@
+"""Builds on the source of a repository, and what is said when there is none."""
+
+from __future__ import annotations
+
+from tests.support import images
+from tests.support.repos import Repo
+from tests.support.server import Server
+
+
+def failed(server: Server, **pipeline: object) -> str:
+    """The error of a build that fails before its first step."""
+    details = server.run({"name": "source", "steps": ["echo never"], **pipeline})
+    assert details["job"]["status"] == "failed"
+    assert [step["status"] for step in details["steps"]] == ["pending"]
+    error = details["job"]["error"]
+    assert server.stream(details["job"]["id"]) == f"=== Build failed: {error} ===\n=== Build completed ===\n"
+    return error
+
+
+def test_steps_run_in_the_folder_of_the_branch_of_the_repository(server: Server, repo: Repo) -> None:
+    repo.commit({"app/main.txt": "main"})
+    repo.git("checkout", "--quiet", "-b", "feature/one")
+    commit = repo.commit({"app/main.txt": "feature"})
+    details = server.run(
+        {
+            "name": "source",
+            "repo_name": repo.url,
+            "branch": "feature/one",
+            "folder": "./app",
+            "steps": ["cat main.txt; pwd", "echo $RAPIDFLOW_BRANCH $RAPIDFLOW_COMMIT"],
+        }
+    )
+    assert [step["output"] for step in details["steps"]] == [
+        "feature/workspace/app\n",
+        f"feature/one {commit}\n",
+    ]
+    assert details["job"]["commit"] == commit
+
+
+def test_without_a_branch_the_default_branch_is_built(server: Server, repo: Repo) -> None:
+    commit = repo.commit({"a": "a"})
+    details = server.run({"name": "source", "repo_name": repo.url, "steps": ["cat a"]})
+    assert (details["job"]["branch"], details["job"]["commit"]) == ("main", commit)
+
+
+def test_a_branch_that_is_missing_fails_with_the_words_of_git(server: Server, repo: Repo) -> None:
+    repo.commit({"a": "a"})
+    error = failed(server, repo_name=repo.url, branch="nope")
+    assert error.startswith("could not fetch the source: ")
+    assert "refs/heads/nope" in error
+
+
+def test_a_repository_that_can_not_be_reached_fails_with_the_words_of_git(server: Server, repo: Repo) -> None:
+    error = failed(server, repo_name=f"{repo.url}-is-not-there")
+    assert error.startswith("could not fetch the source: ")
+    assert "does not appear to be a git repository" in error
+    assert "Connection refused" in failed(server, repo_name="git://127.0.0.1:9/app.git")
+
+
+def test_a_folder_that_is_not_in_the_repository_is_named(server: Server, repo: Repo) -> None:
+    repo.commit({"a": "a"})
+    error = failed(server, repo_name=repo.url, folder="not/there")
+    assert error == "the folder 'not/there' is not in the repository"
+
+
+def test_an_image_that_is_missing_is_named_with_the_words_of_the_engine(server: Server, repo: Repo) -> None:
+    repo.commit({"a": "a"})
+    error = failed(server, repo_name=repo.url, image="127.0.0.1:9/team/app:1")
+    assert error.startswith("could not pull image 127.0.0.1:9/team/app:1: ")
+    assert "refused" in error
+
+
+def test_an_image_is_never_replaced_by_another_one(server: Server) -> None:
+    name = images.ensure(images.BASH).rpartition(":")[0]
+    assert failed(server, image=f"{name}:0").startswith(f"could not pull image {name}:0: ")
+
+
+def test_what_happened_before_the_first_step_is_in_the_timeline(server: Server, repo: Repo) -> None:
+    repo.commit({"a": "a"})
+    details = server.run({"name": "source", "repo_name": repo.url, "steps": ["true"]})
+    timeline = server.get(f"/jobs/{details['job']['id']}/timeline").json
+    assert {phase["name"] for phase in timeline} == {"queued", "source", "image", "container"}
+    assert timeline[0]["name"] == "queued"
+    assert all(phase["finished_at"] for phase in timeline)

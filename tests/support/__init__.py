@@ -1,0 +1,1 @@
+"""What tests of all kinds share: a real server, real images, real repositories."""

@@ -1,0 +1,93 @@
+"""Stands between a server and the Docker engine, so that a test can take the engine away."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import tempfile
+import threading
+from pathlib import Path
+
+_ENGINE = "/var/run/docker.sock"
+
+
+class EngineProxy:
+    """`host` is what to set DOCKER_HOST to."""
+
+    def __init__(self) -> None:
+        # The path of a socket must be short.
+        self._folder = Path(tempfile.mkdtemp(prefix="rf-proxy-"))
+        self._path = self._folder / "docker.sock"
+        self.host = f"unix://{self._path}"
+        self.accepted = 0
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._listener: socket.socket | None = None
+        self._flows = threading.Event()
+        self._flows.set()
+        self.come_back()
+
+    def go_away(self) -> None:
+        """Breaks all connections and takes no new ones."""
+        if self._listener is not None:
+            self._listener.close()
+            self._path.unlink(missing_ok=True)
+            self._listener = None
+        self.break_connections()
+
+    def break_connections(self) -> None:
+        """Breaks all connections; new ones are taken."""
+        with self._lock:
+            for one in self._open:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+
+    def come_back(self) -> None:
+        """Takes connections again."""
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self._path))
+        self._listener.listen(100)
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def freeze(self) -> None:
+        """Passes nothing on any more, and breaks nothing off, like an engine that hangs."""
+        self._flows.clear()
+
+    def thaw(self) -> None:
+        self._flows.set()
+
+    def close(self) -> None:
+        self.thaw()
+        self.go_away()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            engine = socket.socket(socket.AF_UNIX)
+            engine.connect(_ENGINE)
+            with self._lock:
+                self._open |= {client, engine}
+            done = threading.Barrier(2, action=lambda pair=(client, engine): self._forget(pair))
+            for source, target in ((client, engine), (engine, client)):
+                threading.Thread(target=self._pass_on, args=(source, target, done), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, done: threading.Barrier) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self._flows.wait()
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+        done.wait()
+
+    def _forget(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        with self._lock:
+            for one in pair:
+                self._open.discard(one)
+                one.close()

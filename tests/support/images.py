@@ -1,0 +1,87 @@
+"""Test images, made from Debian packages because no registry can be reached. Each is made once per engine."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+BASH = "rapidflow-test/bash:1"
+"""busybox and bash, 5 MB."""
+BUSYBOX = "rapidflow-test/busybox:1"
+"""busybox alone: no bash."""
+ENTRYPOINT = "rapidflow-test/entrypoint:1"
+"""An image whose entrypoint is not a shell, with a stop signal and a health check of its own."""
+USER = "rapidflow-test/user:1"
+"""An image whose USER is not root."""
+NO_TAR = "rapidflow-test/no-tar:1"
+"""An image without tar, so that the agent can't unpack."""
+DEBIAN = "rapidflow-test/debian:1"
+"""Debian with python3, pytest and a C compiler."""
+
+_PASSWD = "root:x:0:0:root:/root:/bin/sh\nbuilder:x:1234:1235:builder:/home/builder:/bin/sh\n"
+_GROUP = "root:x:0:\nbuilder:x:1235:\n"
+_PACKAGES = "git,python3,python3-dev,python3-setuptools,python3-pytest,gcc,libc6-dev,make"
+
+
+def exists(image: str) -> bool:
+    """Whether the engine has the image."""
+    return subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode == 0
+
+
+@functools.cache
+def ensure(image: str) -> str:
+    """Makes the image unless the engine has it; returns its name."""
+    if not exists(image):
+        if image == DEBIAN:
+            _debian(image)
+        else:
+            _busybox(image)
+    return image
+
+
+def _busybox(image: str) -> None:
+    changes = {
+        ENTRYPOINT: ['ENTRYPOINT ["/bin/false"]', "STOPSIGNAL SIGQUIT", "HEALTHCHECK CMD false"],
+        USER: ["USER builder", "WORKDIR /home/builder"],
+    }
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        for folder in ("bin", "etc", "root", "home/builder", "tmp"):
+            (root / folder).mkdir(parents=True)
+        (root / "tmp").chmod(0o1777)
+        (root / "etc/passwd").write_text(_PASSWD)
+        (root / "etc/group").write_text(_GROUP)
+        shutil.copy("/bin/busybox", root / "bin/busybox")
+        applets = subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True)
+        for applet in applets.stdout.split():
+            if applet != "busybox" and not (image == NO_TAR and applet == "tar"):
+                (root / "bin" / applet).symlink_to("busybox")
+        if image != BUSYBOX:
+            shutil.copy("/bin/bash-static", root / "bin/bash")
+        subprocess.run(["chown", "-R", "1234:1235", str(root / "home/builder")], check=True)
+        _import(root, image, changes.get(image, []))
+
+
+def _debian(image: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        subprocess.run(
+            ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", "bookworm", name],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        shutil.rmtree(Path(name) / "var/cache/apt/archives", ignore_errors=True)
+        _import(Path(name), image, ['CMD ["bash"]'])
+
+
+def _import(root: Path, image: str, changes: list[str]) -> None:
+    options = [word for change in changes for word in ("--change", change)]
+    with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as tar:
+        subprocess.run(
+            ["docker", "import", *options, "-", image],
+            stdin=tar.stdout,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )

@@ -1,0 +1,233 @@
+"""A real server in a process of its own, and what tests do with it over HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FINISHED = ("success", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response, its body read to the end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+class Server:
+    """`rapidflow serve` with its data in `data`. Can be killed and started again on the same port."""
+
+    def __init__(self, data: Path, **settings: str) -> None:
+        self.data = data
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = data.parent / f"{data.name}.server.log"
+        self._environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("RAPIDFLOW_")},
+            "RAPIDFLOW_BIND": f"127.0.0.1:{self.port}",
+            "RAPIDFLOW_DATA": str(data),
+            **{f"RAPIDFLOW_{key.upper()}": value for key, value in settings.items()},
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Server:
+        """Starts it and waits until it answers."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "rapidflow_web", "serve"],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+        wait_for(self._answers, "the server answers", seconds=20)
+        return self
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"the server ended: {self.log.read_text()}")
+        try:
+            return self.get("/health").status == 200
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> float:
+        """SIGTERM; returns the seconds that it took to end."""
+        assert self.process is not None
+        begin = time.monotonic()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(timeout=20)
+        return time.monotonic() - begin
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 60,
+    ) -> Answer:
+        """One request over a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+        return self.request("GET", path, headers=headers)
+
+    def post(self, path: str, value: Any = None, timeout: float = 60) -> Answer:
+        """A POST with a JSON body, or with none."""
+        if value is None:
+            return self.request("POST", path, timeout=timeout)
+        return self.request(
+            "POST", path, json.dumps(value), {"Content-Type": "application/json"}, timeout=timeout
+        )
+
+    # Builds
+
+    def pipeline(self, config: str | dict[str, Any]) -> int:
+        """Stores a pipeline; a dict is its YAML as JSON. Returns the id."""
+        text = config if isinstance(config, str) else json.dumps(config)
+        answer = self.request("POST", "/pipelines", text, {"Content-Type": "application/yaml"})
+        assert answer.status == 201, answer.text
+        return answer.json["id"]
+
+    def start_job(self, config: str | dict[str, Any], **body: Any) -> int:
+        """Stores a pipeline and starts a build of it; returns the id of the job."""
+        return self.start_build(self.pipeline(config), **body)
+
+    def start_build(self, pipeline_id: int, **body: Any) -> int:
+        """Starts a build of a pipeline; returns the id of the job."""
+        answer = self.post(f"/pipelines/{pipeline_id}/jobs", body or None)
+        assert answer.status == 201, answer.text
+        return answer.json["id"]
+
+    def job(self, job_id: int) -> dict[str, Any]:
+        return self.get(f"/jobs/{job_id}").json
+
+    def details(self, job_id: int) -> dict[str, Any]:
+        return self.get(f"/jobs/{job_id}/details").json
+
+    def stream(self, job_id: int, query: str = "") -> str:
+        """What the stream has now."""
+        return self.get(f"/jobs/{job_id}/logs/stream?{query}").text
+
+    def wait_finished(self, job_id: int, seconds: float = 60) -> dict[str, Any]:
+        """Waits for the end of a job; returns its details."""
+        wait_for(lambda: self.job(job_id)["status"] in FINISHED, f"job {job_id} ends", seconds)
+        return self.details(job_id)
+
+    def run(self, config: str | dict[str, Any], seconds: float = 60, **body: Any) -> dict[str, Any]:
+        """Runs a pipeline to its end; returns the details of the job."""
+        return self.wait_finished(self.start_job(config, **body), seconds)
+
+    def wait_output(self, job_id: int, text: str, seconds: float = 30) -> None:
+        """Waits until the stream of a job contains `text`."""
+        wait_for(lambda: text in self.stream(job_id), f"job {job_id} prints {text!r}", seconds)
+
+    def follow(self, job_id: int, query: str = "follow=true") -> Follower:
+        """Follows a stream in a thread."""
+        return Follower(self.port, f"/jobs/{job_id}/logs/stream?{query}")
+
+
+class Follower:
+    """Reads a stream as it comes. `complete` tells if the body ended properly; None while it goes on."""
+
+    def __init__(self, port: int, path: str) -> None:
+        self.received = b""
+        self.complete: bool | None = None
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        self._connection.request("GET", path)
+        self.response = self._connection.getresponse()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            while chunk := self.response.read1(65536):
+                self.received += chunk
+            self.complete = True
+        except (OSError, http.client.HTTPException, ValueError, AttributeError):
+            self.complete = False
+
+    def wait(self, seconds: float = 60) -> bytes:
+        """Waits for the end of the stream; returns all of it."""
+        self._thread.join(seconds)
+        assert not self._thread.is_alive(), "the stream did not end"
+        self._connection.close()
+        return self.received
+
+    def wait_for(self, text: bytes, seconds: float = 30) -> None:
+        """Waits until `text` has come."""
+        wait_for(lambda: text in self.received, f"the stream has {text!r}", seconds)
+
+    def close(self) -> None:
+        """Goes away without a word."""
+        self.response.close()
+        self._connection.close()
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
+    """Waits until `condition()` is true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s in vain until {what}")
+        time.sleep(0.02)
+
+
+def containers(label: str = "rapidflow.installation") -> list[str]:
+    """Ids of all containers with a label, running or not."""
+    listed = subprocess.run(
+        ["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={label}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return re.findall(r"[0-9a-f]{64}", listed.stdout)
+
+
+def containers_of(server: Server) -> list[str]:
+    """Ids of all containers that a server made."""
+    installation = (server.data / "installation").read_text()
+    return containers(f"rapidflow.installation={installation}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,48 @@
+"""What tests of mirrors and work trees share."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rapidflow_web.errors import BuildError
+from rapidflow_web.source.mirrors import Mirrors
+
+
+def read(folder: Path, *arguments: str, text: bytes | None = None) -> str:
+    """What git prints in a folder, given `text`."""
+    done = subprocess.run(["git", *arguments], cwd=folder, input=text, capture_output=True, check=True)
+    return done.stdout.decode().strip()
+
+
+def raw(folder: Path, *arguments: str) -> bytes:
+    """What git prints in a folder, every byte of it."""
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=True).stdout
+
+
+async def refusal(mirrors: Mirrors, url: str, **wanted: str) -> str:
+    """Why something can't be fetched, without what is said of all of it."""
+    with pytest.raises(BuildError) as error:
+        await mirrors.fetch(url, **wanted)
+    begin, _, rest = str(error.value).partition("could not fetch the source: ")
+    assert begin == "" and rest
+    return rest
+
+
+def working_in(folder: Path) -> list[str]:
+    """The command lines of the processes that work below a folder."""
+    found: list[str] = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and (process / "cwd").readlink().is_relative_to(folder):
+                found.append((process / "cmdline").read_bytes().decode("utf-8", "replace"))
+        except OSError:
+            continue  # it ended meanwhile
+    return found
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder."""
+    return sorted(path.name for path in folder.iterdir())

@@ -1,0 +1,274 @@
+"""The agent, run by every shell that images have: signals, archives, and both at once."""
+
+from __future__ import annotations
+
+import io
+import random
+import signal
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rapidflow_web.executors import agent
+from rapidflow_web.pipeline.definition import StepDefinition
+from tests.support import agents
+from tests.support.agents import SHELLS, Agent
+from tests.support.server import wait_for
+
+Start = Callable[..., Agent]
+BLOCK = agent.BLOCK
+
+
+@pytest.fixture(params=SHELLS)
+def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
+    """Starts an agent with the given steps; without any it has no scripts at all."""
+    started: list[Agent] = []
+
+    def begin(*steps: str | StepDefinition) -> Agent:
+        root = tmp_path / "root"
+        root.mkdir(exist_ok=True)
+        if steps:
+            agents.write(root, steps)
+        started.append(Agent(root, SHELLS[request.param]))
+        started[-1].begin()
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.kill()
+
+
+# SIGTERM.
+
+
+def test_a_step_that_is_told_to_stop_may_clean_up_and_end_as_it_likes(start: Start):
+    script = "exec 2>&-; trap 'echo cleaning up; exit 3' TERM; echo waiting; while :; do sleep 0.02; done"
+    one = start(StepDefinition(script, "sh"), "echo never")
+    one.send(agent.run_command(1))
+    one.wait_output(b"waiting\n")
+    one.signal(signal.SIGTERM)
+    assert one.wait_marker("exit", "1") == ("exit", "1", "3", "term")
+    assert one.process.wait(timeout=30) == 143
+    assert one.output == b"waiting\ncleaning up\n"
+
+
+def test_a_step_without_a_trap_ends_at_once_with_all_its_processes(start: Start):
+    one = start("sleep 100 & echo $! > pid; sleep 200")
+    one.send(agent.run_command(1))
+    pid = one.root / "workspace" / "pid"
+    wait_for(lambda: pid.exists() and pid.read_text(), "the step runs")
+    one.signal(signal.SIGTERM)
+    assert one.wait_marker("exit", "1") == ("exit", "1", "143", "term")
+    wait_for(lambda: ended(int(pid.read_text())), "the background process ends")
+    assert one.end_all() == 143
+
+
+def ended(pid: int) -> bool:
+    """Whether a process runs no longer."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def test_a_step_that_ignores_the_signal_goes_on_to_its_end(start: Start):
+    one = start("trap '' TERM; echo waiting; while [ ! -e stop ]; do sleep 0.02; done; echo done; exit 0")
+    one.send(agent.run_command(1))
+    one.wait_output(b"waiting\n")
+    one.signal(signal.SIGTERM)
+    one.signal(signal.SIGTERM)
+    (one.root / "workspace" / "stop").touch()
+    assert one.wait_marker("exit", "1") == ("exit", "1", "0", "term")
+    assert one.end_all() == 143
+    assert one.output == b"waiting\ndone\n"
+
+
+def test_an_idle_agent_ends_at_once(start: Start):
+    one = start("echo one")
+    one.run(1)
+    one.signal(signal.SIGTERM)
+    assert one.process.wait(timeout=30) == 143
+    assert one.markers == [("start", "1"), ("exit", "1", "0")]
+
+
+def test_nothing_of_the_last_words_is_lost(start: Start):
+    words = "trap 'head -c 500000 /dev/zero; exit 0' TERM"
+    one = start(f"exec 2>&-; {words}; echo waiting; while :; do sleep 0.02; done")
+    one.send(agent.run_command(1))
+    one.wait_output(b"waiting\n")
+    one.signal(signal.SIGTERM)
+    assert one.end_all() == 143
+    assert one.output == b"waiting\n" + b"\0" * 500_000
+    assert one.markers[-1] == ("exit", "1", "0", "term")
+    assert (one.home / "log").read_bytes() == one.raw
+
+
+def test_a_step_that_is_killed_is_not_commented_on(start: Start):
+    one = start("echo one; kill -9 $$", "echo two")
+    assert one.run(1, 2) == [("137",), ("0",)]
+    assert one.output == b"one\ntwo\n"
+
+
+# SIGUSR1.
+
+
+def test_an_agent_says_where_it_is_when_asked(start: Start):
+    one = start("echo waiting; while [ ! -e stop ]; do sleep 0.02; done; exit 4")
+    one.signal(signal.SIGUSR1)
+    one.wait_marker("sync", "1", "0", "0")
+    one.send(agent.run_command(1))
+    one.wait_output(b"waiting\n")
+    one.signal(signal.SIGUSR1)
+    one.wait_marker("sync", "2", "1", "1")
+    (one.root / "workspace" / "stop").touch()
+    assert one.wait_marker("exit", "1") == ("exit", "1", "4")
+    one.signal(signal.SIGUSR1)
+    one.wait_marker("sync", "3", "0", "1")
+    assert one.end_all() == 0
+    assert one.output == b"waiting\n"
+
+
+@pytest.mark.parametrize("start", ["dash", "busybox"], indirect=True)
+def test_being_asked_all_the_time_changes_no_exit_code_and_every_answer_is_true(start: Start):
+    # Not with bash, whose "wait" forgets a child that ends in the very moment in which a signal comes.
+    codes = [random.randrange(256) for _ in range(60)]
+    one = start(*(StepDefinition(f"exit {code}", "sh") for code in codes))
+    for number in range(1, len(codes) + 1):
+        one.send(agent.run_command(number))
+        # At any time: while the step starts, runs, and ends.
+        for _ in range(random.randrange(5)):
+            one.signal(signal.SIGUSR1)
+        one.wait_marker("exit", str(number))
+    one.signal(signal.SIGUSR1)
+    one.wait_marker("sync", "1")
+    assert one.end_all() == 0
+    current, last = 0, 0
+    syncs: set[str] = set()
+    for words in one.markers:
+        if words[0] == "start":
+            assert int(words[1]) == last + 1
+            current = last = int(words[1])
+        elif words[0] == "exit":
+            assert words == ("exit", str(current), str(codes[current - 1]))
+            current = 0
+        else:
+            assert words[1] not in syncs
+            syncs.add(words[1])
+            # It may be about to say that the next step starts.
+            assert words[2:] in ((str(current), str(last)), (str(last + 1), str(last + 1)))
+    assert last == len(codes)
+
+
+def test_a_signal_between_commands_loses_no_command(start: Start):
+    one = start(*["echo x"] * 20)
+    for number in range(1, 21):
+        one.signal(signal.SIGUSR1)
+        one.run(number)
+    assert one.output == b"x\n" * 20
+
+
+# Archives.
+
+
+def packed(tmp_path: Path, large: int = 0) -> bytes:
+    """An archive of scripts and a workspace, with a file of `large` bytes, for the agent of `start`."""
+    source = tmp_path / "source"
+    agents.write(tmp_path / "root", ["cat file; wc -c < large", "echo two"], home=source / "rapidflow")
+    (source / "workspace").mkdir()
+    (source / "workspace" / "file").write_text("from the archive\n")
+    (source / "workspace" / "large").write_bytes(random.randbytes(large))
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for name in ("rapidflow", "workspace"):
+            tar.add(source / name, name)
+    assert len(archive.getvalue()) % BLOCK == 0
+    return archive.getvalue()
+
+
+def chunks(archive: bytes, sizes: Callable[[], int]) -> bytes:
+    """The archive as the command wants it, in chunks of that many blocks."""
+    data = b"unpack\n"
+    while archive:
+        blocks = min(sizes(), len(archive) // BLOCK)
+        data += b"%d\n" % blocks + archive[: blocks * BLOCK]
+        archive = archive[blocks * BLOCK :]
+    return data + b"0\n"
+
+
+def test_an_archive_in_any_chunks_is_unpacked(tmp_path: Path, start: Start):
+    archive = packed(tmp_path, large=300_000)
+    one = start()
+    data = chunks(archive, lambda: random.choice([1, 1, 2, 7]))
+    while data:
+        size = random.choice([1, 777, 10_240, 65_536])
+        one.send(data[:size])
+        data = data[size:]
+    one.wait_marker("unpacked", "0")
+    assert one.run(1, 2) == [("0",), ("0",)]
+    assert one.output.split() == [b"from", b"the", b"archive", b"300000", b"two"]
+
+
+def test_an_archive_and_the_command_to_run_may_come_at_once(tmp_path: Path, start: Start):
+    archive = packed(tmp_path)
+    one = start()
+    one.send(chunks(archive, lambda: 64) + agent.run_command(1))
+    one.wait_marker("exit", "1", "0")
+    assert one.output.startswith(b"from the archive\n")
+
+
+@pytest.mark.parametrize("kind", ["noise", "cut short", "not there"])
+def test_a_broken_archive_is_told_and_read_to_its_end(tmp_path: Path, start: Start, kind: str):
+    archive = packed(tmp_path, large=50_000)
+    broken = {"noise": random.randbytes(20 * BLOCK), "cut short": archive[: 2 * BLOCK], "not there": b""}[
+        kind
+    ]
+    one = start()
+    one.send(chunks(broken, lambda: 3))
+    code = int(one.wait_marker("unpacked")[1])
+    if kind != "not there":  # busybox takes nothing for an empty archive
+        assert code != 0
+        assert b"tar" in one.output
+    # What came with the archive was not taken for commands.
+    one.send(chunks(archive, lambda: 5))
+    one.wait_marker("unpacked", "0")
+    assert one.run(1) == [("0",)]
+
+
+def test_an_agent_answers_while_the_rest_of_an_archive_does_not_come(tmp_path: Path, start: Start):
+    archive = packed(tmp_path, large=100_000)
+    one = start()
+    one.send(b"unpack\n5\n" + archive[: 4 * BLOCK])
+    one.signal(signal.SIGUSR1)
+    one.wait_marker("sync", "1", "0", "0")
+    rest = archive[4 * BLOCK :]
+    one.send(rest[:BLOCK] + b"%d\n" % (len(rest) // BLOCK - 1) + rest[BLOCK:] + b"0\n")
+    one.wait_marker("unpacked", "0")
+    assert one.run(1) == [("0",)]
+
+
+def test_an_agent_can_be_stopped_while_the_rest_of_an_archive_does_not_come(tmp_path: Path, start: Start):
+    archive = packed(tmp_path)
+    one = start()
+    one.send(b"unpack\n1000\n" + archive)
+    wait_for(lambda: (one.home / "steps").exists(), "it has begun to unpack")
+    one.signal(signal.SIGTERM)
+    assert one.process.wait(timeout=30) == 143
+
+
+def test_what_the_shell_itself_complains_of_is_in_the_copy_too(start: Start):
+    one = start("echo one")
+    (one.home / "unpack.log").mkdir()
+    one.send(b"unpack\n")
+    assert one.wait_marker("unpacked") != ("unpacked", "0")
+    one.run(1)
+    one.end_all()
+    assert b"unpack.log" in one.output
+    assert (one.home / "log").read_bytes() == one.raw
+
+
+def test_an_agent_that_is_told_no_nonce_ends_quietly(tmp_path: Path):
+    one = Agent(tmp_path, SHELLS["dash"])
+    assert one.end_all() == 1
+    assert one.raw == b""

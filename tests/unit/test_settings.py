@@ -1,0 +1,194 @@
+"""Settings from the environment."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from rapidflow_web.errors import SettingsError
+from rapidflow_web.settings import Bind, Settings, from_environment, variable
+
+
+def refusal(name: str, value: str) -> str:
+    """The sentence with which a value is refused."""
+    with pytest.raises(SettingsError) as error:
+        from_environment({name: value})
+    return str(error.value)
+
+
+def test_without_variables_every_setting_has_its_default():
+    settings = from_environment({})
+    assert settings.bind == Bind("127.0.0.1", 3000)
+    assert settings.data == Path.home() / ".local/share/rapidflow"
+    assert settings.database_url == ""
+    assert settings.executor == "docker"
+    assert settings.concurrency >= 1
+    assert settings.default_image == "debian:bookworm-slim"
+    assert settings.timeout == 3600
+    assert settings.grace == 10
+    assert settings.fetch_timeout == 600
+    assert settings.pull_timeout == 1800
+    assert settings.engine_timeout == 60
+    assert settings.body_limit == 1024 * 1024
+    assert settings.file_roots == ()
+    assert settings.images == {}
+
+
+def test_every_setting_is_read_from_its_variable():
+    wanted = {
+        "bind": ("[::1]:8080", Bind("::1", 8080)),
+        "data": ("/srv/data", Path("/srv/data")),
+        "database_url": ("sqlite:////srv/x.db", "sqlite:////srv/x.db"),
+        "executor": ("process", "process"),
+        "concurrency": ("7", 7),
+        "default_image": ("registry.local:5000/team/base:1", "registry.local:5000/team/base:1"),
+        "timeout": ("2h", 7200),
+        "grace": ("0", 0),
+        "fetch_timeout": ("90", 90),
+        "pull_timeout": ("1h30m", 5400),
+        "engine_timeout": ("5s", 5),
+        "body_limit": ("512k", 512 * 1024),
+        "file_roots": ("/srv/git:/opt/git", ("/srv/git", "/opt/git")),
+    }
+    settings = from_environment({variable(name): text for name, (text, _) in wanted.items()})
+    assert {name: getattr(settings, name) for name in wanted} == {
+        name: value for name, (_, value) in wanted.items()
+    }
+    assert {field.name for field in fields(Settings)} == {*wanted, "images"}
+
+
+def test_every_setting_says_what_it_is_for():
+    for field in fields(Settings):
+        assert field.metadata["doc"].rstrip("`.") != ""
+        assert field.metadata["doc"].endswith(".")
+
+
+def test_an_empty_variable_is_as_good_as_none():
+    empty = {variable(field.name): "" for field in fields(Settings)} | {"RAPIDFLOW_IMAGE_GOLANG": ""}
+    assert from_environment(empty) == from_environment({})
+
+
+def test_variables_of_others_are_left_alone():
+    others = {"BIND": "x", "RAPIDFLOWBIND": "x", "rapidflow_bind": "x", "RAPIDFLOW_EXECUTORS": "x"}
+    assert from_environment(others) == from_environment({})
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "written"),
+    [
+        ("0.0.0.0:80", "0.0.0.0", 80, "0.0.0.0:80"),
+        ("localhost:0", "localhost", 0, "localhost:0"),
+        ("[::]:3000", "::", 3000, "[::]:3000"),
+        ("::1:3000", "::1", 3000, "[::1]:3000"),
+        ("host.example:65535", "host.example", 65535, "host.example:65535"),
+    ],
+)
+def test_an_address_is_a_host_and_a_port(text: str, host: str, port: int, written: str):
+    bind = from_environment({"RAPIDFLOW_BIND": text}).bind
+    assert bind == Bind(host, port)
+    assert str(bind) == written
+
+
+@pytest.mark.parametrize(
+    "text", ["3000", ":3000", "host", "host:", "host:65536", "host:-1", "host:http", "host:8³", "[]:1"]
+)
+def test_a_wrong_address_is_refused(text: str):
+    assert refusal("RAPIDFLOW_BIND", text) == (
+        f"RAPIDFLOW_BIND is {text!r}: write it as host:port, for example 127.0.0.1:3000."
+    )
+
+
+def test_a_folder_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.chdir(tmp_path)
+    assert from_environment({"RAPIDFLOW_DATA": "~/data"}).data == Path("/home/somebody/data")
+    assert from_environment({"RAPIDFLOW_DATA": "data"}).data == tmp_path / "data"
+
+
+def test_a_home_folder_that_nobody_has_is_refused():
+    assert refusal("RAPIDFLOW_DATA", "~nobody-of-that-name/data") == (
+        "RAPIDFLOW_DATA is '~nobody-of-that-name/data': there is no home folder that '~' could stand for."
+    )
+
+
+@pytest.mark.parametrize("text", ["", "podman", "Docker", "docker "])
+def test_an_executor_is_one_that_there_is(text: str):
+    if text:
+        assert (
+            refusal("RAPIDFLOW_EXECUTOR", text) == f"RAPIDFLOW_EXECUTOR is {text!r}: use docker or process."
+        )
+    else:
+        assert from_environment({"RAPIDFLOW_EXECUTOR": text}).executor == "docker"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "10001", "1.5", "many", "1_0", "²", " 1"])
+def test_a_wrong_number_of_builds_is_refused(text: str):
+    assert refusal("RAPIDFLOW_CONCURRENCY", text) == (
+        f"RAPIDFLOW_CONCURRENCY is {text!r}: use a whole number from 1 to 10000."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1", 1), ("100", 100), ("512k", 524_288), ("512K", 524_288), ("2m", 2_097_152), ("1g", 1_073_741_824)],
+)
+def test_a_size_is_in_bytes_or_has_a_unit(text: str, size: int):
+    assert from_environment({"RAPIDFLOW_BODY_LIMIT": text}).body_limit == size
+
+
+@pytest.mark.parametrize("text", ["0", "0k", "k", "1t", "1kb", "1 k", "-1k", "1.5m", "²k", "big"])
+def test_a_wrong_size_is_refused(text: str):
+    assert refusal("RAPIDFLOW_BODY_LIMIT", text) == (
+        f"RAPIDFLOW_BODY_LIMIT is {text!r}: write a size like 512k, 2m or 1g."
+    )
+
+
+@pytest.mark.parametrize("name", ["TIMEOUT", "GRACE", "FETCH_TIMEOUT", "PULL_TIMEOUT", "ENGINE_TIMEOUT"])
+def test_a_wrong_duration_is_refused(name: str):
+    assert refusal(f"RAPIDFLOW_{name}", "soon") == (
+        f"RAPIDFLOW_{name} is 'soon': 'soon' is not a duration; write one like 90s, 30m or 1h30m."
+    )
+
+
+def test_only_the_grace_period_may_be_nothing():
+    assert from_environment({"RAPIDFLOW_GRACE": "0s"}).grace == 0
+    assert "is not a duration" in refusal("RAPIDFLOW_TIMEOUT", "0s")
+
+
+def test_a_wrong_image_is_refused():
+    assert refusal("RAPIDFLOW_DEFAULT_IMAGE", "Debian 12").startswith(
+        "RAPIDFLOW_DEFAULT_IMAGE is 'Debian 12': 'Debian 12' is not the name of an image; write one like "
+    )
+
+
+def test_folders_of_repositories_are_absolute_and_made_plain():
+    roots = from_environment({"RAPIDFLOW_FILE_ROOTS": "/srv/git/:/opt//a/../git::/"}).file_roots
+    assert roots == ("/srv/git", "/opt/git", "/")
+    assert refusal("RAPIDFLOW_FILE_ROOTS", "/srv:git") == (
+        "RAPIDFLOW_FILE_ROOTS is '/srv:git': 'git' is not an absolute path."
+    )
+
+
+def test_images_of_languages_are_found_by_name_and_by_alias():
+    images = from_environment(
+        {
+            "RAPIDFLOW_IMAGE_GOLANG": "registry.local/golang:{version}",
+            "RAPIDFLOW_IMAGE_NODEJS": "registry.local/node:20",
+        }
+    ).images
+    assert images == {"golang": "registry.local/golang:{version}", "node": "registry.local/node:20"}
+
+
+def test_an_image_of_no_language_is_refused():
+    assert refusal("RAPIDFLOW_IMAGE_GOLNG", "golang:1").startswith(
+        "RAPIDFLOW_IMAGE_GOLNG is 'golang:1': unknown language 'golng', did you mean 'golang'?"
+    )
+
+
+@pytest.mark.parametrize(
+    "image", ["Golang:{version}", "golang:{release}", "golang {version}", "golang:{version}{"]
+)
+def test_a_wrong_image_of_a_language_is_refused(image: str):
+    assert refusal("RAPIDFLOW_IMAGE_GOLANG", image).startswith(f"RAPIDFLOW_IMAGE_GOLANG is {image!r}: ")
