@@ -8,8 +8,11 @@ import signal
 import socket
 import sys
 
+from hypercorn.asyncio import run as hypercorn_run
 from hypercorn.asyncio import serve as hypercorn_serve  # pyright: ignore[reportUnknownVariableType]
+from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.config import Config
+from hypercorn.events import Event, Updated
 
 from rapidflow_web.app import create_app
 from rapidflow_web.errors import RapidFlowError, SettingsError
@@ -17,6 +20,24 @@ from rapidflow_web.settings import Bind, Settings
 from rapidflow_web.web.services import EXTENSION, Services
 
 _GRACEFUL_SECONDS = 2.0
+
+
+class _Connection(TCPServer):
+    """A connection that ends with its client; the framework's own lingers for the whole keep-alive timeout.
+
+    A thousand clients that come and go within that time would take all the file descriptors there are.
+    """
+
+    _client_left = False
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._client_left = True
+        await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        if not (self._client_left and isinstance(event, Updated) and event.idle):
+            await super().protocol_send(event)
 
 
 def serve(settings: Settings) -> None:
@@ -63,6 +84,7 @@ async def _serve(settings: Settings) -> None:
         services.streams.cut()
         services.builds.end_waits()
 
+    hypercorn_run.TCPServer = _Connection  # pyright: ignore[reportPrivateImportUsage] - there is no setting for it
     try:
         await hypercorn_serve(app, config, shutdown_trigger=announced)
     except Exception as error:

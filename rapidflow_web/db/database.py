@@ -10,6 +10,7 @@ import pkgutil
 import sqlite3
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -77,6 +78,8 @@ async def close_database() -> None:
 async def _migrate(url: str) -> None:
     known = [module.name for module in pkgutil.iter_modules(importlib.import_module(_MIGRATIONS).__path__)]
     path = Path(url.removeprefix("sqlite://").partition("?")[0]) if url.startswith("sqlite://") else None
+    if path is not None:
+        await asyncio.to_thread(_check_file, path)
     applied = await _applied(url)
     if unknown := sorted(set(applied) - set(known)):
         raise DatabaseError(
@@ -86,7 +89,6 @@ async def _migrate(url: str) -> None:
     if set(known) == set(applied):
         return
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if applied:
             _back_up(path, applied[-1])
         # SQLite migrations rebuild tables by dropping them; with foreign keys on, that would delete their
@@ -112,6 +114,13 @@ async def _applied(url: str) -> list[str]:
         raise
     finally:
         await Tortoise.close_connections()
+
+
+def _check_file(path: Path) -> None:
+    """Raises what is wrong with the file, before the library leaves a thread behind that fails on it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA schema_version")
 
 
 def _back_up(path: Path, version: str) -> None:

@@ -29,7 +29,8 @@ def check_url(url: str, file_roots: Sequence[str]) -> str:
         raise ValueError("'repo_name' must be a clone URL like https://example.com/user/repo, without spaces")
     scheme, separator, rest = url.partition("://")
     if not separator:
-        if _SCP_LIKE.fullmatch(url) and "::" not in url:
+        match = _SCP_LIKE.fullmatch(url)
+        if match and "::" not in url and match["host"].lower() not in SCHEMES:
             return url
         raise ValueError(
             f"'repo_name' must be a clone URL that begins with https://, ssh://, git:// or file://, "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from rapidflow_web.errors import BuildError
@@ -47,9 +46,10 @@ async def _clone(source: Source, folder: Path, mirrors: Mirrors) -> None:
 
 
 async def _submodules(url: str, folder: Path, mirrors: Mirrors, depth: int) -> None:
-    stated = await _stated(folder)
-    links = await _links(folder, [paths["path"] for paths in stated.values() if paths.get("path")])
-    for name, values in stated.items():
+    if not await asyncio.to_thread((folder / ".gitmodules").is_file):
+        return
+    links = await _links(folder)
+    for name, values in (await _listed(folder)).items():
         path = values.get("path", "")
         if path not in links or values.get("update") == "none":
             continue  # listed, and not in this commit or not wanted
@@ -67,33 +67,23 @@ async def _submodules(url: str, folder: Path, mirrors: Mirrors, depth: int) -> N
         await _submodules(source.url, folder / path, mirrors, depth + 1)
 
 
-async def _stated(folder: Path) -> dict[str, dict[str, str]]:
+async def _listed(folder: Path) -> dict[str, dict[str, str]]:
     """What .gitmodules says of each submodule, by name."""
+    listing = await git("config", "--file", ".gitmodules", "--null", "--list", cwd=folder)
     modules: dict[str, dict[str, str]] = {}
-    file = folder / ".gitmodules"
-    if await asyncio.to_thread(lambda: file.is_file() and not file.is_symlink()):
-        listing = await git("config", "--file", ".gitmodules", "--null", "--list", cwd=folder)
-        for key, value in _pairs(listing):
-            section, _, rest = key.partition(".")
-            name, _, variable = rest.rpartition(".")
-            if section == "submodule" and name:
-                modules.setdefault(name, {})[variable] = value
+    for entry in listing.split("\0"):
+        key, _, value = entry.partition("\n")
+        name, _, variable = key.removeprefix("submodule.").rpartition(".")
+        if key.startswith("submodule.") and name:
+            modules.setdefault(name, {})[variable] = value
     return modules
 
 
-def _pairs(listing: str) -> Iterator[tuple[str, str]]:
-    for entry in listing.split("\0"):
-        key, _, value = entry.partition("\n")
-        yield key, value
-
-
-async def _links(folder: Path, paths: list[str]) -> dict[str, str]:
-    """The commits of the submodules among the paths."""
-    if not paths:
-        return {}
-    listing = await git("--literal-pathspecs", "ls-files", "--stage", "-z", "--", *paths, cwd=folder)
-    entries = (entry.partition("\t") for entry in listing.split("\0"))
-    return {path: entry.split()[1] for entry, _, path in entries if entry.startswith("160000 ")}
+async def _links(folder: Path) -> dict[str, str]:
+    """The commits of the submodules, by path, as the commit that is checked out has them."""
+    listing = await git("ls-files", "--stage", "-z", cwd=folder)
+    entries = (entry.partition("\t") for entry in listing.split("\0") if entry.startswith("160000 "))
+    return {path: entry.split()[1] for entry, _, path in entries}
 
 
 def _clear(folder: Path, path: str) -> None:
@@ -108,21 +98,19 @@ def _clear(folder: Path, path: str) -> None:
 
 def _absolute(url: str, stated: str) -> str:
     """A submodule's URL; `../other.git` is relative to the repository that names it."""
-    if not stated.startswith(("./", "../")):
-        return stated
-    base = url.rstrip("/")
-    separator = "/"
-    while stated.startswith(("./", "../")):
-        if stated.startswith("../"):
+    base, separator, rest = url.rstrip("/"), "/", stated
+    while rest.startswith(("./", "../")):
+        if rest.startswith("../"):
             base, separator = _parent(base)
-            stated = stated[3:]
-        else:
-            stated = stated[2:]
-    return f"{base}{separator}{stated}"
+        rest = rest.partition("/")[2]
+    return stated if rest == stated else f"{base}{separator}{rest}"
 
 
 def _parent(base: str) -> tuple[str, str]:
-    """What is above, and what separates it from what is in it: of `git@host:repo` that is a colon."""
-    if "/" in base:
-        return base.rpartition("/")[0], "/"
-    return base.rpartition(":")[0], ":"
+    """What is above, and what separates it from what is in it: for `git@host:repo` that is a colon."""
+    scheme, separator, path = base.rpartition("://")
+    for divider in "/" if separator else "/:":
+        above, found, _ = path.rpartition(divider)
+        if found:
+            return f"{scheme}{separator}{above}", divider
+    raise BuildError("could not fetch the source: its URL leads out of the server of the repository")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -124,6 +125,58 @@ def test_an_idle_server_logs_no_trouble(new_server: Callable[..., Server]) -> No
     assert "Traceback" not in log
     assert "ERROR" not in log
     assert "never retrieved" not in log
+
+
+def test_a_client_that_leaves_takes_its_connection_with_it(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    assert server.process is not None
+    folder = Path(f"/proc/{server.process.pid}/fd")
+    before = len(list(folder.iterdir()))
+    for _ in range(50):
+        assert server.get("/health").status == 200
+    wait_for(lambda: len(list(folder.iterdir())) <= before + 2, "the connections are closed", 10)
+
+
+def test_a_connection_is_kept_for_the_next_request(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection.connect()
+    kept = connection.sock
+    for _ in range(3):
+        connection.request("GET", "/health")
+        assert connection.getresponse().read()
+        assert connection.sock is kept
+    connection.close()
+
+
+def test_a_server_keeps_no_descriptor_of_builds_that_have_ended(new_server: Callable[..., Server]) -> None:
+    server = new_server(grace="0").start()
+    endings = {
+        "success": server.pipeline({"name": "good", "steps": ["seq 1000", "true"]}),
+        "failed": server.pipeline({"name": "bad", "steps": ["kill -9 $(pidof tee); sleep 1"]}),
+        "cancelled": server.pipeline({"name": "endless", "steps": ["echo ready; sleep 1000"]}),
+    }
+
+    def one_of_each() -> None:
+        ids = {status: server.start_build(pipeline_id) for status, pipeline_id in endings.items()}
+        follower = server.follow(ids["cancelled"])
+        server.wait_output(ids["cancelled"], "ready")
+        assert server.post(f"/jobs/{ids['cancelled']}/cancel").status == 200
+        follower.wait()
+        for status, job_id in ids.items():
+            assert server.wait_finished(job_id)["job"]["status"] == status
+        assert_nothing_left(server)
+
+    def descriptors() -> int:
+        assert server.process is not None
+        return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+    one_of_each()
+    before = descriptors()
+    for _ in range(3):
+        one_of_each()
+    # Connections to the engine and from the test come and go; nine builds would leave more.
+    wait_for(lambda: descriptors() <= before + 4, "all is given back")
 
 
 def test_a_second_server_on_the_same_data_folder_is_refused_with_one_sentence(

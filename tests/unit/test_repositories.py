@@ -78,7 +78,21 @@ def test_other_schemes_are_refused(scheme: str):
 
 
 @pytest.mark.parametrize(
-    "url", ["/srv/repo", "./repo", "../repo", "repo", "~/repo", ".", "C:", "a/b:c", ":repo"]
+    "url",
+    [
+        "https:/host/repo",
+        "file:/srv/repo",
+        "FILE:x",
+        "/srv/repo",
+        "./repo",
+        "../repo",
+        "repo",
+        "~/repo",
+        ".",
+        "C:",
+        "a/b:c",
+        ":repo",
+    ],
 )
 def test_a_plain_path_is_no_url(url: str):
     with pytest.raises(ValueError) as error:
