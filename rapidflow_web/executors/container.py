@@ -210,6 +210,8 @@ class DockerBuild:
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
                 tar.kill()
+            # It does not count as ended before all that it printed was read.
+            await archive.read()
             raise
         finally:
             errors = await complaints.read()
