@@ -38,12 +38,6 @@ class NotFound(RequestError):
     status = 404
 
 
-class TooLarge(RequestError):
-    """The body is over the limit."""
-
-    status = 413
-
-
 class UnsupportedMediaType(RequestError):
     """The body is of a kind that is not taken here."""
 

@@ -1,0 +1,72 @@
+"""PostgreSQL instead of SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.consistency import assert_nothing_left
+from tests.support.postgres import Postgres
+from tests.support.server import Server
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A database server of this module's tests."""
+    database = Postgres()
+    yield database
+    database.close()
+
+
+def test_builds_run_on_postgres_through_a_restart(
+    new_server: Callable[..., Server], postgres: Postgres
+) -> None:
+    server = new_server(database_url=postgres.url, concurrency="2").start()
+    good = server.run({"name": "good", "env": {"GREETING": "hello"}, "steps": ["echo $GREETING", "true"]})
+    assert good["job"]["status"] == "success"
+    assert [step["output"] for step in good["steps"]] == ["hello\n", ""]
+    bad = server.run({"name": "bad", "steps": ["exit 7", "echo never"]})
+    assert bad["job"]["error"] == "step 1 (bash) exited with 7"
+    retried = server.post(f"/jobs/{good['job']['id']}/retry").json
+    assert server.wait_finished(retried["id"])["job"]["retry_of"] == good["job"]["id"]
+
+    endless = server.start_job({"name": "endless", "steps": ["echo ready; sleep 1000"]})
+    server.wait_output(endless, "ready")
+    server.kill()
+    server.start()
+    assert server.job(endless)["status"] == "running"
+    assert server.post(f"/jobs/{endless}/cancel").status == 200
+    assert server.job(endless)["status"] == "cancelled"
+    for page in ("/", "/ui/pipelines/1", f"/ui/jobs/{endless}"):
+        assert server.get(page).status == 200
+    listed = server.get("/jobs?status=cancelled").json
+    assert [job["id"] for job in listed] == [endless]
+    assert_nothing_left(server)
+
+
+def test_builds_that_were_started_at_once_each_run_once_on_postgres(
+    new_server: Callable[..., Server], postgres: Postgres
+) -> None:
+    server = new_server(database_url=postgres.url, executor="process", concurrency="4").start()
+    pipeline = server.pipeline({"name": "many", "steps": ["echo $RAPIDFLOW_JOB_ID"]})
+    jobs = [server.start_build(pipeline) for _ in range(12)]
+    for job in jobs:
+        details = server.wait_finished(job)
+        assert [step["output"] for step in details["steps"]] == [f"{job}\n"]
+
+
+def test_a_database_that_does_not_answer_stops_the_start_with_one_sentence(
+    new_server: Callable[..., Server], postgres: Postgres
+) -> None:
+    postgres.stop()
+    try:
+        server = new_server(database_url=postgres.url)
+        with pytest.raises(AssertionError, match="the server ended"):
+            server.start()
+        said = server.log.read_text()
+        assert "secret" not in said
+        assert "Traceback" not in said
+        assert f"the database postgres://127.0.0.1:{postgres.port}/postgres can't be opened" in said
+    finally:
+        postgres.start()
