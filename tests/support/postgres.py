@@ -32,7 +32,7 @@ class Postgres:
 
     def start(self) -> None:
         """Starts it; what was stored is there again."""
-        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories= -c fsync=off"
+        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories= -F"
         self._run("pg_ctl", "start", "--pgdata", "data", "--wait", "--log", "log", "--options", options)
 
     def stop(self) -> None:
