@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 from tests.support import images
 from tests.support.repos import Repo
 from tests.support.server import Server
+
+# A shell that starts the tests in the background has SIGINT ignored, by all that the tests start as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
