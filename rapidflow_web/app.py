@@ -64,9 +64,7 @@ def create_app(settings: Settings) -> Quart:
         static_folder=str(assets.folder("static")),
     )
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
-    app.extensions[EXTENSION] = Services(
-        settings, Service(scheduler, settings.file_roots), scheduler, logs, streams
-    )
+    app.extensions[EXTENSION] = Services(settings, Service(scheduler, settings), scheduler, logs, streams)
     errors.install(app)
     security.install(app)
     QuartSchema(

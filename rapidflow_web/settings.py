@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rapidflow_web.errors import SettingsError
-from rapidflow_web.pipeline import images
+from rapidflow_web.pipeline import images, limits
 from rapidflow_web.pipeline.durations import parse_duration
+from rapidflow_web.pipeline.limits import Limits
 
 PREFIX = "RAPIDFLOW_"
 IMAGE_PREFIX = "RAPIDFLOW_IMAGE_"
@@ -69,14 +70,6 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _size(text: str) -> int:
-    number, unit = (text[:-1], text[-1:].lower()) if text[-1:].isalpha() else (text, "")
-    factor = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}.get(unit)
-    if factor is None or not number.isascii() or not number.isdigit() or int(number) < 1:
-        raise ValueError("write a size like 512k, 2m or 1g")
-    return int(number) * factor
-
-
 def _grace(text: str) -> int:
     return 0 if text in ("0", "0s") else parse_duration(text)
 
@@ -87,6 +80,20 @@ def _text(text: str) -> str:
 
 def _said(parse: Callable[[str], Any], default: str, doc: str) -> dict[str, Any]:
     return {"parse": parse, "default": default, "doc": doc}
+
+
+def _limit(name: str, default: str, what: str) -> Any:
+    """A field for the limit `name` of pipelines that don't set it."""
+    return field(metadata=_said(_or_none(name), default, f"{what} when its pipeline sets no `{name}`."))
+
+
+def _most(name: str) -> Any:
+    """A field for what pipelines may set the limit `name` to."""
+    return field(metadata=_said(_or_none(name), "none", f"The most that a pipeline may set `{name}` to."))
+
+
+def _or_none(name: str) -> Callable[[str], Any]:
+    return lambda text: None if text == "none" else limits.PARSERS[name](text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +134,18 @@ class Settings:
             "The image of a build for which neither the pipeline nor its repository names a language.",
         )
     )
-    timeout: int = field(
-        metadata=_said(parse_duration, "60m", "How long a build may run when its pipeline sets no `timeout`.")
-    )
+    timeout: int | None = _limit("timeout", "60m", "How long a build may run")
+    silence_timeout: int | None = _limit("silence_timeout", "none", "How long a step may print nothing")
+    memory: int | None = _limit("memory", "8g", "The memory that a build may use")
+    cpus: float | None = _limit("cpus", "none", "The CPUs that a build may use")
+    processes: int | None = _limit("processes", "8192", "The processes and threads that a build may have")
+    log_limit: int | None = _limit("log_limit", "1g", "The size of a log from which on only its end is kept")
+    max_timeout: int | None = _most("timeout")
+    max_silence_timeout: int | None = _most("silence_timeout")
+    max_memory: int | None = _most("memory")
+    max_cpus: float | None = _most("cpus")
+    max_processes: int | None = _most("processes")
+    max_log_limit: int | None = _most("log_limit")
     grace: int = field(
         metadata=_said(_grace, "10s", "How long a cancelled step may clean up, between SIGTERM and SIGKILL.")
     )
@@ -142,7 +158,9 @@ class Settings:
             parse_duration, "60s", "How long a running build waits for a container engine that went away."
         )
     )
-    body_limit: int = field(metadata=_said(_size, "1m", "The largest request body that is taken."))
+    body_limit: int = field(
+        metadata=_said(limits.parse_size, "1m", "The largest request body that is taken.")
+    )
     file_roots: tuple[str, ...] = field(
         metadata=_said(
             _roots,
@@ -158,6 +176,16 @@ class Settings:
             "doc": "The image of a language, e.g. `RAPIDFLOW_IMAGE_GOLANG=registry.local/golang:{version}`.",
         },
     )
+
+    @property
+    def default_limits(self) -> Limits:
+        """The limits of builds whose pipelines set none."""
+        return Limits(**{name: getattr(self, name) for name in limits.PARSERS})
+
+    @property
+    def most_limits(self) -> Limits:
+        """The limits that no pipeline may exceed."""
+        return Limits(**{name: getattr(self, f"max_{name}") for name in limits.PARSERS})
 
 
 def variable(name: str) -> str:

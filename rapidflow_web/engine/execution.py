@@ -18,6 +18,7 @@ from rapidflow_web.db import jobs
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job, Step
 from rapidflow_web.engine.preparation import Preparation, Tools, has_begun, when_reachable
+from rapidflow_web.engine.silence import Silence
 from rapidflow_web.engine.stopping import Outcome, Stopping
 from rapidflow_web.engine.timeline import Timeline
 from rapidflow_web.errors import BuildError, EngineUnavailable, RapidFlowError
@@ -28,6 +29,7 @@ from rapidflow_web.logs.index import Kind, Record
 from rapidflow_web.logs.log import LogWriter
 from rapidflow_web.pipeline.definition import Definition
 from rapidflow_web.pipeline.durations import format_duration
+from rapidflow_web.pipeline.limits import format_size
 from rapidflow_web.shielding import to_the_end
 
 _log = logging.getLogger(__name__)
@@ -73,6 +75,8 @@ class Execution:
         self._prepares = False
         self._delivered = False
         self._complaint = b""
+        self._limits = tools.limits(definition)
+        self._silence = Silence(self._limits.silence_timeout, self._end_silence)
         self._stopping = Stopping(job.id, lambda: tools.settings.grace if self._step_runs else 0)
 
     def cancel(self) -> None:
@@ -92,8 +96,10 @@ class Execution:
         await to_the_end(self._finish(outcome), _PATIENCE)
 
     async def _outcome(self, resume: bool) -> Outcome:
-        seconds = max(self._seconds_left(), _RESUME_SECONDS if resume else 0.0)
-        timer = asyncio.get_running_loop().call_later(seconds, self._time_out)
+        timer = None
+        if (left := self._seconds_left()) is not None:
+            seconds = max(left, _RESUME_SECONDS if resume else 0.0)
+            timer = asyncio.get_running_loop().call_later(seconds, self._time_out)
         try:
             if self.job.cancelled:
                 self.cancel()
@@ -104,19 +110,28 @@ class Execution:
             _log.exception("job %d: unexpected error", self.job.id)
             outcome = Outcome("failed", f"the build server failed: {type(error).__name__}: {error}")
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
         await self._stopping.end()
         return self._stopping.outcome or outcome
 
     def _time_out(self) -> None:
-        timeout = format_duration(self._definition.timeout or self._tools.settings.timeout)
+        timeout = format_duration(self._limits.timeout or 0)
         self._stopping.request(Outcome("failed", f"the build timed out after {timeout}"))
+
+    def _end_silence(self) -> None:
+        if self._writer.stuck is not None:
+            return  # it is not the step that is silent; its output waits for our disk
+        where = self._step_name(self._begun) if self._begun else "the build"
+        silence = format_duration(self._limits.silence_timeout or 0)
+        self._stopping.request(Outcome("failed", f"{where} printed nothing for {silence}"))
 
     # Beginning
 
-    def _seconds_left(self) -> float:
-        timeout = self._definition.timeout or self._tools.settings.timeout
-        return timeout - (now_ms() - (self.job.started_at or now_ms())) / 1000
+    def _seconds_left(self) -> float | None:
+        if self._limits.timeout is None:
+            return None
+        return self._limits.timeout - (now_ms() - (self.job.started_at or now_ms())) / 1000
 
     async def _build(self) -> Outcome:
         for _ in range(_ATTEMPTS):
@@ -185,7 +200,7 @@ class Execution:
 
     async def _find(self, wait: bool) -> Running | None:
         """What an earlier server left running. With `wait` waits for an engine that is away."""
-        spec = self._tools.spec(self.job, self._environment)
+        spec = self._tools.spec(self.job, self._definition, self._environment)
         if wait:
             return await self._when_reachable(lambda: self._tools.executor.find(spec))
         try:
@@ -222,8 +237,9 @@ class Execution:
         self._stopping.concerns(running)
         parser = agent.MarkerParser(self._nonce, self._writer.source)
         try:
-            async with aclosing(running.output(self._writer.source)) as output:
+            async with self._silence, aclosing(running.output(self._writer.source)) as output:
                 async for chunk in output:
+                    self._silence.broken()
                     for item in parser.feed(chunk):
                         if isinstance(item, agent.Output):
                             await self._output(item)
@@ -304,7 +320,7 @@ class Execution:
             if terminated and self._stopping.outcome is None:
                 return Outcome("failed", f"the engine stopped the build in {self._step_name(number)}")
             if code == _KILLED and not terminated and (await running.exit()).out_of_memory:
-                return Outcome("failed", f"{self._step_name(number)} ran out of memory")
+                return Outcome("failed", self._out_of_memory(self._step_name(number)))
             return self._after_step(number, code)
         # What is printed between two steps belongs to the next one.
         following = self._steps[number]
@@ -340,7 +356,7 @@ class Execution:
         number = self._begun
         if ended.out_of_memory:
             where = self._step_name(number) if number else "the build"
-            return Outcome("failed", f"{where} ran out of memory")
+            return Outcome("failed", self._out_of_memory(where))
         code = "" if ended.code is None else f" (exit code {ended.code})"
         what = "the container" if self._tools.executor.images else "the process of the build"
         if not number:
@@ -348,6 +364,10 @@ class Execution:
             reason = f": {words}" if words else ""
             return Outcome("failed", f"{what} ended before the first step{code}{reason}")
         return Outcome("failed", f"{what} ended during {self._step_name(number)}{code}")
+
+    def _out_of_memory(self, what: str) -> str:
+        limit = f" (limit {format_size(self._limits.memory)})" if self._limits.memory is not None else ""
+        return f"{what} ran out of memory{limit}"
 
     def _step_name(self, number: int) -> str:
         return f"step {number} ({self._steps[number - 1].type})"

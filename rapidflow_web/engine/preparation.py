@@ -20,6 +20,7 @@ from rapidflow_web.executors import agent
 from rapidflow_web.executors.base import BuildSpec, Executor, Progress, Running
 from rapidflow_web.pipeline import images
 from rapidflow_web.pipeline.definition import Definition
+from rapidflow_web.pipeline.limits import Limits
 from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import to_the_end
 from rapidflow_web.source.mirrors import Mirrors
@@ -45,7 +46,11 @@ class Tools:
     marker_key: bytes
     """From which the nonces of the markers are made; never leaves the server."""
 
-    def spec(self, job: Job, environment: dict[str, str]) -> BuildSpec:
+    def limits(self, definition: Definition) -> Limits:
+        """The limits of a build: what its pipeline says, as far as the administrator lets it."""
+        return definition.limits.completed(self.settings.default_limits, self.settings.most_limits)
+
+    def spec(self, job: Job, definition: Definition, environment: dict[str, str]) -> BuildSpec:
         """What the executor must know of a job."""
         return BuildSpec(
             job_id=job.id,
@@ -53,6 +58,7 @@ class Tools:
             nonce=agent.nonce_for(self.marker_key, job.id),
             root=self.work / str(job.id),
             port=int(environment["PORT"]) if job.expose_ports else None,
+            limits=self.limits(definition),
         )
 
 
@@ -133,7 +139,8 @@ class Preparation:
                 phase.note(image)
         container = self._timeline.begin("container")
         running = await self._when_reachable(
-            lambda: executor.start(self._tools.spec(job, self._environment), self._created), container.note
+            lambda: executor.start(self._tools.spec(job, self._definition, self._environment), self._created),
+            container.note,
         )
         try:
             await jobs.update(job.id, container_id=running.id, ports=running.ports)

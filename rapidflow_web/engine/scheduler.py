@@ -148,7 +148,7 @@ class Scheduler:
             return
         steps, variables = await jobs.steps_of(job.id), await jobs.environment_of(job.id)
         environment = {variable.key: variable.value for variable in variables}
-        writer = self._logs.writer(job.id)
+        writer = self._logs.writer(job.id, self._tools.limits(definition).log_limit)
         execution = Execution(self._tools, job, definition, steps, environment, writer)
         self._executions[job.id] = execution
         await execution.run(resume)

@@ -12,6 +12,7 @@ from rapidflow_web.engine.scheduler import Scheduler
 from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, RequestError
 from rapidflow_web.pipeline import parser, repositories
 from rapidflow_web.pipeline.definition import Definition
+from rapidflow_web.settings import Settings
 
 _REGISTER_SECONDS = 0.01
 
@@ -25,14 +26,14 @@ class ServerEnds(RequestError):
 class Service:
     """Starts, cancels and retries builds."""
 
-    def __init__(self, scheduler: Scheduler, file_roots: tuple[str, ...]) -> None:
+    def __init__(self, scheduler: Scheduler, settings: Settings) -> None:
         self._scheduler = scheduler
-        self._file_roots = file_roots
+        self._settings = settings
         self._ending = asyncio.Event()
 
     def parse(self, config: str, name: str | None = None) -> Definition:
         """The definition in YAML text. Raises `Invalid`."""
-        return parser.parse(config, self._file_roots, name)
+        return parser.parse(config, self._settings.file_roots, name, self._settings.most_limits)
 
     async def start(
         self,

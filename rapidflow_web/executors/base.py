@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from rapidflow_web.pipeline.limits import NO_LIMITS, Limits
+
 Progress = Callable[[str], None]
 """Takes a sentence on how far something is; it replaces the one before."""
 
@@ -21,6 +23,7 @@ class BuildSpec:
 
     `root` is the build's own folder on this machine, which gets rapidflow/ (scripts) and workspace/ (source).
     `port` is the one to publish on loopback while the build runs. `nonce` is that of the markers.
+    Of `limits` an executor enforces memory, CPUs and processes, or its warning says that it does not.
     """
 
     job_id: int
@@ -28,6 +31,7 @@ class BuildSpec:
     nonce: str
     root: Path
     port: int | None = None
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)

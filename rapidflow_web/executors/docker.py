@@ -19,6 +19,7 @@ from rapidflow_web.executors.base import BuildSpec, Progress
 from rapidflow_web.executors.container import DockerBuild, delete, published
 from rapidflow_web.executors.docker_errors import engine_errors
 from rapidflow_web.executors.pulls import Pulls
+from rapidflow_web.pipeline.limits import Limits
 from rapidflow_web.shielding import to_the_end
 
 _CALL = aiohttp.ClientTimeout(total=120, connect=10)
@@ -148,6 +149,7 @@ class DockerExecutor:
         host: dict[str, Any] = {
             # With any other driver every line would be parsed, stored and sent again: a tenth of the speed.
             "LogConfig": {"Type": "none"},
+            **_limited(spec.limits),
         }
         config: dict[str, Any] = {
             "Image": spec.image,
@@ -184,3 +186,16 @@ class DockerExecutor:
                 tar.addfile(folder)
         await container.put_archive("/", archive.getvalue())
         return uid, gid
+
+
+def _limited(limits: Limits) -> dict[str, Any]:
+    """The limits as the engine takes them."""
+    host: dict[str, Any] = {}
+    if limits.memory is not None:
+        # No swap on top: it would make everything else on the machine slow before the limit tells.
+        host |= {"Memory": limits.memory, "MemorySwap": limits.memory}
+    if limits.cpus is not None:
+        host["NanoCpus"] = round(limits.cpus * 1e9)
+    if limits.processes is not None:
+        host["PidsLimit"] = limits.processes
+    return host

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rapidflow_web.logs import render
 from rapidflow_web.logs.index import Kind, Layout, Record, load
+from rapidflow_web.logs.kept import KeptEnd
 
 _logger = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ _CHECK_BYTES = 64 * 1024
 _CHECK_SECONDS = 0.02
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 _RETRY_SECONDS = 1.0
+_KEPT_END = 1024 * 1024
+"""Bytes of the end of a step's output that are kept where the log is too long."""
 
 
 class Log:
@@ -120,8 +123,13 @@ class LogWriter:
     so nothing is lost. `source` always is the offset in the agent's output after what was just given.
     """
 
-    def __init__(self, log: Log, records: list[Record], index_size: int) -> None:
+    def __init__(self, log: Log, records: list[Record], index_size: int, limit: int | None = None) -> None:
         self.log = log
+        self._limit = limit
+        kept = min(_KEPT_END, (limit or 0) // 2)
+        self._beginning = (limit or 0) - kept
+        """Bytes after which output is withheld, up to the end of its step."""
+        self._withheld = KeptEnd(kept)
         self.records = records
         """What an earlier writer left, for a build that is taken up again (see `index.load`)."""
         self.source = records[-1].source if records else 0
@@ -147,7 +155,18 @@ class LogWriter:
         await self._record(Kind.START, at)
 
     async def append(self, data: bytes, source: int) -> None:
-        """Appends output of the step that runs."""
+        """Appends output of the step that runs.
+
+        Where the log has become too long, nothing is appended until the step ends: then what is kept of the
+        output's end. A later writer withholds the same again, because the source offset stays where it is.
+        """
+        if self._limit is not None and (over := self.log.size + len(data) - self._beginning) > 0:
+            room = max(0, len(data) - over)
+            self._withheld.add(data[room:])
+            source -= len(data) - room
+            data = data[:room]
+            if not data:
+                return
         now = time.monotonic()
         if self._recorded_size < self.log.size and now - self._appended_at > _CHECK_SECONDS:
             # Without this, what came before a silence would be dated to its end.
@@ -165,12 +184,24 @@ class LogWriter:
         span = self.log.layout.running
         if span is None:
             return
+        await self._append_withheld()
         at = self.log.size
         if at > span.start and not self._last:
             self._last = await self.log.read(at - 1, 1)
         self.source = source
         await self._append(render.separator(self._last))
         await self._record(Kind.END, at, value=exit_code)
+
+    async def _append_withheld(self) -> None:
+        withheld, self._withheld = self._withheld, KeptEnd(self._withheld.size)
+        if withheld.total == 0:
+            return
+        end = withheld.end()
+        if left_out := withheld.total - len(end):
+            before = await self.log.read(self.log.size - 1, 1)
+            end = render.left_out(left_out, self._limit or 0, before) + end
+        await self._append(end)
+        self._last = end[-1:]
 
     async def seal(self, final_lines: bytes) -> None:
         """Writes the final lines; nothing can be written after them. Closes the writer."""
@@ -243,9 +274,12 @@ class LogStore:
                 self._live[job_id] = log
         return log
 
-    def writer(self, job_id: int) -> LogWriter:
-        """The writer of a log that is not sealed, going on where the last one was cut off."""
-        return LogWriter(self.open(job_id), *self._load(job_id))
+    def writer(self, job_id: int, limit: int | None = None) -> LogWriter:
+        """The writer of a log that is not sealed, going on where the last one was cut off.
+
+        `limit` is the number of bytes from which on it only keeps the end of each step's output.
+        """
+        return LogWriter(self.open(job_id), *self._load(job_id), limit)
 
     def delete(self, job_id: int) -> None:
         """Removes a log; no harm if there is none."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rapidflow_web.pipeline.limits import format_size
+
 COMPLETED = b"=== Build completed ===\n"
 
 
@@ -13,6 +15,12 @@ def header(order_num: int, step_type: str) -> bytes:
 def separator(last_byte: bytes) -> bytes:
     """What follows a step's output, of which `last_byte` is the last, or b"" if there was none."""
     return b"\n" if last_byte in (b"", b"\n") else b"\n\n"
+
+
+def left_out(count: int, limit: int, last_byte: bytes) -> bytes:
+    """The line that stands for `count` bytes, in a log that may have `limit`; `last_byte` is before it."""
+    line = f"=== {count:,} bytes are left out: the log may have at most {format_size(limit)} ===\n"
+    return (b"" if last_byte == b"\n" else b"\n") + line.encode()
 
 
 def final_lines(status: str, error: str | None) -> bytes:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rapidflow_web.pipeline.limits import NO_LIMITS, Limits
+
 StepType = Literal["bash", "sh"]
 
 
@@ -21,7 +23,7 @@ class StepDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A pipeline. `timeout` is in seconds; what is None was not said."""
+    """A pipeline. What is None was not said."""
 
     name: str
     steps: tuple[StepDefinition, ...]
@@ -33,4 +35,4 @@ class Definition:
     image: str | None = None
     expose_ports: bool = False
     env: Mapping[str, str] = field(default_factory=dict[str, str])
-    timeout: int | None = None
+    limits: Limits = NO_LIMITS

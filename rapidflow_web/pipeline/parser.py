@@ -16,7 +16,7 @@ from rapidflow_web.errors import Invalid, Problem
 from rapidflow_web.pipeline import images, repositories
 from rapidflow_web.pipeline.definition import Definition, StepDefinition, StepType
 from rapidflow_web.pipeline.document import TAG, compose, problem
-from rapidflow_web.pipeline.durations import parse_duration
+from rapidflow_web.pipeline.limits import NO_LIMITS, PARSERS, Limits
 
 MAX_STEPS = 500
 MAX_NAME = 200
@@ -24,7 +24,6 @@ MAX_PATH = 1000
 MAX_ENV_VALUE = 128_000
 """Bytes. Linux starts no process with a variable of more than 128 KiB, its name included."""
 MAX_PROBLEMS = 100
-MAX_TIMEOUT = 7 * 24 * 3600
 
 _KINDS = {yaml.ScalarNode: "a value", yaml.SequenceNode: "a list", yaml.MappingNode: "a mapping"}
 _SCALARS = {"int": "a number", "float": "a number", "bool": "true or false", "timestamp": "a date"}
@@ -37,13 +36,16 @@ T = TypeVar("T")
 
 
 @functools.lru_cache(maxsize=256)
-def parse(text: str, file_roots: tuple[str, ...] = (), name: str | None = None) -> Definition:
+def parse(
+    text: str, file_roots: tuple[str, ...] = (), name: str | None = None, most: Limits = NO_LIMITS
+) -> Definition:
     """The pipeline that `text` defines.
 
     `file_roots` are the folders below which `file://` repositories may lie; `name` serves where the text
-    has none. Raises `Invalid` with the problems found, in the order of the text, at most `MAX_PROBLEMS`.
+    has none; `most` is what limits may be set to. Raises `Invalid` with the problems found, in the order of
+    the text, at most `MAX_PROBLEMS`.
     """
-    reader = _Reader(file_roots)
+    reader = _Reader(file_roots, most)
     definition = reader.pipeline(compose(text), name)
     if definition is None or reader.problems:
         problems = sorted(reader.problems, key=lambda problem: (problem.line or 0, problem.column or 0))
@@ -52,9 +54,10 @@ def parse(text: str, file_roots: tuple[str, ...] = (), name: str | None = None) 
 
 
 class _Reader:
-    def __init__(self, file_roots: tuple[str, ...]) -> None:
+    def __init__(self, file_roots: tuple[str, ...], most: Limits) -> None:
         self.problems: list[Problem] = []
         self._file_roots = file_roots
+        self._most = most
         self._meant: set[str] = set()
         """Fields that probably are there, under a misspelt key."""
 
@@ -64,7 +67,7 @@ class _Reader:
             return None
         known = (
             "name", "repo_name", "branch", "folder", "language", "version", "image",
-            "expose_ports", "env", "timeout", "steps",
+            "expose_ports", "env", *PARSERS, "steps",
         )  # fmt: skip
         keys = self._mapping(root, "", "the pipeline", known)
         if keys is None:
@@ -83,7 +86,7 @@ class _Reader:
             "image": self._text(keys, "image", images.check_image),
             "expose_ports": self._flag(keys, "expose_ports"),
             "env": self._environment(keys),
-            "timeout": self._text(keys, "timeout", _check_timeout, any_scalar=True),
+            "limits": self._limits(keys),
         }
         steps = self._steps(keys, root)
         return Definition(name=name or "", steps=steps, **values)
@@ -158,6 +161,14 @@ class _Reader:
             elif _is_null(value):
                 env[key] = ""
         return env
+
+    def _limits(self, keys: Mapping[str, yaml.Node]) -> Limits:
+        limits = Limits(
+            **{name: self._text(keys, name, parse, any_scalar=True) for name, parse in PARSERS.items()}
+        )
+        for name, allowed in limits.above(self._most):
+            self._note(name, keys[name].start_mark, f"'{name}' may be at most {allowed} on this server")
+        return limits
 
     def _flag(self, keys: Mapping[str, yaml.Node], key: str) -> bool:
         node = keys.get(key)
@@ -337,13 +348,6 @@ def _check_file(text: str) -> str:
     if not PurePosixPath(_check_path(text, "file")).parts:
         raise ValueError(f"'{_short(text)}' is not the name of a file")
     return text
-
-
-def _check_timeout(text: str) -> int:
-    seconds = parse_duration(text)
-    if seconds > MAX_TIMEOUT:
-        raise ValueError("the timeout must be at most 168h")
-    return seconds
 
 
 def _is_null(node: yaml.Node) -> bool:

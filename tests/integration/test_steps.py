@@ -166,4 +166,4 @@ def test_a_step_that_runs_out_of_memory_says_so(server: Server) -> None:
     engine("update", "--memory", "32m", "--memory-swap", "32m", container_id)
     engine("exec", container_id, "touch", "/workspace/go")
     details = server.wait_finished(job_id)
-    assert details["job"]["error"] == "step 1 (bash) ran out of memory"
+    assert details["job"]["error"] == "step 1 (bash) ran out of memory (limit 8g)"

@@ -6,6 +6,7 @@ import pytest
 
 from rapidflow_web.errors import Invalid, Problem
 from rapidflow_web.pipeline.definition import Definition, StepDefinition
+from rapidflow_web.pipeline.limits import NO_LIMITS, PARSERS, Limits
 from rapidflow_web.pipeline.parser import MAX_PROBLEMS, MAX_STEPS, parse
 
 EVERYTHING = """\
@@ -68,7 +69,7 @@ def test_every_key_of_the_language_is_read():
         image="golang:1.21-bookworm",
         expose_ports=True,
         env={"CGO_ENABLED": "0"},
-        timeout=1800,
+        limits=Limits(timeout=1800),
     )
 
 
@@ -84,7 +85,7 @@ def test_what_is_not_said_has_its_default():
         image=None,
         expose_ports=False,
         env={},
-        timeout=None,
+        limits=NO_LIMITS,
     )
 
 
@@ -92,7 +93,8 @@ def test_a_key_without_a_value_is_as_good_as_none():
     empty = "".join(
         f"{key}:\n"
         for key in (
-            "repo_name", "branch", "folder", "language", "version", "image", "expose_ports", "env", "timeout",
+            "repo_name", "branch", "folder", "language", "version", "image", "expose_ports", "env",
+            *PARSERS,
         )
     )  # fmt: skip
     assert parse(SMALLEST + empty) == parse(SMALLEST)
@@ -163,7 +165,7 @@ def test_expose_ports_is_a_flag(text: str, flag: bool):
     ("text", "seconds"), [("90", 90), ("90s", 90), ("30m", 1800), ("1h30m", 5400), ("168h", 604800)]
 )
 def test_a_timeout_is_a_duration(text: str, seconds: int):
-    assert parse(with_line(f"timeout: {text}")).timeout == seconds
+    assert parse(with_line(f"timeout: {text}")).limits.timeout == seconds
 
 
 def test_the_name_of_the_request_serves_where_the_text_has_none():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rapidflow_web.errors import SettingsError
+from rapidflow_web.pipeline.limits import NO_LIMITS, Limits
 from rapidflow_web.settings import Bind, Settings, from_environment, variable
 
 
@@ -26,7 +27,10 @@ def test_without_variables_every_setting_has_its_default():
     assert settings.executor == "docker"
     assert settings.concurrency >= 1
     assert settings.default_image == "debian:bookworm-slim"
-    assert settings.timeout == 3600
+    assert settings.default_limits == Limits(
+        timeout=3600, memory=8 * 1024**3, processes=8192, log_limit=1024**3
+    )
+    assert settings.most_limits == NO_LIMITS
     assert settings.grace == 10
     assert settings.fetch_timeout == 600
     assert settings.pull_timeout == 1800
@@ -45,6 +49,17 @@ def test_every_setting_is_read_from_its_variable():
         "concurrency": ("7", 7),
         "default_image": ("registry.local:5000/team/base:1", "registry.local:5000/team/base:1"),
         "timeout": ("2h", 7200),
+        "silence_timeout": ("10m", 600),
+        "memory": ("2g", 2 * 1024**3),
+        "cpus": ("1.5", 1.5),
+        "processes": ("100", 100),
+        "log_limit": ("10m", 10 * 1024**2),
+        "max_timeout": ("3h", 10800),
+        "max_silence_timeout": ("20m", 1200),
+        "max_memory": ("none", None),
+        "max_cpus": ("4", 4.0),
+        "max_processes": ("200", 200),
+        "max_log_limit": ("20m", 20 * 1024**2),
         "grace": ("0", 0),
         "fetch_timeout": ("90", 90),
         "pull_timeout": ("1h30m", 5400),
@@ -141,7 +156,7 @@ def test_a_size_is_in_bytes_or_has_a_unit(text: str, size: int):
 @pytest.mark.parametrize("text", ["0", "0k", "k", "1t", "1kb", "1 k", "-1k", "1.5m", "²k", "big"])
 def test_a_wrong_size_is_refused(text: str):
     assert refusal("RAPIDFLOW_BODY_LIMIT", text) == (
-        f"RAPIDFLOW_BODY_LIMIT is {text!r}: write a size like 512k, 2m or 1g."
+        f"RAPIDFLOW_BODY_LIMIT is {text!r}: {text!r} is not a size; write one like 512k, 2m or 1g."
     )
 
 

@@ -1,0 +1,44 @@
+"""Notices a build that prints nothing for too long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+
+
+class Silence:
+    """Calls `too_long` when `limit` seconds passed without a `broken`, and again after as many; None: never.
+
+    Listens inside an `async with` block.
+    """
+
+    def __init__(self, limit: float | None, too_long: Callable[[], None]) -> None:
+        self._limit = limit
+        self._too_long = too_long
+        self._since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def broken(self) -> None:
+        """Something was printed."""
+        # The timer stays as it is and looks when it is due, because this is called very often.
+        self._since = asyncio.get_running_loop().time()
+
+    async def __aenter__(self) -> None:
+        if self._limit is not None:
+            self.broken()
+            self._listen(self._limit)
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _listen(self, limit: float) -> None:
+        left = self._since + limit - asyncio.get_running_loop().time()
+        if left <= 0:
+            self._too_long()
+            self.broken()
+            left = limit
+        self._timer = asyncio.get_running_loop().call_later(left, self._listen, limit)
