@@ -16,6 +16,7 @@ from rapidflow_web.api import jobs, pipelines, stream, system
 from rapidflow_web.api.operation import Provider
 from rapidflow_web.data_folder import DataFolder
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
+from rapidflow_web.engine import loop_lag
 from rapidflow_web.engine.preparation import Tools
 from rapidflow_web.engine.scheduler import Scheduler
 from rapidflow_web.engine.service import Service
@@ -89,6 +90,7 @@ def create_app(settings: Settings) -> Quart:
             running = asyncio.create_task(scheduler.run())
             running.add_done_callback(_say_why_it_ended)
             opened.push_async_callback(_cancel, running)
+            opened.push_async_callback(_cancel, asyncio.create_task(loop_lag.measure()))
             opened.callback(streams.cut)
             yield
 

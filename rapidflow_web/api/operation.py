@@ -35,10 +35,14 @@ _ERRORS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A plain text answer: its OpenAPI responses by status, errors that only it has included."""
+    """A plain text answer: its OpenAPI responses by status, errors that only it has included.
+
+    `text_errors` tells whether its other errors are plain text, too.
+    """
 
     responses: Mapping[str, Mapping[str, Any]]
     request_headers: Mapping[str, str]
+    text_errors: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,7 @@ class Operation:
     body: type[BaseModel] | None
     yaml: bool
     listed: bool
+    other: Mapping[int, str]
 
 
 def operation(
@@ -61,12 +66,13 @@ def operation(
     body: type[BaseModel] | None = None,
     yaml: bool = False,
     listed: bool = False,
+    other: Mapping[int, str] | None = None,
 ) -> Callable[[View], View]:
     """Makes a route of the decorated view.
 
     The view is given the ids in the path as numbers, and before them the `query` if it has one. `body` only
     documents what the view itself reads, and `yaml` that it may be YAML text too; `listed` answers have a
-    Link header.
+    Link header. `other` are statuses with which the same answer may come, and what they mean.
     """
 
     def decorate(view: View) -> View:
@@ -76,7 +82,15 @@ def operation(
             wanted = requests.query(query)
             return await (view(**ids) if query is schemas.NoQuery else view(wanted, **ids))
 
-        documented = Operation(answer=answer, status=status, query=query, body=body, yaml=yaml, listed=listed)
+        documented = Operation(
+            answer=answer,
+            status=status,
+            query=query,
+            body=body,
+            yaml=yaml,
+            listed=listed,
+            other=other or {},
+        )
         setattr(route, _ATTRIBUTE, documented)
         return route
 
@@ -152,7 +166,7 @@ def _request_body(body: type[BaseModel], yaml: bool) -> dict[str, Any]:
 def _responses(documented: Operation, *, has_id: bool) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     if isinstance(documented.answer, Text):
-        error_content = text()
+        error_content = text() if documented.answer.text_errors else _json(schemas.Error)
     else:
         error_content = _json(schemas.Error)
         success: dict[str, Any] = {
@@ -164,6 +178,8 @@ def _responses(documented: Operation, *, has_id: bool) -> dict[str, Any]:
         if documented.status == 201:
             success["headers"] = {"Location": header("The path of what was made.")}
         responses[str(documented.status)] = success
+        for status, meaning in documented.other.items():
+            responses[str(status)] = {**success, "description": meaning}
     statuses = [400, *([404] if has_id else []), *([413, 415, 422] if documented.body else [])]
     for status in statuses:
         responses[str(status)] = {"description": _ERRORS[status], "content": error_content}

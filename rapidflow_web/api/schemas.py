@@ -180,6 +180,15 @@ class Health(BaseModel):
     engine: str = Field(description='"ok", or why no build can be started now.')
 
 
+class Ready(BaseModel):
+    """How each part is: "ok", or in a sentence what is wrong with it."""
+
+    status: Literal["ready", "not ready"]
+    database: str
+    engine: str
+    disk: str
+
+
 class ErrorDetail(BaseModel):
     """One thing that is wrong with a body. `line` and `column` are there where it is YAML text."""
 

@@ -26,6 +26,7 @@ _OFFSET = header(
 _LENGTH = header("The number of bytes, for a build that has finished.", "integer")
 _ACCEPTS = header("`bytes`, for a build that has finished.")
 _ANSWER = Text(
+    text_errors=True,
     request_headers={"Range": "`bytes=N-`, `bytes=N-M`, or for a build that has finished `bytes=-N`."},
     responses={
         "200": {

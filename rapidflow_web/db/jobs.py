@@ -143,6 +143,14 @@ async def cancel_steps(job_id: int, at: int) -> None:
 
 
 @uncancelled
+async def waiting() -> tuple[int, int | None]:
+    """How many jobs wait, and since when the oldest does, in ms."""
+    count = await Job.filter(status="pending").count()
+    oldest = await Job.filter(status="pending").order_by("id").first().only("id", "created_at")
+    return count, oldest.created_at if oldest is not None else None
+
+
+@uncancelled
 async def get(job_id: int) -> Job | None:
     """The job."""
     return await Job.get_or_none(id=job_id)

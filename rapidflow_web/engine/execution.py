@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import logging
 import shutil
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
+from rapidflow_web import metrics
 from rapidflow_web.db import jobs
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job, Step
@@ -75,9 +77,15 @@ class Execution:
         self._prepares = False
         self._delivered = False
         self._complaint = b""
+        self._step_since = time.monotonic()
         self._limits = tools.limits(definition)
         self._silence = Silence(self._limits.silence_timeout, self._end_silence)
         self._stopping = Stopping(job.id, lambda: tools.settings.grace if self._step_runs else 0)
+
+    @property
+    def stuck(self) -> str | None:
+        """Why its output can't be written now; None while all is well."""
+        return self._writer.stuck
 
     def cancel(self) -> None:
         """Ends the build at a person's request; `finished` tells when that is done."""
@@ -301,6 +309,7 @@ class Execution:
         step = self._steps[number - 1]
         if number == 1:
             self.timeline.finish()
+        self._step_since = time.monotonic()
         await self._writer.begin_step(step.id, number, step.type, source)
         await jobs.begin_step(step.id, now_ms())
         if number == 1:
@@ -308,6 +317,9 @@ class Execution:
 
     async def _end_step(self, running: Running, code: int, source: int, terminated: bool) -> Outcome | None:
         number, step = self._begun, self._steps[self._begun - 1]
+        metrics.STEP_SECONDS.labels("failed" if code else "success").observe(
+            time.monotonic() - self._step_since
+        )
         goes_on = (
             code == 0 and number < len(self._steps) and not terminated and self._stopping.outcome is None
         )
@@ -324,6 +336,7 @@ class Execution:
             return self._after_step(number, code)
         # What is printed between two steps belongs to the next one.
         following = self._steps[number]
+        self._step_since = time.monotonic()
         await self._writer.begin_step(following.id, number + 1, following.type, source)
         await self._store_end(step.id, code, now_ms())
         await jobs.begin_step(following.id, now_ms())
@@ -384,6 +397,7 @@ class Execution:
             job.id, outcome.status, outcome.error, ports=None, timeline=self.timeline.stored()
         )
         await self._writer.seal(render.final_lines(status, error))
+        metrics.BUILDS.labels(status).inc()
         await jobs.update(job.id, log_size=self._writer.log.size)
         if self._running is not None:
             try:

@@ -8,6 +8,7 @@ import shutil
 
 from tortoise.exceptions import OperationalError
 
+from rapidflow_web import metrics
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job
 from rapidflow_web.engine.execution import Execution
@@ -44,6 +45,16 @@ class Scheduler:
         """Where builds run."""
         return self._tools.executor
 
+    @property
+    def disk_problem(self) -> str | None:
+        """Why logs can't be written now, in a sentence; None while all is well."""
+        return next((one.stuck for one in self._executions.values() if one.stuck is not None), None)
+
+    @property
+    def running(self) -> int:
+        """How many builds run."""
+        return len(self._executions)
+
     def wake(self) -> None:
         """A job may be waiting."""
         self._wake.set()
@@ -69,6 +80,7 @@ class Scheduler:
                     self._slots.release()
                     raise
                 self._live.add(job.id)
+                metrics.WAITED_SECONDS.observe(((job.started_at or 0) - job.created_at) / 1000)
                 group.create_task(self._execute(job))
 
     async def _next(self) -> Job:
@@ -169,6 +181,7 @@ class Scheduler:
 
     async def _fail(self, job_id: int, reason: str) -> None:
         await jobs.finish(job_id, "failed", reason)
+        metrics.BUILDS.labels("failed").inc()
         await self.seal(job_id)
 
     async def _seal_or_say(self, job_id: int) -> None:

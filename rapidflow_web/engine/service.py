@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from rapidflow_web import metrics
 from rapidflow_web.db import jobs, pipelines
 from rapidflow_web.db.models import Job
 from rapidflow_web.engine.execution import Execution
@@ -96,6 +97,7 @@ class Service:
     async def cancel(self, job_id: int) -> None:
         """Returns when the build is really stopped. Raises `NotFound`, `BadRequest` where it had finished."""
         if await jobs.cancel_pending(job_id):
+            metrics.BUILDS.labels("cancelled").inc()
             await self._scheduler.seal(job_id)
             return
         if not await jobs.request_cancel(job_id):

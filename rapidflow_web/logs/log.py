@@ -14,6 +14,7 @@ import time
 import weakref
 from pathlib import Path
 
+from rapidflow_web import metrics
 from rapidflow_web.logs import render
 from rapidflow_web.logs.index import Kind, Layout, Record, load
 from rapidflow_web.logs.kept import KeptEnd
@@ -226,6 +227,7 @@ class LogWriter:
         await self._write(self._data, data)
         self.log.lines += data.count(b"\n")
         self.log.size += len(data)
+        metrics.LOG_BYTES.inc(len(data))
 
     async def _record(self, kind: Kind, at: int, value: int = 0, at_time: float | None = None) -> None:
         now = time.monotonic()

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from quart.wrappers.response import ResponseBody
 
+from rapidflow_web import metrics
 from rapidflow_web.logs.log import CHUNK, Log
 
 _PAUSE_PER_FOLLOWER = 0.0003
@@ -55,12 +56,14 @@ class LogBody(ResponseBody):
         if self._task is not None:
             self._streams.add(self._task)
         self._log.followers += 1
+        metrics.FOLLOWERS.inc()
         return self._chunks()
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
     ) -> None:
         self._log.followers -= 1
+        metrics.FOLLOWERS.dec()
         if self._task is not None:
             self._streams.discard(self._task)
 
@@ -77,6 +80,7 @@ class LogBody(ResponseBody):
             limit = CHUNK if self._end is None else min(CHUNK, begin + self._end - position)
             if chunk := await log.read(position, limit):
                 position += len(chunk)
+                metrics.SENT_BYTES.inc(len(chunk))
                 yield chunk
                 # Without this a reader that is always behind would keep all others from their turn.
                 await asyncio.sleep(0)

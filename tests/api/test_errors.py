@@ -20,6 +20,8 @@ GET = [
 POST = ["/pipelines/{id}/jobs", "/jobs/{id}/cancel", "/jobs/{id}/retry"]
 ALLOWED = {
     "/health": "GET, HEAD, OPTIONS",
+    "/metrics": "GET, HEAD, OPTIONS",
+    "/ready": "GET, HEAD, OPTIONS",
     "/jobs": "GET, HEAD, OPTIONS",
     **dict.fromkeys([path.format(id=1) for path in GET], "GET, HEAD, OPTIONS"),
     "/jobs/1/cancel": "OPTIONS, POST",

@@ -53,6 +53,10 @@ def test_a_server_starts_without_an_engine_says_so_and_its_jobs_wait(
     health = server.get("/health")
     assert health.status == 200
     wait_for(lambda: "Docker engine" in server.get("/health").text, "the health says it")
+    ready = server.get("/ready")
+    assert (ready.status, ready.json["status"], ready.json["database"]) == (503, "not ready", "ok")
+    assert "Docker engine" in ready.json["engine"]
+    assert 'rapidflow_ready{part="engine"} 0.0' in server.get("/metrics").text
     assert server.job(job_id)["status"] == "pending"
     wait_for(
         lambda: "Docker engine" in (server.get(f"/jobs/{job_id}/timeline").json[0]["detail"] or ""),
@@ -62,6 +66,7 @@ def test_a_server_starts_without_an_engine_says_so_and_its_jobs_wait(
     details = server.wait_finished(job_id)
     assert details["steps"][0]["output"] == "ran\n"
     assert "Docker engine" not in server.get("/health").text
+    assert server.get("/ready").status == 200
 
 
 def test_a_pending_job_can_be_cancelled_without_an_engine(

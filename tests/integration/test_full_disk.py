@@ -62,6 +62,9 @@ def test_a_build_waits_for_room_and_goes_on_without_losing_a_byte(disk: Path, se
     wait_for(stands_still(copy), "it waits")
     assert b"exit 1 0" not in copy.read_bytes()[-1000:]
     assert server.job(job_id)["status"] == "running"
+    ready = server.get("/ready")
+    assert ready.status == 503
+    assert ready.json["disk"] == "the log can't be written: No space left on device"
     ballast.unlink()
     details = server.wait_finished(job_id)
     assert details["job"]["error"] is None
