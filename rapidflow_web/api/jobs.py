@@ -41,10 +41,10 @@ async def get_job_details(job_id: int) -> Response:
     kept = services().details
     if (body := kept.get(job_id)) is not None:
         return encoded_response(body)
-    job = await jobs.with_definition(job_id)
-    if job is None:
+    found = await jobs.with_all(job_id)
+    if found is None:
         raise NotFound(f"there is no job {job_id}")
-    steps, environments = await jobs.steps_of(job_id), await jobs.environment_of(job_id)
+    job, steps, environments = found
     log = services().logs.open(job_id)
     body = await output.encoded(
         {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.db.database import now_ms, patient, uncancelled
-from rapidflow_web.db.models import Environment, Job, Step
+from rapidflow_web.db.models import Definition, Environment, Job, Step
 from rapidflow_web.pipeline.definition import StepDefinition
 
 STATUSES = ("pending", "running", "success", "failed", "cancelled")
@@ -160,6 +160,24 @@ async def get(job_id: int) -> Job | None:
 async def with_definition(job_id: int) -> Job | None:
     """The job with the definition that it ran with."""
     return await Job.get_or_none(id=job_id).select_related("definition")
+
+
+@uncancelled
+async def with_all(job_id: int) -> tuple[Job, list[Step], list[Environment]] | None:
+    """The job with the definition that it ran with, its steps and its environment; None if there is none.
+
+    In plain SQL: to make these queries takes the ORM three times as long as the database needs to answer.
+    """
+    number = int(job_id)
+    found = await Job.raw(f"SELECT * FROM job WHERE id = {number}")  # noqa: S608
+    if not found:
+        return None
+    job = cast(list[Job], found)[0]
+    definitions = await Definition.raw(f"SELECT * FROM definition WHERE id = {job.definition_id}")  # noqa: S608
+    job.definition = cast(list[Definition], definitions)[0]
+    steps = await Step.raw(f"SELECT * FROM step WHERE job_id = {number} ORDER BY order_num")  # noqa: S608
+    variables = await Environment.raw(f"SELECT * FROM environment WHERE job_id = {number} ORDER BY id")  # noqa: S608
+    return job, cast(list[Step], steps), cast(list[Environment], variables)
 
 
 @uncancelled
