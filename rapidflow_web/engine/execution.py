@@ -25,6 +25,7 @@ from rapidflow_web.engine.stopping import Outcome, Stopping
 from rapidflow_web.engine.timeline import Timeline
 from rapidflow_web.errors import BuildError, EngineUnavailable, RapidFlowError
 from rapidflow_web.executors import agent
+from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import Running
 from rapidflow_web.logs import render
 from rapidflow_web.logs.index import Kind, Record
@@ -75,7 +76,8 @@ class Execution:
         self._nonce = agent.nonce_for(tools.marker_key, job.id)
         self._running: Running | None = None
         self._prepares = False
-        self._delivered = False
+        self._archive: Archive | None = None
+        """What the agent is still to be brought. An earlier server brought all of it, or no step has run."""
         self._complaint = b""
         self._step_since = time.monotonic()
         self._limits = tools.limits(definition)
@@ -148,13 +150,15 @@ class Execution:
             preparation = Preparation(
                 self._tools, self.job, self._definition, self._environment, self.timeline
             )
-            self._prepares, self._delivered, self._complaint = True, False, b""
+            self._prepares, self._complaint = True, b""
             self._running = running = await self._unless_stopped(preparation.run())
-            self._prepares = False
+            self._prepares, self._archive = False, preparation.archive
             try:
                 return await self._follow(running)
             except _StartOver:
                 await self._abandon(running)
+            finally:
+                await to_the_end(preparation.archive.close())
         raise BuildError("the container was lost before the first step, again and again")
 
     async def _abandon(self, running: Running) -> None:
@@ -224,8 +228,6 @@ class Execution:
         )
 
     async def _go_on(self, running: Running) -> Outcome:
-        # What an earlier server delivered is there in full, or no step has run.
-        self._delivered = True
         try:
             outcome = await self._follow(running)
             if self._begun:
@@ -294,11 +296,11 @@ class Execution:
         return self._writer.log.layout.running is not None
 
     async def _deliver(self, running: Running, unpacks: bool) -> None:
-        if self._delivered:
+        archive, self._archive = self._archive, None
+        if archive is None:
             return
-        self._delivered = True
         try:
-            await running.deliver(unpacks)
+            await running.deliver(archive, unpacks)
         except EngineUnavailable as error:
             raise _StartOver(str(error)) from error
         await running.send(agent.run_command(1))

@@ -17,6 +17,7 @@ from rapidflow_web.db.models import Job
 from rapidflow_web.engine.timeline import Timeline
 from rapidflow_web.errors import BuildError, EngineUnavailable, RapidFlowError
 from rapidflow_web.executors import agent
+from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Executor, Progress, Running
 from rapidflow_web.pipeline import images
 from rapidflow_web.pipeline.definition import Definition
@@ -74,6 +75,9 @@ class Preparation:
         self._environment = environment
         self._timeline = timeline
         self._root = tools.work / str(job.id)
+        self.archive = Archive(self._root)
+        """What the agent needs to be brought; whoever got the agent closes it."""
+        self._stored: asyncio.Future[None] | None = None
 
     async def run(self) -> Running:
         """The started agent, its scripts and source in the build's root. Raises `BuildError`.
@@ -88,6 +92,9 @@ class Preparation:
                 source = group.create_task(self._source())
                 launch = group.create_task(self._launch(source))
         except BaseException as error:
+            await to_the_end(self.archive.close())
+            if self._stored is not None:
+                self._stored.cancel()
             if launch is not None and not launch.cancelled() and launch.exception() is None:
                 await to_the_end(_remove(launch.result(), self._job.id))
             raise _first(error) from None
@@ -116,6 +123,8 @@ class Preparation:
             self._variables(),
             self._tools.executor.workspace(self._root) / folder,
         )
+        if self._tools.executor.images:
+            await self.archive.begin()
 
     def _variables(self) -> dict[str, str]:
         built_in = {
@@ -143,7 +152,10 @@ class Preparation:
             container.note,
         )
         try:
-            await jobs.update(job.id, container_id=running.id, ports=running.ports)
+            if self._stored is not None:
+                await self._stored
+            if running.ports is not None:
+                await jobs.update(job.id, ports=running.ports)
         except BaseException:
             await to_the_end(_remove(running, job.id))
             raise
@@ -152,6 +164,10 @@ class Preparation:
 
     def _created(self, container_id: str) -> None:
         self._job.container_id = container_id
+        if self._stored is not None:
+            self._stored.cancel()
+        # While the container starts, which takes a hundred times as long.
+        self._stored = asyncio.ensure_future(jobs.update(self._job.id, container_id=container_id))
 
     async def _choose_image(self, source: asyncio.Task[None]) -> None:
         job, settings = self._job, self._tools.settings

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from rapidflow_web.executors.archive import Archive
 from rapidflow_web.pipeline.limits import NO_LIMITS, Limits
 
 Progress = Callable[[str], None]
@@ -70,8 +71,8 @@ class Running(Protocol):
         """
         ...
 
-    async def deliver(self, unpacks: bool) -> None:
-        """Brings what is in the build's root to where the agent runs; `unpacks` tells if the agent can.
+    async def deliver(self, archive: Archive, unpacks: bool) -> None:
+        """Brings the `archive` of the build's root to where the agent runs; `unpacks` tells if the agent can.
 
         Raises `EngineUnavailable` where the connection breaks; what is there then can't be relied on.
         """

@@ -6,17 +6,18 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 
 import aiodocker
 import aiohttp
 
 from rapidflow_web.errors import BuildError, EngineUnavailable
 from rapidflow_web.executors import agent
+from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.attachment import Attachment, attach
 from rapidflow_web.executors.base import BuildSpec, Exit
 from rapidflow_web.executors.copy import IncompleteCopy, archived_file
-from rapidflow_web.executors.docker_errors import engine_errors, gone_is_fine, one_line
+from rapidflow_web.executors.docker_errors import engine_errors, gone_is_fine
 
 _LOG = "/rapidflow/log"
 _ANSWER_SECONDS = 120.0
@@ -193,33 +194,16 @@ class DockerBuild:
         with contextlib.suppress(aiohttp.ClientError, OSError):
             await self.attachment.write(line)
 
-    async def deliver(self, unpacks: bool) -> None:
-        uid, gid = self.owner
-        tar = await asyncio.create_subprocess_exec(
-            "tar", "--create", "--format=gnu", f"--owner=+{uid}", f"--group=+{gid}", "--numeric-owner",
-            "--directory", str(self._spec.root), "rapidflow", "workspace",
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=8 * agent.BLOCK,
-        )  # fmt: skip
-        archive, complaints = cast(asyncio.StreamReader, tar.stdout), cast(asyncio.StreamReader, tar.stderr)
-        try:
-            with engine_errors("put the source into the container"):
-                if unpacks:
-                    await self._unpack(archive)
-                else:
-                    await self._put(archive)
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                tar.kill()
-            # It does not count as ended before all that it printed was read.
-            await archive.read()
-            raise
-        finally:
-            errors = await complaints.read()
-            code = await tar.wait()
-        if code != 0:
-            raise BuildError(f"could not pack the source: {one_line(errors.decode('utf-8', 'replace'))}")
+    async def deliver(self, archive: Archive, unpacks: bool) -> None:
+        with engine_errors("put the source into the container"):
+            if unpacks:
+                await self._unpack(archive)
+            else:
+                # The engine gives it to the user that it names; an agent's own tar gives it to the agent.
+                await archive.begin(self.owner)
+                await self._put(archive)
 
-    async def _unpack(self, archive: asyncio.StreamReader) -> None:
+    async def _unpack(self, archive: Archive) -> None:
         # Over the agent's own input: an archive call costs 40 ms, whatever its size.
         attachment = self.attachment
         if attachment is None:
@@ -234,7 +218,7 @@ class DockerBuild:
                 pending = pending[whole:]
         await attachment.write(b"0\n")
 
-    async def _put(self, archive: asyncio.StreamReader) -> None:
+    async def _put(self, archive: Archive) -> None:
         # Without a limit of its own, because it takes as long as the source is large.
         async with self._client()._query(  # pyright: ignore[reportPrivateUsage]
             f"containers/{self.id}/archive",
@@ -297,6 +281,6 @@ def published(details: dict[str, Any]) -> dict[str, str] | None:
     } or None
 
 
-async def _chunks(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    while chunk := await stream.read(256 * 1024):
+async def _chunks(archive: Archive) -> AsyncIterator[bytes]:
+    while chunk := await archive.read(256 * 1024):
         yield chunk

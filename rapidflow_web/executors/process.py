@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.executors import agent
+from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Exit, Progress
 from rapidflow_web.shielding import to_the_end
 
@@ -187,7 +188,7 @@ class ProcessBuild:
             finally:
                 os.close(pipe)
 
-    async def deliver(self, unpacks: bool) -> None:
+    async def deliver(self, archive: Archive, unpacks: bool) -> None:
         pass  # the agent runs where the source is
 
     async def stop(self, grace: float) -> None:

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from rapidflow_web.errors import EngineUnavailable
+from rapidflow_web.executors.archive import Archive
 from tests.support import images
 from tests.support.builds import Place
 from tests.support.engine_proxy import EngineProxy
@@ -62,10 +63,12 @@ async def test_input_that_an_engine_does_not_take_ends_with_the_connection(
     build = place.read(await place.start(spec), spec)
     await build.marker("ready")
     proxy.freeze()
-    delivery = asyncio.create_task(build.running.deliver(True))
+    archive = Archive(spec.root)
+    delivery = asyncio.create_task(build.running.deliver(archive, True))
     await asyncio.sleep(0.5)
     assert not delivery.done()
     await build.running.detach()
     async with asyncio.timeout(30):
         with pytest.raises(EngineUnavailable):
             await delivery
+        await archive.close()

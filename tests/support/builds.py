@@ -13,6 +13,7 @@ from contextlib import aclosing
 from pathlib import Path, PurePosixPath
 
 from rapidflow_web.executors import agent
+from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Executor, Running
 from rapidflow_web.executors.docker import DockerExecutor
 from rapidflow_web.executors.process import ProcessExecutor
@@ -182,7 +183,11 @@ class Build:
 
     async def deliver(self) -> None:
         _, can = await self.marker("ready")
-        await self.running.deliver(can == "unpack")
+        archive = Archive(self.spec.root)
+        try:
+            await self.running.deliver(archive, can == "unpack")
+        finally:
+            await archive.close()
         if can == "unpack" and not self.running.id.startswith("process:"):
             assert (await self.marker("unpacked"))[1] == "0", bytes(self.text)
 

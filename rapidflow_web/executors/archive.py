@@ -1,0 +1,69 @@
+"""What is in a build's root, as a tar archive, packed while the build's container starts."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from rapidflow_web.errors import BuildError
+from rapidflow_web.executors.docker_errors import one_line
+
+
+class Archive:
+    """An archive of `root`, which must be complete before `begin`. Of one that has begun, call `close`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._tar: subprocess.Popen[bytes] | None = None
+        self._complaints: IO[bytes] | None = None
+
+    async def begin(self, owner: tuple[int, int] = (0, 0)) -> None:
+        """Begins to pack; goes on as it is read. `owner` is the user and group of all that is in it."""
+        await self.close()
+        # In a thread: to start a program takes some milliseconds, in which a container could be created.
+        await asyncio.to_thread(self._begin, owner)
+
+    def _begin(self, owner: tuple[int, int]) -> None:
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the program
+        self._tar = subprocess.Popen(  # noqa: S603
+            [  # noqa: S607
+                "tar", "--create", "--format=gnu", f"--owner=+{owner[0]}", f"--group=+{owner[1]}",
+                "--numeric-owner", "--directory", str(self._root), "rapidflow", "workspace",
+            ],
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+        )  # fmt: skip
+
+    async def read(self, count: int) -> bytes:
+        """`count` bytes, fewer only at the end. Raises `BuildError` where not all could be packed."""
+        if self._tar is None:
+            await self.begin()
+        return await asyncio.to_thread(self._read, count)
+
+    def _read(self, count: int) -> bytes:
+        tar, complaints = self._tar, self._complaints
+        if tar is None or tar.stdout is None or complaints is None:
+            return b""
+        chunk = tar.stdout.read(count)
+        if not chunk and tar.wait() != 0:
+            complaints.seek(0)
+            reason = one_line(complaints.read().decode("utf-8", "replace"))
+            raise BuildError(f"could not pack the source: {reason}")
+        return chunk
+
+    async def close(self) -> None:
+        """Ends the packing. Safe to call again."""
+        if self._tar is not None:
+            await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        tar, self._tar = self._tar, None
+        if tar is not None and tar.stdout is not None:
+            tar.kill()
+            tar.wait()
+            tar.stdout.close()
+        if self._complaints is not None:
+            self._complaints.close()
