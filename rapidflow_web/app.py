@@ -28,6 +28,7 @@ from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import to_the_end
 from rapidflow_web.source.mirrors import Mirrors
 from rapidflow_web.web import assets, errors, security
+from rapidflow_web.web.kept import KeptDetails
 from rapidflow_web.web.services import EXTENSION, Services
 from rapidflow_web.web.streaming import OpenStreams
 
@@ -66,6 +67,7 @@ def create_app(settings: Settings) -> Quart:
     )
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
     app.extensions[EXTENSION] = Services(settings, Service(scheduler, settings), scheduler, logs, streams)
+    app.asgi_app = KeptDetails(app.asgi_app, app.extensions[EXTENSION].details)
     errors.install(app)
     security.install(app)
     QuartSchema(

@@ -38,9 +38,6 @@ async def get_job(job_id: int) -> Response:
 @operation(schemas.Details)
 async def get_job_details(job_id: int) -> Response:
     """Get a job with the pipeline that it ran, its steps and its environment."""
-    kept = services().details
-    if (body := kept.get(job_id)) is not None:
-        return encoded_response(body)
     found = await jobs.with_all(job_id)
     if found is None:
         raise NotFound(f"there is no job {job_id}")
@@ -56,7 +53,7 @@ async def get_job_details(job_id: int) -> Response:
     )
     # Nothing of a job changes once the size of its log is stored, the last of all that is.
     if job.log_size is not None and isinstance(body, bytes):
-        kept.keep(job_id, body)
+        services().details.keep(job_id, body)
     return encoded_response(body)
 
 

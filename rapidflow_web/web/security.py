@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quart import Quart, Response
 
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
     ),
@@ -18,7 +18,7 @@ def install(app: Quart) -> None:
     """Adds the headers to every response."""
 
     async def add(response: Response) -> Response:
-        response.headers.extend(_HEADERS)
+        response.headers.extend(HEADERS)
         return response
 
     app.after_request(add)

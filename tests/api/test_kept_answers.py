@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rapidflow_web.web.kept import KeptAnswers
+from tests.support.server import Server
 
 
 def test_an_answer_is_kept_until_there_is_no_room_and_the_longest_unused_goes_first() -> None:
@@ -28,3 +31,17 @@ def test_an_answer_that_is_larger_than_all_the_room_is_not_kept() -> None:
     assert kept.get(1) is None
     kept.keep(2, b"x" * 10)
     assert kept.get(2) == b"x" * 10
+
+
+def test_details_that_are_kept_are_sent_like_those_that_are_not(
+    server: Server, succeeded: dict[str, Any]
+) -> None:
+    path = f"/jobs/{succeeded['job']['id']}/details"
+    made, kept = server.get(f"{path}?"), server.get(path)
+    again = server.get(path)
+    changing = {"date"}
+    for answer in (kept, again):
+        assert (answer.status, answer.body) == (made.status, made.body)
+        assert {k: v for k, v in answer.headers.items() if k not in changing} == {
+            k: v for k, v in made.headers.items() if k not in changing
+        }
