@@ -6,6 +6,8 @@ accounted for, together with the offset in the agent's output (`source`) from wh
 
 from __future__ import annotations
 
+import bisect
+import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from pathlib import Path
 # The kind comes last: a record that was only written in part, and filled up with zeros, has none.
 _RECORD = struct.Struct("<iQQQQQQxxxB")
 RECORD_SIZE = _RECORD.size
+_SIZE = struct.Struct("<Q")
+_SIZE_AT = struct.calcsize("<iQQ")
 
 
 class Kind(IntEnum):
@@ -23,7 +27,7 @@ class Kind(IntEnum):
     START = 1
     """A step began: `at` is the first byte of its header, `size` the first byte of its output."""
     CHECK = 2
-    """Somewhere inside a step: `at` and `size` are the end of the log."""
+    """Somewhere inside a step: `size` is the end of the log, `at` where its last line begins."""
     END = 3
     """A step ended with exit code `value`: `at` is the end of its output, `size` where the next begins."""
     SEAL = 4
@@ -84,9 +88,49 @@ def _kinds(data: bytes) -> bytes:
     return kinds[: len(kinds) - len(kinds.lstrip(_KNOWN))]
 
 
-def _record(data: bytes, number: int) -> Record:
+def _record(data: bytes | mmap.mmap, number: int) -> Record:
     *numbers, kind = _RECORD.unpack_from(data, number * RECORD_SIZE)
     return Record(Kind(kind), *numbers)
+
+
+class IndexFile:
+    """All records of an index file, which may have millions; none is read that is not asked for.
+
+    Used as a context. No file is an empty one. `size` of the log bounds what of the index is known.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._size = size
+        self._map: mmap.mmap | bytes = b""
+        self._count = 0
+
+    def __enter__(self) -> IndexFile:
+        try:
+            with self._path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (FileNotFoundError, ValueError):
+            return self  # nothing was written yet
+        self._count = bisect.bisect_right(range(len(self._map) // RECORD_SIZE), self._size, key=self.size_at)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if isinstance(self._map, mmap.mmap):
+            self._map.close()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int) -> Record:
+        return _record(self._map, number)
+
+    def size_at(self, number: int) -> int:
+        """The size of the log at a record, in bytes; never smaller than at the one before."""
+        return _SIZE.unpack_from(self._map, number * RECORD_SIZE + _SIZE_AT)[0]
+
+    def first_beyond(self, offset: int, start: int = 0) -> int:
+        """The number of the first record, from `start` on, at which the log was larger than `offset`."""
+        return bisect.bisect_right(range(self._count), offset, lo=start, key=self.size_at)
 
 
 @dataclass(slots=True)

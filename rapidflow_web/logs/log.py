@@ -146,6 +146,7 @@ class LogWriter:
         self._last = b""
         self._recorded_at = self._appended_at = 0.0
         self._recorded_size = log.size
+        self._line_start = _line_start(records)
         self._step_id = records[-1].step_id if records else 0
 
     async def begin_step(self, step_id: int, order_num: int, step_type: str, source: int) -> None:
@@ -171,13 +172,13 @@ class LogWriter:
         now = time.monotonic()
         if self._recorded_size < self.log.size and now - self._appended_at > _CHECK_SECONDS:
             # Without this, what came before a silence would be dated to its end.
-            await self._record(Kind.CHECK, self.log.size, at_time=self._appended_at)
+            await self._record(Kind.CHECK, self._line_start, at_time=self._appended_at)
         at = self.log.size
         await self._append(data)
         self.log.latest = at, data
         self._last, self.source, self._appended_at = data[-1:], source, now
         if now - self._recorded_at > _CHECK_SECONDS or self.log.size - self._recorded_size >= _CHECK_BYTES:
-            await self._record(Kind.CHECK, self.log.size)
+            await self._record(Kind.CHECK, self._line_start)
         self.log.wake()
 
     async def end_step(self, exit_code: int, source: int) -> None:
@@ -225,6 +226,8 @@ class LogWriter:
 
     async def _append(self, data: bytes) -> None:
         await self._write(self._data, data)
+        if newline := data.rfind(b"\n") + 1:
+            self._line_start = self.log.size + newline
         self.log.lines += data.count(b"\n")
         self.log.size += len(data)
         metrics.LOG_BYTES.inc(len(data))
@@ -254,6 +257,13 @@ class LogWriter:
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 self.stuck = None
+
+
+def _line_start(records: list[Record]) -> int:
+    """Where the last line of a log begins, from the records that `load` gives."""
+    if not records:
+        return 0
+    return records[-1].at if records[-1].kind is Kind.CHECK else records[-1].size
 
 
 class LogStore:

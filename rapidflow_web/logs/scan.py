@@ -1,0 +1,293 @@
+"""Looks through a whole log, in a process of its own: it may take seconds, and can be killed.
+
+    python scan.py PATH SIZE <request.json
+
+answers a request of `{"search": …}` or `{"outline": …}` in JSON on standard output; `looking.py` says more.
+Imports nothing of ours and little else, so that it starts in some milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+_BLOCK = 1024 * 1024
+_MOST_LINES = 10_000
+_MOST_GROUPS = 5_000
+_MOST_CANDIDATES = 20_000
+_LONGEST_LINE = 2_000
+"""Bytes of a line that are looked at for an error or a title."""
+
+# A control sequence, an operating system command, another escape.
+_ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+
+Log = mmap.mmap | bytes
+Matching = Callable[[bytes], Iterator[int]]
+"""Takes whole lines; gives the numbers of those that match, counted from 0."""
+
+
+def _blocks(log: Log) -> Iterator[bytes]:
+    """The log in pieces of whole lines."""
+    start, size = 0, len(log)
+    while start < size:
+        end = min(start + _BLOCK, size)
+        if end < size:
+            newline = log.rfind(b"\n", start, end)
+            if newline < 0:
+                newline = log.find(b"\n", end)
+            end = newline + 1 if newline >= 0 else size
+        yield log[start:end]
+        start = end
+
+
+# Search
+
+
+def search(log: Log, text: str, case: bool, regex: bool) -> dict[str, Any]:
+    """The lines that match, as a reader sees them: without escape sequences. Raises `re.error`."""
+    matching = _by_regex(text, case) if regex else _by_text(text, case)
+    plain = log.find(b"\x1b") < 0
+    count, lines, first = 0, list[int](), 0
+    for block in _blocks(log):
+        for line in matching(block if plain else _ESCAPE.sub(b"", block)):
+            count += 1
+            if len(lines) < _MOST_LINES:
+                lines.append(first + line)
+        first += block.count(b"\n")
+    return {"count": count, "lines": lines, "complete": count == len(lines), "size": len(log)}
+
+
+def _by_text(text: str, case: bool) -> Matching:
+    def matching(block: bytes) -> Iterator[int]:
+        if case:
+            return _found(block, text.encode(), b"\n")
+        if text.isascii():
+            return _found(block.lower(), text.lower().encode(), b"\n")
+        return _found(block.decode("utf-8", "replace").lower(), text.lower(), "\n")
+
+    return matching
+
+
+def _found(block: Any, needle: Any, newline: Any) -> Iterator[int]:
+    """The lines of `block` that have `needle`, counted from 0."""
+    line = counted = 0
+    at = block.find(needle)
+    while at >= 0:
+        line += block.count(newline, counted, at)
+        yield line
+        end = block.find(newline, at)
+        if end < 0:
+            return
+        line, counted = line + 1, end + 1
+        at = block.find(needle, counted)
+
+
+def _by_regex(text: str, case: bool) -> Matching:
+    pattern = re.compile(text, 0 if case else re.IGNORECASE)
+
+    def matching(block: bytes) -> Iterator[int]:
+        lines = block.decode("utf-8", "replace").split("\n")
+        if not lines[-1]:
+            lines.pop()  # what follows the last newline is no line
+        return (number for number, line in enumerate(lines) if pattern.search(line))
+
+    return matching
+
+
+# Outline
+
+_OPENS = (b"::group::", b"##[group]")
+_CLOSES = (b"::endgroup::", b"##[endgroup]")
+_BUILDKITE = (b"--- ", b"+++ ", b"~~~ ")
+_GITLAB = re.compile(rb"section_(start|end):[0-9]+:([^\s\[\r]+)(\[[^\]\r]*\])?\r?")
+
+
+def outline(log: Log, steps: list[list[int]], failed: list[int] | None) -> dict[str, Any]:
+    """The groups in the `steps`, each a first and a last offset, and the first error in the `failed` one."""
+    groups = [group for start, end in steps for group in _groups(log, start, end)][:_MOST_GROUPS]
+    error = _error(log, *failed) if failed else None
+    places = {at for group in groups for at in group["at"]}
+    if error is not None:
+        places.add(error)
+    line_of, counted, lines = dict[int, int](), 0, 0
+    for place in sorted(places):
+        # A mapped file can't be counted in, only what is copied out of it.
+        for start in range(counted, place, _BLOCK):
+            lines += log[start : min(start + _BLOCK, place)].count(b"\n")
+        line_of[place], counted = lines, place
+    for group in groups:
+        start, end = group.pop("at")
+        # What ends a group at the start of a line is not part of it, unless it is its own end marker.
+        group["line"], group["end"] = line_of[start], max(line_of[end] - group.pop("before"), line_of[start])
+    return {"groups": groups, "error": None if error is None else {"line": line_of[error], "offset": error}}
+
+
+def _groups(log: Log, start: int, end: int) -> Iterator[dict[str, Any]]:
+    """The groups between two offsets: `at` are the offsets of the first line and of where it ends."""
+    open_: list[dict[str, Any]] = []
+    done: list[dict[str, Any]] = []
+
+    def close(group: dict[str, Any], at: int, before: int) -> None:
+        open_.remove(group)
+        group["at"], group["before"] = (group["at"], at), before
+        done.append(group)
+
+    for at, kind, name, title, closed in sorted(_markers(log, start, end)):
+        if kind == "section":
+            for group in [group for group in open_ if group["kind"] == "section"]:
+                close(group, at, 1)
+        elif kind == "end":
+            named = [group for group in open_ if group["name"] == name]
+            if named:
+                # What was opened inside it and not closed ends with it.
+                for group in open_[open_.index(named[-1]) :][::-1]:
+                    close(group, at, 0)
+            continue
+        open_.append({"at": at, "kind": kind, "name": name, "title": title, "closed": closed})
+    for group in open_[::-1]:
+        close(group, end, 1)
+    for group in sorted(done, key=lambda group: group["at"]):
+        yield {key: group[key] for key in ("at", "before", "title", "closed")}
+
+
+def _markers(log: Log, start: int, end: int) -> Iterator[tuple[int, str, str, str, bool]]:
+    for needle in _OPENS:
+        for at in _line_starts(log, needle, start, end):
+            yield at, "group", "", _title(log, at + len(needle), end), False
+    for needle in _CLOSES:
+        for at in _line_starts(log, needle, start, end):
+            yield at, "end", "", "", False
+    for needle in _BUILDKITE:
+        for at in _line_starts(log, needle, start, end):
+            if not _is_diff(log, needle, at, end):
+                yield at, "section", "buildkite", _title(log, at + len(needle), end), needle != b"+++ "
+    at = log.find(b"section_", start, end)
+    while at >= 0:
+        if match := _GITLAB.match(log, at, min(at + _LONGEST_LINE, end)):
+            name, options = match[2].decode("utf-8", "replace"), match[3] or b""
+            kind = "named" if match[1] == b"start" else "end"
+            title = _title(log, match.end(), end) if kind == "named" else ""
+            yield at, kind, name, title or name, b"collapsed=true" in options
+        at = log.find(b"section_", at + 1, end)
+
+
+def _line_starts(log: Log, needle: bytes, start: int, end: int) -> Iterator[int]:
+    if log[start : start + len(needle)] == needle:
+        yield start
+    at = log.find(b"\n" + needle, start, end)
+    while at >= 0:
+        yield at + 1
+        at = log.find(b"\n" + needle, at + 1, end)
+
+
+def _is_diff(log: Log, needle: bytes, at: int, end: int) -> bool:
+    """Whether this is a file name of a diff: `--- a` right above `+++ b`."""
+    if needle == b"--- ":
+        newline = log.find(b"\n", at, end)
+        return newline >= 0 and log[newline + 1 : newline + 5] == b"+++ "
+    if needle == b"+++ ":
+        before = log.rfind(b"\n", 0, max(at - 1, 0)) + 1
+        return log[before : before + 4] == b"--- "
+    return False
+
+
+def _title(log: Log, at: int, end: int) -> str:
+    newline = log.find(b"\n", at, min(end, at + _LONGEST_LINE))
+    line = log[at : newline if newline >= 0 else min(end, at + _LONGEST_LINE)]
+    return _ESCAPE.sub(b"", line).replace(b"\r", b"").decode("utf-8", "replace").strip()[:200]
+
+
+# The first error
+
+_HINTS = (b"error", b"fail", b"panic", b"traceback", b"fatal", b"exception", b"not found", b"***", b"not ok")
+_STRONG = re.compile(
+    rb"""
+      ^[^\s:]+:\d+(?::\d+)?:\s+(?:fatal\s+)?error\b      # gcc, clang, mypy, go vet
+    | ^\s*error(?:\[\w+\])?:\s                            # rustc, pip, many
+    | ^error\s+TS\d+ | \(\d+,\d+\):\s+error\s             # tsc, msbuild
+    | ^(?:FAILED|ERROR)\s+\S+                             # pytest's summary, maven, bazel
+    | ^E\s{3,}\S                                           # pytest
+    | ^\s*---\ FAIL:\ | ^\s*FAIL\b                           # go test, jest
+    | ^\s*not\ ok\b                                       # tap
+    | ^Traceback\ \(most\ recent\ call\ last\)
+    | ^\[ERROR\]\s | ^npm\ (?:ERR!|error)
+    | ^panic:\s | \bpanicked\ at\b | ^Exception\ in\ thread
+    | ^::error\b | ^\#\#\[error\]
+    | ^fatal:\s
+    | (?:command\ not\ found|:\ not\ found)$
+    """,
+    re.VERBOSE,
+)
+_WEAK = re.compile(
+    rb"^\s*[\w.]*(?:Error|Exception)\b:?|\bERROR\b|(?:^|[:\s])error:|^make(?:\[\d+\])?: \*\*\* |\bfailed\b",
+)
+_NONE = re.compile(rb"\b(?:0|no) (?:errors?|fail(?:ed|ures?))\b|\berrors?[:=] ?0\b|--\S*error", re.IGNORECASE)
+
+
+def _error(log: Log, start: int, end: int) -> int | None:
+    """The offset of the line that a person would look for first; the last line where nothing tells."""
+    weak: int | None = None
+    for at, line in _candidates(log, start, end):
+        if _NONE.search(line):
+            continue
+        if _STRONG.search(line):
+            return at
+        if weak is None and _WEAK.search(line):
+            weak = at
+    return weak if weak is not None else _last_line(log, start, end)
+
+
+def _candidates(log: Log, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Lines that may tell of an error, with their offsets, as a reader sees them."""
+    taken = 0
+    for block_start in range(start, end, _BLOCK):
+        # Lines that lie across the end of a block are found by what of them is in either.
+        block_end = min(block_start + _BLOCK, end)
+        block = log[block_start:block_end].lower()
+        seen: set[int] = set()
+        for hint in (*_HINTS, b"\ne   "):
+            at = block.find(hint)
+            while at >= 0 and len(seen) < _MOST_CANDIDATES:
+                at += hint.startswith(b"\n")
+                seen.add(max(log.rfind(b"\n", start, block_start + at) + 1, start))
+                newline = block.find(b"\n", at)
+                at = block.find(hint, newline) if newline >= 0 else -1
+        for at in sorted(seen):
+            newline = log.find(b"\n", at, min(end, at + _LONGEST_LINE))
+            line = log[at : newline if newline >= 0 else min(end, at + _LONGEST_LINE)]
+            yield at, _ESCAPE.sub(b"", line).rstrip(b"\r")
+        taken += len(seen)
+        if taken > _MOST_CANDIDATES:
+            return
+
+
+def _last_line(log: Log, start: int, end: int) -> int | None:
+    while end > start and log[end - 1 : end].isspace():
+        end -= 1
+    return max(log.rfind(b"\n", start, end) + 1, start) if end > start else None
+
+
+def main() -> None:
+    """Answers one request."""
+    request: dict[str, Any] = json.load(sys.stdin)
+    size = int(sys.argv[2])
+    log: Log = b""
+    if size:
+        with open(sys.argv[1], "rb") as file:  # noqa: PTH123 - pathlib takes as long to import as all else
+            log = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+    try:
+        if "search" in request:
+            answer = search(log, **request["search"])
+        else:
+            answer = outline(log, **request["outline"])
+    except re.error as error:
+        answer = {"error": str(error)}
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

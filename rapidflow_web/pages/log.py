@@ -1,0 +1,128 @@
+"""What the log viewer asks, besides the bytes that the stream gives it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pydantic import BaseModel
+from quart import Response
+
+from rapidflow_web.db import jobs
+from rapidflow_web.errors import Invalid, NotFound, Problem
+from rapidflow_web.logs import looking
+from rapidflow_web.logs import map as log_map
+from rapidflow_web.logs.log import Log
+from rapidflow_web.pages.blueprint import blueprint
+from rapidflow_web.web.requests import Flag, Number, identifier, query
+from rapidflow_web.web.responses import json_response
+from rapidflow_web.web.services import services
+
+_MOST_TIMES = 2_000
+_LONGEST_PATTERN = 1_000
+_FRESH = {"Cache-Control": "no-cache"}
+
+
+class _After(BaseModel):
+    after: Number | None = None
+
+
+class _Part(BaseModel):
+    start: Number = 0
+    end: Number = 0
+
+
+class _Search(BaseModel):
+    q: str = ""
+    case: Flag = False
+    regex: Flag = False
+
+
+@blueprint.get("/ui/jobs/<job_id>/log/map")
+async def show_log_map(job_id: str) -> Response:
+    """Where the lines and the steps of a log stand."""
+    number = identifier(job_id, "job")
+    after = query(_After).after
+    log, steps = await _log(number), await jobs.steps_of(number)
+    size, lines, sealed, final = log.size, log.lines, log.sealed, log.layout.final
+    known = {step.id: step for step in steps}
+    spans = [(span, known[span.step_id]) for span in log.layout.spans if span.step_id in known]
+    points = await asyncio.to_thread(
+        log_map.points, log.path.with_suffix(".index"), size, -1 if after is None else after
+    )
+    return json_response(
+        {
+            "size": size,
+            "lines": lines,
+            "sealed": sealed,
+            "final": final,
+            "points": points,
+            "steps": [
+                {
+                    "id": step.id,
+                    "order_num": step.order_num,
+                    "type": step.type,
+                    "name": step.name or _first_line(step.content),
+                    "status": step.status,
+                    "exit_code": step.exit_code,
+                    "started_at": step.started_at,
+                    "finished_at": step.finished_at,
+                    "header": span.header,
+                    "start": span.start,
+                    "first_line": span.first_line,
+                    "end": span.end,
+                }
+                for span, step in spans
+            ],
+        },
+        headers=_FRESH,
+    )
+
+
+@blueprint.get("/ui/jobs/<job_id>/log/times")
+async def show_log_times(job_id: str) -> Response:
+    """When the bytes of a part of a log were written."""
+    log, part = await _log(identifier(job_id, "job")), query(_Part)
+    end = min(part.end, log.size)
+    times = await asyncio.to_thread(
+        log_map.times, log.path.with_suffix(".index"), log.size, part.start, end, _MOST_TIMES
+    )
+    return json_response({"times": times}, headers=_FRESH)
+
+
+@blueprint.get("/ui/jobs/<job_id>/log/search")
+async def search_log(job_id: str) -> Response:
+    """The lines of a log that match."""
+    log, wanted = await _log(identifier(job_id, "job")), query(_Search)
+    if not wanted.q:
+        raise Invalid([Problem("q", "say what to search for")])
+    if len(wanted.q) > _LONGEST_PATTERN:
+        raise Invalid([Problem("q", f"at most {_LONGEST_PATTERN} characters can be searched for")])
+    if "\n" in wanted.q:
+        raise Invalid([Problem("q", "a search finds single lines; leave out the line break")])
+    try:
+        found = await looking.search(log, wanted.q, case=wanted.case, regex=wanted.regex)
+    except looking.CannotSearch as error:
+        raise Invalid([Problem("q", str(error))]) from None
+    return json_response(found, headers=_FRESH)
+
+
+@blueprint.get("/ui/jobs/<job_id>/log/outline")
+async def show_log_outline(job_id: str) -> Response:
+    """The groups that a build printed, and where it first says what went wrong."""
+    number = identifier(job_id, "job")
+    log = await _log(number)
+    failed = next((step.id for step in await jobs.steps_of(number) if step.status == "failed"), None)
+    try:
+        return json_response(await looking.outline(log, failed), headers=_FRESH)
+    except looking.CannotSearch:
+        return json_response({"groups": [], "error": None}, headers=_FRESH)
+
+
+async def _log(number: int) -> Log:
+    if await jobs.get(number) is None:
+        raise NotFound(f"there is no job {number}")
+    return services().logs.open(number)
+
+
+def _first_line(script: str) -> str:
+    return script.strip().splitlines()[0]

@@ -1,0 +1,82 @@
+"""What the log viewer asks of the server, besides bytes."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from tests.support.server import Server
+
+
+def test_the_map_says_where_lines_and_steps_stand(server: Server) -> None:
+    job = server.run({"name": "map", "steps": [{"name": "count", "content": "seq 200000"}, "exit 3"]})
+    job_id = job["job"]["id"]
+    stream = server.get(f"/jobs/{job_id}/logs/stream").body
+    answer = server.get(f"/ui/jobs/{job_id}/log/map")
+    assert answer.headers["cache-control"] == "no-cache"
+    log = answer.json
+    assert (log["size"], log["lines"], log["sealed"]) == (len(stream), stream.count(b"\n"), True)
+    assert stream[log["final"] :].startswith(b"=== Build failed: step 2 (bash) exited with 3 ===\n")
+    first, second = log["steps"]
+    assert stream[first["header"] : first["start"]] == b"=== Step 1 (bash) ===\n"
+    assert stream[second["header"] : second["start"]] == b"=== Step 2 (bash) ===\n"
+    assert stream[first["start"] : first["end"]] == "".join(f"{n}\n" for n in range(1, 200_001)).encode()
+    assert stream.count(b"\n", 0, second["start"]) == second["first_line"]
+    assert (first["name"], first["status"], first["exit_code"]) == ("count", "success", 0)
+    assert (second["name"], second["status"], second["exit_code"]) == ("exit 3", "failed", 3)
+    assert len(log["points"]) > len(stream) / 200_000
+    for offset, line in log["points"]:
+        assert stream.count(b"\n", 0, offset) == line
+        assert offset == 0 or stream[offset - 1 : offset] == b"\n"
+    middle = log["points"][3][0]
+    after = server.get(f"/ui/jobs/{job_id}/log/map?after={middle}").json
+    assert after["points"] == log["points"][4:]
+    times = server.get(f"/ui/jobs/{job_id}/log/times?start=0&end={len(stream)}").json["times"]
+    assert times[0][0] == 0
+    assert all(early[1] <= late[1] for early, late in itertools.pairwise(times))
+
+
+def test_a_build_that_has_not_begun_has_an_empty_map(server: Server) -> None:
+    job_id = server.start_job({"name": "none", "image": "rapidflow.invalid/none:1", "steps": ["true"]})
+    server.wait_finished(job_id)
+    log = server.get(f"/ui/jobs/{job_id}/log/map").json
+    assert (log["points"], log["steps"], log["final"]) == ([[0, 0]], [], 0)
+    outline = server.get(f"/ui/jobs/{job_id}/log/outline").json
+    assert outline == {"groups": [], "error": None}
+
+
+def test_lines_are_searched_where_the_log_is(server: Server, failed: dict[str, Any]) -> None:
+    path = f"/ui/jobs/{failed['job']['id']}/log/search"
+    assert server.get(f"{path}?q=OH+NO").json["lines"] == [4]
+    assert server.get(f"{path}?q=OH+NO&case=true").json["count"] == 0
+    assert server.get(f"{path}?q=%5Eoh&regex=1").json["lines"] == [4]
+
+
+def test_a_search_that_can_not_be_done_says_why(server: Server, failed: dict[str, Any]) -> None:
+    path = f"/ui/jobs/{failed['job']['id']}/log/search"
+    for query, sentence in (
+        ("q=", "say what to search for"),
+        ("q=%28&regex=true", "this is not a regular expression: missing )"),
+        (f"q={'x' * 1001}", "at most 1000 characters can be searched for"),
+        ("q=a%0Ab", "leave out the line break"),
+    ):
+        answer = server.get(f"{path}?{query}")
+        assert answer.status == 422
+        assert sentence in answer.text
+    assert server.get("/ui/jobs/999999999/log/search?q=x").status == 404
+    assert server.get(f"{path}?q=x&case=maybe").status == 400
+
+
+def test_an_expression_that_takes_for_ever_is_given_up(server: Server) -> None:
+    job_id = server.run({"name": "slow", "steps": ["printf '%0.sa' $(seq 40); echo b"]})["job"]["id"]
+    slow = server.get(f"/ui/jobs/{job_id}/log/search?q=%28a%7Ca%29%2Bc&regex=true")
+    assert slow.status == 422
+    assert "takes too long" in slow.text
+
+
+def test_the_outline_has_groups_and_the_first_error(server: Server) -> None:
+    script = "echo ::group::Setup; echo a; echo ::endgroup::; echo 'a.c:1:2: error: bad'; echo later; exit 1"
+    job_id = server.run({"name": "outline", "steps": ["echo fine", script]})["job"]["id"]
+    outline = server.get(f"/ui/jobs/{job_id}/log/outline").json
+    assert outline["groups"] == [{"line": 4, "end": 6, "title": "Setup", "closed": False}]
+    assert outline["error"]["line"] == 7
