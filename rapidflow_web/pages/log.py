@@ -54,7 +54,7 @@ async def show_log_map(job_id: str) -> Response:
             "size": size,
             "lines": lines,
             "sealed": sealed,
-            "final": final,
+            "final_line": None if final is None else lines - (await log.read(final)).count(b"\n"),
             "points": points,
             "steps": [
                 {

@@ -1,46 +1,153 @@
-// Shows a job's log as it is written. Goes on from the byte where it was when a connection breaks off, so
-// that nothing is lost or doubled. Text only ever becomes text nodes.
+// The log section of a job's page: opens the log at the right place and connects its toolbar and keys.
 
-const BLOCK = 64 * 1024;
-const RETRY = [200, 500, 1000, 2000, 5000];
+import { key } from "./keys.js";
+import { Search } from "./log/search.js";
+import { Viewer } from "./log/viewer.js";
 
-const view = document.getElementById("log");
-const decoder = new TextDecoder();
-let offset = 0;
-let block = null;
-let size = 0;
+const WRAP = "rapidflow.log.wrap";
+const section = document.getElementById("log");
+const scroller = section.querySelector(".output");
+const status = section.querySelector(".said");
+const pill = section.querySelector(".pill");
+const button = (name) => section.querySelector(`[data-action="${name}"]`);
+const say = (sentence) => (status.textContent = sentence);
 
-function append(text) {
-  const atEnd = view.scrollHeight - view.scrollTop - view.clientHeight < 40;
-  if (block === null || size > BLOCK) {
-    block = view.appendChild(document.createElement("pre"));
-    size = 0;
-  }
-  block.append(text);
-  size += text.length;
-  if (atEnd) view.scrollTop = view.scrollHeight;
-}
-
-async function follow() {
-  const response = await fetch(`${view.dataset.stream}?follow=true&offset=${offset}`);
-  if (!response.ok) throw new Error(await response.text());
-  const reader = response.body.getReader();
+async function map() {
   for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    offset += value.length;
-    append(decoder.decode(value, { stream: true }));
+    const response = await fetch(`${section.dataset.job}/log/map`).catch(() => null);
+    if (response?.ok) return response.json();
+    say("The log can't be read; trying again…");
+    await new Promise((again) => setTimeout(again, 1000));
   }
 }
 
-let failures = 0;
-for (;;) {
-  const before = offset;
-  try {
-    await follow();
-    break;
-  } catch {
-    failures = offset > before ? 0 : failures + 1;
-    await new Promise((again) => setTimeout(again, RETRY[Math.min(failures, RETRY.length - 1)]));
-  }
+const viewer = new Viewer(scroller, section.dataset.job, section.dataset.stream, await map(), say);
+say("");
+
+// What is new while one reads further up.
+
+let left = null;
+
+function tell() {
+  const fresh = left === null ? 0 : viewer.chunks.lines - left;
+  pill.hidden = fresh <= 0;
+  pill.textContent = `↓ ${fresh.toLocaleString("en")} new ${fresh === 1 ? "line" : "lines"}`;
 }
+
+viewer.onmoved = (rows) => {
+  if (viewer.viewport.follows) left = null;
+  else left ??= viewer.chunks.lines;
+  button("follow").setAttribute("aria-pressed", String(viewer.viewport.follows));
+  search.mark([...scroller.querySelectorAll(".row")]);
+  tell(rows);
+};
+viewer.ongrown = tell;
+
+const search = new Search(section.querySelector(".search"), `${section.dataset.job}/log/search`, (line) => viewer.show(line));
+search.from = () => viewer.firstShown;
+search.closed = () => scroller.focus();
+
+// The toolbar
+
+function toError() {
+  if (viewer.rows.error) viewer.show(viewer.rows.error.line);
+  else say("No error was found.");
+}
+
+function wrap(on) {
+  localStorage.setItem(WRAP, on ? "on" : "off");
+  button("wrap").setAttribute("aria-pressed", String(on));
+  viewer.wrap(on);
+}
+
+function times() {
+  viewer.times.cycle();
+  showTimes();
+}
+
+function showTimes() {
+  const { mode } = viewer.times;
+  button("times").setAttribute("aria-pressed", String(mode !== "off"));
+  button("times").querySelector("span").textContent = { off: "Times", clock: "Times: clock", elapsed: "Times: of step" }[mode];
+  scroller.dataset.times = mode;
+  viewer.redraw();
+}
+
+let folded = false;
+
+function foldAll() {
+  folded = !folded;
+  viewer.folds.toggleAll(folded);
+  button("fold").setAttribute("aria-pressed", String(folded));
+  viewer.redraw();
+}
+
+async function copy() {
+  const marked = viewer.rows.marked;
+  const from = marked?.from ?? 0;
+  const to = marked?.to ?? viewer.chunks.lines;
+  const first = viewer.chunks.points[viewer.chunks.indexOfLine(from)];
+  const end = viewer.chunks.end(viewer.chunks.indexOfLine(to));
+  const text = new TextDecoder().decode(await viewer.bytes.range(first.offset, end));
+  const lines = text.split("\n").slice(from - first.line, to - first.line + 1);
+  await navigator.clipboard.writeText(lines.join("\n"));
+  say(marked ? `Copied ${lines.length} ${lines.length === 1 ? "line" : "lines"}.` : "Copied the whole log.");
+}
+
+const actions = {
+  follow: () => viewer.viewport.follow(), wrap: () => wrap(!viewer.wraps), times, fold: foldAll, copy,
+  error: toError, search: () => (search.form.hidden ? search.open() : search.close()), close: () => search.close(),
+};
+section.addEventListener("click", (event) => actions[event.target.closest("[data-action]")?.dataset.action]?.());
+pill.addEventListener("click", actions.follow);
+
+key("/", "Search the log", () => search.open());
+key("n", "Next match", () => search.next(1));
+key("N", "Previous match", () => search.next(-1));
+key("j", "Next step", () => viewer.step(1));
+key("k", "Previous step", () => viewer.step(-1));
+key("e", "First error", toError);
+key("f", "Follow the end", actions.follow);
+key("w", "Wrap lines", actions.wrap);
+key("t", "Times of lines", times);
+key("z", "Fold or unfold everything", foldAll);
+
+// Where to begin
+
+wrap(localStorage.getItem(WRAP) !== "off");
+showTimes();
+
+async function open() {
+  const line = viewer.mark(location.hash);
+  if (line !== null) return viewer.show(line);
+  if (!viewer.sealed) return viewer.viewport.follow();
+  return viewer.viewport.draw();
+}
+
+let waiting = location.hash;
+viewer.onlearned = async () => {
+  // A link to a line of a step that had not begun.
+  if (waiting && viewer.mark(waiting) !== null) {
+    const hash = waiting;
+    waiting = "";
+    await viewer.show(viewer.mark(hash));
+  }
+};
+addEventListener("hashchange", open);
+await open();
+if (viewer.mark(location.hash) !== null) waiting = "";
+await viewer.outline();
+if (viewer.sealed && viewer.rows.error && !location.hash) await viewer.show(viewer.rows.error.line);
+
+// One connection, and none while nobody looks.
+
+while (!viewer.sealed) {
+  const away = new AbortController();
+  const leave = () => document.hidden && away.abort();
+  document.addEventListener("visibilitychange", leave);
+  if (!document.hidden) await viewer.live(away.signal);
+  document.removeEventListener("visibilitychange", leave);
+  if (document.hidden) await new Promise((back) => document.addEventListener("visibilitychange", back, { once: true }));
+  else if (!viewer.sealed) await new Promise((again) => setTimeout(again, 1000));
+}
+await viewer.outline();

@@ -16,7 +16,7 @@ def test_the_map_says_where_lines_and_steps_stand(server: Server) -> None:
     assert answer.headers["cache-control"] == "no-cache"
     log = answer.json
     assert (log["size"], log["lines"], log["sealed"]) == (len(stream), stream.count(b"\n"), True)
-    assert stream[log["final"] :].startswith(b"=== Build failed: step 2 (bash) exited with 3 ===\n")
+    assert stream.split(b"\n")[log["final_line"]] == b"=== Build failed: step 2 (bash) exited with 3 ==="
     first, second = log["steps"]
     assert stream[first["header"] : first["start"]] == b"=== Step 1 (bash) ===\n"
     assert stream[second["header"] : second["start"]] == b"=== Step 2 (bash) ===\n"
@@ -40,7 +40,7 @@ def test_a_build_that_has_not_begun_has_an_empty_map(server: Server) -> None:
     job_id = server.start_job({"name": "none", "image": "rapidflow.invalid/none:1", "steps": ["true"]})
     server.wait_finished(job_id)
     log = server.get(f"/ui/jobs/{job_id}/log/map").json
-    assert (log["points"], log["steps"], log["final"]) == ([[0, 0]], [], 0)
+    assert (log["points"], log["steps"], log["final_line"]) == ([[0, 0]], [], 0)
     outline = server.get(f"/ui/jobs/{job_id}/log/outline").json
     assert outline == {"groups": [], "error": None}
 

@@ -1,0 +1,117 @@
+// Search in the whole log. The server finds the lines; here they are gone to and marked.
+
+const HIGHLIGHT = "search";
+
+export class Search {
+  /** `form` is the search bar; `go` brings a line into sight. */
+  constructor(form, address, go) {
+    Object.assign(this, { form, address, go });
+    this.input = form.elements.q;
+    this.output = form.querySelector("output");
+    this.lines = [];
+    this.at = -1;
+    this.pattern = null;
+    this.asked = "";
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.next(event.submitter?.value === "previous" ? -1 : 1);
+    });
+    this.input.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && event.shiftKey) this.next(-1);
+      else if (event.key === "Escape") this.close();
+      else return;
+      event.preventDefault();
+    });
+    for (const box of [form.elements.case, form.elements.regex]) {
+      box.addEventListener("change", () => this.input.value && this.next(1));
+    }
+  }
+
+  open() {
+    this.form.hidden = false;
+    this.input.focus();
+    this.input.select();
+  }
+
+  close() {
+    this.form.hidden = true;
+    this.pattern = null;
+    this.asked = "";
+    this.output.textContent = "";
+    CSS.highlights?.delete(HIGHLIGHT);
+    this.closed?.();
+  }
+
+  /** Goes to the next line that matches, or with -1 to the previous one. */
+  async next(direction, from = this.from?.() ?? 0) {
+    const query = new URLSearchParams({
+      q: this.input.value, case: this.form.elements.case.checked, regex: this.form.elements.regex.checked,
+    });
+    if (!this.input.value) return;
+    if (String(query) !== this.asked) {
+      if (!(await this.#ask(query))) return;
+      this.at = this.lines.findIndex((line) => line >= from) - (direction > 0 ? 1 : 0);
+      if (this.at < -1) this.at = -1;
+    }
+    if (!this.lines.length) return;
+    this.at = (this.at + direction + this.lines.length) % this.lines.length;
+    this.#say();
+    await this.go(this.lines[this.at]);
+  }
+
+  async #ask(query) {
+    this.output.textContent = "Searching…";
+    const response = await fetch(`${this.address}?${query}`);
+    const answer = await response.json();
+    this.lines = response.ok ? answer.lines : [];
+    this.count = answer.count ?? 0;
+    this.pattern = response.ok ? this.#compiled() : null;
+    this.asked = String(query);
+    this.at = -1;
+    this.output.textContent = response.ok ? "" : answer.error;
+    if (response.ok) this.#say();
+    return response.ok;
+  }
+
+  #say() {
+    const count = this.count.toLocaleString("en");
+    this.output.textContent = this.lines.length ? `${(this.at + 1).toLocaleString("en")} of ${count}` : "Nothing found";
+  }
+
+  #compiled() {
+    const flags = this.form.elements.case.checked ? "g" : "gi";
+    const text = this.input.value;
+    try {
+      return new RegExp(this.form.elements.regex.checked ? text : text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"), flags);
+    } catch {
+      return null; // the server knows expressions that the browser doesn't
+    }
+  }
+
+  /** Marks what matches in the rows that are shown. */
+  mark(rows) {
+    if (!CSS.highlights) return;
+    const ranges = this.pattern ? rows.flatMap((row) => rangesIn(row, this.pattern)) : [];
+    CSS.highlights.set(HIGHLIGHT, new Highlight(...ranges));
+  }
+}
+
+function rangesIn(row, pattern) {
+  const text = row.querySelector(".text");
+  if (!text) return [];
+  const nodes = [];
+  for (let walker = document.createTreeWalker(text, NodeFilter.SHOW_TEXT); walker.nextNode(); ) nodes.push(walker.currentNode);
+  const place = (offset) => {
+    for (const node of nodes) {
+      if (offset <= node.length) return [node, offset];
+      offset -= node.length;
+    }
+    return [text, text.childNodes.length];
+  };
+  return [...text.textContent.matchAll(pattern)].filter((match) => match[0]).map((match) => {
+    const range = new Range();
+    range.setStart(...place(match.index));
+    range.setEnd(...place(match.index + match[0].length));
+    return range;
+  });
+}

@@ -1,0 +1,181 @@
+// The log of a job: what is in sight, what is folded, what is marked, and the end that is still written.
+
+import { LogBytes, Refused } from "./bytes.js";
+import { Chunks } from "./chunks.js";
+import { Folds } from "./folds.js";
+import { Layout } from "./layout.js";
+import { format, parse } from "./permalink.js";
+import { Rows } from "./rows.js";
+import { Steps } from "./steps.js";
+import { Times } from "./times.js";
+import { Viewport } from "./viewport.js";
+
+const HEADER = /(^|\n)=== Step \d+ \(/;
+const LEARN = 2000; // milliseconds after which it is asked again how the steps stand, while anything is written
+const PADDING = 90; // pixels of a row that are not text
+
+export class Viewer {
+  /** `job` is the address of the job's page; `said` is told what there is to say in a sentence. */
+  constructor(scroller, job, stream, map, said) {
+    Object.assign(this, { scroller, said, address: `${job}/log`, sealed: map.sealed });
+    this.bytes = new LogBytes(stream);
+    this.chunks = new Chunks(this.bytes, map);
+    this.steps = new Steps(map.steps, map.final_line);
+    this.folds = new Folds();
+    this.layout = new Layout(this.chunks, this.folds);
+    this.times = new Times(`${this.address}/times`, this.chunks, () => this.redraw());
+    this.viewport = new Viewport(scroller, this.chunks, this.layout, (...row) => this.rows.element(...row), (rows) => this.#moved(rows));
+    this.rows = new Rows(this.chunks, this.steps, this.folds, this.times);
+    this.#foldSteps();
+    scroller.addEventListener("click", (event) => this.#clicked(event));
+    new ResizeObserver(() => this.#measure()).observe(scroller);
+  }
+
+  /** Everything that is shown is made anew. */
+  redraw() {
+    this.rows.version++;
+    this.viewport.changed();
+  }
+
+  // Folds
+
+  #foldSteps() {
+    for (const step of this.steps.all) {
+      this.folds.set(step.first_line - 1, Math.min(this.steps.lastLine(step) + 1, Number.MAX_SAFE_INTEGER));
+    }
+    this.folds.settle();
+  }
+
+  /** Fetches what the build printed as groups, and the first error. */
+  async outline() {
+    const response = await fetch(`${this.address}/outline`);
+    if (!response.ok) return;
+    const { groups, error } = await response.json();
+    this.rows.error = error;
+    for (const group of groups) this.folds.set(group.line, group.end, group);
+    this.folds.settle();
+    this.redraw();
+  }
+
+  #clicked(event) {
+    const row = event.target.closest(".row");
+    const line = Number(row?.dataset.line);
+    if (event.target.closest(".toggle")) {
+      this.folds.toggle(line);
+      this.redraw();
+      this.viewport.draw();
+      this.scroller.querySelector(`[data-line="${line}"] .toggle`)?.focus();
+    } else if (event.target.closest("a.number")) {
+      event.preventDefault();
+      const step = this.steps.of(line);
+      const number = this.steps.number(line);
+      const from = event.shiftKey && this.rows.marked?.step === step.order_num ? this.rows.marked.number : number;
+      history.replaceState(null, "", format(step.order_num, from, number));
+      this.mark(format(step.order_num, from, number), from);
+    }
+  }
+
+  // Places
+
+  /** Marks the lines that a hash names; gives the first of them, or null where there is no such place (yet). */
+  mark(hash, first) {
+    const place = parse(hash);
+    const line = place && this.steps.line(place.step, place.from);
+    if (line === undefined || line === null) return null;
+    const last = this.steps.line(place.step, place.to);
+    this.rows.marked = place.from ? { from: line, to: last, step: place.step, number: first ?? place.from } : null;
+    this.redraw();
+    return line;
+  }
+
+  /** Brings a line into sight, whatever it is folded into. */
+  async show(line) {
+    this.folds.reveal(line);
+    this.rows.version++;
+    await this.viewport.show(line);
+  }
+
+  get firstShown() {
+    return this.viewport.anchor.line;
+  }
+
+  /** Goes to the next step, or with -1 to the previous one. */
+  async step(direction) {
+    const lines = this.steps.all.map((step) => step.first_line - 1);
+    const here = this.current ?? this.firstShown;
+    const line = direction > 0 ? lines.find((one) => one > here) : lines.findLast((one) => one < here);
+    if (line === undefined) return;
+    await this.show(line);
+    this.current = line;
+    this.scroller.querySelector(`[data-line="${line}"] .toggle`)?.focus({ preventScroll: true });
+  }
+
+  #moved(rows) {
+    if (this.viewport.put !== this.scroller.scrollTop) this.current = undefined;
+    this.onmoved?.(rows);
+  }
+
+  // Wrapping
+
+  wrap(on) {
+    this.wraps = on;
+    this.scroller.classList.toggle("wraps", on);
+    this.#measure();
+    this.redraw();
+  }
+
+  #measure() {
+    const probe = this.scroller.appendChild(Object.assign(document.createElement("span"), { className: "probe", textContent: "x".repeat(100) }));
+    const width = probe.getBoundingClientRect().width / 100;
+    probe.remove();
+    const padding = this.times.mode === "off" ? PADDING : PADDING + 80;
+    const columns = this.wraps ? Math.max(10, Math.floor((this.scroller.clientWidth - padding) / width)) : Infinity;
+    this.scroller.style.setProperty("--columns", String(columns));
+    if (columns !== this.layout.columns) {
+      this.layout.columns = columns;
+      this.viewport.changed();
+    }
+  }
+
+  // The end
+
+  /** Goes on with what is written, until the build has ended or `signal` says so. */
+  async live(signal) {
+    try {
+      await this.bytes.follow(this.chunks.size, (data) => this.#grow(data), signal, (well) => this.said(well ? "" : "Connection lost, trying again…"));
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      this.said(error.message);
+    }
+    if (!signal.aborted) await this.#learn();
+  }
+
+  #grow(data) {
+    this.chunks.append(data);
+    this.#learnIn(HEADER.test(new TextDecoder().decode(data)) ? 100 : LEARN);
+    this.viewport.changed();
+    this.ongrown?.();
+  }
+
+  #learnIn(milliseconds) {
+    const due = Date.now() + milliseconds;
+    if (this.due && this.due <= due) return;
+    clearTimeout(this.learning);
+    this.due = due;
+    this.learning = setTimeout(() => this.#learn(), milliseconds);
+  }
+
+  /** Asks again where the steps stand. */
+  async #learn() {
+    clearTimeout(this.learning);
+    this.due = 0;
+    const response = await fetch(`${this.address}/map?after=${this.chunks.size}`).catch(() => null);
+    if (!response?.ok) return;
+    const map = await response.json();
+    this.sealed = map.sealed;
+    this.steps.update(map.steps, map.final_line);
+    this.#foldSteps();
+    this.redraw();
+    this.onlearned?.();
+  }
+}
