@@ -74,6 +74,8 @@ class Job(Model):
         indexes = (
             Index(fields=("status", "id")),
             Index(fields=("pipeline_id", "id")),
+            Index(fields=("pipeline_id", "status", "id")),
+            Index(fields=("pipeline_id", "branch", "status", "id")),
             Index(fields=("branch", "id")),
             Index(fields=("log_size",)),
             Index(fields=("retry_of",)),

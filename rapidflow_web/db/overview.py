@@ -1,43 +1,64 @@
-"""Queries that only pages ask."""
+"""Queries that only the dashboard asks."""
 
 from __future__ import annotations
 
-from tortoise.functions import Max
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tortoise.functions import Count, Lower
 
 from rapidflow_web.db.database import uncancelled
-from rapidflow_web.db.jobs import FINISHED
-from rapidflow_web.db.models import Job
+from rapidflow_web.db.models import Job, Pipeline, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a running build is. `step` is None before its first step."""
+
+    steps: int
+    step: int | None
+    title: str
 
 
 @uncancelled
-async def running() -> list[Job]:
-    """The jobs that run, oldest first, with their definitions."""
-    return await Job.filter(status="running").order_by("id").select_related("definition")
+async def progress(job_ids: Sequence[int]) -> dict[int, Progress]:
+    """Where running builds are, by the id of the job."""
+    counts = (
+        await Step.filter(job_id__in=job_ids)
+        .annotate(count=Count("id"))
+        .group_by("job_id")
+        .values("job_id", "count")
+    )
+    found = {row["job_id"]: Progress(row["count"], None, "") for row in counts}
+    for step in await Step.filter(job_id__in=job_ids, status="running"):
+        title = step.name or step.content.strip().partition("\n")[0]
+        found[step.job_id] = Progress(found[step.job_id].steps, step.order_num, title)
+    return found
 
 
 @uncancelled
-async def waiting(limit: int) -> list[Job]:
-    """The next jobs to run, with their definitions."""
-    return await Job.filter(status="pending").order_by("id").limit(limit).select_related("definition")
+async def count_waiting(most: int) -> int:
+    """How many jobs are pending; no more than `most` are counted."""
+    return len(await Job.filter(status="pending").order_by("id").limit(most).values_list("id", flat=True))
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineName:
+    """A pipeline that is not deleted."""
+
+    id: int
+    name: str
 
 
 @uncancelled
-async def recent(limit: int) -> list[Job]:
-    """The last jobs that finished, newest first, with their definitions."""
-    return await Job.filter(status__in=FINISHED).order_by("-id").limit(limit).select_related("definition")
-
-
-@uncancelled
-async def of_pipeline(pipeline_id: int, *, before: int | None, limit: int) -> list[Job]:
-    """A pipeline's jobs, newest first, with ids below `before`."""
-    query = Job.filter(pipeline_id=pipeline_id)
-    if before is not None:
-        query = query.filter(id__lt=before)
-    return await query.order_by("-id").limit(limit)
-
-
-@uncancelled
-async def last_jobs() -> dict[int, Job]:
-    """Each pipeline's newest job, by the id of the pipeline."""
-    newest = await Job.annotate(newest=Max("id")).group_by("pipeline_id").values_list("newest", flat=True)
-    return {job.pipeline_id: job for job in await Job.filter(id__in=list(newest))}
+async def pipelines(limit: int, offset: int) -> list[PipelineName]:
+    """Up to `limit` pipelines in the order of their names, without the first `offset`."""
+    rows = (
+        await Pipeline.filter(deleted_at__isnull=True)
+        .annotate(lower=Lower("definition__name"))
+        .order_by("lower", "id")
+        .offset(offset)
+        .limit(limit)
+        .values_list("id", "definition__name")
+    )
+    return [PipelineName(*row) for row in rows]

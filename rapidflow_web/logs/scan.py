@@ -25,6 +25,9 @@ _LONGEST_LINE = 2_000
 # A control sequence, an operating system command, another escape.
 _ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 
+# What a carriage return lets be written over, and one at the end of a line.
+_REWRITTEN = re.compile(rb"[^\n\r]*\r+(?=[^\n\r])|\r+(?=\n)")
+
 Log = mmap.mmap | bytes
 Matching = Callable[[bytes], Iterator[int]]
 """Takes whole lines; gives the numbers of those that match, counted from 0."""
@@ -50,10 +53,10 @@ def _blocks(log: Log) -> Iterator[bytes]:
 def search(log: Log, text: str, case: bool, regex: bool) -> dict[str, Any]:
     """The lines that match, as a reader sees them: without escape sequences. Raises `re.error`."""
     matching = _by_regex(text, case) if regex else _by_text(text, case)
-    plain = log.find(b"\x1b") < 0
+    plain = log.find(b"\x1b") < 0 and log.find(b"\r") < 0
     count, lines, first = 0, list[int](), 0
     for block in _blocks(log):
-        for line in matching(block if plain else _ESCAPE.sub(b"", block)):
+        for line in matching(block if plain else _REWRITTEN.sub(b"", _ESCAPE.sub(b"", block))):
             count += 1
             if len(lines) < _MOST_LINES:
                 lines.append(first + line)
@@ -284,7 +287,7 @@ def main() -> None:
             answer = search(log, **request["search"])
         else:
             answer = outline(log, **request["outline"])
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         answer = {"error": str(error)}
     json.dump(answer, sys.stdout)
 

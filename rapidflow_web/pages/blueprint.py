@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from quart import Blueprint, url_for
+from quart import Blueprint, Response, render_template, request, url_for
 
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.web.services import services
@@ -13,8 +15,10 @@ blueprint = Blueprint("pages", __name__)
 
 
 class _Timed(Protocol):
-    started_at: int | None
-    finished_at: int | None
+    @property
+    def started_at(self) -> int | None: ...
+    @property
+    def finished_at(self) -> int | None: ...
 
 
 def static(name: str) -> str:
@@ -22,25 +26,44 @@ def static(name: str) -> str:
     return url_for("static", filename=name)
 
 
+async def fragment(template: str, **values: Any) -> Response:
+    """A part of a page that the page asks for again and again; 304 where it is as the browser has it."""
+    text = await render_template(template, **values)
+    response = Response(text)
+    response.set_etag(hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
+    response.headers["Cache-Control"] = "no-cache"
+    await response.make_conditional(request)
+    return response
+
+
 @blueprint.app_context_processor
 def _everywhere() -> dict[str, Any]:
     scheduler = services().scheduler
     return {
         "static": static,
+        "now": now_ms(),
+        "origin": request.url_root.rstrip("/") if request else "",
         "warning": scheduler.executor.warning,
         "engine_problem": scheduler.engine_problem,
+        "disk_problem": scheduler.disk_problem,
     }
 
 
 @blueprint.app_template_filter("duration")
 def duration(timed: _Timed) -> str:
-    """How long something took, or has taken so far."""
-    if timed.started_at is None:
+    """How long something took; a dash while it has not ended."""
+    if timed.started_at is None or timed.finished_at is None:
         return "–"
-    milliseconds = max(0, (timed.finished_at or now_ms()) - timed.started_at)
-    if milliseconds < 10_000:
-        return f"{milliseconds / 1000:.1f}s"
-    seconds = milliseconds // 1000
+    return milliseconds(timed.finished_at - timed.started_at)
+
+
+@blueprint.app_template_filter("milliseconds")
+def milliseconds(count: int | float) -> str:
+    """A length of time, as short as it can be said. `tick.js` says it in the same way."""
+    count = max(0, int(count))
+    if count < 10_000:
+        return f"{count / 1000:.1f}s"
+    seconds = count // 1000
     if seconds < 60:
         return f"{seconds}s"
     if seconds < 3600:
@@ -48,21 +71,25 @@ def duration(timed: _Timed) -> str:
     return f"{seconds // 3600}h {seconds % 3600 // 60:02}m"
 
 
-@blueprint.app_template_filter("ago")
-def ago(milliseconds: int | None) -> str:
-    """How long ago something was."""
-    if milliseconds is None:
-        return "–"
-    seconds = max(0, now_ms() - milliseconds) // 1000
-    if seconds < 60:
-        return "just now"
-    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
-        if count := seconds // length:
-            return f"{count} {unit}{'' if count == 1 else 's'} ago"
-    return "just now"
+@blueprint.app_template_filter("clock")
+def clock(at: int) -> str:
+    """A time, UTC. `tick.js` replaces it by how long ago that was."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+@blueprint.app_template_filter("iso")
+def iso(at: int) -> str:
+    """A time as machines read it."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @blueprint.app_template_filter("capitalize_first")
 def capitalize_first(text: str) -> str:
     """The text as a sentence begins, the rest as it is."""
     return text[:1].upper() + text[1:]
+
+
+@blueprint.app_template_filter("first_line")
+def first_line(text: str) -> str:
+    """The first line of a script."""
+    return text.strip().partition("\n")[0]

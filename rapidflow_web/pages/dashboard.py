@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from quart import render_template
+from quart import Response, render_template, request
 
-from rapidflow_web.db import overview, pipelines
-from rapidflow_web.pages.blueprint import blueprint
+from rapidflow_web.db import builds, overview
+from rapidflow_web.db.jobs import FINISHED
+from rapidflow_web.db.related import usual
+from rapidflow_web.pages import charts
+from rapidflow_web.pages.blueprint import blueprint, fragment
+from rapidflow_web.web.services import services
 
-_RECENT = 20
-_PIPELINES = 100
+_RUNNING = 50
+_WAITING = 20
+_RECENT = 15
+_PIPELINES = 50
+_BARS = 30
+_MOST_WAITING = 1_000
 
 
 @blueprint.get("/")
@@ -20,16 +28,30 @@ async def show_dashboard() -> str:
 
 
 @blueprint.get("/ui/overview")
-async def show_overview() -> str:
+async def show_overview() -> Response:
     """The part of the dashboard that changes."""
-    return await render_template("_overview.html", **await _overview())
+    return await fragment("_overview.html", **await _overview())
 
 
 async def _overview() -> dict[str, Any]:
+    page = request.args.get("page", "1")
+    number = int(page) if page.isascii() and page.isdigit() and 1 <= len(page) <= 6 else 1
+    found = await overview.pipelines(_PIPELINES + 1, max(0, number - 1) * _PIPELINES)
+    pipelines = found[:_PIPELINES]
+    running = await builds.oldest(_RUNNING, "running")
+    bars = await builds.bars_of_each([pipeline.id for pipeline in pipelines], _BARS)
+    names = list({build.pipeline_id for build in running})
     return {
-        "running": await overview.running(),
-        "waiting": await overview.waiting(_RECENT),
-        "recent": await overview.recent(_RECENT),
-        "pipelines": await pipelines.listed(limit=_PIPELINES),
-        "last_jobs": await overview.last_jobs(),
+        "running": running,
+        "steps_of": await overview.progress([build.id for build in running]),
+        "usual": await usual(names) if names else {},
+        "waiting": await builds.oldest(_WAITING, "pending"),
+        "waiting_count": await overview.count_waiting(_MOST_WAITING),
+        "slots": services().settings.concurrency,
+        "recent": await builds.newest(_RECENT, statuses=FINISHED),
+        "pipelines": pipelines,
+        "columns": {number: charts.columns(of_one) for number, of_one in bars.items()},
+        "last": {number: of_one[-1] for number, of_one in bars.items() if of_one},
+        "page": max(1, number),
+        "more": len(found) > _PIPELINES,
     }

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from quart import redirect, render_template
+from quart import Response, redirect, render_template
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.db import jobs
+from rapidflow_web.db.models import Job
+from rapidflow_web.db.related import ahead, related
 from rapidflow_web.engine.timeline import Timeline
-from rapidflow_web.errors import NotFound
-from rapidflow_web.pages.blueprint import blueprint
+from rapidflow_web.errors import Invalid, NotFound
+from rapidflow_web.pages import commands
+from rapidflow_web.pages.blueprint import blueprint, fragment
+from rapidflow_web.pipeline import parser
 from rapidflow_web.web.requests import identifier
 from rapidflow_web.web.services import services
 
 _TAIL_LINES = 200
 _STARTED_BY = "web"
+_MOST_AHEAD = 1_000
 
 
 @blueprint.get("/ui/jobs/<job_id>")
@@ -29,9 +34,9 @@ async def show_job(job_id: str) -> str:
 
 
 @blueprint.get("/ui/jobs/<job_id>/state")
-async def show_job_state(job_id: str) -> str:
+async def show_job_state(job_id: str) -> Response:
     """The part of a job's page that changes."""
-    return await render_template("_job.html", **await _state(job_id))
+    return await fragment("_job.html", **await _state(job_id))
 
 
 @blueprint.post("/ui/jobs/<job_id>/cancel")
@@ -54,12 +59,48 @@ async def _state(job_id: str) -> dict[str, Any]:
     job = await jobs.with_definition(number)
     if job is None:
         raise NotFound(f"there is no job {number}")
-    execution = services().scheduler.execution(number)
+    scheduler = services().scheduler
+    execution = scheduler.execution(number)
     timeline = execution.timeline if execution else Timeline(job.timeline)
+    environment = await jobs.environment_of(number)
     return {
         "job": job,
         "finished": job.status in jobs.FINISHED,
         "steps": await jobs.steps_of(number),
-        "environment": await jobs.environment_of(number),
+        "environment": environment,
         "phases": timeline.phases,
+        "related": await related(job),
+        "waits": await _waits(job),
+        "command": _command(job, {variable.key: variable.value for variable in environment}),
     }
+
+
+async def _waits(job: Job) -> str | None:
+    """Why a pending job waits, in a sentence."""
+    if job.status != "pending":
+        return None
+    if problem := services().scheduler.engine_problem:
+        return problem
+    slots, before = services().settings.concurrency, await ahead(job.id, _MOST_AHEAD)
+    ahead_of = (
+        f"{before} {'build is' if before == 1 else 'builds are'} ahead of it" if before else "it is next"
+    )
+    return f"Waiting for one of {slots} slots; {ahead_of}"
+
+
+def _command(job: Job, environment: dict[str, str]) -> str | None:
+    """What runs the build again on the reader's machine; None where it has no image."""
+    if job.image is None:
+        return None
+    try:
+        definition = parser.parse(job.definition.config, ("/",), job.definition.name)
+    except Invalid:
+        return None
+    return commands.reproduce(
+        job.image,
+        definition.steps,
+        environment,
+        repo_name=job.repo_name,
+        commit=job.commit,
+        folder=job.folder,
+    )

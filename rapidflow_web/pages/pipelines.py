@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from typing import cast
+from urllib.parse import urlencode
 
 from quart import Response, redirect, render_template, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from rapidflow_web.db import overview, pipelines
+from rapidflow_web.db import builds, pipelines
+from rapidflow_web.db.jobs import STATUSES
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.errors import Invalid, NotFound, Problem
+from rapidflow_web.pages import charts
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.web.requests import identifier
 from rapidflow_web.web.services import services
 
 _BUILDS = 30
+_CHART = 60
 _STARTED_BY = "web"
 _EXAMPLE = """\
 name: My project
@@ -72,6 +76,24 @@ async def edit_pipeline(pipeline_id: str) -> Response | WerkzeugResponse:
     return redirect(f"/ui/pipelines/{pipeline.id}", 303)
 
 
+@blueprint.post("/ui/pipelines/check")
+async def check_pipeline() -> Response:
+    """What is wrong with a definition that is being typed."""
+    problems: tuple[Problem, ...] = ()
+    try:
+        services().builds.parse(_lines((await _form()).get("config", "")))
+    except Invalid as error:
+        problems = error.problems
+    return Response(await render_template("_problems.html", problems=problems, checked=True))
+
+
+@blueprint.post("/ui/pipelines/<pipeline_id>/delete")
+async def delete_pipeline(pipeline_id: str) -> WerkzeugResponse:
+    """Deletes a pipeline; its builds stay."""
+    await pipelines.delete((await _existing(pipeline_id)).id)
+    return redirect("/", 303)
+
+
 @blueprint.post("/ui/pipelines/<pipeline_id>/jobs")
 async def start_build(pipeline_id: str) -> Response | WerkzeugResponse:
     """Starts a build, or shows why it can't be."""
@@ -99,15 +121,26 @@ async def _page(
     environment: str = "",
     start_problems: tuple[Problem, ...] = (),
 ) -> Response:
-    before = request.args.get("before", "")
-    jobs = await overview.of_pipeline(
-        pipeline.id, before=int(before) if before.isdigit() and len(before) < 19 else None, limit=_BUILDS
+    filters = _filters()
+    found = await builds.newest(
+        _BUILDS + 1,
+        pipeline_id=pipeline.id,
+        statuses=[filters["status"]] if filters["status"] else [],
+        branch=filters["branch"] or None,
+        before=int(filters["before"]) if filters["before"] else None,
     )
+    bars = (await builds.bars_of_each([pipeline.id], _CHART))[pipeline.id]
+    numbers = charts.statistics(bars)
     page = await render_template(
         "pipeline.html",
         pipeline=pipeline,
-        jobs=jobs,
-        more=len(jobs) == _BUILDS,
+        builds=found[:_BUILDS],
+        older=urlencode({**filters, "before": found[_BUILDS - 1].id}) if len(found) > _BUILDS else None,
+        filters=filters,
+        statuses=STATUSES,
+        columns=charts.columns(bars),
+        longest=max((bar.duration or 0 for bar in bars), default=0),
+        numbers=numbers,
         config=pipeline.definition.config if config is None else config,
         problems=problems,
         branch=branch,
@@ -115,6 +148,16 @@ async def _page(
         start_problems=start_problems,
     )
     return Response(page, 422 if problems or start_problems else 200)
+
+
+def _filters() -> dict[str, str]:
+    """What of the history is asked for; what can't be is left out."""
+    status, before = request.args.get("status", ""), request.args.get("before", "")
+    return {
+        "status": status if status in STATUSES else "",
+        "branch": request.args.get("branch", "").strip().replace("\0", ""),
+        "before": before if before.isascii() and before.isdigit() and len(before) < 19 else "",
+    }
 
 
 async def _existing(pipeline_id: str) -> Pipeline:

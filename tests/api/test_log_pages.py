@@ -57,6 +57,7 @@ def test_a_search_that_can_not_be_done_says_why(server: Server, failed: dict[str
     for query, sentence in (
         ("q=", "say what to search for"),
         ("q=%28&regex=true", "this is not a regular expression: missing )"),
+        ("q=a%7B4294967296%7D&regex=true", "this is not a regular expression"),
         (f"q={'x' * 1001}", "at most 1000 characters can be searched for"),
         ("q=a%0Ab", "leave out the line break"),
     ):

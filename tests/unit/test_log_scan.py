@@ -27,6 +27,13 @@ def test_what_is_searched_is_what_a_reader_sees():
     assert found(log, "31m") == []
 
 
+def test_what_was_written_over_is_not_found():
+    log = b"first\r\nprogress 10%\rprogress 99%\rdone\n"
+    assert found(log, "^first$", regex=True) == [0]
+    assert found(log, "^done$", regex=True) == [1]
+    assert found(log, "progress") == []
+
+
 def test_text_beyond_ascii_is_found_whatever_its_case():
     assert found("grün\nGRÜN\ngrau\n".encode(), "Grün") == [0, 1]
     assert found(b"\xff\xfe broken\n", "broken") == [0]

@@ -1,0 +1,56 @@
+"""What else there is beside a job: its neighbours, its retries, what is usual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+from rapidflow_web.db import builds
+from rapidflow_web.db.database import uncancelled
+from rapidflow_web.db.models import Job
+
+_USUAL_OF = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """Ids of other jobs; `ahead` are those that run before a pending one. `usual` is a duration in ms."""
+
+    previous: int | None
+    following: int | None
+    retries: list[int]
+    usual: int | None
+
+
+async def related(job: Job) -> Related:
+    """What is related to a job, each by an index."""
+    before = await builds.newest(1, pipeline_id=job.pipeline_id, before=job.id)
+    after = await builds.newest(1, pipeline_id=job.pipeline_id, after=job.id)
+    return Related(
+        before[0].id if before else None,
+        after[0].id if after else None,
+        await _retries(job.id),
+        (await usual([job.pipeline_id]))[job.pipeline_id],
+    )
+
+
+async def usual(pipeline_ids: list[int]) -> dict[int, int | None]:
+    """How long builds of pipelines usually take, in ms: the median of the last successful ones."""
+    found: dict[int, int | None] = {}
+    for pipeline_id, bars in (await builds.bars_of_each(pipeline_ids, _USUAL_OF, successful=True)).items():
+        durations = [bar.duration for bar in bars if bar.duration is not None]
+        found[pipeline_id] = int(median(durations)) if durations else None
+    return found
+
+
+@uncancelled
+async def _retries(job_id: int) -> list[int]:
+    found = await Job.filter(retry_of=job_id).order_by("id").limit(20).values_list("id", flat=True)
+    return [int(str(number)) for number in found]
+
+
+@uncancelled
+async def ahead(job_id: int, most: int) -> int:
+    """How many pending jobs run before a pending one; no more than `most` are counted."""
+    waiting = await Job.filter(status="pending", id__lt=job_id).limit(most).values_list("id", flat=True)
+    return len(waiting)

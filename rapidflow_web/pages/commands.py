@@ -1,0 +1,46 @@
+"""Commands that people copy from a job's page."""
+
+from __future__ import annotations
+
+import posixpath
+import shlex
+from collections.abc import Mapping, Sequence
+
+from rapidflow_web.pipeline.definition import StepDefinition
+
+
+def reproduce(
+    image: str,
+    steps: Sequence[StepDefinition],
+    environment: Mapping[str, str],
+    *,
+    repo_name: str | None,
+    commit: str | None,
+    folder: str | None,
+) -> str:
+    """What runs the same steps on the reader's machine: the source beside, all steps in one container."""
+    lines: list[str] = []
+    mount = ""
+    if repo_name is not None:
+        lines.append(f"git clone --recurse-submodules {shlex.quote(repo_name)} source")
+        if commit is not None:
+            lines.append(f"git -C source checkout --recurse-submodules {shlex.quote(commit)}")
+        mount = ' -v "$PWD/source:/workspace"'
+    script = "\n".join(_step(step) for step in steps)
+    variables = "".join(f" -e {shlex.quote(f'{key}={value}')}" for key, value in environment.items())
+    workdir = shlex.quote(posixpath.normpath(posixpath.join("/workspace", folder or ".")))
+    lines.append(
+        f"docker run --rm --entrypoint sh{mount} -w {workdir} -e CI=true{variables} "
+        f"{shlex.quote(image)} -ec {shlex.quote(script)}"
+    )
+    return "\n".join(lines)
+
+
+def _step(step: StepDefinition) -> str:
+    files = [
+        f"mkdir -p {shlex.quote(posixpath.dirname(path) or '.')}\n"
+        f"printf %s {shlex.quote(text)} >{shlex.quote(path)}"
+        for path, text in step.files.items()
+    ]
+    shell = "bash -e -o pipefail" if step.type == "bash" else "sh -e"
+    return "\n".join([*files, f"{shell} -c {shlex.quote(step.content)}"])

@@ -1,0 +1,78 @@
+// What every page does: counts time, switches the theme, says when the server can't be reached.
+
+import "./keys.js";
+
+const THEMES = { system: "Theme: system", light: "Theme: light", dark: "Theme: dark" };
+const root = document.documentElement;
+const skew = Date.now() - Number(root.dataset.now); // this clock against the server's
+
+// Times
+
+/** A length of time, as short as it can be said. `pages/blueprint.py` says it in the same way. */
+function length(milliseconds) {
+  const seconds = Math.max(0, Math.floor(milliseconds / 1000));
+  if (seconds < 60) return `${seconds}s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}m ${String(seconds % 60).padStart(2, "0")}s`;
+  return `${Math.floor(seconds / 3600)}h ${String(Math.floor((seconds % 3600) / 60)).padStart(2, "0")}m`;
+}
+
+function ago(milliseconds) {
+  const seconds = Math.max(0, Math.floor(milliseconds / 1000));
+  for (const [unit, size] of [["day", 86400], ["hour", 3600], ["minute", 60]]) {
+    const count = Math.floor(seconds / size);
+    if (count) return `${count} ${unit}${count === 1 ? "" : "s"} ago`;
+  }
+  return "just now";
+}
+
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function tick() {
+  const now = Date.now() - skew;
+  for (const element of document.querySelectorAll("time[data-since]")) say(element, length(now - element.dataset.since));
+  for (const element of document.querySelectorAll("time[data-ago]")) say(element, ago(now - element.dataset.ago));
+  for (const element of document.querySelectorAll("progress[data-since]")) {
+    const passed = now - element.dataset.since;
+    element.value = Math.min(passed, element.max);
+    const beside = element.parentElement.querySelector(".usual");
+    if (beside && passed > element.max * 1.2 && !beside.dataset.late) {
+      beside.dataset.late = "late";
+      beside.textContent = `longer than usual: ${beside.textContent.replace("usually ", "")}`;
+    }
+  }
+}
+
+tick();
+setInterval(tick, 1000);
+document.addEventListener("htmx:after:swap", tick);
+
+// The server
+
+const lost = document.getElementById("lost");
+
+document.addEventListener("htmx:before:request", (event) => {
+  if (document.hidden) event.preventDefault();
+});
+document.addEventListener("htmx:error", () => (lost.hidden = false));
+document.addEventListener("htmx:response:error", () => (lost.hidden = false));
+document.addEventListener("htmx:after:swap", () => (lost.hidden = true));
+
+// The theme
+
+const theme = document.querySelector("[data-theme-switch]");
+
+function showTheme() {
+  theme.textContent = THEMES[root.dataset.theme];
+}
+
+theme.hidden = false;
+document.querySelector("[data-keys]").hidden = false;
+theme.addEventListener("click", () => {
+  const names = Object.keys(THEMES);
+  root.dataset.theme = names[(names.indexOf(root.dataset.theme) + 1) % names.length];
+  localStorage.setItem("rapidflow.theme", root.dataset.theme);
+  showTheme();
+});
+showTheme();
