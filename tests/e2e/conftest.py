@@ -1,0 +1,77 @@
+"""A real browser: one Chromium for all tests, a context of its own for each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests here share one loop, because the browser belongs to the loop in which it was started."""
+    for item in items:
+        if "/e2e/" in str(item.path):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium as Debian packages it."""
+    async with async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield chromium
+        await chromium.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """Fresh storage, as of somebody who was never here."""
+    fresh = await browser.new_context(viewport={"width": 1280, "height": 900})
+    fresh.set_default_timeout(15_000)
+    yield fresh
+    await fresh.close()
+
+
+class Console:
+    """What a page complains of. Tests that break things on purpose say what they expect with `allow`."""
+
+    def __init__(self) -> None:
+        self.complaints: list[str] = []
+        self._allowed: list[str] = []
+
+    def allow(self, text: str) -> None:
+        """Complaints that contain `text` are expected."""
+        self._allowed.append(text)
+
+    def watch(self, page: Page) -> None:
+        """Listens to a page's errors, among them what the content security policy blocked."""
+        page.on("console", self._on_message)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _on_message(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.text} ({message.location.get('url')})")
+
+    def unexpected(self) -> list[str]:
+        """The complaints that nobody allowed."""
+        return [line for line in self.complaints if not any(text in line for text in self._allowed)]
+
+
+@pytest.fixture
+def console() -> Iterator[Console]:
+    """Fails the test if a page complained."""
+    heard = Console()
+    yield heard
+    assert heard.unexpected() == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(context: BrowserContext, console: Console) -> Page:
+    """A page; errors in it fail the test."""
+    tab = await context.new_page()
+    console.watch(tab)
+    return tab
