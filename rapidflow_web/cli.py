@@ -44,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _say(sentence: str) -> None:
-    print(f"rapidflow: {sentence}", file=sys.stderr)
+def _say(sentences: str) -> None:
+    for sentence in sentences.splitlines():
+        print(f"rapidflow: {sentence}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -208,7 +209,7 @@ def _stored(client: Client, file: Path) -> str:
     try:
         config, definition = _read(file)
     except Invalid as error:
-        raise ClientError(f"{file}: {error}") from None
+        raise ClientError("\n".join(f"{file}: {problem.message}" for problem in error.problems)) from None
     found = client.call("GET", f"/pipelines?{_query(name=definition.name, limit=200)}")
     for pipeline in found:
         if pipeline["config"] == config:

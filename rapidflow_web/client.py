@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -37,7 +38,9 @@ class Client:
         self._notify = notify
         self._was_there = False
         try:
-            parts = urlsplit(url if "://" in url else f"http://{url}")
+            parts = urlsplit(
+                url if "://" in url or not re.search(r"[.:]|^localhost$", url) else f"http://{url}"
+            )
             self._host, self._port = parts.hostname or "", parts.port
             self._https = parts.scheme == "https"
             self._base = quote(parts.path.rstrip("/"), safe="/%")

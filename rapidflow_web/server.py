@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -16,10 +17,11 @@ from hypercorn.events import Event, Updated
 
 from rapidflow_web.app import create_app
 from rapidflow_web.errors import RapidFlowError, SettingsError
-from rapidflow_web.settings import Bind, Settings
+from rapidflow_web.settings import Bind, Settings, misspelt
 from rapidflow_web.web.services import EXTENSION, Services
 
 _GRACEFUL_SECONDS = 2.0
+_log = logging.getLogger(__name__)
 
 
 class _Connection(TCPServer):
@@ -45,6 +47,8 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    for name, meant in misspelt(os.environ).items():
+        _log.warning("%s is no setting; did you mean %s?", name, meant)
     logging.getLogger("tortoise").setLevel(logging.WARNING)
     # Why the start fails is for the caller to say, in a sentence; the framework would print a traceback, too.
     logging.getLogger("rapidflow_web").addFilter(_is_no_error_of_ours)
@@ -115,6 +119,9 @@ def _listen(bind: Bind) -> socket.socket:
         listener.listen(1024)
     except OSError as error:
         listener.close()
-        raise SettingsError(f"RAPIDFLOW_BIND is '{bind}', which can't be used: {error.strerror}.") from error
+        raise SettingsError(
+            f"RAPIDFLOW_BIND is '{bind}', which can't be used: {error.strerror}. "
+            "Stop what listens there, or set another."
+        ) from error
     listener.setblocking(False)
     return listener

@@ -6,6 +6,7 @@ Each field of `Settings` is one variable; its metadata is its documentation, whi
 
 from __future__ import annotations
 
+import difflib
 import os
 import posixpath
 from collections.abc import Callable, Mapping
@@ -206,6 +207,18 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         except ValueError as error:
             raise SettingsError(f"{name} is {text!r}: {error}.") from None
     return Settings(**values, images=_images(environment))
+
+
+def misspelt(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that look like settings and are none, each with the setting that was probably meant."""
+    known = [setting.name for setting in fields(Settings) if setting.name != "images"]
+    found: dict[str, str] = {}
+    for name in environment:
+        word = name.removeprefix(PREFIX).lower()
+        if name.startswith(PREFIX) and word not in known and not name.startswith(IMAGE_PREFIX):
+            for meant in difflib.get_close_matches(word, known, n=1, cutoff=0.8):
+                found[name] = variable(meant)
+    return found
 
 
 def _images(environment: Mapping[str, str]) -> dict[str, str]:

@@ -319,9 +319,7 @@ class Execution:
 
     async def _end_step(self, running: Running, code: int, source: int, terminated: bool) -> Outcome | None:
         number, step = self._begun, self._steps[self._begun - 1]
-        metrics.STEP_SECONDS.labels("failed" if code else "success").observe(
-            time.monotonic() - self._step_since
-        )
+        metrics.STEP_SECONDS.labels(self._step_status(code)).observe(time.monotonic() - self._step_since)
         goes_on = (
             code == 0 and number < len(self._steps) and not terminated and self._stopping.outcome is None
         )
@@ -417,9 +415,11 @@ class Execution:
             await self._store_end(record.step_id, record.value, record.time)
 
     async def _store_end(self, step_id: int, code: int, at: int) -> None:
+        await jobs.end_step(step_id, self._step_status(code), code, at)
+
+    def _step_status(self, code: int) -> str:
         stop = self._stopping.outcome
-        status = stop.status if stop is not None else "failed" if code else "success"
-        await jobs.end_step(step_id, status, code, at)
+        return stop.status if stop is not None else "failed" if code else "success"
 
     async def _store_timeline(self) -> None:
         await jobs.update(self.job.id, timeline=self.timeline.stored())

@@ -150,7 +150,12 @@ async def _default_branch(mirror: Path) -> str:
 
 async def _fetch_branch(mirror: Path, branch: str) -> str:
     # Not under its own name: where there was a branch "a" there may be an "a/b" now. Tags move, too.
-    await _fetch_refs(mirror, f"+refs/heads/{branch}:{_FETCHED}", "+refs/tags/*:refs/tags/*")
+    try:
+        await _fetch_refs(mirror, f"+refs/heads/{branch}:{_FETCHED}", "+refs/tags/*:refs/tags/*")
+    except GitError as error:
+        if "couldn't find remote ref" in str(error):
+            raise GitError(f"there is no branch '{branch}' ({error})") from None
+        raise
     commit = (await git("rev-parse", "--verify", f"{_FETCHED}^{{commit}}", cwd=mirror)).strip()
     await _keep(mirror, commit)
     return commit

@@ -215,5 +215,6 @@ def test_a_port_that_is_taken_stops_the_start_with_one_sentence(tmp_path: Path) 
     assert refused.returncode == 2
     assert (
         refused.stderr
-        == f"rapidflow: RAPIDFLOW_BIND is '{address}', which can't be used: Address already in use.\n"
+        == f"rapidflow: RAPIDFLOW_BIND is '{address}', which can't be used: Address already in use. "
+        "Stop what listens there, or set another.\n"
     )

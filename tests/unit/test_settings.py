@@ -9,7 +9,7 @@ import pytest
 
 from rapidflow_web.errors import SettingsError
 from rapidflow_web.pipeline.limits import NO_LIMITS, Limits
-from rapidflow_web.settings import Bind, Settings, from_environment, variable
+from rapidflow_web.settings import Bind, Settings, from_environment, misspelt, variable
 
 
 def refusal(name: str, value: str) -> str:
@@ -207,3 +207,8 @@ def test_an_image_of_no_language_is_refused():
 )
 def test_a_wrong_image_of_a_language_is_refused(image: str):
     assert refusal("RAPIDFLOW_IMAGE_GOLANG", image).startswith(f"RAPIDFLOW_IMAGE_GOLANG is {image!r}: ")
+
+
+def test_a_misspelt_setting_is_found_with_what_was_meant():
+    others = dict.fromkeys(("RAPIDFLOW_URL", "RAPIDFLOW_BIND", "RAPIDFLOW_JOB_ID", "MEMROY"), "x")
+    assert misspelt({"RAPIDFLOW_MEMROY": "8g", **others}) == {"RAPIDFLOW_MEMROY": "RAPIDFLOW_MEMORY"}

@@ -201,8 +201,8 @@ async def test_a_mirror_that_can_not_be_packed_fails_no_build(
 
 async def test_a_missing_branch_is_told_in_the_words_of_git(origin: Repo, mirrors: Mirrors):
     origin.commit({"a": "1"})
-    assert (
-        await refusal(mirrors, origin.url, branch="nope") == "fatal: couldn't find remote ref refs/heads/nope"
+    assert await refusal(mirrors, origin.url, branch="nope") == (
+        "there is no branch 'nope' (fatal: couldn't find remote ref refs/heads/nope)"
     )
 
 
