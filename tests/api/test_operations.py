@@ -52,9 +52,9 @@ def test_what_runs_waits_and_follows_now_is_counted(new_server: Callable[..., Se
     assert (now["rapidflow_running_builds"], now["rapidflow_queued_builds"]) == (1, 1)
     assert now["rapidflow_followers"] == 1
     assert now["rapidflow_queue_age_seconds"] > 0
-    follower.close()
     for job_id in (waits, holder):
         assert server.post(f"/jobs/{job_id}/cancel").status == 200
+    follower.wait()
     wait_for(lambda: numbers(server)["rapidflow_followers"] == 0, "nobody follows", 10)
     now = numbers(server)
     assert (now["rapidflow_running_builds"], now["rapidflow_queued_builds"]) == (0, 0)
