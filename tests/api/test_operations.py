@@ -60,4 +60,4 @@ def test_what_runs_waits_and_follows_now_is_counted(new_server: Callable[..., Se
     assert (now["rapidflow_running_builds"], now["rapidflow_queued_builds"]) == (0, 0)
     assert now["rapidflow_queue_age_seconds"] == 0
     assert now['rapidflow_builds_total{result="cancelled"}'] == 2
-    assert now["rapidflow_loop_lag_seconds_count"] > 0
+    wait_for(lambda: numbers(server)["rapidflow_loop_lag_seconds_count"] > 0, "the lag is measured", 10)

@@ -53,7 +53,8 @@ class Console:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def _on_message(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        # Chromium gives up requests when a network interface of a container comes or goes on its machine.
+        if message.type in ("error", "warning") and "ERR_NETWORK_CHANGED" not in message.text:
             self.complaints.append(f"{message.text} ({message.location.get('url')})")
 
     def unexpected(self) -> list[str]:

@@ -17,7 +17,7 @@ export class Search {
       this.next(event.submitter?.value === "previous" ? -1 : 1);
     });
     this.input.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && event.shiftKey) this.next(-1);
+      if (event.key === "Enter") this.next(event.shiftKey ? -1 : 1);
       else if (event.key === "Escape") this.close();
       else return;
       event.preventDefault();

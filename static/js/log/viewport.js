@@ -122,7 +122,12 @@ export class Viewport {
     let next = this.layer.firstChild;
     for (const [chunk, row] of wanted) {
       const offset = chunk.offsetOf(row);
-      const element = this.make(chunk, row, before.get(offset));
+      const old = before.get(offset);
+      const element = this.make(chunk, row, old);
+      if (old && old !== element) {
+        if (old === next) next = element;
+        old.replaceWith(element);
+      }
       if (element === next) next = next.nextSibling;
       else this.layer.insertBefore(element, next);
       this.shown.set(offset, element);
