@@ -38,6 +38,10 @@ _PATIENCE = 1.0
 """Seconds that a request which was given up has to come to a good end, before a server that ends goes on."""
 
 
+_LONGEST_END = 10.0
+"""Seconds after which a server that ends waits no more for what an engine that hangs holds up."""
+
+
 class _App(Quart):
     async def handle_request(self, request: Request) -> ResponseTypes:
         # A client that goes away cancels the handler, in whatever transaction it is; the body that is
@@ -107,7 +111,7 @@ def _executor(settings: Settings, folders: DataFolder) -> Executor:
 
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
-    await asyncio.wait({task})
+    await asyncio.wait({task}, timeout=_LONGEST_END)
 
 
 def _say_why_it_ended(task: asyncio.Task[None]) -> None:

@@ -32,6 +32,12 @@ class BadRequest(RequestError):
     """The request can't be understood, or can't be done in the present state of what it names."""
 
 
+class Forbidden(RequestError):
+    """This may not be done, or not from there."""
+
+    status = 403
+
+
 class NotFound(RequestError):
     """There is no such thing."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.support import images
 from tests.support.repos import Repo
-from tests.support.server import Server
+from tests.support.server import Server, containers_of
 
 # A shell that starts the tests in the background has SIGINT ignored, by all that the tests start as well.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -59,3 +60,6 @@ def new_server(tmp_path: Path, repos: Path) -> Iterator[Callable[..., Server]]:
     for one in made:
         if one.process is not None:
             one.stop()
+            # A server that ends leaves its builds running, for one that never comes here.
+            if (one.data / "installation").exists() and (left := containers_of(one)):
+                subprocess.run(["docker", "rm", "--force", "--volumes", *left], capture_output=True)

@@ -26,6 +26,7 @@ _ATTRIBUTE = "_rapidflow_operation"
 _REFERENCE = "#/components/schemas/{model}"
 _ERRORS = {
     400: "The request can't be done in the present state of what it names, or can't be understood.",
+    403: "It was sent by a browser for another website.",
     404: "There is no such thing.",
     413: "The body is too large.",
     415: "The body is of a kind that is not taken here.",
@@ -133,7 +134,8 @@ class Provider(OpenAPIProvider):
         }
         if documented.body is not None:
             entry["requestBody"] = _request_body(documented.body, documented.yaml)
-        entry["responses"] = _responses(documented, has_id=bool(ids))
+        changes = bool({"POST", "PUT", "DELETE"} & set(self.generate_methods(rule)))
+        entry["responses"] = _responses(documented, has_id=bool(ids), changes=changes)
         path = _ID.sub(r"{\1}", rule.rule)
         return {path: {method.lower(): entry for method in self.generate_methods(rule)}}, _schemas(documented)
 
@@ -163,7 +165,7 @@ def _request_body(body: type[BaseModel], yaml: bool) -> dict[str, Any]:
     return {"required": required, "content": content}
 
 
-def _responses(documented: Operation, *, has_id: bool) -> dict[str, Any]:
+def _responses(documented: Operation, *, has_id: bool, changes: bool) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     if isinstance(documented.answer, Text):
         error_content = text() if documented.answer.text_errors else _json(schemas.Error)
@@ -180,7 +182,8 @@ def _responses(documented: Operation, *, has_id: bool) -> dict[str, Any]:
         responses[str(documented.status)] = success
         for status, meaning in documented.other.items():
             responses[str(status)] = {**success, "description": meaning}
-    statuses = [400, *([404] if has_id else []), *([413, 415, 422] if documented.body else [])]
+    statuses = [400, *([403] if changes else []), *([404] if has_id else [])]
+    statuses += [413, 415, 422] if documented.body else []
     for status in statuses:
         responses[str(status)] = {"description": _ERRORS[status], "content": error_content}
     if isinstance(documented.answer, Text):

@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 _MIGRATIONS = "rapidflow_web.db.migrations"
 _RETRY_SECONDS = 1.0
 _TRIES_PER_WARNING = 60
+_AWAY = (OperationalError, DBConnectionError, OSError)
+"""What a database that is full, locked or away raises; of a lost connection to Postgres an OSError."""
 
 
 def tortoise_config(url: str) -> dict[str, Any]:
@@ -148,7 +150,7 @@ def patient(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
         while True:
             try:
                 return await function(*args, **kwargs)
-            except OperationalError as error:
+            except _AWAY as error:
                 if tries % _TRIES_PER_WARNING == 0:
                     _log.warning("the database can't be written; trying again: %s", error)
                 tries += 1

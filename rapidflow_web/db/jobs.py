@@ -136,6 +136,12 @@ async def end_step(step_id: int, status: str, exit_code: int | None, at: int) ->
 
 
 @uncancelled
+async def fail_steps(job_id: int) -> None:
+    """Marks the step that runs as failed, in a job that ends without its execution."""
+    await Step.filter(job_id=job_id, status="running").update(status="failed", finished_at=now_ms())
+
+
+@uncancelled
 async def cancel_steps(job_id: int, at: int) -> None:
     """Marks what did not run to its end as cancelled. `at` is in milliseconds."""
     await Step.filter(job_id=job_id, status="running").update(status="cancelled", finished_at=at)

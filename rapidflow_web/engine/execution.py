@@ -47,6 +47,8 @@ _RESUME_SECONDS = 5.0
 _PATIENCE = 1.5
 """Seconds that a server that is to end waits for a build that is just ending."""
 _LONGEST_COMPLAINT = 1000
+_MOST_OUTPUT = 10
+"""How often the limit of its log a build may print before it is stopped."""
 
 
 class _StartOver(BuildError):
@@ -130,9 +132,9 @@ class Execution:
         self._stopping.request(Outcome("failed", f"the build timed out after {timeout}"))
 
     def _end_silence(self) -> None:
-        if self._writer.stuck is not None:
-            return  # it is not the step that is silent; its output waits for our disk
-        where = self._step_name(self._begun) if self._begun else "the build"
+        if self._writer.stuck is not None or not self._step_runs:
+            return  # its output waits for our disk, or there is nobody to print anything
+        where = self._step_name(self._begun)
         silence = format_duration(self._limits.silence_timeout or 0)
         self._stopping.request(Outcome("failed", f"{where} printed nothing for {silence}"))
 
@@ -146,7 +148,7 @@ class Execution:
     async def _build(self) -> Outcome:
         for _ in range(_ATTEMPTS):
             self.timeline = Timeline([])
-            self.timeline.begin("queued", self.job.created_at).finish()
+            self.timeline.begin("queued", self.job.created_at).finished_at = self.job.started_at
             preparation = Preparation(
                 self._tools, self.job, self._definition, self._environment, self.timeline
             )
@@ -265,6 +267,12 @@ class Execution:
     async def _output(self, output: agent.Output) -> None:
         if self._step_runs:
             await self._writer.append(output.data, output.source)
+            if self._limits.log_limit is not None and output.source > _MOST_OUTPUT * self._limits.log_limit:
+                # All of it is in the agent's copy, which would fill the disk.
+                most = format_size(_MOST_OUTPUT * self._limits.log_limit)
+                self._stopping.request(
+                    Outcome("failed", f"{self._step_name(self._begun)} printed over {most}")
+                )
         else:
             # Before the first step only the agent speaks, and only of a failure.
             self._complaint = (self._complaint + output.data)[-_LONGEST_COMPLAINT:]
@@ -278,13 +286,17 @@ class Execution:
                 raise BuildError(f"could not unpack the source in the container: {words}")
             case ("start", "1") if not self._begun:
                 await self._begin_step(1, marker.source)
-            case ("exit", number, code, *term) if self._step_runs and number == str(self._begun):
+            case ("exit", number, code, *term) if self._step_runs and self._is_exit(number, code):
                 return await self._end_step(running, int(code), marker.source, bool(term))
             case ("sync", _, current, last):
                 await self._synchronize(running, int(current), int(last))
             case _:
                 pass
         return None
+
+    def _is_exit(self, number: str, code: str) -> bool:
+        # A step can read the nonce where the agent keeps it, and print what it likes.
+        return number == str(self._begun) and code.isascii() and code.isdigit() and int(code[:4]) <= 255
 
     @property
     def _begun(self) -> int:

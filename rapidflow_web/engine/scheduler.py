@@ -6,14 +6,12 @@ import asyncio
 import logging
 import shutil
 
-from tortoise.exceptions import OperationalError
-
 from rapidflow_web import metrics
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job
 from rapidflow_web.engine.execution import Execution
 from rapidflow_web.engine.preparation import Tools
-from rapidflow_web.errors import EngineUnavailable, Invalid, RapidFlowError
+from rapidflow_web.errors import EngineUnavailable, Invalid
 from rapidflow_web.executors.base import Executor
 from rapidflow_web.logs import render
 from rapidflow_web.logs.log import LogStore
@@ -93,8 +91,8 @@ class Scheduler:
     async def _claim(self) -> Job | None:
         try:
             return await jobs.claim()
-        except OperationalError as error:
-            # The watch wakes us to try again.
+        except Exception as error:
+            # Whatever it is, builds must be run when it is over; the watch wakes us to try again.
             _log.warning("no job can be claimed: %s", error)
             return None
 
@@ -104,7 +102,10 @@ class Scheduler:
             if self.engine_problem is None:
                 await self._sweep()
             await asyncio.sleep(_CHECK_SECONDS)
-            await self._check_engine()
+            try:
+                await self._check_engine()
+            except Exception:
+                _log.exception("the engine can't be looked after")
 
     async def _check_engine(self) -> None:
         try:
@@ -124,7 +125,7 @@ class Scheduler:
             if removed := await self.executor.sweep(self._live):
                 _log.info("removed what %d builds left behind", removed)
             await asyncio.to_thread(self._sweep_work)
-        except (RapidFlowError, OSError) as error:
+        except Exception as error:
             _log.warning("what is left of builds that have ended can't be removed yet: %s", error)
 
     def _sweep_work(self) -> None:
@@ -180,6 +181,7 @@ class Scheduler:
                 group.create_task(self._seal_or_say(job.id))
 
     async def _fail(self, job_id: int, reason: str) -> None:
+        await jobs.fail_steps(job_id)
         await jobs.finish(job_id, "failed", reason)
         metrics.BUILDS.labels("failed").inc()
         await self.seal(job_id)

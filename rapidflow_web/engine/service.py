@@ -16,6 +16,7 @@ from rapidflow_web.pipeline.definition import Definition
 from rapidflow_web.settings import Settings
 
 _REGISTER_SECONDS = 0.01
+_REGISTER_AT_MOST = 10.0
 
 
 class ServerEnds(RequestError):
@@ -110,11 +111,14 @@ class Service:
             # Another cancel is about to be done with it.
             await self._until_finished(execution)
             return
+        deadline = asyncio.get_running_loop().time() + _REGISTER_AT_MOST
         while (execution := self._scheduler.execution(job_id)) is None:
             # It was claimed a moment ago, or has just ended.
             current = await jobs.get(job_id)
             if current is None or current.status in jobs.FINISHED:
                 return
+            if self._ending.is_set() or asyncio.get_running_loop().time() > deadline:
+                raise ServerEnds("nothing is known of the build; it is stopped when the server starts again")
             await asyncio.sleep(_REGISTER_SECONDS)
         execution.cancel()
         await self._until_finished(execution)

@@ -7,8 +7,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tortoise.exceptions import OperationalError
-
 from rapidflow_web.db import jobs
 from rapidflow_web.errors import RapidFlowError
 from rapidflow_web.executors.base import Running
@@ -101,6 +99,6 @@ class Stopping:
         """The reason for an end is stored before anything is stopped, so that a restart can't lose it."""
         try:
             await jobs.note_reason(self._job_id, reason)
-        except OperationalError as error:
+        except Exception as error:
             # A full disk keeps no build from being stopped.
             _log.warning("job %d: the reason for its end can't be stored: %s", self._job_id, error)

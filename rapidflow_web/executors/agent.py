@@ -34,7 +34,10 @@ _LONGEST_MARKER = 120
 
 
 def nonce_for(key: bytes, job_id: int) -> str:
-    """The nonce of a job's markers: 32 hex digits, the same after a restart, and no step knows it."""
+    """The nonce of a job's markers: 32 hex digits, the same after a restart.
+
+    It is in no environment, so that none is printed by accident; a step that wants to can find it.
+    """
     return hmac.new(key, f"markers of job {job_id}".encode(), hashlib.sha256).hexdigest()[:32]
 
 

@@ -26,6 +26,7 @@ _CALL = aiohttp.ClientTimeout(total=120, connect=10)
 """For calls that the engine answers by itself; a hung engine must not hold a build for ever."""
 _CHECK_SECONDS = 5.0
 _CREATE_SECONDS = 10.0
+_GIVE_UP_SECONDS = 5.0
 _CONFLICT = 409
 
 INSTALLATION_LABEL = "rapidflow.installation"
@@ -94,7 +95,10 @@ class DockerExecutor:
                 if spec.port is not None:
                     build.ports = published(await container.show())
         except BaseException:
-            await to_the_end(build.remove())
+            # What an engine that hangs does not remove, the sweep does.
+            removal = asyncio.ensure_future(build.remove())
+            removal.add_done_callback(lambda done: done.cancelled() or done.exception())
+            await asyncio.wait({removal}, timeout=_GIVE_UP_SECONDS)
             raise
         return build
 

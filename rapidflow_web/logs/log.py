@@ -12,6 +12,7 @@ import logging
 import os
 import time
 import weakref
+from collections import OrderedDict
 from pathlib import Path
 
 from rapidflow_web import metrics
@@ -117,6 +118,11 @@ class Log:
         return self._fd
 
 
+_LEAST_END = 4096
+_RECENT = 32
+"""Finished logs that are kept open."""
+
+
 class LogWriter:
     """The writing side, of which there is one for a log that is not sealed.
 
@@ -195,7 +201,7 @@ class LogWriter:
         await self._record(Kind.END, at, value=exit_code)
 
     async def _append_withheld(self) -> None:
-        withheld, self._withheld = self._withheld, KeptEnd(self._withheld.size)
+        withheld = self._withheld
         if withheld.total == 0:
             return
         end = withheld.end()
@@ -204,6 +210,9 @@ class LogWriter:
             end = render.left_out(left_out, self._limit or 0, before) + end
         await self._append(end)
         self._last = end[-1:]
+        # The more there is, the less the steps to come may keep.
+        room = 2 * (self._limit or 0) - self.log.size
+        self._withheld = KeptEnd(max(_LEAST_END, min(withheld.size, room)))
 
     async def seal(self, final_lines: bytes) -> None:
         """Writes the final lines; nothing can be written after them. Closes the writer."""
@@ -271,6 +280,7 @@ class LogStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._recent: OrderedDict[int, Log] = OrderedDict()
         self._live: weakref.WeakValueDictionary[int, Log] = weakref.WeakValueDictionary()
 
     def path(self, job_id: int) -> Path:
@@ -281,9 +291,13 @@ class LogStore:
         """The log of a job, which may not have begun. All readers and the writer of a live log share it."""
         log = self._live.get(job_id)
         if log is None:
-            log = Log(self.path(job_id), self._load(job_id)[0])
-            if not log.sealed:
-                self._live[job_id] = log
+            log = self._live[job_id] = Log(self.path(job_id), self._load(job_id)[0])
+        if log.sealed:
+            # It stays as it is, and an index that is long takes time to read.
+            self._recent[job_id] = log
+            self._recent.move_to_end(job_id)
+            if len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
         return log
 
     def writer(self, job_id: int, limit: int | None = None) -> LogWriter:
@@ -295,6 +309,8 @@ class LogStore:
 
     def delete(self, job_id: int) -> None:
         """Removes a log; no harm if there is none."""
+        self._recent.pop(job_id, None)
+        self._live.pop(job_id, None)
         for path in (self.path(job_id), self.path(job_id).with_suffix(".index")):
             path.unlink(missing_ok=True)
 

@@ -61,4 +61,6 @@ def _run(path: Path, size: int, request: dict[str, Any]) -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired:
         raise CannotSearch("this takes too long to search for; make the expression simpler") from None
+    except subprocess.CalledProcessError:
+        raise CannotSearch("this log can't be searched now; the machine may have too little memory") from None
     return json.loads(done.stdout)

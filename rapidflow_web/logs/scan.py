@@ -19,6 +19,8 @@ _BLOCK = 1024 * 1024
 _MOST_LINES = 10_000
 _MOST_GROUPS = 5_000
 _MOST_CANDIDATES = 20_000
+_MOST_OPEN = 100
+"""Groups within groups; a build that prints more never closes any."""
 _LONGEST_LINE = 2_000
 """Bytes of a line that are looked at for an error or a title."""
 
@@ -26,7 +28,7 @@ _LONGEST_LINE = 2_000
 _ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 
 # What a carriage return lets be written over, and one at the end of a line.
-_REWRITTEN = re.compile(rb"[^\n\r]*\r+(?=[^\n\r])|\r+(?=\n)")
+_REWRITTEN = re.compile(rb"(?<![^\n\r])[^\n\r]*\r+(?=[^\n\r])|\r+(?=\n)")
 
 Log = mmap.mmap | bytes
 Matching = Callable[[bytes], Iterator[int]]
@@ -150,7 +152,8 @@ def _groups(log: Log, start: int, end: int) -> Iterator[dict[str, Any]]:
                 for group in open_[open_.index(named[-1]) :][::-1]:
                     close(group, at, 0)
             continue
-        open_.append({"at": at, "kind": kind, "name": name, "title": title, "closed": closed})
+        if len(open_) < _MOST_OPEN:
+            open_.append({"at": at, "kind": kind, "name": name, "title": title, "closed": closed})
     for group in open_[::-1]:
         close(group, end, 1)
     for group in sorted(done, key=lambda group: group["at"]):

@@ -31,11 +31,11 @@ _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 _ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _STEP_TYPES = ("bash", "sh")
 _LONGEST_PART = 255
+_LONGEST_CACHED = 16_384
 
 T = TypeVar("T")
 
 
-@functools.lru_cache(maxsize=256)
 def parse(
     text: str, file_roots: tuple[str, ...] = (), name: str | None = None, most: Limits = NO_LIMITS
 ) -> Definition:
@@ -45,12 +45,21 @@ def parse(
     has none; `most` is what limits may be set to. Raises `Invalid` with the problems found, in the order of
     the text, at most `MAX_PROBLEMS`.
     """
+    # The same few texts are parsed again and again; long ones are rare, and would take memory.
+    parse_one = _parse_cached if len(text) <= _LONGEST_CACHED else _parse
+    return parse_one(text, file_roots, name, most)
+
+
+def _parse(text: str, file_roots: tuple[str, ...], name: str | None, most: Limits) -> Definition:
     reader = _Reader(file_roots, most)
     definition = reader.pipeline(compose(text), name)
     if definition is None or reader.problems:
         problems = sorted(reader.problems, key=lambda problem: (problem.line or 0, problem.column or 0))
         raise Invalid(problems[:MAX_PROBLEMS])
     return definition
+
+
+_parse_cached = functools.lru_cache(maxsize=256)(_parse)
 
 
 class _Reader:

@@ -34,6 +34,11 @@ def test_what_was_written_over_is_not_found():
     assert found(log, "progress") == []
 
 
+def test_coloured_logs_of_some_size_are_searched():
+    line = b"\x1b[32m%s\x1b[0m\n" % (b"x" * 2000)
+    assert found(line * 2000 + b"needle\n", "needle") == [2000]
+
+
 def test_text_beyond_ascii_is_found_whatever_its_case():
     assert found("grün\nGRÜN\ngrau\n".encode(), "Grün") == [0, 1]
     assert found(b"\xff\xfe broken\n", "broken") == [0]
@@ -94,6 +99,10 @@ def test_groups_stay_within_their_step():
     log = b"::group::A\nx\n\n=== Step 2 (bash) ===\ny\n"
     made = outline(log, [[0, 13], [36, 38]], None)["groups"]
     assert [(group["line"], group["end"]) for group in made] == [(0, 1)]
+
+
+def test_groups_that_are_never_closed_are_no_burden():
+    assert len(groups(b"::group::again\nx\n" * 20_000)) == 100
 
 
 @pytest.mark.parametrize(
