@@ -28,8 +28,6 @@ _log = logging.getLogger(__name__)
 _MIGRATIONS = "rapidflow_web.db.migrations"
 _RETRY_SECONDS = 1.0
 _TRIES_PER_WARNING = 60
-_AWAY = (OperationalError, DBConnectionError, OSError)
-"""What a database that is full, locked or away raises; of a lost connection to Postgres an OSError."""
 
 
 def tortoise_config(url: str) -> dict[str, Any]:
@@ -138,6 +136,13 @@ def _without_password(url: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}".partition("?")[0]
 
 
+def _is_away(error: Exception) -> bool:
+    """Whether a database that is full, locked or away raised this, which may be better in a moment."""
+    # Tortoise passes on what the driver for PostgreSQL says of lost connections; it is not always installed.
+    lost = type(error).__module__.startswith("asyncpg.")
+    return lost or isinstance(error, OperationalError | DBConnectionError | OSError)
+
+
 def patient(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Tries a database call again while the database can't be written, for example on a full disk.
 
@@ -150,7 +155,9 @@ def patient(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
         while True:
             try:
                 return await function(*args, **kwargs)
-            except _AWAY as error:
+            except Exception as error:
+                if not _is_away(error):
+                    raise
                 if tries % _TRIES_PER_WARNING == 0:
                     _log.warning("the database can't be written; trying again: %s", error)
                 tries += 1

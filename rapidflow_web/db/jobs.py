@@ -135,6 +135,7 @@ async def end_step(step_id: int, status: str, exit_code: int | None, at: int) ->
     await Step.filter(id=step_id, status="running").update(status=status, exit_code=exit_code, finished_at=at)
 
 
+@patient
 @uncancelled
 async def fail_steps(job_id: int) -> None:
     """Marks the step that runs as failed, in a job that ends without its execution."""

@@ -139,10 +139,7 @@ class Scheduler:
         except Exception as error:
             # Nothing may stay "running" for ever, whatever went wrong.
             _log.exception("job %d: unexpected error", job.id)
-            try:
-                await self._fail(job.id, f"the build server failed: {type(error).__name__}: {error}")
-            except Exception:
-                _log.exception("job %d: its end can't be stored; the next start tries again", job.id)
+            await self._fail_surely(job.id, f"the build server failed: {type(error).__name__}: {error}")
             if execution := self._executions.get(job.id):
                 execution.finished.set()
         finally:
@@ -179,6 +176,15 @@ class Scheduler:
             elif job.status != "pending":
                 # The server was killed between the end of the build and the last line of its log.
                 group.create_task(self._seal_or_say(job.id))
+
+    async def _fail_surely(self, job_id: int, reason: str) -> None:
+        while True:
+            try:
+                await self._fail(job_id, reason)
+                return
+            except Exception as error:
+                _log.warning("job %d: its end can't be stored; trying again: %s", job_id, error)
+            await asyncio.sleep(_CHECK_SECONDS)
 
     async def _fail(self, job_id: int, reason: str) -> None:
         await jobs.fail_steps(job_id)

@@ -70,3 +70,24 @@ def test_a_database_that_does_not_answer_stops_the_start_with_one_sentence(
         assert f"the database postgres://127.0.0.1:{postgres.port}/postgres can't be opened" in said
     finally:
         postgres.start()
+
+
+def test_builds_go_on_when_the_database_was_away(
+    new_server: Callable[..., Server], postgres: Postgres
+) -> None:
+    server = new_server(database_url=postgres.url, executor="process", concurrency="1").start()
+    steps = ["echo one; until [ -e go ]; do sleep 0.05; done", "echo two"]
+    running = server.start_job({"name": "running", "steps": steps})
+    server.wait_output(running, "one")
+    waiting = server.start_job({"name": "waiting", "steps": ["echo three"]})
+    postgres.stop()
+    try:
+        (server.data / "work" / str(running) / "workspace" / "go").touch()
+        assert server.get("/health").status == 200
+        assert server.get("/ready").status == 503
+    finally:
+        postgres.start()
+    for job_id in (running, waiting):
+        assert server.wait_finished(job_id)["job"]["status"] == "success"
+    assert server.stream(running).endswith("two\n\n=== Build completed ===\n")
+    assert server.get("/ready").status == 200
