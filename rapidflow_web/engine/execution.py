@@ -19,6 +19,7 @@ from rapidflow_web import metrics
 from rapidflow_web.db import jobs
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job, Step
+from rapidflow_web.engine import reasons
 from rapidflow_web.engine.preparation import Preparation, Tools, has_begun, when_reachable
 from rapidflow_web.engine.silence import Silence
 from rapidflow_web.engine.stopping import Outcome, Stopping
@@ -282,7 +283,7 @@ class Execution:
             case ("ready", can) if not self._begun:
                 await self._deliver(running, can == "unpack")
             case ("unpacked", code) if code != "0":
-                words = " ".join(self._complaint.decode("utf-8", "replace").split())
+                words = reasons.words(self._complaint)
                 raise BuildError(f"could not unpack the source in the container: {words}")
             case ("start", "1") if not self._begun:
                 await self._begin_step(1, marker.source)
@@ -344,7 +345,7 @@ class Execution:
             if terminated and self._stopping.outcome is None:
                 return Outcome("failed", f"the engine stopped the build in {self._step_name(number)}")
             if code == _KILLED and not terminated and (await running.exit()).out_of_memory:
-                return Outcome("failed", self._out_of_memory(self._step_name(number)))
+                return Outcome("failed", reasons.out_of_memory(self._step_name(number), self._limits))
             return self._after_step(number, code)
         # What is printed between two steps belongs to the next one.
         following = self._steps[number]
@@ -377,22 +378,10 @@ class Execution:
 
     async def _ended(self, running: Running) -> Outcome:
         """The agent ended without saying so."""
-        ended = await running.exit()
-        number = self._begun
-        if ended.out_of_memory:
-            where = self._step_name(number) if number else "the build"
-            return Outcome("failed", self._out_of_memory(where))
-        code = "" if ended.code is None else f" (exit code {ended.code})"
         what = "the container" if self._tools.executor.images else "the process of the build"
-        if not number:
-            words = " ".join(self._complaint.decode("utf-8", "replace").split())
-            reason = f": {words}" if words else ""
-            return Outcome("failed", f"{what} ended before the first step{code}{reason}")
-        return Outcome("failed", f"{what} ended during {self._step_name(number)}{code}")
-
-    def _out_of_memory(self, what: str) -> str:
-        limit = f" (limit {format_size(self._limits.memory)})" if self._limits.memory is not None else ""
-        return f"{what} ran out of memory{limit}"
+        step = self._step_name(self._begun) if self._begun else None
+        how = await running.exit()
+        return Outcome("failed", reasons.ended(what, step, how, self._complaint, self._limits))
 
     def _step_name(self, number: int) -> str:
         return f"step {number} ({self._steps[number - 1].type})"

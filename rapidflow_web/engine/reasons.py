@@ -1,0 +1,31 @@
+"""Why builds failed, in words."""
+
+from __future__ import annotations
+
+from rapidflow_web.executors.base import Exit
+from rapidflow_web.pipeline.limits import Limits, format_size
+
+
+def out_of_memory(where: str, limits: Limits) -> str:
+    """A step, or the build, needed more memory than it may have."""
+    limit = f" (limit {format_size(limits.memory)})" if limits.memory is not None else ""
+    return f"{where} ran out of memory{limit}"
+
+
+def ended(what: str, step: str | None, how: Exit, complaint: bytes, limits: Limits) -> str:
+    """What the build ran in, `what`, ended by itself; `step` is what ran then, None before the first one.
+
+    `complaint` is what was printed before the first step.
+    """
+    if how.out_of_memory:
+        return out_of_memory(step or "the build", limits)
+    code = "" if how.code is None else f" (exit code {how.code})"
+    if step is not None:
+        return f"{what} ended during {step}{code}"
+    reason = f": {words(complaint)}" if complaint.strip() else ""
+    return f"{what} ended before the first step{code}{reason}"
+
+
+def words(printed: bytes) -> str:
+    """What was printed, as part of a sentence."""
+    return " ".join(printed.decode("utf-8", "replace").split())
