@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import load, log_viewer, output, start
+from bench import load, log_viewer, output, pages, start
 from bench.table import Row, show
 from tests.support import images
 from tests.support.server import Server
@@ -27,6 +27,7 @@ def main() -> None:
             "memory": lambda: load.memory(server, image),
             "details": load.details,
             "at-rest": load.at_rest,
+            "pages": pages.pages,
             "log-viewer": lambda: log_viewer.log_viewer(server, image),
         }
         wanted = sys.argv[1:] or list(measures)

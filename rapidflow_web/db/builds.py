@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,9 +97,7 @@ class Bar:
     """What a chart shows of a build. Times are milliseconds since 1970."""
 
     id: int
-    pipeline_id: int
     status: str
-    branch: str | None
     started_at: int | None
     finished_at: int | None
 
@@ -110,17 +109,19 @@ class Bar:
         return max(0, self.finished_at - self.started_at)
 
 
-# One statement for all pipelines, that reads no more rows of each than are wanted.
+# One statement for all pipelines, that reads no more rows of each than are wanted and gives them as one text:
+# to take 1,500 rows out of the database costs more than to find them.
 _OF_EACH = {
     "sqlite": (
-        "SELECT job.id, job.pipeline_id, job.status, job.branch, job.started_at, job.finished_at "
-        "FROM json_each(?1) AS pipeline JOIN job ON job.id IN (SELECT id FROM job "
-        "WHERE pipeline_id = pipeline.value ORDER BY id DESC LIMIT ?2) ORDER BY job.id"
+        "SELECT pipeline.value, (SELECT json_group_array(json_array(id, status, started_at, finished_at)) "
+        "FROM (SELECT id, status, started_at, finished_at FROM job WHERE pipeline_id = pipeline.value "
+        "ORDER BY id DESC LIMIT ?2)) FROM json_each(?1) AS pipeline"
     ),
     "postgres": (
-        "SELECT job.id, job.pipeline_id, job.status, job.branch, job.started_at, job.finished_at "
-        "FROM json_array_elements_text(?1) AS pipeline CROSS JOIN LATERAL (SELECT * FROM job "
-        "WHERE pipeline_id = pipeline::bigint ORDER BY id DESC LIMIT ?2) AS job ORDER BY job.id"
+        "SELECT pipeline::bigint, (SELECT "
+        "coalesce(json_agg(json_build_array(id, status, started_at, finished_at)), '[]')::text "
+        "FROM (SELECT id, status, started_at, finished_at FROM job WHERE pipeline_id = pipeline::bigint "
+        "ORDER BY id DESC LIMIT ?2) AS part) FROM json_array_elements_text(?1) AS pipeline"
     ),
 }
 
@@ -128,32 +129,20 @@ _OF_EACH = {
 @uncancelled
 async def bars_of_each(
     pipeline_ids: Sequence[int], limit: int, *, successful: bool = False
-) -> dict[int, list[Bar]]:
+) -> dict[int, tuple[Bar, ...]]:
     """The last builds of pipelines, or the last `successful` ones; up to `limit` of each, oldest first."""
-    found: dict[int, list[Bar]] = {pipeline_id: [] for pipeline_id in pipeline_ids}
-    if not found:
-        return found
+    if not pipeline_ids:
+        return {}
     statement = _OF_EACH[_dialect()]
     if successful:
         statement = statement.replace("ORDER BY id DESC", "AND status = 'success' ORDER BY id DESC")
-    for row in await _rows(statement, [json.dumps(list(found)), limit]):
-        bar = Bar(*row)
-        found[bar.pipeline_id].append(bar)
-    return found
+    rows = await _rows(statement, [json.dumps(list(pipeline_ids)), limit])
+    return {pipeline_id: _bars(text) for pipeline_id, text in rows}
 
 
-_STATE = {
-    # All that this connection has changed since it was opened, and a number for changes by others.
-    "sqlite": "SELECT total_changes() || '.' || data_version FROM pragma_data_version",
-    # The transactions that have ended.
-    "postgres": "SELECT pg_current_snapshot()::text",
-}
-
-
-@uncancelled
-async def state() -> str:
-    """Another text after anything in the database has changed, for as long as it stays open."""
-    return str((await _rows(_STATE[_dialect()], []))[0][0])
+@functools.lru_cache(maxsize=512)
+def _bars(text: str) -> tuple[Bar, ...]:
+    return tuple(Bar(*bar) for bar in sorted(json.loads(text)))
 
 
 def _dialect() -> str:

@@ -6,12 +6,31 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from quart import Blueprint, Response, render_template, request, url_for
+from markupsafe import Markup, escape
+from quart import Blueprint, Response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.web.services import services
 
 blueprint = Blueprint("pages", __name__)
+
+
+_SHAPES = {
+    "success": '<path d="M3.5 8.5 6.5 11.5 12.5 4.5"/>',
+    "failed": '<path d="M4 4l8 8M12 4l-8 8"/>',
+    "running": '<path d="M8 2.5a5.5 5.5 0 1 0 5.5 5.5"/>',
+    "pending": '<circle cx="8" cy="8" r="5.5"/><path d="M8 5v3.2l2 1.3"/>',
+    "cancelled": '<circle cx="8" cy="8" r="5.5"/><path d="M5.5 8h5"/>',
+}
+_STATUSES = {
+    status: Markup(  # noqa: S704
+        f'<span class="status {status}"><svg viewBox="0 0 16 16" fill="none" stroke="currentColor" '
+        'stroke-width="2" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">'
+        f"{shape}</svg>{status}</span>"
+    )
+    for status, shape in _SHAPES.items()
+}
 
 
 class _Timed(Protocol):
@@ -36,6 +55,27 @@ async def fragment(template: str, **values: Any) -> Response:
     return response
 
 
+@blueprint.get("/ui", endpoint="ui")
+@blueprint.get("/ui/", endpoint="ui_folder")
+@blueprint.get("/ui/jobs", endpoint="ui_jobs")
+@blueprint.get("/ui/pipelines", endpoint="ui_pipelines")
+async def lead_home() -> WerkzeugResponse:
+    """To the dashboard from the folders above the pages, and from the form that adds a pipeline."""
+    return redirect("/", 303)
+
+
+@blueprint.get("/docs")
+async def lead_to_api() -> WerkzeugResponse:
+    """To the page that describes the API, from where people look for it."""
+    return redirect("/ui/api", 303)
+
+
+@blueprint.get("/ui/<any(jobs, pipelines):kind>/<number>/<any(cancel, retry, delete, jobs):_action>")
+async def lead_back(kind: str, number: str, _action: str) -> WerkzeugResponse:
+    """To a page from the address of a form on it, where reloading a rejected form leads."""
+    return redirect(f"/ui/{kind}/{number}", 303)
+
+
 @blueprint.app_context_processor
 def _everywhere() -> dict[str, Any]:
     scheduler = services().scheduler
@@ -47,6 +87,12 @@ def _everywhere() -> dict[str, Any]:
         "engine_problem": scheduler.engine_problem,
         "disk_problem": scheduler.disk_problem,
     }
+
+
+@blueprint.app_template_global("status")
+def status(name: str) -> Markup:
+    """A status as a word with its shape; ready made, because pages have it in every row."""
+    return _STATUSES[name]
 
 
 @blueprint.app_template_filter("duration")
@@ -87,6 +133,15 @@ def iso(at: int) -> str:
 def capitalize_first(text: str) -> str:
     """The text as a sentence begins, the rest as it is."""
     return text[:1].upper() + text[1:]
+
+
+@blueprint.app_template_filter("code")
+def code(text: str) -> Markup:
+    """The text with what stands between backticks as code."""
+    parts = (escape(part) for part in text.split("`"))
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
+    )
 
 
 @blueprint.app_template_filter("first_line")

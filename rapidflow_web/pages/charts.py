@@ -1,23 +1,19 @@
-"""Charts of builds, as numbers that templates draw."""
+"""Charts of builds and what they say in numbers."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup, escape
+
 from rapidflow_web.db.builds import Bar
+from rapidflow_web.pages.blueprint import milliseconds
 
+_PLACE = 7
+_HEIGHT = 28
 _STATUSES = ("success", "failed", "cancelled")
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One build in a chart. `height` is in percent of the chart's."""
-
-    id: int
-    status: str
-    height: float
-    duration: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +27,38 @@ class Statistics:
     last_success: int | None
 
 
-def columns(bars: Sequence[Bar], tallest: int | None = None) -> list[Column]:
-    """Columns as high as the builds took long; the longest, or `tallest` ms, is as high as the chart."""
-    most = tallest or max((bar.duration or 0 for bar in bars), default=0) or 1
-    return [
-        Column(bar.id, bar.status, max(12.0, min(100.0, (bar.duration or 0) / most * 100)), bar.duration)
-        for bar in bars
-    ]
+@functools.lru_cache(maxsize=512)
+def drawing(bars: tuple[Bar, ...], label: str, places: int, *, in_tab_order: bool = True) -> Markup:
+    """Bars that link to their builds, as high as those took long, in `places` places.
+
+    Made here and not in a template, which takes ten times as long for what the dashboard has 1,500 of.
+    """
+    tallest = max((bar.duration or 0 for bar in bars), default=0) or 1
+    skipped = "" if in_tab_order else ' tabindex="-1"'
+    drawn = "".join(
+        f'<a class="{bar.status}" href="/ui/jobs/{bar.id}"{skipped}><title>{_said(bar)}</title>'
+        f"{_shape(bar, index * _PLACE, tallest)}</a>"
+        for index, bar in enumerate(bars)
+    )
+    # Numbers and words of ours, but for the label.
+    return Markup(  # noqa: S704
+        f'<svg class="bars" viewBox="0 0 {places * _PLACE} {_HEIGHT}" preserveAspectRatio="none" '
+        f'role="group" aria-label="{escape(label)}">{drawn}</svg>'
+    )
+
+
+def _said(bar: Bar) -> str:
+    took = "" if bar.duration is None else f", {milliseconds(bar.duration)}"
+    return f"#{bar.id} {bar.status}{took}"
+
+
+def _shape(bar: Bar, left: int, tallest: int) -> str:
+    height = max(4.0, (bar.duration or 0) / tallest * _HEIGHT)
+    shape = f'<rect x="{left}" y="{_HEIGHT - height:.1f}" width="6" height="{height:.1f}"/>'
+    if bar.status == "failed":
+        # Not by colour alone: what failed has a gap above its foot.
+        shape = f'{shape}<path d="M{left} {_HEIGHT - 3}h6"/>'
+    return shape
 
 
 def statistics(bars: Sequence[Bar]) -> Statistics:

@@ -38,7 +38,7 @@ def reproduce(
 
 def _step(step: StepDefinition) -> str:
     files = [
-        f"mkdir -p {shlex.quote(posixpath.dirname(path) or '.')}\n"
+        f"mkdir -p -- {shlex.quote(posixpath.dirname(path) or '.')}\n"
         f"printf %s {shlex.quote(text)} >{shlex.quote(path)}"
         for path, text in step.files.items()
     ]

@@ -50,7 +50,13 @@ async def _overview() -> dict[str, Any]:
         "slots": services().settings.concurrency,
         "recent": await builds.newest(_RECENT, statuses=FINISHED),
         "pipelines": pipelines,
-        "columns": {number: charts.columns(of_one) for number, of_one in bars.items()},
+        "bars": {
+            pipeline.id: charts.drawing(
+                bars[pipeline.id], f"Last builds of {pipeline.name}", _BARS, in_tab_order=False
+            )
+            for pipeline in pipelines
+            if bars[pipeline.id]
+        },
         "last": {number: of_one[-1] for number, of_one in bars.items() if of_one},
         "page": max(1, number),
         "more": len(found) > _PIPELINES,

@@ -17,8 +17,9 @@ from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.web.requests import identifier
 from rapidflow_web.web.services import services
 
-_BUILDS = 30
+_BUILDS = 50
 _CHART = 60
+_FEW = 20
 _STARTED_BY = "web"
 _EXAMPLE = """\
 name: My project
@@ -138,7 +139,8 @@ async def _page(
         older=urlencode({**filters, "before": found[_BUILDS - 1].id}) if len(found) > _BUILDS else None,
         filters=filters,
         statuses=STATUSES,
-        columns=charts.columns(bars),
+        chart=charts.drawing(bars, "Durations of the last builds", max(_FEW, len(bars))) if bars else None,
+        charted=len(bars),
         longest=max((bar.duration or 0 for bar in bars), default=0),
         numbers=numbers,
         config=pipeline.definition.config if config is None else config,

@@ -95,4 +95,4 @@ def _is_nowhere(status: int) -> bool:
 
 
 def _is_browser() -> bool:
-    return request.accept_mimetypes.best == "text/html"
+    return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"

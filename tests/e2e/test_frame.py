@@ -4,9 +4,44 @@ from __future__ import annotations
 
 from playwright.async_api import Page, expect
 
+from tests.e2e.conftest import Console
 from tests.support.server import Server
 
 
 async def test_the_dashboard_opens(page: Page, server: Server):
     await page.goto(server.url)
     await expect(page.get_by_role("heading", level=1)).to_have_text("Dashboard")
+
+
+async def test_the_first_tab_stop_skips_to_the_content(page: Page, server: Server):
+    await page.goto(server.url)
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    assert await page.evaluate("document.activeElement.id") == "main"
+
+
+async def test_a_chosen_theme_is_there_before_anything_is_drawn(page: Page, server: Server, console: Console):
+    console.allow("ERR_FAILED")
+    await page.emulate_media(color_scheme="light")
+    await page.goto(server.url)
+    switch = page.get_by_role("button", name="Theme")
+    for name in ("light", "dark"):
+        await switch.click()
+        await expect(switch).to_have_text(f"Theme: {name}")
+    dark = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+    # Without page.js, which runs after the page was drawn, the theme is that of theme.js.
+    await page.route("**/js/page.js*", lambda route: route.abort())
+    await page.goto(f"{server.url}/ui/pipelines/new")
+    assert await page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
+
+
+async def test_reduced_motion_stops_what_turns(page: Page, server: Server):
+    job = server.start_job({"name": "Turning", "steps": ["sleep 120"]})
+    server.wait_output(job, "Step 1")
+    turning = "getComputedStyle(document.querySelector('.status.running svg')).animationName"
+    await page.goto(f"{server.url}/ui/jobs/{job}")
+    assert await page.evaluate(turning) == "turn"
+    await page.emulate_media(reduced_motion="reduce")
+    assert await page.evaluate(turning) == "none"
+    server.post(f"/jobs/{job}/cancel")

@@ -1,0 +1,127 @@
+"""Pages over HTTP: what leads where, what is not sent twice, forms as browsers without scripts send them."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.support.server import Answer, Server
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def submit(server: Server, path: str, **fields: str) -> Answer:
+    return server.request("POST", path, urlencode(fields), FORM)
+
+
+@pytest.mark.parametrize(
+    ("address", "leads_to"),
+    [
+        ("/ui", "/"),
+        ("/ui/", "/"),
+        ("/ui/jobs", "/"),
+        ("/ui/pipelines", "/"),
+        ("/docs", "/ui/api"),
+        ("/ui/jobs/3/cancel", "/ui/jobs/3"),
+        ("/ui/jobs/3/retry", "/ui/jobs/3"),
+        ("/ui/pipelines/3/jobs", "/ui/pipelines/3"),
+        ("/ui/pipelines/3/delete", "/ui/pipelines/3"),
+    ],
+)
+def test_addresses_without_a_page_lead_to_one(server: Server, address: str, leads_to: str):
+    answer = server.get(address)
+    assert (answer.status, answer.headers["location"]) == (303, leads_to)
+
+
+@pytest.mark.parametrize(
+    "address", ["/ui/jobs/999999", "/ui/pipelines/nonsense", "/ui/nonsense", "/ui/jobs/1/nonsense"]
+)
+def test_what_is_not_there_is_a_page_that_says_so(server: Server, address: str):
+    answer = server.get(address)
+    assert answer.status == 404
+    assert "Not found" in answer.text
+    assert 'href="/"' in answer.text
+
+
+def test_a_fragment_that_did_not_change_is_not_sent_again(server: Server):
+    job = server.run({"name": "unchanged", "steps": ["true"]})["job"]["id"]
+    for address in ("/ui/overview", f"/ui/jobs/{job}/state"):
+        first = server.get(address)
+        again = server.get(address, {"If-None-Match": first.headers["etag"]})
+        assert (again.status, again.body) == (304, b"")
+
+
+def test_a_fragment_that_changed_is_sent_again(server: Server):
+    job = server.start_job({"name": "changes", "steps": ["sleep 60"]})
+    server.wait_output(job, "Step 1")
+    first = server.get(f"/ui/jobs/{job}/state")
+    server.post(f"/jobs/{job}/cancel")
+    again = server.get(f"/ui/jobs/{job}/state", {"If-None-Match": first.headers["etag"]})
+    assert again.status == 200
+    assert "cancelled" in again.text
+
+
+def test_nothing_is_stored_of_a_definition_that_is_not_valid(server: Server):
+    pipeline = server.pipeline({"name": "stays", "steps": ["true"]})
+    before = server.get(f"/pipelines/{pipeline}").json
+    count = len(server.get("/pipelines?limit=200").json)
+    for path in (f"/ui/pipelines/{pipeline}", "/ui/pipelines"):
+        answer = submit(server, path, config="name: x\r\nstpes: []\r\n")
+        assert answer.status == 422
+        assert "did you mean &#39;steps&#39;" in answer.text
+        assert "name: x\nstpes: []" in answer.text
+    assert server.get(f"/pipelines/{pipeline}").json == before
+    assert len(server.get("/pipelines?limit=200").json) == count
+
+
+def test_a_definition_keeps_the_line_ends_that_were_typed(server: Server):
+    answer = submit(server, "/ui/pipelines", config="name: lines\r\nsteps:\r\n  - echo hi\r\n")
+    assert answer.status == 303
+    number = answer.headers["location"].rsplit("/", 1)[1]
+    assert server.get(f"/pipelines/{number}").json["config"] == "name: lines\nsteps:\n  - echo hi\n"
+
+
+def test_a_variable_that_is_none_is_refused_and_what_was_typed_stays(server: Server):
+    pipeline = server.pipeline({"name": "variables", "steps": ["true"]})
+    answer = submit(server, f"/ui/pipelines/{pipeline}/jobs", branch="topic", environment="A=1\r\nnonsense")
+    assert answer.status == 422
+    assert "&#39;nonsense&#39; is not KEY=value" in answer.text
+    assert "A=1\nnonsense</textarea>" in answer.text
+    assert 'value="topic"' in answer.text
+    assert server.get(f"/pipelines/{pipeline}/jobs").json == []
+
+
+def test_the_history_has_pages_of_fifty_and_keeps_its_filter(server: Server):
+    pipeline = server.pipeline({"name": "history", "steps": ["true"]})
+    jobs = [server.start_build(pipeline) for _ in range(51)]
+    for job in reversed(jobs):
+        server.post(f"/jobs/{job}/cancel")
+    for job in jobs:
+        server.wait_finished(job)
+    ended = [job for job in jobs if server.job(job)["status"] == "cancelled"]
+    first = server.get(f"/ui/pipelines/{pipeline}").text
+    assert first.count('<tr id="build-') == 50
+    assert f"status=&amp;branch=&amp;before={jobs[1]}" in first
+    second = server.get(f"/ui/pipelines/{pipeline}?before={jobs[1]}").text
+    assert second.count('<tr id="build-') == 1
+    cancelled = server.get(f"/ui/pipelines/{pipeline}?status=cancelled").text
+    assert cancelled.count('<tr id="build-') == min(50, len(ended))
+    assert "No build is like that" in server.get(f"/ui/pipelines/{pipeline}?branch=other").text
+
+
+def test_text_from_pipelines_is_never_markup(server: Server):
+    name = "<script>alert(1)</script>"
+    job = server.run({"name": name, "steps": [{"name": name, "content": "true"}]}, environments={"X": name})[
+        "job"
+    ]
+    for address in ("/", f"/ui/jobs/{job['id']}", f"/ui/pipelines/{job['pipeline_id']}"):
+        text = server.get(address).text
+        assert "<script>alert" not in text
+        assert "&lt;script&gt;alert" in text
+
+
+def test_the_api_page_has_lines_that_can_be_run(server: Server):
+    text = server.get("/ui/api").text
+    assert f"curl {server.url}/jobs/{{job_id}}/details" in text
+    assert "`" not in text

@@ -1,0 +1,117 @@
+"""axe finds nothing on any page, in light, in dark and on a phone; no page scrolls sideways."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import axe_playwright_python
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from tests.support import images
+from tests.support.server import Server
+
+AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+FIND = """async () => (await axe.run()).violations.flatMap(
+  (rule) => rule.nodes.map((node) => `${rule.id}: ${node.html} ${node.any[0]?.message ?? ""}`))"""
+LOOKS = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
+    "narrow": {"color_scheme": "light", "viewport": {"width": 390, "height": 800}},
+}
+
+
+@dataclass
+class Pages:
+    """Addresses by what is to be seen there."""
+
+    addresses: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    """Servers with a page in every state; one build runs and one waits until the end of the module."""
+    folder = tmp_path_factory.mktemp("states")
+    busy = Server(
+        folder / "busy", default_image=images.ensure(images.BASH), concurrency="1", grace="1s"
+    ).start()
+    empty = Server(folder / "empty", executor="process").start()
+    name = "A pipeline with a name that is rather long and goes on for quite a while"
+    pipeline = busy.pipeline({"name": name, "steps": [{"name": name, "content": "sleep $((${LONG:-0}))"}]})
+    success = busy.start_build(pipeline, environments={"KEY": "value" * 30})
+    busy.wait_finished(success)
+    failed = busy.run({"name": "Fails", "steps": ["echo error: no; exit 1", "true"]})["job"]["id"]
+    cancelled = busy.start_job({"name": "Cancelled", "steps": ["sleep 60"]})
+    busy.wait_output(cancelled, "Step 1")
+    busy.post(f"/jobs/{cancelled}/cancel")
+    running = busy.start_build(pipeline, environments={"LONG": "300"})
+    busy.wait_output(running, "Step 1")
+    pending = busy.start_build(pipeline)
+    jobs = {
+        "success": success,
+        "failed": failed,
+        "cancelled": cancelled,
+        "running": running,
+        "pending": pending,
+    }
+    yield Pages(
+        {
+            "empty": empty.url,
+            "busy": busy.url,
+            "pipeline": f"{busy.url}/ui/pipelines/{pipeline}",
+            "new": f"{busy.url}/ui/pipelines/new",
+            "api": f"{busy.url}/ui/api",
+            "404": f"{busy.url}/ui/jobs/99999",
+            **{status: f"{busy.url}/ui/jobs/{job}" for status, job in jobs.items()},
+        }
+    )
+    for job in (pending, running):
+        busy.post(f"/jobs/{job}/cancel")
+    busy.stop()
+    empty.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def opened(browser: Browser) -> AsyncIterator[Callable[..., object]]:
+    """Opens an address in a look; the policy lets axe in."""
+    contexts = []
+
+    async def open_(look: str, address: str) -> Page:
+        context = await browser.new_context(bypass_csp=True, **LOOKS[look])
+        contexts.append(context)
+        tab = await context.new_page()
+        await tab.goto(address)
+        return tab
+
+    yield open_
+    for context in contexts:
+        await context.close()
+
+
+@pytest.mark.parametrize("look", LOOKS)
+async def test_axe_finds_nothing_and_nothing_scrolls_sideways(pages: Pages, opened, look: str):
+    found: list[str] = []
+    for name, address in pages.addresses.items():
+        tab = await opened(look, address)
+        if name == "new":
+            await tab.locator("#config").fill("stpes: []\n")
+            await expect(tab.locator(".problems")).to_be_visible()
+        for closed in await tab.locator("details > summary").all():
+            await closed.click()
+        await tab.add_script_tag(path=AXE)
+        found += [f"{name}: {violation}" for violation in await tab.evaluate(FIND)]
+        if await tab.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            found.append(f"{name}: scrolls sideways")
+        await tab.close()
+    assert found == []
+
+
+async def test_axe_finds_nothing_in_the_list_of_keys(pages: Pages, opened):
+    tab = await opened("dark", pages.addresses["running"])
+    await tab.keyboard.press("?")
+    await expect(tab.get_by_role("dialog")).to_be_visible()
+    await tab.add_script_tag(path=AXE)
+    assert await tab.evaluate(FIND) == []

@@ -1,0 +1,105 @@
+"""A job's page, from its start to its end, and what leads away from it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from pathlib import Path
+
+from playwright.async_api import Page, expect
+
+from tests.support.repos import Repo
+from tests.support.server import Server
+
+WAITS_FOR_FILE = "echo waiting; until [ -e /tmp/go ]; do sleep 0.1; done; echo went on"
+
+
+def let_go(server: Server, job: int) -> None:
+    """Lets a step that waits for a file go on."""
+    container = server.job(job)["container_id"]
+    subprocess.run(["docker", "exec", container, "touch", "/tmp/go"], check=True)
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs the command as somebody who pasted it."""
+    return subprocess.run(["sh", "-ec", command], cwd=folder, capture_output=True, text=True)
+
+
+async def test_it_is_live_from_running_to_the_end(page: Page, server: Server):
+    job = server.start_job({"name": "Live", "steps": [{"name": "wait", "content": WAITS_FOR_FILE}, "exit 3"]})
+    server.wait_output(job, "waiting")
+    await page.goto(f"{server.url}/ui/jobs/{job}")
+    await expect(page).to_have_title(f"#{job} running · Live")
+    await expect(page.locator('link[rel="icon"]')).to_have_attribute("href", "/static/icons/running.svg")
+    await expect(page.locator("#step-1")).to_contain_text("running")
+    ticking = page.locator(".summary time[data-since]")
+    first = await ticking.inner_text()
+    await expect(ticking).not_to_have_text(first)
+    let_go(server, job)
+    await expect(page.locator("h1")).to_contain_text("failed")
+    await expect(page).to_have_title(f"#{job} failed · Live")
+    await expect(page.locator('link[rel="icon"]')).to_have_attribute("href", "/static/icons/failed.svg")
+    await expect(page.locator("#step-1")).to_contain_text("success")
+    await expect(page.locator("#step-2")).to_contain_text("exit 3")
+    await expect(page.locator(".notice.bad:visible")).to_contain_text("Step 2 (bash) exited with 3")
+    await expect(page.locator(".phases")).to_contain_text("Queued")
+    await expect(page.get_by_role("button", name="Retry")).to_be_visible()
+
+
+async def test_a_running_build_is_cancelled(page: Page, server: Server):
+    job = server.start_job({"name": "Long", "steps": ["sleep 120"]})
+    server.wait_output(job, "Step 1")
+    await page.goto(f"{server.url}/ui/jobs/{job}")
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator("h1")).to_contain_text("cancelled")
+    assert server.job(job)["status"] == "cancelled"
+
+
+async def test_a_retry_and_its_original_lead_to_each_other(page: Page, server: Server):
+    first = server.run({"name": "Again", "steps": ["true"]})["job"]["id"]
+    await page.goto(f"{server.url}/ui/jobs/{first}")
+    await page.get_by_role("button", name="Retry").click()
+    await expect(page.locator("#job")).to_have_attribute("data-status", "success")
+    again = int(page.url.rsplit("/", 1)[1])
+    assert server.job(again)["retry_of"] == first
+    await page.locator(".facts").get_by_role("link", name=f"#{first}").click()
+    await expect(page).to_have_url(f"{server.url}/ui/jobs/{first}")
+    await page.locator(".facts").get_by_role("link", name=f"#{again}").click()
+    await expect(page).to_have_url(f"{server.url}/ui/jobs/{again}")
+
+
+async def test_the_builds_before_and_after_are_one_click_away(page: Page, server: Server):
+    pipeline = server.pipeline({"name": "Row", "steps": ["true"]})
+    jobs = [server.start_build(pipeline) for _ in range(3)]
+    for job in jobs:
+        server.wait_finished(job)
+    await page.goto(f"{server.url}/ui/jobs/{jobs[1]}")
+    await page.get_by_role("link", name=f"#{jobs[0]}").click()
+    await expect(page).to_have_url(f"{server.url}/ui/jobs/{jobs[0]}")
+    await page.keyboard.press("]")
+    await expect(page).to_have_url(f"{server.url}/ui/jobs/{jobs[1]}")
+    await page.keyboard.press("]")
+    await expect(page).to_have_url(f"{server.url}/ui/jobs/{jobs[2]}")
+
+
+async def test_the_environment_is_shown_and_the_build_is_reproduced(
+    page: Page, server: Server, repo: Repo, tmp_path: Path
+):
+    repo.commit({"app/text": "from the commit\n"})
+    config = {
+        "name": "Reproduced",
+        "repo_name": repo.url,
+        "folder": "app",
+        "steps": ['cat text; echo "it\'s $WHO"'],
+    }
+    job = server.run(config, environments={"WHO": "me & you"})["job"]["id"]
+    await page.goto(f"{server.url}/ui/jobs/{job}")
+    await page.get_by_text("Environment (1)").click()
+    await expect(page.locator("#environment")).to_contain_text("me & you")
+    await page.get_by_text("Commands").click()
+    await expect(page.locator("#commands")).to_contain_text(
+        f"{server.url}/jobs/{job}/logs/stream?follow=true"
+    )
+    command = await page.locator("#reproduce").inner_text()
+    done = await asyncio.to_thread(run, command, tmp_path)
+    assert (done.stdout, done.returncode) == ("from the commit\nit's me & you\n", 0), done.stderr

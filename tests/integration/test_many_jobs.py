@@ -1,0 +1,127 @@
+"""With many jobs stored, pages read what they show by index and pass over nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tortoise import connections
+
+from bench import many_jobs
+from rapidflow_web.db import builds, jobs, overview
+from rapidflow_web.db.database import close_database, open_database, sqlite_url
+from rapidflow_web.db.related import ahead, related
+from tests.support.postgres import Postgres
+
+JOBS = 20_000
+QUERIES = {
+    "newest": lambda: builds.newest(50),
+    "finished": lambda: builds.newest(15, statuses=jobs.FINISHED),
+    "of a pipeline": lambda: builds.newest(51, pipeline_id=1),
+    "of a pipeline, a later page": lambda: builds.newest(51, pipeline_id=1, before=9_000),
+    "of a pipeline and a status": lambda: builds.newest(51, pipeline_id=1, statuses=["failed"]),
+    "of a pipeline and a branch": lambda: builds.newest(51, pipeline_id=1, branch="topic-310"),
+    "of all three": lambda: builds.newest(51, pipeline_id=1, statuses=["failed"], branch="main"),
+    "of a pipeline without builds": lambda: builds.newest(51, pipeline_id=many_jobs.PIPELINES),
+    "the next one": lambda: builds.newest(1, pipeline_id=1, after=9_000),
+    "running": lambda: builds.oldest(50, "running"),
+    "bars": lambda: builds.bars_of_each(range(1, many_jobs.PIPELINES + 1), 30),
+    "successful bars": lambda: builds.bars_of_each([1, 2], 10, successful=True),
+    "waiting": lambda: overview.count_waiting(1_000),
+    "progress": lambda: overview.progress([19_000, 19_001]),
+    "ahead": lambda: ahead(19_000, 1_000),
+}
+
+
+class Plans:
+    """Asks the database how it would answer each statement, besides the answer."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+        self.seen: list[str] = []
+        connection = connections.get("default")
+        execute = connection.execute_query
+
+        async def explained(statement: str, values: Sequence[Any] | None = None) -> Any:
+            _, rows = await execute(f"{prefix} {statement}", values)
+            self.seen += [" ".join(str(value) for value in tuple(row)) for row in rows]
+            return await execute(statement, values)
+
+        monkeypatch.setattr(connection, "execute_query", explained)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with many jobs."""
+    database = tmp_path_factory.mktemp("many") / "rapidflow.db"
+    asyncio.run(make(sqlite_url(database)))
+    many_jobs.fill(database, JOBS)
+    return database
+
+
+async def make(url: str) -> None:
+    """Makes the tables."""
+    await open_database(url)
+    await close_database()
+
+
+@pytest.fixture
+async def sqlite(filled: Path) -> AsyncIterator[None]:
+    """The filled database, open."""
+    await open_database(sqlite_url(filled))
+    yield
+    await close_database()
+
+
+@pytest.mark.parametrize("query", QUERIES)
+async def test_sqlite_reads_by_index(sqlite: None, monkeypatch: pytest.MonkeyPatch, query: str):
+    plans = Plans(monkeypatch, "EXPLAIN QUERY PLAN")
+    await QUERIES[query]()
+    assert plans.seen
+    # Only "the newest of all" walks the table, and that from its end until it has enough.
+    wrong = [
+        line for line in plans.seen if re.search(r"\bSCAN (job|step|\"job\"|\"step\")|TEMP B-TREE", line)
+    ]
+    assert query == "newest" or wrong == []
+
+
+async def test_what_stands_beside_a_job_is_read_by_index(sqlite: None, monkeypatch: pytest.MonkeyPatch):
+    job = await jobs.get(9_000)
+    assert job is not None
+    plans = Plans(monkeypatch, "EXPLAIN QUERY PLAN")
+    found = await related(job)
+    assert (found.previous, found.following) == (8_998, 9_002)
+    assert not any(re.search(r"\bSCAN \"?job\b|TEMP B-TREE", line) for line in plans.seen)
+
+
+async def test_bars_are_the_last_builds_oldest_first(sqlite: None):
+    bars = await builds.bars_of_each([1, many_jobs.PIPELINES], 30)
+    assert [bar.id for bar in bars[1]] == list(range(JOBS - 58, JOBS + 1, 2))
+    assert bars[many_jobs.PIPELINES] == ()
+
+
+@pytest.fixture(scope="module")
+def database() -> Any:
+    """A PostgreSQL server of this module's tests."""
+    one = Postgres()
+    yield one
+    one.close()
+
+
+async def test_postgres_reads_by_index(database: Postgres, monkeypatch: pytest.MonkeyPatch):
+    await make(database.url)
+    await asyncio.to_thread(many_jobs.fill, database.url, JOBS)
+    await open_database(database.url)
+    try:
+        assert [bar.id for bar in (await builds.bars_of_each([1], 30))[1]] == list(
+            range(JOBS - 58, JOBS + 1, 2)
+        )
+        plans = Plans(monkeypatch, "EXPLAIN")
+        for query in QUERIES.values():
+            await query()
+        assert not any("Seq Scan on job" in line for line in plans.seen)
+    finally:
+        await close_database()
