@@ -105,7 +105,7 @@ def duration(timed: _Timed) -> str:
 
 @blueprint.app_template_filter("milliseconds")
 def milliseconds(count: int | float) -> str:
-    """A length of time, as short as it can be said. `tick.js` says it in the same way."""
+    """A length of time, as short as it can be said. `page.js` says it in the same way."""
     count = max(0, int(count))
     if count < 10_000:
         return f"{count / 1000:.1f}s"
@@ -119,7 +119,7 @@ def milliseconds(count: int | float) -> str:
 
 @blueprint.app_template_filter("clock")
 def clock(at: int) -> str:
-    """A time, UTC. `tick.js` replaces it by how long ago that was."""
+    """A time, UTC. `page.js` replaces it by how long ago that was."""
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 

@@ -30,7 +30,7 @@ def reproduce(
     variables = "".join(f" -e {shlex.quote(f'{key}={value}')}" for key, value in environment.items())
     workdir = shlex.quote(posixpath.normpath(posixpath.join("/workspace", folder or ".")))
     lines.append(
-        f"docker run --rm --entrypoint sh{mount} -w {workdir} -e CI=true{variables} "
+        f"docker run --rm --entrypoint sh{mount} -w {workdir}{variables} "
         f"{shlex.quote(image)} -ec {shlex.quote(script)}"
     )
     return "\n".join(lines)

@@ -99,7 +99,15 @@ def _command(job: Job, environment: dict[str, str]) -> str | None:
     return commands.reproduce(
         job.image,
         definition.steps,
-        environment,
+        {
+            # As the build saw them; the pipeline's own variables win.
+            "CI": "true",
+            "RAPIDFLOW_JOB_ID": str(job.id),
+            "RAPIDFLOW_BRANCH": job.branch or "",
+            "RAPIDFLOW_COMMIT": job.commit or "",
+            "RAPIDFLOW_WORKSPACE": "/workspace",
+        }
+        | environment,
         repo_name=job.repo_name,
         commit=job.commit,
         folder=job.folder,

@@ -32,7 +32,14 @@ document.addEventListener("click", async (event) => {
 document.addEventListener("htmx:after:swap", follow);
 offer();
 
-key("r", "Retry the build", () => document.querySelector("[data-retry]")?.requestSubmit());
+let retried = false;
+key("r", "Retry the build", () => {
+  const form = document.querySelector("[data-retry]");
+  if (form && !retried) {
+    retried = true;
+    form.requestSubmit();
+  }
+});
 key("c", "Cancel the build", () => {
   const form = document.querySelector("[data-cancel]");
   if (form && confirm("Cancel this build?")) form.requestSubmit();

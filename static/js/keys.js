@@ -17,11 +17,11 @@ export function enabled() {
 }
 
 function typing(target) {
-  return target.closest?.("input, textarea, select, [contenteditable]") !== null;
+  return target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]") !== null;
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || event.key.length > 1) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || typing(event.target) || event.key.length > 1) return;
   if (document.querySelector("dialog[open]") && event.key !== "?") return;
   const pressed = first ? `${first} ${event.key}` : event.key;
   clearTimeout(timer);
