@@ -136,7 +136,8 @@ viewer.onlearned = async () => {
 addEventListener("hashchange", open);
 await open();
 if (viewer.mark(location.hash) !== null) waiting = "";
-await viewer.outline();
+const outlined = viewer.outline();
+if (viewer.sealed) await outlined;
 if (viewer.sealed && viewer.rows.error && !location.hash) await viewer.show(viewer.rows.error.line);
 
 // One connection, and none while nobody looks.

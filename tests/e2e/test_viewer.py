@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.e2e.conftest import Console
-from tests.support.server import Server
+from tests.support.server import Server, wait_for
 
 
 async def opened(page: Page, server: Server, job_id: int, place: str = "") -> None:
@@ -239,6 +239,30 @@ async def test_nothing_is_lost_or_doubled_when_the_server_is_killed_in_the_middl
     assert await all_lines(page, len(expected)) == expected
 
 
+async def test_a_tab_that_nobody_sees_has_no_connection_and_catches_up(page: Page, server: Server):
+    await page.add_init_script(
+        """Object.defineProperty(document, 'hidden', { get: () => Boolean(window.unseen) });
+           window.see = (seen) => {
+             window.unseen = !seen;
+             document.dispatchEvent(new Event('visibilitychange'));
+           };"""
+    )
+    script = "seq 5; until [ -e /tmp/go ]; do sleep 0.05; done; seq 6 10; sleep 1; echo the end"
+    job_id = server.start_job({"name": "unseen", "steps": [script]})
+    server.wait_output(job_id, "\n5\n")
+    await opened(page, server, job_id)
+    await shows(page, "5")
+    await followers(server, 1)
+    await page.evaluate("see(false)")
+    await followers(server, 0)
+    await _go(server, job_id)
+    await asyncio.to_thread(server.wait_finished, job_id)
+    assert "the end" not in await rows(page)
+    await page.evaluate("see(true)")
+    await shows(page, "=== Build completed ===")
+    assert (await in_sight(page))[1:11] == [str(number) for number in range(1, 11)]
+
+
 async def test_a_link_into_a_step_that_has_not_begun_opens_when_it_has(page: Page, server: Server):
     wait = "until [ -e /tmp/go ]; do sleep 0.05; done"
     job_id = server.start_job({"name": "later", "steps": [wait, "seq 2000; sleep 1"]})
@@ -271,6 +295,12 @@ async def test_the_log_reads_without_scripts(browser: Browser, server: Server, r
     await expect(page.locator("#log pre.plain")).to_contain_text("=== Build completed ===")
     await expect(page.get_by_role("link", name="Raw")).to_have_attribute("href", re.compile("logs/stream"))
     await context.close()
+
+
+async def followers(server: Server, count: int) -> None:
+    """Waits until as many streams are sent."""
+    text = f"rapidflow_followers {count}.0"
+    await asyncio.to_thread(wait_for, lambda: text in server.get("/metrics").text, text)
 
 
 async def _go(server: Server, job_id: int) -> None:
