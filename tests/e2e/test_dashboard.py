@@ -46,7 +46,8 @@ async def test_it_shows_what_runs_what_waits_and_what_has_ended(
     await expect(page).to_have_url(f"{server.url}/ui/jobs/{ended}")
 
 
-async def test_a_build_starts_at_the_push_of_a_button(page: Page, server: Server):
+async def test_a_build_starts_at_the_push_of_a_button(page: Page, new_server: Callable[..., Server]):
+    server = new_server(executor="process").start()
     pipeline = server.pipeline({"name": "Pushed", "steps": ["true"]})
     await page.goto(server.url)
     await page.locator(f"#pipeline-{pipeline}").get_by_role("button", name="Start Pushed").click()
