@@ -1,6 +1,8 @@
 // The log section of a job's page: opens the log at the right place and connects its toolbar and keys.
 
 import { key } from "./keys.js";
+import { copy } from "./log/copy.js";
+import { Live } from "./log/live.js";
 import { Search } from "./log/search.js";
 import { Viewer } from "./log/viewer.js";
 
@@ -41,7 +43,7 @@ viewer.onmoved = (rows) => {
   search.mark([...scroller.querySelectorAll(".row")]);
   tell(rows);
 };
-viewer.ongrown = tell;
+const live = new Live(viewer, tell);
 
 const search = new Search(section.querySelector(".search"), `${section.dataset.job}/log/search`, (line) => viewer.show(line));
 search.from = () => viewer.firstShown;
@@ -82,20 +84,9 @@ function foldAll() {
   viewer.redraw();
 }
 
-async function copy() {
-  const marked = viewer.rows.marked;
-  const from = marked?.from ?? 0;
-  const to = marked?.to ?? viewer.chunks.lines;
-  const first = viewer.chunks.points[viewer.chunks.indexOfLine(from)];
-  const end = viewer.chunks.end(viewer.chunks.indexOfLine(to));
-  const text = new TextDecoder().decode(await viewer.bytes.range(first.offset, end));
-  const lines = text.split("\n").slice(from - first.line, to - first.line + 1);
-  await navigator.clipboard.writeText(lines.join("\n"));
-  say(marked ? `Copied ${lines.length} ${lines.length === 1 ? "line" : "lines"}.` : "Copied the whole log.");
-}
-
 const actions = {
-  follow: () => viewer.viewport.follow(), wrap: () => wrap(!viewer.wraps), times, fold: foldAll, copy,
+  follow: () => viewer.viewport.follow(), wrap: () => wrap(!viewer.wrapping.on), times, fold: foldAll,
+  copy: async () => say(await copy(viewer)),
   error: toError, search: () => (search.form.hidden ? search.open() : search.close()), close: () => search.close(),
 };
 section.addEventListener("click", (event) => actions[event.target.closest("[data-action]")?.dataset.action]?.());
@@ -146,7 +137,7 @@ while (!viewer.sealed) {
   const away = new AbortController();
   const leave = () => document.hidden && away.abort();
   document.addEventListener("visibilitychange", leave);
-  if (!document.hidden) await viewer.live(away.signal);
+  if (!document.hidden) await live.follow(away.signal);
   document.removeEventListener("visibilitychange", leave);
   if (document.hidden) await new Promise((back) => document.addEventListener("visibilitychange", back, { once: true }));
   else if (!viewer.sealed) await new Promise((again) => setTimeout(again, 1000));

@@ -12,6 +12,7 @@ export class Search {
     this.at = -1;
     this.pattern = null;
     this.asked = "";
+    this.searches = 0;
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.next(event.submitter?.value === "previous" ? -1 : 1);
@@ -60,9 +61,11 @@ export class Search {
   }
 
   async #ask(query) {
+    const mine = ++this.searches;
     this.output.textContent = "Searching…";
     const response = await fetch(`${this.address}?${query}`);
     const answer = await response.json();
+    if (mine !== this.searches) return false; // another search was begun meanwhile
     this.lines = response.ok ? answer.lines : [];
     this.count = answer.count ?? 0;
     this.pattern = response.ok ? this.#compiled() : null;

@@ -1,6 +1,6 @@
 // The log of a job: what is in sight, what is folded, what is marked, and the end that is still written.
 
-import { LogBytes, Refused } from "./bytes.js";
+import { LogBytes } from "./bytes.js";
 import { Chunks } from "./chunks.js";
 import { Folds } from "./folds.js";
 import { Layout } from "./layout.js";
@@ -9,10 +9,7 @@ import { Rows } from "./rows.js";
 import { Steps } from "./steps.js";
 import { Times } from "./times.js";
 import { Viewport } from "./viewport.js";
-
-const HEADER = /(^|\n)=== Step \d+ \(/;
-const LEARN = 2000; // milliseconds after which it is asked again how the steps stand, while anything is written
-const PADDING = 90; // pixels of a row that are not text
+import { Wrapping } from "./wrapping.js";
 
 export class Viewer {
   /** `job` is the address of the job's page; `said` is told what there is to say in a sentence. */
@@ -25,10 +22,10 @@ export class Viewer {
     this.layout = new Layout(this.chunks, this.folds);
     this.times = new Times(`${this.address}/times`, this.chunks, () => this.redraw());
     this.viewport = new Viewport(scroller, this.chunks, this.layout, (...row) => this.rows.element(...row), (rows) => this.#moved(rows));
+    this.wrapping = new Wrapping(scroller, this.layout, this.times, () => this.viewport.changed());
     this.rows = new Rows(this.chunks, this.steps, this.folds, this.times);
     this.#foldSteps();
     scroller.addEventListener("click", (event) => this.#clicked(event));
-    new ResizeObserver(() => this.#measure()).observe(scroller);
   }
 
   /** Everything that is shown is made anew. */
@@ -115,63 +112,15 @@ export class Viewer {
     this.onmoved?.(rows);
   }
 
-  // Wrapping
-
+  /** Wraps lines that are too long, or not. */
   wrap(on) {
-    this.wraps = on;
-    this.scroller.classList.toggle("wraps", on);
-    this.#measure();
+    this.wrapping.on = on;
+    this.wrapping.measure();
     this.redraw();
   }
 
-  #measure() {
-    const probe = this.scroller.appendChild(Object.assign(document.createElement("span"), { className: "probe", textContent: "x".repeat(100) }));
-    const width = probe.getBoundingClientRect().width / 100;
-    probe.remove();
-    const padding = this.times.mode === "off" ? PADDING : PADDING + 80;
-    const columns = this.wraps ? Math.max(10, Math.floor((this.scroller.clientWidth - padding) / width)) : Infinity;
-    this.scroller.style.setProperty("--columns", String(columns));
-    if (columns !== this.layout.columns) {
-      this.layout.columns = columns;
-      this.viewport.changed();
-    }
-  }
-
-  // The end
-
-  /** Goes on with what is written, until the build has ended or `signal` says so. */
-  async live(signal) {
-    try {
-      await this.bytes.follow(this.chunks.size, (data) => this.#grow(data), signal, (well) => this.said(well ? "" : "Connection lost, trying again…"));
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      this.said(error.message);
-    }
-    if (!signal.aborted) await this.#learn();
-  }
-
-  #grow(data) {
-    this.chunks.append(data);
-    this.#learnIn(HEADER.test(new TextDecoder().decode(data)) ? 100 : LEARN);
-    this.viewport.changed();
-    this.ongrown?.();
-  }
-
-  #learnIn(milliseconds) {
-    const due = Date.now() + milliseconds;
-    if (this.due && this.due <= due) return;
-    clearTimeout(this.learning);
-    this.due = due;
-    this.learning = setTimeout(() => this.#learn(), milliseconds);
-  }
-
-  /** Asks again where the steps stand. */
-  async #learn() {
-    clearTimeout(this.learning);
-    this.due = 0;
-    const response = await fetch(`${this.address}/map?after=${this.chunks.size}`).catch(() => null);
-    if (!response?.ok) return;
-    const map = await response.json();
+  /** Takes what the server's map says after more was written. */
+  learn(map) {
     this.sealed = map.sealed;
     this.steps.update(map.steps, map.final_line);
     this.#foldSteps();
