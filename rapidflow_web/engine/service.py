@@ -141,9 +141,7 @@ class Service:
 
 def _check(definition: Definition, branch: str | None, variables: Mapping[str, str]) -> None:
     problems: list[Problem] = []
-    if branch is not None and definition.repo_name is None:
-        problems.append(Problem("branch", "the pipeline has no 'repo_name', so there is no branch to build"))
-    elif branch is not None:
+    if branch is not None:
         try:
             repositories.check_branch(branch)
         except ValueError as error:

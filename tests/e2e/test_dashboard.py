@@ -130,7 +130,10 @@ async def test_it_says_that_the_server_is_away_and_recovers(
     await expect(page.locator("#lost")).to_be_hidden()
 
 
-async def test_without_scripts_all_is_there_and_a_build_can_be_started(browser: Browser, server: Server):
+async def test_without_scripts_all_is_there_and_a_build_can_be_started(
+    browser: Browser, new_server: Callable[..., Server]
+):
+    server = new_server(executor="process").start()
     pipeline = server.pipeline({"name": "Scriptless", "steps": ["echo scriptless output"]})
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
@@ -143,4 +146,5 @@ async def test_without_scripts_all_is_there_and_a_build_can_be_started(browser: 
     await expect(page.locator("body")).to_contain_text("scriptless output")
     await page.get_by_role("button", name="Retry").click()
     await expect(page.locator("h1")).to_contain_text(f"Job #{job + 1}")
+    server.wait_finished(job + 1)
     await context.close()
