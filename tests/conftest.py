@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, repos: Path) -> Iterator[Se
         concurrency="4",
     ).start()
     yield shared
-    shared.stop()
+    _end(shared)
 
 
 @pytest.fixture
@@ -59,7 +59,11 @@ def new_server(tmp_path: Path, repos: Path) -> Iterator[Callable[..., Server]]:
     yield make
     for one in made:
         if one.process is not None:
-            one.stop()
-            # A server that ends leaves its builds running, for one that never comes here.
-            if (one.data / "installation").exists() and (left := containers_of(one)):
-                subprocess.run(["docker", "rm", "--force", "--volumes", *left], capture_output=True)
+            _end(one)
+
+
+def _end(server: Server) -> None:
+    server.stop()
+    # A server that ends leaves its builds running, for one that never comes here.
+    if (server.data / "installation").exists() and (left := containers_of(server)):
+        subprocess.run(["docker", "rm", "--force", "--volumes", *left], capture_output=True)
