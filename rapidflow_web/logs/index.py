@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
+from rapidflow_web.logs.compressed import CompressedFile, path_of
+from rapidflow_web.logs.files import open_file
+
 # The kind comes last: a record that was only written in part, and filled up with zeros, has none.
 _RECORD = struct.Struct("<iQQQQQQxxxB")
 RECORD_SIZE = _RECORD.size
 _SIZE = struct.Struct("<Q")
 _SIZE_AT = struct.calcsize("<iQQ")
+_KEPT_BLOCKS = 8
 
 
 class Kind(IntEnum):
@@ -70,9 +74,11 @@ def load(path: Path, size: int) -> tuple[list[Record], int]:
     After a loss of power the log may be shorter than the index says. No file is an empty one.
     """
     try:
-        data = path.read_bytes()
+        file = open_file(path)
     except FileNotFoundError:
         return [], 0
+    data = file.read(0, file.size)
+    file.close()
     kinds = _kinds(data)
     count = len(kinds)
     while count and _record(data, count - 1).size > size:
@@ -88,7 +94,7 @@ def _kinds(data: bytes) -> bytes:
     return kinds[: len(kinds) - len(kinds.lstrip(_KNOWN))]
 
 
-def _record(data: bytes | mmap.mmap, number: int) -> Record:
+def _record(data: bytes | mmap.mmap, number: int = 0) -> Record:
     *numbers, kind = _RECORD.unpack_from(data, number * RECORD_SIZE)
     return Record(Kind(kind), *numbers)
 
@@ -102,31 +108,42 @@ class IndexFile:
     def __init__(self, path: Path, size: int) -> None:
         self._path = path
         self._size = size
-        self._map: mmap.mmap | bytes = b""
+        self._data: mmap.mmap | CompressedFile | None = None
         self._count = 0
 
     def __enter__(self) -> IndexFile:
         try:
-            with self._path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._data = self._opened()
         except (FileNotFoundError, ValueError):
             return self  # nothing was written yet
-        self._count = bisect.bisect_right(range(len(self._map) // RECORD_SIZE), self._size, key=self.size_at)
+        self._count = bisect.bisect_right(range(len(self._data) // RECORD_SIZE), self._size, key=self.size_at)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if isinstance(self._map, mmap.mmap):
-            self._map.close()
+        if self._data is not None:
+            self._data.close()
+
+    def _opened(self) -> mmap.mmap | CompressedFile:
+        try:
+            with self._path.open("rb") as file:
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            return CompressedFile(path_of(self._path), _KEPT_BLOCKS)
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, number: int) -> Record:
-        return _record(self._map, number)
+        return _record(self._bytes(number * RECORD_SIZE, RECORD_SIZE))
 
     def size_at(self, number: int) -> int:
         """The size of the log at a record, in bytes; never smaller than at the one before."""
-        return _SIZE.unpack_from(self._map, number * RECORD_SIZE + _SIZE_AT)[0]
+        return _SIZE.unpack(self._bytes(number * RECORD_SIZE + _SIZE_AT, _SIZE.size))[0]
+
+    def _bytes(self, start: int, count: int) -> bytes:
+        if isinstance(self._data, CompressedFile):
+            return self._data.read(start, count)
+        return self._data[start : start + count] if self._data is not None else b""
 
     def first_beyond(self, offset: int, start: int = 0) -> int:
         """The number of the first record, from `start` on, at which the log was larger than `offset`."""

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from rapidflow_web import metrics
 from rapidflow_web.logs import render
+from rapidflow_web.logs.compressed import compress, path_of
+from rapidflow_web.logs.files import File, open_file
 from rapidflow_web.logs.index import Kind, Layout, Record, load
 from rapidflow_web.logs.kept import KeptEnd
 
@@ -38,6 +40,7 @@ class Log:
 
     def __init__(self, path: Path, records: list[Record]) -> None:
         self.path = path
+        """The file, which is not there any more once there is its compressed form (see `files.open_file`)."""
         self.layout = Layout()
         for record in records:
             self.layout.add(record)
@@ -47,7 +50,7 @@ class Log:
         self.followers = 0
         self.latest: tuple[int, bytes] = (0, b"")
         """Offset and bytes of the last append, for readers who are that near: it need not be read back."""
-        self._fd: int | None = None
+        self._file: File | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
     @property
@@ -63,14 +66,11 @@ class Log:
         at, latest = self.latest
         if at == offset and len(latest) == count:
             return latest
-        fd = self._descriptor()
-        try:
-            buffer = bytearray(count)
-            if os.preadv(fd, [buffer], offset, os.RWF_NOWAIT) == count:
-                return bytes(buffer)
-        except (OSError, AttributeError):
-            pass  # not in memory, or a system that can't tell
-        return await asyncio.to_thread(os.pread, fd, count, offset)
+        if self._file is None:
+            self._file = open_file(self.path)
+        if (data := self._file.read_now(offset, count)) is not None:
+            return data
+        return await asyncio.to_thread(self._file.read, offset, count)
 
     async def tail(self, lines: int, start: int) -> int:
         """The offset, not before `start`, at which the last `lines` lines begin."""
@@ -111,16 +111,11 @@ class Log:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _descriptor(self) -> int:
-        if self._fd is None:
-            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            weakref.finalize(self, os.close, self._fd)
-        return self._fd
-
-
 _LEAST_END = 4096
 _RECENT = 32
 """Finished logs that are kept open."""
+_LEAST_COMPRESSED = 4096
+"""Bytes of a file that is worth it: on the disk it would take as much."""
 
 
 class LogWriter:
@@ -307,17 +302,43 @@ class LogStore:
         """
         return LogWriter(self.open(job_id), *self._load(job_id), limit)
 
+    def compress(self, job_id: int) -> int:
+        """Compresses a sealed log; returns the bytes that it takes on the disk. Safe to call again.
+
+        Readers notice nothing. Blocks for as long as there is to compress. Raises `OSError`.
+        """
+        taken = 0
+        for path in self._files(job_id):
+            packed = path_of(path)
+            if path.exists():
+                if path.stat().st_size < _LEAST_COMPRESSED:
+                    taken += path.stat().st_size
+                    continue
+                # Made beside and moved, so that it is never there in part.
+                fresh = packed.with_name(f"{packed.name}.new")
+                compress(path, fresh)
+                fresh.rename(packed)
+                path.unlink()
+            taken += packed.stat().st_size if packed.exists() else 0
+        return taken
+
     def delete(self, job_id: int) -> None:
         """Removes a log; no harm if there is none."""
         self._recent.pop(job_id, None)
         self._live.pop(job_id, None)
-        for path in (self.path(job_id), self.path(job_id).with_suffix(".index")):
+        for path in self._files(job_id):
             path.unlink(missing_ok=True)
+            path_of(path).unlink(missing_ok=True)
+
+    def _files(self, job_id: int) -> tuple[Path, Path]:
+        return self.path(job_id), self.path(job_id).with_suffix(".index")
 
     def _load(self, job_id: int) -> tuple[list[Record], int]:
-        path = self.path(job_id)
+        path, index = self._files(job_id)
         try:
-            size = path.stat().st_size
+            file = open_file(path)
         except FileNotFoundError:
-            size = 0
-        return load(path.with_suffix(".index"), size)
+            return load(index, 0)
+        size = file.size
+        file.close()
+        return load(index, size)

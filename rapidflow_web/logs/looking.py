@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from rapidflow_web.errors import RapidFlowError
-from rapidflow_web.logs.log import Log
+from rapidflow_web.logs.files import PlainFile, open_file
+from rapidflow_web.logs.log import CHUNK, Log
 
 _SCAN = Path(__file__).with_name("scan.py")
 _SECONDS = 10.0
@@ -47,7 +50,25 @@ async def outline(log: Log, failed_step: int | None) -> dict[str, Any]:
 
 async def _scan(log: Log, request: dict[str, Any]) -> dict[str, Any]:
     async with _slots:
-        return await asyncio.to_thread(_run, log.path, log.size, request)
+        return await asyncio.to_thread(_scan_file, log.path, log.size, request)
+
+
+def _scan_file(path: Path, size: int, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        file = open_file(path)
+    except FileNotFoundError:
+        return _run(path, 0, request)  # nothing was written yet
+    if isinstance(file, PlainFile):
+        return _run(path, size, request)
+    # On the disk and not in memory, because a log may be large; it has no name, and goes when it is closed.
+    with tempfile.TemporaryFile(dir=path.parent) as plain:
+        try:
+            for offset in range(0, size, CHUNK):
+                plain.write(file.read(offset, min(CHUNK, size - offset)))
+            plain.flush()
+        except OSError as error:
+            raise CannotSearch(f"this log can't be searched now: {error.strerror or error}") from None
+        return _run(Path(f"/proc/{os.getpid()}/fd/{plain.fileno()}"), size, request)
 
 
 def _run(path: Path, size: int, request: dict[str, Any]) -> dict[str, Any]:

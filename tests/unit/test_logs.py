@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rapidflow_web.logs import index, render
+from rapidflow_web.logs import index, looking, render
+from rapidflow_web.logs import map as log_map
 from rapidflow_web.logs.index import Kind
 from rapidflow_web.logs.log import CHUNK, Log, LogStore, LogWriter
 
@@ -385,3 +386,74 @@ async def test_sealed_logs_are_kept_open_and_no_more_than_some(store: LogStore):
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+# At rest.
+
+
+def compressible(store: LogStore, job_id: int = 1) -> str:
+    """A sealed log of a size that is worth compressing; returns what is in it."""
+    text = "".join(f"line {number}\n" for number in range(100_000))
+    path = store.path(job_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    checks = [
+        index.Record(Kind.CHECK, 0, 1, at, at, at, text.count("\n", 0, at), at)
+        for at in (text.rfind("\n", 0, size) + 1 for size in range(1000, len(text), 1000))
+    ]
+    sealed = index.Record(Kind.SEAL, 0, 1, len(text), len(text), len(text), 100_000, 0)
+    start = index.Record(Kind.START, 0, 1, 0, 0, 0, 0, 0)
+    path.with_suffix(".index").write_bytes(b"".join(record.pack() for record in (start, *checks, sealed)))
+    return text
+
+
+async def test_a_compressed_log_reads_as_before_and_takes_less(store: LogStore):
+    text = compressible(store)
+    path = store.path(1)
+    before = store.open(1)
+    assert await before.read(5, 100) == text[5:105].encode()
+    points = log_map.points(path.with_suffix(".index"), len(text))
+    times = log_map.times(path.with_suffix(".index"), len(text), 5_000, 300_000, 50)
+    late = LogStore(store._folder).open(1)  # has not opened the file yet
+    taken = store.compress(1)
+    files = list(path.parent.iterdir())
+    assert sorted(file.name for file in files) == ["1.index.zst", "1.log.zst"]
+    assert taken == sum(file.stat().st_size for file in files) < len(text) / 4
+    assert store.compress(1) == taken
+    for log in (before, late, LogStore(store._folder).open(1)):
+        assert (log.size, log.sealed, log.lines) == (len(text), True, 100_000)
+        assert (await log.read(0, len(text))).decode() == text
+        assert await log.read(500_001, 77) == text[500_001:500_078].encode()
+        assert text[await log.tail(3, 0) :] == "line 99997\nline 99998\nline 99999\n"
+    assert log_map.points(path.with_suffix(".index"), len(text)) == points
+    assert log_map.times(path.with_suffix(".index"), len(text), 5_000, 300_000, 50) == times
+    found = await looking.search(late, "line 777", case=True, regex=False)
+    assert found["count"] == 111
+    assert (await looking.outline(late, 1))["error"] == {"line": 99_999, "offset": len(text) - 11}
+
+
+async def test_a_compression_that_was_cut_short_is_done_again(store: LogStore):
+    text = compressible(store)
+    path = store.path(1)
+    plain = {file: file.read_bytes() for file in path.parent.iterdir()}
+    taken = store.compress(1)
+    # As it was between the new file and the removal of the old one.
+    for file, data in plain.items():
+        file.write_bytes(data)
+    path.with_name("1.log.zst.new").write_bytes(b"half")
+    assert (await LogStore(store._folder).open(1).read(0, len(text))).decode() == text
+    assert store.compress(1) == taken
+    assert sorted(file.name for file in path.parent.iterdir()) == ["1.index.zst", "1.log.zst"]
+
+
+async def test_a_small_log_is_left_as_it_is(store: LogStore):
+    await write(store.writer(1), "one\n")
+    assert store.compress(1) == sum(file.stat().st_size for file in store.path(1).parent.iterdir())
+    assert sorted(file.name for file in store.path(1).parent.iterdir()) == ["1.index", "1.log"]
+
+
+async def test_a_compressed_log_can_be_deleted(store: LogStore):
+    compressible(store)
+    store.compress(1)
+    store.delete(1)
+    assert list(store.path(1).parent.iterdir()) == []
