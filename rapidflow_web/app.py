@@ -27,8 +27,9 @@ from rapidflow_web.logs.log import LogStore
 from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import to_the_end
 from rapidflow_web.source.mirrors import Mirrors
+from rapidflow_web.upkeep.upkeep import Upkeep
 from rapidflow_web.web import assets, errors, security
-from rapidflow_web.web.kept import KeptDetails
+from rapidflow_web.web.kept import KeptAnswers, KeptDetails
 from rapidflow_web.web.services import EXTENSION, Services
 from rapidflow_web.web.streaming import OpenStreams
 
@@ -38,8 +39,8 @@ _PATIENCE = 1.0
 """Seconds that a request which was given up has to come to a good end, before a server that ends goes on."""
 
 
-_LONGEST_END = 10.0
-"""Seconds after which a server that ends waits no more for what an engine that hangs holds up."""
+_LONGEST_END = 1.0
+"""Seconds after which a server that ends waits no more for what an engine or a disk that hangs holds up."""
 
 
 class _App(Quart):
@@ -52,7 +53,7 @@ class _App(Quart):
 def create_app(settings: Settings) -> Quart:
     """The server as an ASGI app. Raises `SettingsError` where the data folder can't be used."""
     folders = DataFolder(settings.data)
-    executor = _executor(settings, folders)
+    executor = executor_of(settings, folders)
     tools = Tools(
         settings=settings,
         executor=executor,
@@ -63,6 +64,8 @@ def create_app(settings: Settings) -> Quart:
     logs = LogStore(folders.logs)
     scheduler = Scheduler(tools, logs)
     streams = OpenStreams()
+    details = KeptAnswers()
+    upkeep = Upkeep(tools, scheduler, logs, details.forget)
 
     app = _App(
         "rapidflow_web",
@@ -70,8 +73,9 @@ def create_app(settings: Settings) -> Quart:
         static_folder=str(assets.folder("static")),
     )
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
-    app.extensions[EXTENSION] = Services(settings, Service(scheduler, settings), scheduler, logs, streams)
-    app.asgi_app = KeptDetails(app.asgi_app, app.extensions[EXTENSION].details)
+    builds = Service(scheduler, settings)
+    app.extensions[EXTENSION] = Services(settings, builds, scheduler, logs, streams, upkeep, details)
+    app.asgi_app = KeptDetails(app.asgi_app, details)
     errors.install(app)
     security.install(app)
     QuartSchema(
@@ -96,6 +100,7 @@ def create_app(settings: Settings) -> Quart:
             running = asyncio.create_task(scheduler.run())
             running.add_done_callback(_say_why_it_ended)
             opened.push_async_callback(_cancel, running)
+            opened.push_async_callback(_cancel, asyncio.create_task(upkeep.run()))
             opened.push_async_callback(_cancel, asyncio.create_task(loop_lag.measure()))
             opened.callback(streams.cut)
             yield
@@ -103,7 +108,8 @@ def create_app(settings: Settings) -> Quart:
     return app
 
 
-def _executor(settings: Settings, folders: DataFolder) -> Executor:
+def executor_of(settings: Settings, folders: DataFolder) -> Executor:
+    """The executor that the settings choose."""
     if settings.executor == "process":
         return ProcessExecutor(folders.work)
     return DockerExecutor(folders.installation(), settings.engine_timeout, settings.pull_timeout)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from rapidflow_web import __version__
+from rapidflow_web import __version__, admin
 from rapidflow_web.client import Client, ClientError
 from rapidflow_web.errors import Invalid, Problem, RapidFlowError
 from rapidflow_web.pipeline.definition import Definition
@@ -64,7 +64,10 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         return sub
 
-    add("serve", _serve, "Run the server; its settings come from RAPIDFLOW_* variables.")
+    serve = add("serve", admin.serve, "Run the server; its settings come from RAPIDFLOW_* variables.")
+    serve.add_argument(
+        "--drain", action="store_true", help="on SIGTERM start no more builds and wait for those that run"
+    )
     run = add("run", _run, "Start a build, follow it, and exit with 0 only if it succeeded.")
     run.add_argument("pipeline", metavar="FILE|PIPELINE", help="a YAML file, or the id or name of a pipeline")
     run.add_argument("--branch", help="build this branch instead of the pipeline's")
@@ -86,16 +89,32 @@ def _parser() -> argparse.ArgumentParser:
     retry.add_argument("-f", "--follow", action="store_true", help="follow it, and exit like 'run'")
     validate = add("validate", _validate, "Check a pipeline file.")
     validate.add_argument("file", metavar="FILE", help="a YAML file, or - for standard input")
+    prune = add("prune", _prune, "Remove what the server's settings do not keep: builds, mirrors, images.")
+    prune.add_argument("--dry-run", action="store_true", help="only tell what would be removed")
+    backup = add(
+        "backup", admin.back_up, "Back up the data folder of RAPIDFLOW_DATA, also beside its server."
+    )
+    backup.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        default=admin.backup_name(),
+        help="a tar file, or - for standard output",
+    )
+    restore = add("restore", admin.restore, "Make the empty data folder of RAPIDFLOW_DATA from a backup.")
+    restore.add_argument("file", metavar="FILE", help="a backup, or - for standard input")
+    restore.add_argument(
+        "--take-over",
+        action="store_true",
+        help="be the server that was backed up, which must not run any more: its containers are taken up",
+    )
+    doctor = add("doctor", admin.doctor, "Find where database, files and engine of RAPIDFLOW_DATA disagree.")
+    doctor.add_argument("--fix", action="store_true", help="mend what can be mended")
     return parser
 
 
-def _serve(options: argparse.Namespace) -> int:
-    # Only here, because it takes a second to import.
-    from rapidflow_web.server import serve
-    from rapidflow_web.settings import from_environment
-
-    serve(from_environment(os.environ))
-    return 0
+def _prune(options: argparse.Namespace) -> int:
+    return admin.prune(options, _client(options))
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import socket
-import sys
+import threading
 
 from hypercorn.asyncio import run as hypercorn_run
 from hypercorn.asyncio import serve as hypercorn_serve  # pyright: ignore[reportUnknownVariableType]
@@ -15,12 +15,16 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.config import Config
 from hypercorn.events import Event, Updated
 
+from rapidflow_web import server_log
 from rapidflow_web.app import create_app
+from rapidflow_web.engine.scheduler import Scheduler
 from rapidflow_web.errors import RapidFlowError, SettingsError
 from rapidflow_web.settings import Bind, Settings, misspelt
 from rapidflow_web.web.services import EXTENSION, Services
 
-_GRACEFUL_SECONDS = 2.0
+_GRACEFUL_SECONDS = 0.5
+_LONGEST_END = 1.8
+"""Seconds after SIGTERM at which the process ends, whatever hangs. The next server takes up what is left."""
 _log = logging.getLogger(__name__)
 
 
@@ -42,18 +46,19 @@ class _Connection(TCPServer):
             await super().protocol_send(event)
 
 
-def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT; builds that run go on, for the next server. Raises `RapidFlowError`."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+def serve(settings: Settings, *, drain: bool = False) -> None:
+    """Serves until SIGTERM or SIGINT; builds that run go on, for the next server. Raises `RapidFlowError`.
+
+    With `drain` it first starts no more builds and waits for those that run, or for a second signal.
+    """
+    server_log.configure(settings.log_format)
     for name, meant in misspelt(os.environ).items():
         _log.warning("%s is no setting; did you mean %s?", name, meant)
     logging.getLogger("tortoise").setLevel(logging.WARNING)
     # Why the start fails is for the caller to say, in a sentence; the framework would print a traceback, too.
     logging.getLogger("rapidflow_web").addFilter(_is_no_error_of_ours)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings))
+        runner.run(_serve(settings, drain))
 
 
 def _loop_factory():
@@ -64,7 +69,7 @@ def _loop_factory():
     return uvloop.new_event_loop
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, drain: bool) -> None:
     app = create_app(settings)
     listener = _listen(settings.bind)
     config = Config()
@@ -76,15 +81,15 @@ async def _serve(settings: Settings) -> None:
     config.keep_alive_max_requests = 1_000_000
     config.include_server_header = False
     config.errorlog = None
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    services: Services = app.extensions[EXTENSION]
+    signals = _Signals()
 
     async def announced() -> None:
         print(f"RapidFlow Web is ready: http://{Bind(host, port)}", flush=True)
-        await stopping.wait()
-        services: Services = app.extensions[EXTENSION]
+        await signals.next()
+        if drain:
+            await _drain(services.scheduler, signals)
+        _end_surely()
         services.streams.cut()
         services.builds.end_waits()
 
@@ -95,6 +100,37 @@ async def _serve(settings: Settings) -> None:
         if cause := _of_ours(error):
             raise cause from None
         raise
+
+
+class _Signals:
+    """The requests to end."""
+
+    def __init__(self) -> None:
+        self._came = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._came.set)
+
+    async def next(self) -> None:
+        """Waits for another one."""
+        await self._came.wait()
+        self._came.clear()
+
+
+async def _drain(scheduler: Scheduler, signals: _Signals) -> None:
+    _log.info("no more builds are started; a second signal ends the server before those that run have ended")
+    drained = asyncio.ensure_future(scheduler.drain())
+    again = asyncio.ensure_future(signals.next())
+    await asyncio.wait({drained, again}, return_when=asyncio.FIRST_COMPLETED)
+    drained.cancel()
+    again.cancel()
+
+
+def _end_surely() -> None:
+    # In a thread, because it may be the loop that hangs, or a disk that a thread waits for at the exit.
+    timer = threading.Timer(_LONGEST_END, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 def _of_ours(error: BaseException | None) -> RapidFlowError | None:

@@ -71,6 +71,35 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _builds(text: str) -> int | None:
+    if text == "none":
+        return None
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= 1_000_000_000:
+        raise ValueError("use a whole number from 1, or none")
+    return int(text)
+
+
+def _age(text: str) -> int | None:
+    if text == "none":
+        return None
+    if text.endswith("d") and text[:-1].isascii() and text[:-1].isdigit() and int(text[:6].rstrip("d")) >= 1:
+        return int(text[:6].rstrip("d")) * 24 * 3600
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise ValueError("write it as days like 90d, hours like 12h, or none") from None
+
+
+def _size(text: str) -> int | None:
+    return None if text == "none" else limits.parse_size(text)
+
+
+def _log_format(text: str) -> str:
+    if text not in ("text", "json"):
+        raise ValueError("use text or json")
+    return text
+
+
 def _grace(text: str) -> int:
     return 0 if text in ("0", "0s") else parse_duration(text)
 
@@ -158,6 +187,32 @@ class Settings:
         metadata=_said(
             parse_duration, "60s", "How long a running build waits for a container engine that went away."
         )
+    )
+    keep_age: int | None = field(
+        metadata=_said(_age, "none", "The age, such as `90d`, from which on finished builds are removed.")
+    )
+    keep_builds: int | None = field(
+        metadata=_said(_builds, "none", "How many finished builds of each pipeline are kept.")
+    )
+    keep_size: int | None = field(
+        metadata=_said(
+            _size, "20g", "The size of all logs on the disk, above which the oldest builds are removed."
+        )
+    )
+    keep_mirrors: int | None = field(
+        metadata=_said(
+            _size, "20g", "The size of all git mirrors, above which the longest unused are removed."
+        )
+    )
+    keep_images: int | None = field(
+        metadata=_said(
+            _size,
+            "50g",
+            "The size of the images that builds pulled, above which the longest unused are removed.",
+        )
+    )
+    log_format: str = field(
+        metadata=_said(_log_format, "text", "How the server writes its own log: `text` or `json`.")
     )
     body_limit: int = field(
         metadata=_said(limits.parse_size, "1m", "The largest request body that is taken.")

@@ -9,6 +9,7 @@ from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.operation import operation
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job, Step
+from rapidflow_web.engine.activity import activity
 from rapidflow_web.engine.timeline import Timeline
 from rapidflow_web.errors import NotFound
 from rapidflow_web.web import requests
@@ -82,6 +83,16 @@ async def get_job_timeline(job_id: int) -> Response:
     """Get what happened before the first step: queued, image, source, container, with progress."""
     timeline = _timeline(await existing_job(job_id))
     return json_response([render.phase(entry) for entry in timeline.phases])
+
+
+@blueprint.get("/jobs/<job_id>/activity")
+@operation(schemas.Activity)
+async def get_job_activity(job_id: int) -> Response:
+    """Get what a running build does now: for how long it has been silent, and its processes."""
+    await existing_job(job_id)
+    execution = services().scheduler.execution(job_id)
+    now = await activity(execution, ask_always=True) if execution is not None else None
+    return json_response(render.activity(job_id, now))
 
 
 @blueprint.post("/jobs/<job_id>/cancel")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from rapidflow_web.api.output import Output
 from rapidflow_web.db.models import Environment, Job, Pipeline, Step
+from rapidflow_web.engine.activity import Activity
 from rapidflow_web.engine.timeline import Phase
 from rapidflow_web.logs.log import Log
 
@@ -74,6 +76,19 @@ def phase(entry: Phase) -> dict[str, Any]:
         "duration_ms": None if entry.finished_at is None else entry.finished_at - entry.started_at,
         "detail": entry.detail,
         "failed": entry.failed,
+    }
+
+
+def activity(job_id: int, now: Activity | None) -> dict[str, Any]:
+    """What a build does now."""
+    processes = now.processes if now is not None else None
+    return {
+        "job_id": job_id,
+        "step_id": now.step_id if now is not None else None,
+        "silent_ms": now.silent if now is not None else None,
+        "longest_silence_ms": now.longest if now is not None else None,
+        "stalled": now is not None and now.stalled,
+        "processes": None if processes is None else [asdict(process) for process in processes],
     }
 
 

@@ -165,6 +165,67 @@ class TimelinePhases(RootModel[list[TimelinePhase]]):
     """What happened before the first step, in the order it began."""
 
 
+class Process(BaseModel):
+    """A process of a build; `pid` is its number on the machine that it runs on."""
+
+    pid: int
+    seconds: int = Field(description="For how long it has been running.")
+    command: str
+
+
+class Activity(BaseModel):
+    """What a running build does now; all is null while no step runs."""
+
+    job_id: int
+    step_id: int | None
+    silent_ms: int | None = Field(description="For how long the step has printed nothing.")
+    longest_silence_ms: int | None = Field(
+        description="The longest that it ever did, in this build or the last ones in which it succeeded."
+    )
+    stalled: bool = Field(description="Whether it is silent for longer than it ever was, and so may hang.")
+    processes: list[Process] | None = Field(description="What runs in it; null where nobody can tell.")
+
+
+class PrunedBuild(BaseModel):
+    """A build that is removed, with its log."""
+
+    id: int
+    pipeline_id: int
+    finished_at: Time
+    bytes: int = Field(description="What its log takes on the disk.")
+    reason: str
+
+
+class PrunedMirror(BaseModel):
+    """A git mirror that is removed."""
+
+    name: str
+    bytes: int
+    used_at: Time
+
+
+class PrunedImage(BaseModel):
+    """An image that is removed from the engine."""
+
+    name: str
+    bytes: int
+
+
+class Pruned(BaseModel):
+    """What was removed, or would be."""
+
+    dry_run: bool
+    builds: list[PrunedBuild]
+    mirrors: list[PrunedMirror]
+    images: list[PrunedImage]
+
+
+class PruneQuery(BaseModel):
+    """How to prune."""
+
+    dry_run: Annotated[Flag, Field(description="Only tell what would be removed.")] = False
+
+
 class Message(BaseModel):
     """What was done."""
 
@@ -183,7 +244,9 @@ class Health(BaseModel):
 class Ready(BaseModel):
     """How each part is: "ok", or in a sentence what is wrong with it."""
 
-    status: Literal["ready", "not ready"]
+    status: Literal["ready", "not ready", "draining"] = Field(
+        description="`draining` where the server is going to end, and only waits for builds that run."
+    )
     database: str
     engine: str
     disk: str

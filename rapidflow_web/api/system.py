@@ -5,7 +5,7 @@ from __future__ import annotations
 from quart import Blueprint, Response
 
 from rapidflow_web import __version__, metrics
-from rapidflow_web.api import schemas
+from rapidflow_web.api import render, schemas
 from rapidflow_web.api.operation import Text, operation, text
 from rapidflow_web.db import jobs
 from rapidflow_web.db.database import now_ms
@@ -43,12 +43,42 @@ async def get_ready() -> Response:
     now = await _readiness()
     return json_response(
         {
-            "status": "ready" if now.ready else "not ready",
+            "status": "draining" if now.draining else "ready" if now.ready else "not ready",
             "database": now.database or "ok",
             "engine": now.engine or "ok",
             "disk": now.disk or "ok",
         },
         200 if now.ready else 503,
+    )
+
+
+@blueprint.post("/prune")
+@operation(schemas.Pruned, query=schemas.PruneQuery)
+async def prune(wanted: schemas.PruneQuery) -> Response:
+    """Remove what the settings do not keep: builds with their logs, mirrors, images.
+
+    The server does so by itself every hour.
+    """
+    pruned = await services().upkeep.prune(dry_run=wanted.dry_run)
+    return json_response(
+        {
+            "dry_run": wanted.dry_run,
+            "builds": [
+                {
+                    "id": one.build.id,
+                    "pipeline_id": one.build.pipeline_id,
+                    "finished_at": render.time(one.build.finished_at),
+                    "bytes": one.build.size,
+                    "reason": one.reason,
+                }
+                for one in pruned.builds
+            ],
+            "mirrors": [
+                {"name": one.path.name, "bytes": one.size, "used_at": render.time(int(one.used_at * 1000))}
+                for one in pruned.mirrors
+            ],
+            "images": [{"name": name, "bytes": size} for name, size in pruned.images],
+        }
     )
 
 

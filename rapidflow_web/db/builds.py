@@ -6,12 +6,10 @@ import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from tortoise import connections
 
 from rapidflow_web.db.database import uncancelled
 from rapidflow_web.db.jobs import STATUSES
+from rapidflow_web.db.sql import dialect, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ async def newest(
         values.append(status)
         parts.append(_part([*conditions, f"job.status = ?{len(values)}"], order))
     parts = parts or [_part(conditions, order)]
-    found = [Build(*row) for row in await _rows(" UNION ALL ".join(parts), values)]
+    found = [Build(*row) for row in await rows(" UNION ALL ".join(parts), values)]
     found.sort(key=lambda build: build.id, reverse=after is None)
     return sorted(found[:limit], key=lambda build: build.id, reverse=True)
 
@@ -89,7 +87,7 @@ def _part(conditions: Sequence[str], order: str) -> str:
 async def oldest(limit: int, status: str) -> list[Build]:
     """Up to `limit` builds of a status, oldest first."""
     statement = f"{_SELECT} WHERE job.status = ?1 ORDER BY job.id LIMIT ?2"
-    return [Build(*row) for row in await _rows(statement, [status, limit])]
+    return [Build(*row) for row in await rows(statement, [status, limit])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,25 +131,13 @@ async def bars_of_each(
     """The last builds of pipelines, or the last `successful` ones; up to `limit` of each, oldest first."""
     if not pipeline_ids:
         return {}
-    statement = _OF_EACH[_dialect()]
+    statement = _OF_EACH[dialect()]
     if successful:
         statement = statement.replace("ORDER BY id DESC", "AND status = 'success' ORDER BY id DESC")
-    rows = await _rows(statement, [json.dumps(list(pipeline_ids)), limit])
-    return {pipeline_id: _bars(text) for pipeline_id, text in rows}
+    found = await rows(statement, [json.dumps(list(pipeline_ids)), limit])
+    return {pipeline_id: _bars(text) for pipeline_id, text in found}
 
 
 @functools.lru_cache(maxsize=512)
 def _bars(text: str) -> tuple[Bar, ...]:
     return tuple(Bar(*bar) for bar in sorted(json.loads(text)))
-
-
-def _dialect() -> str:
-    return connections.get("default").capabilities.dialect
-
-
-async def _rows(statement: str, values: list[Any]) -> Sequence[Sequence[Any]]:
-    """The rows of a statement whose values are ?1, ?2, … in its text."""
-    if _dialect() == "postgres":
-        statement = statement.replace("?", "$")
-    _, rows = await connections.get("default").execute_query(statement, values)
-    return rows

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import importlib
 import logging
 import pkgutil
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -75,17 +76,55 @@ async def close_database() -> None:
     await Tortoise.close_connections()
 
 
-async def _migrate(url: str) -> None:
-    known = [module.name for module in pkgutil.iter_modules(importlib.import_module(_MIGRATIONS).__path__)]
-    path = Path(url.removeprefix("sqlite://").partition("?")[0]) if url.startswith("sqlite://") else None
-    if path is not None:
-        await asyncio.to_thread(_check_file, path)
-    applied = await _applied(url)
+@contextlib.asynccontextmanager
+async def connected(url: str) -> AsyncGenerator[None]:
+    """Meanwhile there is a connection to a database that is up to date, beside that of a server.
+
+    Raises `DatabaseError`.
+    """
+    try:
+        path = sqlite_path(url)
+        if path is not None and not path.exists():
+            raise DatabaseError(f"there is no database {path}.")
+        known, applied = _known(), await _applied(url)
+        _refuse_newer(known, applied)
+        if set(known) != set(applied):
+            raise DatabaseError(
+                "the database is of an older version; start the server once to bring it up to date."
+            )
+        await Tortoise.init(config=tortoise_config(url), _enable_global_fallback=True)
+    except (DBConnectionError, OperationalError, OSError, sqlite3.Error) as error:
+        await close_database()
+        raise DatabaseError(f"the database {_without_password(url)} can't be opened: {error}.") from error
+    try:
+        yield
+    finally:
+        await close_database()
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of an SQLite database; None for any other."""
+    return Path(url.removeprefix("sqlite://").partition("?")[0]) if url.startswith("sqlite://") else None
+
+
+def _known() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(importlib.import_module(_MIGRATIONS).__path__)]
+
+
+def _refuse_newer(known: Sequence[str], applied: Sequence[str]) -> None:
     if unknown := sorted(set(applied) - set(known)):
         raise DatabaseError(
             f"the database was made by a newer version of RapidFlow Web (it has {unknown[-1]}); "
             "install that version, or restore a backup from before."
         )
+
+
+async def _migrate(url: str) -> None:
+    known, path = _known(), sqlite_path(url)
+    if path is not None:
+        await asyncio.to_thread(_check_file, path)
+    applied = await _applied(url)
+    _refuse_newer(known, applied)
     if set(known) == set(applied):
         return
     if path is not None:

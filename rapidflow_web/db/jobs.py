@@ -9,6 +9,7 @@ from tortoise.transactions import in_transaction
 
 from rapidflow_web.db.database import now_ms, patient, uncancelled
 from rapidflow_web.db.models import Definition, Environment, Job, Step
+from rapidflow_web.db.sql import rows
 from rapidflow_web.pipeline.definition import StepDefinition
 
 STATUSES = ("pending", "running", "success", "failed", "cancelled")
@@ -130,9 +131,13 @@ async def begin_step(step_id: int, at: int) -> None:
 
 @patient
 @uncancelled
-async def end_step(step_id: int, status: str, exit_code: int | None, at: int) -> None:
-    """Notes how a step ended. `at` is in milliseconds. Safe to call again."""
-    await Step.filter(id=step_id, status="running").update(status=status, exit_code=exit_code, finished_at=at)
+async def end_step(
+    step_id: int, status: str, exit_code: int | None, at: int, longest_silence: int | None = None
+) -> None:
+    """Notes how a step ended. `at` and `longest_silence` are in milliseconds. Safe to call again."""
+    await Step.filter(id=step_id, status="running").update(
+        status=status, exit_code=exit_code, finished_at=at, longest_silence=longest_silence
+    )
 
 
 @patient
@@ -209,6 +214,13 @@ async def environment_of(job_id: int) -> list[Environment]:
 async def unsealed() -> list[Job]:
     """All jobs that are not wholly finished, oldest first."""
     return await Job.filter(log_size__isnull=True).order_by("id").select_related("definition")
+
+
+@uncancelled
+async def ids(*, ended: bool) -> list[int]:
+    """The ids of all jobs, or with `ended` of those that are wholly finished; the oldest first."""
+    where = "WHERE log_size IS NOT NULL" if ended else ""
+    return [row[0] for row in await rows(f"SELECT id FROM job {where} ORDER BY id")]  # noqa: S608
 
 
 @uncancelled

@@ -68,6 +68,8 @@ class Job(Model):
     # Bytes of the sealed log. Null until the log is sealed, which is the last thing that happens to a job,
     # so that a start finds everything that is not wholly finished by this column.
     log_size: int | None = fields.BigIntField(null=True)
+    # Bytes that the log takes on the disk. Null until it is at rest (see `upkeep.at_rest`).
+    stored_size: int | None = fields.BigIntField(null=True)
 
     class Meta(Model.Meta):
         table = "job"
@@ -79,6 +81,8 @@ class Job(Model):
             Index(fields=("branch", "id")),
             Index(fields=("log_size",)),
             Index(fields=("retry_of",)),
+            Index(fields=("finished_at",)),
+            Index(fields=("stored_size", "id")),
         )
 
 
@@ -99,6 +103,8 @@ class Step(Model):
     exit_code: int | None = fields.IntField(null=True)
     started_at: int | None = fields.BigIntField(null=True)
     finished_at: int | None = fields.BigIntField(null=True)
+    # The longest time, in milliseconds, for which it printed nothing.
+    longest_silence: int | None = fields.BigIntField(null=True)
 
     class Meta(Model.Meta):
         table = "step"
@@ -119,3 +125,14 @@ class Environment(Model):
     class Meta(Model.Meta):
         table = "environment"
         indexes = (Index(fields=("job_id",)),)
+
+
+class Image(Model):
+    """An image that was pulled for a build, and so may be removed when it is not used."""
+
+    id: int = fields.BigIntField(primary_key=True)
+    name = fields.CharField(max_length=512, unique=True)
+    used_at: int = fields.BigIntField()
+
+    class Meta(Model.Meta):
+        table = "image"

@@ -8,8 +8,10 @@ from statistics import median
 from rapidflow_web.db import builds
 from rapidflow_web.db.database import uncancelled
 from rapidflow_web.db.models import Job
+from rapidflow_web.db.sql import rows
 
 _USUAL_OF = 10
+_SILENT_OF = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,18 @@ async def usual(pipeline_ids: list[int]) -> dict[int, int | None]:
         durations = [bar.duration for bar in bars if bar.duration is not None]
         found[pipeline_id] = int(median(durations)) if durations else None
     return found
+
+
+@uncancelled
+async def longest_silence(job: Job, step_id: int) -> int | None:
+    """The longest, in ms, that a step was silent in the last builds of the pipeline that it succeeded in."""
+    found = await rows(
+        "SELECT MAX(step.longest_silence) FROM step JOIN step AS this ON this.id = ?1 WHERE step.job_id IN "
+        "(SELECT id FROM job WHERE pipeline_id = ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4) "
+        "AND step.order_num = this.order_num AND step.content = this.content AND step.status = 'success'",
+        [step_id, job.pipeline_id, job.id, _SILENT_OF],
+    )
+    return found[0][0]
 
 
 @uncancelled

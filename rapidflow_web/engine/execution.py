@@ -27,7 +27,7 @@ from rapidflow_web.engine.timeline import Timeline
 from rapidflow_web.errors import BuildError, EngineUnavailable, RapidFlowError
 from rapidflow_web.executors import agent
 from rapidflow_web.executors.archive import Archive
-from rapidflow_web.executors.base import Running
+from rapidflow_web.executors.base import Process, Running
 from rapidflow_web.logs import render
 from rapidflow_web.logs.index import Kind, Record
 from rapidflow_web.logs.log import LogWriter
@@ -92,6 +92,21 @@ class Execution:
         """Why its output can't be written now; None while all is well."""
         return self._writer.stuck
 
+    @property
+    def silence(self) -> Silence | None:
+        """For how long the step that runs has printed nothing; None while none does."""
+        return self._silence if self._step_runs else None
+
+    @property
+    def step_id(self) -> int | None:
+        """The step that runs."""
+        span = self._writer.log.layout.running
+        return None if span is None else span.step_id
+
+    async def processes(self) -> list[Process]:
+        """What runs in the build now. Raises `EngineUnavailable`, `BuildError`."""
+        return [] if self._running is None else await self._running.processes()
+
     def cancel(self) -> None:
         """Ends the build at a person's request; `finished` tells when that is done."""
         self._stopping.request(Outcome("cancelled"))
@@ -120,7 +135,7 @@ class Execution:
         except RapidFlowError as error:
             outcome = Outcome("failed", str(error))
         except Exception as error:
-            _log.exception("job %d: unexpected error", self.job.id)
+            _log.exception("unexpected error")
             outcome = Outcome("failed", f"the build server failed: {type(error).__name__}: {error}")
         finally:
             if timer is not None:
@@ -166,7 +181,7 @@ class Execution:
 
     async def _abandon(self, running: Running) -> None:
         """Gives up a container in which no step has run. Raises `BuildError` where one has after all."""
-        _log.info("job %d: the container is lost; preparing the build anew", self.job.id)
+        _log.info("the container is lost; preparing the build anew")
         # It may just have been told to begin, and no step may run twice: once it has ended, it is certain.
         await self._when_reachable(running.exit)
         if await has_begun(running, self._nonce):
@@ -175,7 +190,7 @@ class Execution:
         try:
             await running.remove()
         except RapidFlowError as error:
-            _log.warning("job %d: %s; the next container takes its place", self.job.id, error)
+            _log.warning("%s; the next container takes its place", error)
 
     async def _unless_stopped(self, work: Awaitable[Running]) -> Running:
         """The result of `work`, which is cancelled when the build is to stop."""
@@ -227,7 +242,7 @@ class Execution:
         return await when_reachable(
             call,
             self._tools.settings.engine_timeout,
-            lambda reason: _log.warning("job %d: %s", self.job.id, reason),
+            lambda reason: _log.warning("%s", reason),
         )
 
     async def _go_on(self, running: Running) -> Outcome:
@@ -324,7 +339,7 @@ class Execution:
         step = self._steps[number - 1]
         if number == 1:
             self.timeline.finish()
-        self._step_since = time.monotonic()
+        self._note_begin()
         await self._writer.begin_step(step.id, number, step.type, source)
         await jobs.begin_step(step.id, now_ms())
         if number == 1:
@@ -341,7 +356,7 @@ class Execution:
             await running.send(agent.run_command(number + 1))
         await self._writer.end_step(code, source)
         if not goes_on:
-            await self._store_end(step.id, code, now_ms())
+            await self._store_end(step.id, code, now_ms(), self._silence.longest)
             if terminated and self._stopping.outcome is None:
                 return Outcome("failed", f"the engine stopped the build in {self._step_name(number)}")
             if code == _KILLED and not terminated and (await running.exit()).out_of_memory:
@@ -349,11 +364,16 @@ class Execution:
             return self._after_step(number, code)
         # What is printed between two steps belongs to the next one.
         following = self._steps[number]
-        self._step_since = time.monotonic()
+        longest_silence = self._silence.longest
+        self._note_begin()
         await self._writer.begin_step(following.id, number + 1, following.type, source)
-        await self._store_end(step.id, code, now_ms())
+        await self._store_end(step.id, code, now_ms(), longest_silence)
         await jobs.begin_step(following.id, now_ms())
         return None
+
+    def _note_begin(self) -> None:
+        self._step_since = time.monotonic()
+        self._silence.begin()
 
     def _after_step(self, number: int, code: int) -> Outcome | None:
         """The build's outcome when the last step that ran was `number`; None if there are more to run."""
@@ -397,6 +417,7 @@ class Execution:
         status, error = await jobs.finish(
             job.id, outcome.status, outcome.error, ports=None, timeline=self.timeline.stored()
         )
+        _log.info("%s%s", status, f": {error}" if error else "")
         await self._writer.seal(render.final_lines(status, error))
         metrics.BUILDS.labels(status).inc()
         await jobs.update(job.id, log_size=self._writer.log.size)
@@ -404,7 +425,7 @@ class Execution:
             try:
                 await self._running.remove()
             except RapidFlowError as problem:
-                _log.warning("job %d: %s; the next sweep removes what is left", job.id, problem)
+                _log.warning("%s; the next sweep removes what is left", problem)
         await asyncio.to_thread(shutil.rmtree, self._tools.work / str(job.id), ignore_errors=True)
         self.finished.set()
 
@@ -415,8 +436,9 @@ class Execution:
         elif record.kind is Kind.END:
             await self._store_end(record.step_id, record.value, record.time)
 
-    async def _store_end(self, step_id: int, code: int, at: int) -> None:
-        await jobs.end_step(step_id, self._step_status(code), code, at)
+    async def _store_end(self, step_id: int, code: int, at: int, silence: float | None = None) -> None:
+        longest_silence = None if silence is None else int(silence * 1000)
+        await jobs.end_step(step_id, self._step_status(code), code, at, longest_silence)
 
     def _step_status(self, code: int) -> str:
         stop = self._stopping.outcome

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar, cast
 
+from rapidflow_web.db import images as pulled_images
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job
 from rapidflow_web.engine.timeline import Timeline
@@ -96,7 +97,7 @@ class Preparation:
             if self._stored is not None:
                 self._stored.cancel()
             if launch is not None and not launch.cancelled() and launch.exception() is None:
-                await to_the_end(_remove(launch.result(), self._job.id))
+                await to_the_end(_remove(launch.result()))
             raise _first(error) from None
         return launch.result()
 
@@ -144,7 +145,8 @@ class Preparation:
             image = job.image
             with self._timeline.phase("image") as phase:
                 phase.note(image)
-                await self._when_reachable(lambda: executor.provide_image(image, phase.note), phase.note)
+                if await self._when_reachable(lambda: executor.provide_image(image, phase.note), phase.note):
+                    await pulled_images.pulled(image)
                 phase.note(image)
         container = self._timeline.begin("container")
         running = await self._when_reachable(
@@ -157,7 +159,7 @@ class Preparation:
             if running.ports is not None:
                 await jobs.update(job.id, ports=running.ports)
         except BaseException:
-            await to_the_end(_remove(running, job.id))
+            await to_the_end(_remove(running))
             raise
         job.ports = running.ports
         return running
@@ -216,11 +218,11 @@ async def has_begun(running: Running, nonce: str) -> bool:
     return False
 
 
-async def _remove(running: Running, job_id: int) -> None:
+async def _remove(running: Running) -> None:
     try:
         await running.remove()
     except RapidFlowError as error:
-        _log.warning("job %d: %s; the next sweep removes what is left", job_id, error)
+        _log.warning("%s; the next sweep removes what is left", error)
 
 
 def _clear(root: Path) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from rapidflow_web.db import jobs
+from rapidflow_web.engine import disk
 from rapidflow_web.engine.scheduler import Scheduler
 
 _DATABASE_SECONDS = 5.0
-_LEAST_FREE = 64 * 1024 * 1024
-"""Bytes in the data folder below which it counts as full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +20,20 @@ class Readiness:
     database: str | None
     engine: str | None
     disk: str | None
+    draining: bool = False
+    """Whether the server is going to end, and starts no more builds."""
 
     @property
     def ready(self) -> bool:
         """Whether nothing is wrong."""
-        return self.database is None and self.engine is None and self.disk is None
+        return not (self.database or self.engine or self.disk or self.draining)
 
 
 async def readiness(scheduler: Scheduler, data: Path) -> Readiness:
     """Looks at the database, the engine and the disk with the folder `data`."""
     database = await _database_problem()
-    disk = scheduler.disk_problem or await asyncio.to_thread(_disk_problem, data)
-    return Readiness(database, scheduler.engine_problem, disk)
+    full = scheduler.stuck or await asyncio.to_thread(disk.problem, data)
+    return Readiness(database, scheduler.engine_problem, full, scheduler.draining)
 
 
 async def _database_problem() -> str | None:
@@ -45,16 +45,3 @@ async def _database_problem() -> str | None:
         return f"the database does not answer within {_DATABASE_SECONDS:.0f} s"
     error = asked.exception()
     return f"the database can't be read: {error}" if error is not None else None
-
-
-def _disk_problem(data: Path) -> str | None:
-    try:
-        state = os.statvfs(data)
-    except OSError as error:
-        return f"the data folder {data} can't be read: {error.strerror}"
-    if state.f_flag & os.ST_RDONLY:
-        return f"the data folder {data} is on a disk that can't be written"
-    free = state.f_bavail * state.f_frsize
-    if free < _LEAST_FREE:
-        return f"the disk with the data folder {data} is full: {free // 1024**2} MiB are free"
-    return None

@@ -8,7 +8,9 @@ import shutil
 
 from rapidflow_web import metrics
 from rapidflow_web.db import jobs
+from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job
+from rapidflow_web.engine import disk
 from rapidflow_web.engine.execution import Execution
 from rapidflow_web.engine.preparation import Tools
 from rapidflow_web.errors import EngineUnavailable, Invalid
@@ -16,6 +18,7 @@ from rapidflow_web.executors.base import Executor
 from rapidflow_web.logs import render
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.pipeline import parser
+from rapidflow_web.server_log import about
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +40,12 @@ class Scheduler:
         self._wake = asyncio.Event()
         self.engine_problem: str | None = None
         """Why no build can be started now, in a sentence; None while all is well."""
+        self._disk_problem: str | None = None
+        self.draining = False
+        """Whether no more builds are started, because the server is going to end."""
+        self._ended = asyncio.Event()
+        self.images_used: dict[str, int] = {}
+        """When builds last ended that used an image, in ms."""
 
     @property
     def executor(self) -> Executor:
@@ -44,9 +53,14 @@ class Scheduler:
         return self._tools.executor
 
     @property
-    def disk_problem(self) -> str | None:
-        """Why logs can't be written now, in a sentence; None while all is well."""
+    def stuck(self) -> str | None:
+        """Why the log of a build can't be written now, in a sentence; None while all is well."""
         return next((one.stuck for one in self._executions.values() if one.stuck is not None), None)
+
+    @property
+    def disk_problem(self) -> str | None:
+        """Why nothing can be written now, in a sentence; None while all is well."""
+        return self.stuck or self._disk_problem
 
     @property
     def running(self) -> int:
@@ -56,6 +70,17 @@ class Scheduler:
     def wake(self) -> None:
         """A job may be waiting."""
         self._wake.set()
+
+    def images_in_use(self) -> set[str]:
+        """The images of builds that run."""
+        return {one.job.image for one in self._executions.values() if one.job.image is not None}
+
+    async def drain(self) -> None:
+        """Starts no more builds; returns when those that run have ended."""
+        self.draining = True
+        while self._live:
+            self._ended.clear()
+            await self._ended.wait()
 
     def execution(self, job_id: int) -> Execution | None:
         """The execution of a job that runs here."""
@@ -68,8 +93,9 @@ class Scheduler:
         """
         async with asyncio.TaskGroup() as group:
             await self._recover(group)
+            await self._check_disk()
             await self._check_engine()
-            group.create_task(self._watch_engine())
+            group.create_task(self._watch())
             while True:
                 await self._slots.acquire()
                 try:
@@ -84,9 +110,13 @@ class Scheduler:
     async def _next(self) -> Job:
         while True:
             self._wake.clear()
-            if self.engine_problem is None and (job := await self._claim()):
+            if self._can_start and (job := await self._claim()):
                 return job
             await self._wake.wait()
+
+    @property
+    def _can_start(self) -> bool:
+        return not self.draining and self.engine_problem is None and self._disk_problem is None
 
     async def _claim(self) -> Job | None:
         try:
@@ -96,16 +126,17 @@ class Scheduler:
             _log.warning("no job can be claimed: %s", error)
             return None
 
-    async def _watch_engine(self) -> None:
-        """Looks after the engine, and for what is left in it of builds that have ended."""
+    async def _watch(self) -> None:
+        """Looks after the disk and the engine, and for what is left in it of builds that have ended."""
         while True:
             if self.engine_problem is None:
                 await self._sweep()
             await asyncio.sleep(_CHECK_SECONDS)
             try:
+                await self._check_disk()
                 await self._check_engine()
             except Exception:
-                _log.exception("the engine can't be looked after")
+                _log.exception("disk and engine can't be looked after")
 
     async def _check_engine(self) -> None:
         try:
@@ -119,6 +150,12 @@ class Scheduler:
                 _log.info("the engine answers again")
             self.engine_problem = None
             self.wake()
+
+    async def _check_disk(self) -> None:
+        before = self._disk_problem
+        self._disk_problem = await asyncio.to_thread(disk.problem, self._tools.settings.data)
+        if self._disk_problem != before:
+            _log.warning("%s", self._disk_problem or "the disk can be written again")
 
     async def _sweep(self) -> None:
         try:
@@ -135,18 +172,26 @@ class Scheduler:
 
     async def _execute(self, job: Job, *, resume: bool = False, slot: bool = True) -> None:
         try:
-            await self._run(job, resume)
-        except Exception as error:
-            # Nothing may stay "running" for ever, whatever went wrong.
-            _log.exception("job %d: unexpected error", job.id)
-            await self._fail_surely(job.id, f"the build server failed: {type(error).__name__}: {error}")
-            if execution := self._executions.get(job.id):
-                execution.finished.set()
+            with about(job.id):
+                await self._run_surely(job, resume)
         finally:
             self._executions.pop(job.id, None)
             self._live.discard(job.id)
+            self._ended.set()
+            if job.image is not None:
+                self.images_used[job.image] = now_ms()
             if slot:
                 self._slots.release()
+
+    async def _run_surely(self, job: Job, resume: bool) -> None:
+        try:
+            await self._run(job, resume)
+        except Exception as error:
+            # Nothing may stay "running" for ever, whatever went wrong.
+            _log.exception("unexpected error")
+            await self._fail_surely(job.id, f"the build server failed: {type(error).__name__}: {error}")
+            if execution := self._executions.get(job.id):
+                execution.finished.set()
 
     async def _run(self, job: Job, resume: bool) -> None:
         await job.fetch_related("definition")
@@ -156,6 +201,7 @@ class Scheduler:
             # A later version may be stricter than the one that stored it.
             await self._fail(job.id, f"the pipeline is no longer valid: {error}")
             return
+        _log.info("%s: %s", "taken up again" if resume else "started", definition.name)
         steps, variables = await jobs.steps_of(job.id), await jobs.environment_of(job.id)
         environment = {variable.key: variable.value for variable in variables}
         writer = self._logs.writer(job.id, self._tools.limits(definition).log_limit)
@@ -166,7 +212,6 @@ class Scheduler:
     async def _recover(self, group: asyncio.TaskGroup) -> None:
         for job in await jobs.unsealed():
             if job.status == "running":
-                _log.info("job %d: taking it up again", job.id)
                 self._live.add(job.id)
                 # It runs already, so it is heard also where there are fewer slots now.
                 slot = not self._slots.locked()
@@ -183,7 +228,7 @@ class Scheduler:
                 await self._fail(job_id, reason)
                 return
             except Exception as error:
-                _log.warning("job %d: its end can't be stored; trying again: %s", job_id, error)
+                _log.warning("its end can't be stored; trying again: %s", error)
             await asyncio.sleep(_CHECK_SECONDS)
 
     async def _fail(self, job_id: int, reason: str) -> None:
@@ -197,7 +242,8 @@ class Scheduler:
             await self.seal(job_id)
         except Exception:
             # The next start tries again; the other builds must go on.
-            _log.exception("job %d: its log can't be ended", job_id)
+            with about(job_id):
+                _log.exception("its log can't be ended")
 
     async def seal(self, job_id: int) -> None:
         """Ends the log of a job that has finished and has no execution. Safe to call again."""

@@ -17,16 +17,28 @@ class Silence:
         self._limit = limit
         self._too_long = too_long
         self._since = 0.0
+        self.longest = 0.0
+        """The longest silence since `begin`, in seconds, without the present one."""
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def lasts(self) -> float:
+        """Seconds since something was printed."""
+        return asyncio.get_running_loop().time() - self._since
+
+    def begin(self) -> None:
+        """Somebody else speaks from now on."""
+        self.longest, self._since = 0.0, asyncio.get_running_loop().time()
 
     def broken(self) -> None:
         """Something was printed."""
         # The timer stays as it is and looks when it is due, because this is called very often.
-        self._since = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        self.longest, self._since = max(self.longest, now - self._since), now
 
     async def __aenter__(self) -> None:
+        self._since = asyncio.get_running_loop().time()
         if self._limit is not None:
-            self.broken()
             self._listen(self._limit)
 
     async def __aexit__(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rapidflow_web.db import jobs
 from rapidflow_web.errors import RapidFlowError
 from rapidflow_web.executors.base import Running
+from rapidflow_web.server_log import about
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +69,9 @@ class Stopping:
 
     def _begin(self) -> None:
         if self.outcome is not None and self._running is not None and self._task is None and not self._over:
-            self._task = asyncio.create_task(self._stop(self._running, self.outcome))
+            # Not in the context of the request that wants it: the log is to know what this is about.
+            with about(self._job_id):
+                self._task = asyncio.create_task(self._stop(self._running, self.outcome))
 
     async def _stop(self, running: Running, outcome: Outcome) -> None:
         if outcome.error is not None:
@@ -79,7 +82,7 @@ class Stopping:
                 await self._stop_once(running, grace)
                 return
             except RapidFlowError as error:
-                _log.warning("job %d: %s; trying again to stop it", self._job_id, error)
+                _log.warning("%s; trying again to stop it", error)
             # An engine that does not answer may not have closed the connection either.
             await running.detach()
             await asyncio.sleep(_RETRY_SECONDS)
@@ -101,4 +104,4 @@ class Stopping:
             await jobs.note_reason(self._job_id, reason)
         except Exception as error:
             # A full disk keeps no build from being stopped.
-            _log.warning("job %d: the reason for its end can't be stored: %s", self._job_id, error)
+            _log.warning("the reason for its end can't be stored: %s", error)

@@ -46,6 +46,11 @@ def command_line(root: str, output: str) -> list[str]:
     return ["/bin/sh", "-c", SCRIPT, "rapidflow-agent", root, output]
 
 
+def is_agent(command: str) -> bool:
+    """Whether a process with this command line is the agent, or helps it."""
+    return "rapidflow-agent" in command or command == "tee -a /rapidflow/log"
+
+
 def run_command(order_num: int) -> bytes:
     """Runs a step. Safe to send again: the agent runs no step twice and none out of order."""
     return b"run %d\n" % order_num

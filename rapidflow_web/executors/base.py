@@ -43,6 +43,15 @@ class Exit:
     out_of_memory: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of a build. `seconds` is for how long it has been running, `pid` as the machine counts it."""
+
+    pid: int
+    seconds: int
+    command: str
+
+
 class Running(Protocol):
     """A started agent. It outlives the server unless it is stopped."""
 
@@ -76,6 +85,10 @@ class Running(Protocol):
 
         Raises `EngineUnavailable` where the connection breaks; what is there then can't be relied on.
         """
+        ...
+
+    async def processes(self) -> list[Process]:
+        """What runs in it now, without the agent. Raises `EngineUnavailable`, `BuildError`."""
         ...
 
     async def stop(self, grace: float) -> None:
@@ -128,8 +141,19 @@ class Executor(Protocol):
         """Raises `EngineUnavailable` with what to do, unless builds can be started now."""
         ...
 
-    async def provide_image(self, image: str, progress: Progress) -> None:
-        """Makes sure the image is there. Raises `BuildError` with the registry's own words."""
+    async def provide_image(self, image: str, progress: Progress) -> bool:
+        """Makes sure the image is there; says whether it had to be pulled.
+
+        Raises `BuildError` with the registry's own words.
+        """
+        ...
+
+    async def image_size(self, image: str) -> int | None:
+        """The bytes that an image takes, with the layers it shares; None if it is not there."""
+        ...
+
+    async def remove_image(self, image: str) -> bool:
+        """Removes an image that no container uses; says whether it is gone."""
         ...
 
     async def start(self, spec: BuildSpec, created: Callable[[str], None]) -> Running:
@@ -144,8 +168,12 @@ class Executor(Protocol):
         """The agent of a build that an earlier server started, running or ended; None if there is none."""
         ...
 
+    async def strays(self, live: Collection[int]) -> list[str]:
+        """What is here of this installation and belongs to none of the `live` jobs, each in some words."""
+        ...
+
     async def sweep(self, live: Collection[int]) -> int:
-        """Removes everything of this installation that belongs to none of the `live` jobs; says how many.
+        """Removes all strays; says how many there were.
 
         `live` is looked at just before something is removed, so jobs may be added meanwhile.
         """

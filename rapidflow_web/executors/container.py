@@ -15,7 +15,7 @@ from rapidflow_web.errors import BuildError, EngineUnavailable
 from rapidflow_web.executors import agent
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.attachment import Attachment, attach
-from rapidflow_web.executors.base import BuildSpec, Exit
+from rapidflow_web.executors.base import BuildSpec, Exit, Process
 from rapidflow_web.executors.copy import IncompleteCopy, archived_file
 from rapidflow_web.executors.docker_errors import engine_errors, gone_is_fine
 
@@ -229,6 +229,21 @@ class DockerBuild:
             timeout=aiohttp.ClientTimeout(connect=10),
         ):
             pass
+
+    # What runs
+
+    async def processes(self) -> list[Process]:
+        with engine_errors("look at the processes of the container"):
+            try:
+                top = await self._client()._query_json(  # pyright: ignore[reportPrivateUsage]
+                    f"containers/{self.id}/top", params={"ps_args": "-eo pid,etimes,args"}
+                )
+            except aiodocker.DockerError as error:
+                if error.status in (404, 409):
+                    return []  # it has just ended
+                raise
+        rows = [Process(int(pid), int(seconds), command) for pid, seconds, command in top["Processes"]]
+        return sorted((row for row in rows if not agent.is_agent(row.command)), key=lambda row: row.pid)
 
     # End
 

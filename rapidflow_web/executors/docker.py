@@ -27,7 +27,7 @@ _CALL = aiohttp.ClientTimeout(total=120, connect=10)
 _CHECK_SECONDS = 5.0
 _CREATE_SECONDS = 10.0
 _GIVE_UP_SECONDS = 5.0
-_CONFLICT = 409
+_NOT_FOUND, _CONFLICT = 404, 409
 
 INSTALLATION_LABEL = "rapidflow.installation"
 JOB_LABEL = "rapidflow.job"
@@ -74,8 +74,28 @@ class DockerExecutor:
         except (KeyError, TypeError, ValueError) as error:
             raise EngineUnavailable("what answers at DOCKER_HOST is not a Docker engine") from error
 
-    async def provide_image(self, image: str, progress: Progress) -> None:
-        await self._pulls.provide(self.client(), image, progress)
+    async def provide_image(self, image: str, progress: Progress) -> bool:
+        return await self._pulls.provide(self.client(), image, progress)
+
+    async def image_size(self, image: str) -> int | None:
+        with engine_errors(f"look for image {image}"):
+            try:
+                return (await self.client().images.inspect(image))["Size"]
+            except aiodocker.DockerError as error:
+                if error.status == _NOT_FOUND:
+                    return None
+                raise
+
+    async def remove_image(self, image: str) -> bool:
+        with engine_errors(f"remove image {image}"):
+            try:
+                await self.client().images.delete(image)
+            except aiodocker.DockerError as error:
+                if error.status == _CONFLICT:
+                    return False
+                if error.status != _NOT_FOUND:
+                    raise
+        return True
 
     async def start(self, spec: BuildSpec, created: Callable[[str], None]) -> DockerBuild:
         build = self._build(spec)
@@ -108,25 +128,32 @@ class DockerExecutor:
             try:
                 details = await self.client().containers.container(build.name).show()
             except aiodocker.DockerError as error:
-                if error.status == 404:
+                if error.status == _NOT_FOUND:
                     return None
                 raise
         build.id = details["Id"]
         build.ports = published(details) if spec.port is not None else None
         return build
 
+    async def strays(self, live: Collection[int]) -> list[str]:
+        containers = await self._containers()
+        return [f"the container of job {job_id}" for job_id, _ in containers if not _is_live(job_id, live)]
+
     async def sweep(self, live: Collection[int]) -> int:
-        docker, removed = self.client(), 0
-        labels = {"label": [f"{INSTALLATION_LABEL}={self.installation}"]}
-        with engine_errors("list containers"):
-            found = await docker.containers.list(all=True, filters=labels)
-        for container in found:
-            job_id = container["Labels"].get(JOB_LABEL, "")
-            if not job_id.isdigit() or int(job_id) not in live:
+        removed = 0
+        for job_id, container in await self._containers():
+            if not _is_live(job_id, live):
                 with engine_errors(f"remove the container of job {job_id}"):
                     await delete(container)
                 removed += 1
         return removed
+
+    async def _containers(self) -> list[tuple[str, Any]]:
+        """All of this installation, each with the job that it was made for."""
+        labels = {"label": [f"{INSTALLATION_LABEL}={self.installation}"]}
+        with engine_errors("list containers"):
+            found = await self.client().containers.list(all=True, filters=labels)
+        return [(container["Labels"].get(JOB_LABEL, ""), container) for container in found]
 
     async def close(self) -> None:
         if self._docker is not None:
@@ -190,6 +217,10 @@ class DockerExecutor:
                 tar.addfile(folder)
         await container.put_archive("/", archive.getvalue())
         return uid, gid
+
+
+def _is_live(job_id: str, live: Collection[int]) -> bool:
+    return job_id.isdigit() and int(job_id) in live
 
 
 def _limited(limits: Limits) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from rapidflow_web.errors import BuildError
 from rapidflow_web.executors import agent
 from rapidflow_web.executors.archive import Archive
-from rapidflow_web.executors.base import BuildSpec, Exit, Progress
+from rapidflow_web.executors.base import BuildSpec, Exit, Process, Progress
 from rapidflow_web.shielding import to_the_end
 
 _POLL = 0.005
@@ -53,8 +53,14 @@ class ProcessExecutor:
     async def check(self) -> None:
         pass
 
-    async def provide_image(self, image: str, progress: Progress) -> None:
-        pass
+    async def provide_image(self, image: str, progress: Progress) -> bool:
+        return False
+
+    async def image_size(self, image: str) -> int | None:
+        return None
+
+    async def remove_image(self, image: str) -> bool:
+        return True
 
     async def start(self, spec: BuildSpec, created: Callable[[str], None]) -> ProcessBuild:
         build = ProcessBuild(spec)
@@ -82,14 +88,20 @@ class ProcessExecutor:
             build.pid, build.started = int(pid), started
         return build
 
+    async def strays(self, live: Collection[int]) -> list[str]:
+        return [f"the work folder {root}" for root in self._roots() if not _is_live(root, live)]
+
     async def sweep(self, live: Collection[int]) -> int:
         removed = 0
-        for root in list(self._folder.iterdir()) if self._folder.is_dir() else []:
-            if not root.name.isdigit() or int(root.name) not in live:
+        for root in self._roots():
+            if not _is_live(root, live):
                 await _kill(root)
                 await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
                 removed += 1
         return removed
+
+    def _roots(self) -> list[Path]:
+        return list(self._folder.iterdir()) if self._folder.is_dir() else []
 
     async def close(self) -> None:
         pass
@@ -191,6 +203,9 @@ class ProcessBuild:
     async def deliver(self, archive: Archive, unpacks: bool) -> None:
         pass  # the agent runs where the source is
 
+    async def processes(self) -> list[Process]:
+        return await asyncio.to_thread(_described, self._spec.root, self.pid)
+
     async def stop(self, grace: float) -> None:
         if self._alive():
             with contextlib.suppress(ProcessLookupError):
@@ -248,7 +263,29 @@ def _look(pid: int) -> tuple[int, str]:
 
 
 def _kill_found(root: Path) -> bool:
-    """Kills every process that carries the mark of `root`, with its children; says whether there were any."""
+    """Kills every process of the build in `root`; says whether there were any."""
+    family = _family(root)
+    for pid in family:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(family)
+
+
+def _described(root: Path, agent_pid: int | None) -> list[Process]:
+    up = float(Path("/proc/uptime").read_text().split()[0])
+    found: list[Process] = []
+    for pid in sorted(_family(root) - {agent_pid}):
+        started = _look(pid)[1]
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+            if started and any(words):
+                age = up - int(started) / os.sysconf("SC_CLK_TCK")
+                found.append(Process(pid, max(0, int(age)), " ".join(words).strip()))
+    return found
+
+
+def _family(root: Path) -> set[int]:
+    """Every process that carries the mark of `root`, with its children."""
     mark = f"{_MARK}={root}".encode()
     children: dict[int, list[int]] = {}
     found: list[int] = []
@@ -269,7 +306,8 @@ def _kill_found(root: Path) -> bool:
     while found:
         found = [child for pid in found for child in children.get(pid, []) if child not in family]
         family.update(found)
-    for pid in family:
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
-    return bool(family)
+    return family
+
+
+def _is_live(root: Path, live: Collection[int]) -> bool:
+    return root.name.isdigit() and int(root.name) in live

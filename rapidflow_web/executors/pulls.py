@@ -27,12 +27,15 @@ class Pulls:
         self._timeout = timeout
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    async def provide(self, docker: aiodocker.Docker, image: str, progress: Progress) -> None:
-        """Makes sure the engine has the image. Raises `BuildError` with the registry's own words."""
+    async def provide(self, docker: aiodocker.Docker, image: str, progress: Progress) -> bool:
+        """Makes sure the engine has the image; says whether it had to be pulled.
+
+        Raises `BuildError` with the registry's own words.
+        """
         lock = self._locks.setdefault(image, asyncio.Lock())
         async with lock:
             if await _has(docker, image):
-                return
+                return False
             progress(f"pulling {image}")
             auth = await registry_auth.credentials(image)
             limit = asyncio.timeout(self._timeout)
@@ -46,6 +49,7 @@ class Pulls:
                 raise BuildError(f"could not pull image {image}: it took longer than {seconds}") from error
             if not await _has(docker, image):
                 raise EngineUnavailable(f"the Docker engine stopped pulling {image}")
+            return True
 
 
 async def _has(docker: aiodocker.Docker, image: str) -> bool:

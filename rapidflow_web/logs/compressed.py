@@ -1,7 +1,7 @@
 """Files that are compressed and can still be read from anywhere, for logs that nobody writes any more.
 
-The format is the seekable one of Zstandard (contrib/seekable_format in its repository): frames of `BLOCK` bytes
-each, and a table of their sizes in a frame that decompressors skip. So `zstdcat` reads it, too.
+The format is the seekable one of Zstandard (contrib/seekable_format in its repository): frames of `BLOCK`
+bytes each, and a table of their sizes in a frame that decompressors skip. So `zstdcat` reads it, too.
 """
 
 from __future__ import annotations

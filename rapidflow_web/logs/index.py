@@ -67,6 +67,13 @@ def unpack(data: bytes) -> Iterator[Record]:
         yield _record(data, number)
 
 
+def unsealed(data: bytes) -> bytes:
+    """The records in `data` without the last one if that is a seal: those of a build that has not ended."""
+    kinds = _kinds(data)
+    count = len(kinds) - (kinds[-1:] == bytes([Kind.SEAL]))
+    return data[: count * RECORD_SIZE]
+
+
 def load(path: Path, size: int) -> tuple[list[Record], int]:
     """The records of an index file that a log of `size` bytes bears out, and how many bytes they take there.
 

@@ -111,6 +111,7 @@ class Log:
             if not waiter.done():
                 waiter.set_result(None)
 
+
 _LEAST_END = 4096
 _RECENT = 32
 """Finished logs that are kept open."""

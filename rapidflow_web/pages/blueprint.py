@@ -86,6 +86,7 @@ def _everywhere() -> dict[str, Any]:
         "warning": scheduler.executor.warning,
         "engine_problem": scheduler.engine_problem,
         "disk_problem": scheduler.disk_problem,
+        "draining": scheduler.draining,
     }
 
 

@@ -10,6 +10,8 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job
 from rapidflow_web.db.related import ahead, related
+from rapidflow_web.engine.activity import Activity, activity
+from rapidflow_web.engine.execution import Execution
 from rapidflow_web.engine.timeline import Timeline
 from rapidflow_web.errors import Invalid, NotFound
 from rapidflow_web.pages import commands
@@ -71,16 +73,26 @@ async def _state(job_id: str) -> dict[str, Any]:
         "phases": timeline.phases,
         "related": await related(job),
         "waits": await _waits(job),
+        "stall": await _stall(execution),
         "command": _command(job, {variable.key: variable.value for variable in environment}),
     }
+
+
+async def _stall(execution: Execution | None) -> Activity | None:
+    """What a build that may hang does; None for one that does not."""
+    now = await activity(execution, ask_always=False) if execution is not None else None
+    return now if now is not None and now.stalled else None
 
 
 async def _waits(job: Job) -> str | None:
     """Why a pending job waits, in a sentence."""
     if job.status != "pending":
         return None
-    if problem := services().scheduler.engine_problem:
+    scheduler = services().scheduler
+    if problem := scheduler.engine_problem or scheduler.disk_problem:
         return problem
+    if scheduler.draining:
+        return "The server is about to end; the next one starts it"
     slots, before = services().settings.concurrency, await ahead(job.id, _MOST_AHEAD)
     ahead_of = (
         f"{before} {'build is' if before == 1 else 'builds are'} ahead of it" if before else "it is next"

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import shutil
+import time
 import weakref
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from rapidflow_web.source.git import GitError, git, without_credentials
 _log = logging.getLogger(__name__)
 
 _FETCHED = "refs/rapidflow/fetched"
+_USED = "rapidflow-used"
+"""A file in a mirror whose time says when a build last fetched it."""
+_LEAST_UNUSED = 3600.0
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
@@ -35,6 +39,15 @@ class Source:
     url: str
     commit: str
     branch: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorSize:
+    """A mirror, the bytes that it takes, and when a build last fetched it (seconds since 1970)."""
+
+    path: Path
+    size: int
+    used_at: float
 
 
 class Mirrors:
@@ -68,6 +81,7 @@ class Mirrors:
                     commit = await _fetch_branch(mirror, branch)
                 limit.reschedule(None)
                 await self._tidy_up(mirror)
+                await asyncio.to_thread((mirror / _USED).touch)
                 return Source(mirror, url, commit, branch)
         except TimeoutError:
             raise BuildError(
@@ -83,6 +97,26 @@ class Mirrors:
                 await git("gc", "--auto", "--quiet", cwd=mirror)
         except GitError as error:
             _log.warning("%s: %s", mirror, error)
+
+    async def unused(self, most: int) -> list[MirrorSize]:
+        """The longest unused mirrors, without which the others take at most `most` bytes.
+
+        None that a build of the last hour fetched: it may not have been checked out yet.
+        """
+        mirrors = await asyncio.to_thread(_sizes, self._folder)
+        excess = sum(mirror.size for mirror in mirrors) - most
+        found: list[MirrorSize] = []
+        for mirror in sorted(mirrors, key=lambda mirror: mirror.used_at):
+            if excess <= 0 or mirror.used_at > time.time() - _LEAST_UNUSED:
+                break
+            found.append(mirror)
+            excess -= mirror.size
+        return found
+
+    async def remove(self, mirror: Path) -> None:
+        """Removes a mirror; the next build of the repository fetches all of it."""
+        async with self.unmoved(mirror, unfetched=True):
+            await asyncio.to_thread(shutil.rmtree, mirror)
 
     @contextlib.asynccontextmanager
     async def unmoved(self, mirror: Path, *, unfetched: bool = False) -> AsyncGenerator[None]:
@@ -118,6 +152,18 @@ class Mirrors:
         }.items():
             await git("config", key, value, cwd=fresh)
         await asyncio.to_thread(fresh.rename, mirror)
+
+
+def _sizes(folder: Path) -> list[MirrorSize]:
+    found: list[MirrorSize] = []
+    for mirror in folder.iterdir():
+        # Files come and go in it while git works.
+        with contextlib.suppress(OSError):
+            used = mirror / _USED
+            used_at = (used if used.exists() else mirror).stat().st_mtime
+            size = sum(path.lstat().st_blocks * 512 for path in mirror.rglob("*"))
+            found.append(MirrorSize(mirror, size, used_at))
+    return found
 
 
 def _lock(locks: weakref.WeakValueDictionary[Path, asyncio.Lock], mirror: Path) -> asyncio.Lock:

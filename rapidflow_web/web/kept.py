@@ -36,6 +36,10 @@ class KeptAnswers:
             _, forgotten = self._bodies.popitem(last=False)
             self._size -= len(forgotten)
 
+    def forget(self, number: int) -> None:
+        """Drops an answer, because what it shows is gone."""
+        self._size -= len(self._bodies.pop(number, b""))
+
 
 class KeptDetails:
     """Sends the details of finished jobs that are kept; gives all other requests to `app`.

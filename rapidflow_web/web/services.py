@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 from quart import current_app
@@ -11,6 +11,7 @@ from rapidflow_web.engine.scheduler import Scheduler
 from rapidflow_web.engine.service import Service
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.settings import Settings
+from rapidflow_web.upkeep.upkeep import Upkeep
 from rapidflow_web.web.kept import KeptAnswers
 from rapidflow_web.web.streaming import OpenStreams
 
@@ -26,7 +27,8 @@ class Services:
     scheduler: Scheduler
     logs: LogStore
     streams: OpenStreams
-    details: KeptAnswers = field(default_factory=KeptAnswers)
+    upkeep: Upkeep
+    details: KeptAnswers
     """The details of jobs that are wholly finished."""
 
 

@@ -15,7 +15,7 @@ from rapidflow_web.logs.compressed import BLOCK, CompressedFile, Damaged, compre
 
 
 def content(size: int) -> bytes:
-    lines = "".join(f"{number}: go: downloading module {number * 7919 % 1000}\n" for number in range(size // 30))
+    lines = "".join(f"{n}: go: downloading module {n * 7919 % 1000}\n" for n in range(size // 30))
     return lines.encode()[:size].ljust(size, b"x")
 
 
@@ -76,7 +76,7 @@ def test_damage_is_noticed(tmp_path: Path, harm: str) -> None:
     whole = packed.read_bytes()
     harmed = {"cut": whole[:-100], "emptied": b"", "overwritten": whole[:500] + b"\0" * 500 + whole[1000:]}
     packed.write_bytes(harmed[harm])
-    with pytest.raises(Damaged, match="cut off|damaged after 0 bytes"):
+    with pytest.raises(Damaged, match=r"cut off|damaged after 0 bytes"):
         CompressedFile(packed).read(0, 10)
 
 

@@ -1,0 +1,139 @@
+"""The commands for whoever runs the server. They work on the data folder of the settings, beside a server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from rapidflow_web.client import Client, ClientError
+
+# What these need is imported where it is used, because that takes a second.
+
+_WRONG = 1
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Runs the server."""
+    from rapidflow_web import server
+    from rapidflow_web.settings import from_environment
+
+    server.serve(from_environment(os.environ), drain=options.drain)
+    return 0
+
+
+def back_up(options: argparse.Namespace) -> int:
+    """Writes a backup to a file, or to standard output."""
+    from rapidflow_web.settings import from_environment
+    from rapidflow_web.upkeep import backup
+
+    settings = from_environment(os.environ)
+    if options.file == "-":
+        _say_backed_up(
+            asyncio.run(backup.back_up(settings, sys.stdout.buffer)), settings.data, "standard output"
+        )
+        return 0
+    target = Path(options.file)
+    if target.exists():
+        raise ClientError(f"{target} is there already; name another file")
+    # Made beside and moved, so that it is never there in part.
+    fresh = target.with_name(f"{target.name}.new")
+    try:
+        with open(fresh, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
+            count = asyncio.run(backup.back_up(settings, output))
+            output.flush()
+            os.fsync(output.fileno())
+        fresh.rename(target)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    _say_backed_up(count, settings.data, str(target))
+    return 0
+
+
+def _say_backed_up(count: int, data: Path, target: str) -> None:
+    print(f"{_count(count, 'build')} of {data} backed up to {target}", file=sys.stderr)
+
+
+def restore(options: argparse.Namespace) -> int:
+    """Makes an empty data folder from a backup."""
+    from rapidflow_web.settings import from_environment
+    from rapidflow_web.upkeep import backup
+
+    settings = from_environment(os.environ)
+
+    def read(source: IO[bytes]) -> None:
+        backup.restore(settings, source, take_over=options.take_over)
+
+    if options.file == "-":
+        read(sys.stdin.buffer)
+    else:
+        with Path(options.file).open("rb") as source:
+            read(source)
+    print(f"restored to {settings.data}; start the server", file=sys.stderr)
+    return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Tells what is wrong with the installation, and with --fix mends it."""
+    return asyncio.run(_examine(fix=options.fix))
+
+
+async def _examine(*, fix: bool) -> int:
+    from rapidflow_web.app import executor_of
+    from rapidflow_web.settings import from_environment
+    from rapidflow_web.upkeep import doctor
+
+    settings = from_environment(os.environ)
+    left = mendable = 0
+    async for finding in doctor.examine(settings, lambda folders: executor_of(settings, folders)):
+        mended = fix and finding.mend is not None
+        if mended and finding.mend is not None:
+            await finding.mend()
+        else:
+            left += 1
+            mendable += finding.mend is not None
+        print(f"{'mended: ' if mended else ''}{finding.what}")
+    if not left:
+        print(f"all is well in {settings.data}")
+        return 0
+    hint = f"; 'rapidflow doctor --fix' mends {mendable} of them" if mendable else ""
+    print(f"{_count(left, 'problem')} in {settings.data}{hint}")
+    return _WRONG
+
+
+def prune(options: argparse.Namespace, client: Client) -> int:
+    """Has the server remove what its settings do not keep, or tell what it would remove."""
+    pruned: dict[str, Any] = client.call("POST", f"/prune?dry_run={'true' if options.dry_run else 'false'}")
+    for build in pruned["builds"]:
+        print(f"job {build['id']:<8} {build['finished_at']}  {_size(build['bytes']):>9}  {build['reason']}")
+    for mirror in pruned["mirrors"]:
+        print(f"mirror {mirror['name']}  {_size(mirror['bytes'])}  last used {mirror['used_at']}")
+    for image in pruned["images"]:
+        print(f"image {image['name']}  {_size(image['bytes'])}")
+    kinds = [(pruned["builds"], "build"), (pruned["mirrors"], "mirror"), (pruned["images"], "image")]
+    counts = ", ".join(_count(len(found), kind) for found, kind in kinds)
+    total = sum(one["bytes"] for found, _ in kinds for one in found)
+    print(f"{'would remove' if options.dry_run else 'removed'} {counts}: {_size(total)}")
+    return 0
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def backup_name() -> str:
+    """A name for a backup that is made now."""
+    return f"rapidflow-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar"

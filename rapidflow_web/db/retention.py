@@ -1,0 +1,109 @@
+"""Queries on builds that have been finished for a while: what may go, what is at rest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from rapidflow_web.db.database import uncancelled
+from rapidflow_web.db.models import Job
+from rapidflow_web.db.sql import rows
+
+_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A build that is wholly finished. `finished_at` is in ms, `size` in bytes of its log on the disk."""
+
+    id: int
+    pipeline_id: int
+    finished_at: int
+    size: int
+
+
+_SELECT = "SELECT id, pipeline_id, finished_at, COALESCE(stored_size, log_size) FROM job"
+# What ended a moment ago may still have something to do: the size of its log comes last of all.
+_WHOLLY = "finished_at IS NOT NULL AND log_size IS NOT NULL"
+
+
+@uncancelled
+async def last_successes() -> set[int]:
+    """The last successful build of each pipeline."""
+    found = await rows(
+        "SELECT (SELECT MAX(id) FROM job WHERE pipeline_id = pipeline.id AND status = 'success') "
+        "FROM pipeline"
+    )
+    return {row[0] for row in found if row[0] is not None}
+
+
+async def oldest_first() -> AsyncIterator[Finished]:
+    """All finished builds, in the order in which they ended."""
+    at, last = 0, 0
+    while batch := await _after(at, last):
+        for build in batch:
+            yield build
+        at, last = batch[-1].finished_at, batch[-1].id
+
+
+@uncancelled
+async def _after(at: int, last: int) -> list[Finished]:
+    statement = (
+        f"{_SELECT} WHERE (finished_at, id) > (?1, ?2) AND {_WHOLLY} ORDER BY finished_at, id LIMIT {_BATCH}"
+    )
+    return [Finished(*row) for row in await rows(statement, [at, last])]
+
+
+@uncancelled
+async def beyond(count: int) -> list[Finished]:
+    """The finished builds of each pipeline without the newest `count`."""
+    found: list[Finished] = []
+    newest = (
+        "SELECT id, (SELECT id FROM job WHERE pipeline_id = pipeline.id AND finished_at IS NOT NULL "
+        "ORDER BY id DESC LIMIT 1 OFFSET ?1) FROM pipeline"
+    )
+    for pipeline_id, first_that_goes in await rows(newest, [count]):
+        if first_that_goes is not None:
+            statement = f"{_SELECT} WHERE pipeline_id = ?1 AND id <= ?2 AND {_WHOLLY} ORDER BY id"
+            found += [Finished(*row) for row in await rows(statement, [pipeline_id, first_that_goes])]
+    return found
+
+
+@uncancelled
+async def total_size() -> int:
+    """Bytes that all logs that are at rest take on the disk."""
+    found = await rows("SELECT COALESCE(SUM(stored_size), 0) FROM job WHERE stored_size IS NOT NULL")
+    return int(found[0][0])
+
+
+@uncancelled
+async def stored_logs() -> list[tuple[int, str, str | None, int]]:
+    """All jobs that are wholly finished: id, status, error, and the size of the log in bytes."""
+    statement = f"SELECT id, status, error, log_size FROM job WHERE {_WHOLLY}"  # noqa: S608
+    return [(row[0], row[1], row[2], row[3]) for row in await rows(statement)]
+
+
+@uncancelled
+async def with_running_steps() -> list[int]:
+    """Jobs that are wholly finished, and yet have a step that is running."""
+    found = await rows(
+        "SELECT DISTINCT job.id FROM step JOIN job ON job.id = step.job_id "
+        "WHERE step.status = 'running' AND job.finished_at IS NOT NULL AND job.log_size IS NOT NULL"
+    )
+    return [row[0] for row in found]
+
+
+@uncancelled
+async def delete(job_ids: Sequence[int]) -> None:
+    """Deletes finished builds with their steps and variables. Others are left alone."""
+    await Job.filter(id__in=job_ids, finished_at__isnull=False, log_size__isnull=False).delete()
+
+
+@uncancelled
+async def not_at_rest(before: int, after: int, limit: int) -> list[int]:
+    """Up to `limit` builds with ids above `after`, that ended before a time in ms, with logs not at rest."""
+    statement = (
+        "SELECT id FROM job WHERE stored_size IS NULL AND id > ?1 AND finished_at < ?2 "
+        "AND log_size IS NOT NULL ORDER BY id LIMIT ?3"
+    )
+    return [row[0] for row in await rows(statement, [after, before, limit])]

@@ -1,0 +1,21 @@
+"""Plain SQL, for what the ORM can't say or says slowly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tortoise import connections
+
+
+def dialect() -> str:
+    """`sqlite` or `postgres`."""
+    return connections.get("default").capabilities.dialect
+
+
+async def rows(statement: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
+    """The rows of a statement whose values are ?1, ?2, … in its text."""
+    if dialect() == "postgres":
+        statement = statement.replace("?", "$")
+    _, found = await connections.get("default").execute_query(statement, list(values))
+    return found

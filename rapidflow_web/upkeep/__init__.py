@@ -1,0 +1,1 @@
+"""What keeps the server well over the years: retention, logs at rest, caches, backups, repairs."""

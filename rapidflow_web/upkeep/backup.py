@@ -1,0 +1,251 @@
+"""Backup and restore: one tar file with the database, the logs and the keys of an installation.
+
+A backup is made beside a running server. The database is a snapshot; the log of a build that runs is as it
+was a moment later, and goes on from there when a restored server takes the build up. Mirrors are left out:
+the next build of a repository fetches it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Any
+
+from rapidflow_web import __version__
+from rapidflow_web.data_folder import DataFolder
+from rapidflow_web.db import jobs
+from rapidflow_web.db.database import connected, sqlite_path, sqlite_url
+from rapidflow_web.errors import RapidFlowError
+from rapidflow_web.logs import index
+from rapidflow_web.logs.compressed import path_of
+from rapidflow_web.logs.files import open_file
+from rapidflow_web.logs.log import CHUNK, LogStore
+from rapidflow_web.settings import Settings
+
+_MANIFEST = "rapidflow-backup.json"
+_END = "end"
+"""The last file of a backup: one without it was cut off."""
+_SNAPSHOT, _DUMP = "rapidflow.db", "postgres.dump"
+_FORMAT = 1
+_LOG = re.compile(r"logs/[0-9]{4,}/[0-9]+\.(log|index)(\.zst)?")
+_KEPT = ("installation", "key")
+
+
+class BackupError(RapidFlowError):
+    """A backup can't be made or used; the message says why."""
+
+
+async def back_up(settings: Settings, output: IO[bytes]) -> int:
+    """Writes a backup to `output`; returns the number of jobs in it. Raises `RapidFlowError`, `OSError`."""
+    root = settings.data
+    if not (root / "key").exists():
+        raise BackupError(f"there is nothing to back up in {root}; set RAPIDFLOW_DATA as for the server")
+    folders = DataFolder(root)
+    url = settings.database_url or sqlite_url(folders.database)
+    with (
+        tempfile.TemporaryDirectory(prefix="backup-", dir=root) as scratch,
+        tarfile.open(fileobj=output, mode="w|") as tar,
+    ):
+        async with connected(url):
+            # What had ended before the snapshot is sealed for good; all else is copied as far as it is.
+            ended = set(await jobs.ids(ended=True))
+            snapshot = await asyncio.to_thread(_snapshot, url, Path(scratch))
+            every = await jobs.ids(ended=False)
+        manifest = {"format": _FORMAT, "version": __version__, "created_at": int(time.time())}
+        _add(tar, _MANIFEST, json.dumps(manifest).encode())
+        tar.add(snapshot, snapshot.name)
+        for name in _KEPT:
+            if (root / name).exists():
+                _add(tar, name, (root / name).read_bytes())
+        for job_id in every:
+            await asyncio.to_thread(_add_log, tar, root, LogStore(folders.logs).path(job_id), job_id in ended)
+        _add(tar, _END, b"")
+    return len(every)
+
+
+def _snapshot(url: str, folder: Path) -> Path:
+    path = sqlite_path(url)
+    if path is None:
+        target = folder / _DUMP
+        _postgres("pg_dump", "--format=custom", "--no-owner", f"--file={target}", f"--dbname={url}")
+        return target
+    target = folder / _SNAPSHOT
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
+    return target
+
+
+def _postgres(*command: str) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+    except FileNotFoundError:
+        raise BackupError(f"{command[0]} is missing; install the client programs of PostgreSQL") from None
+    if done.returncode != 0:
+        raise BackupError(f"{command[0]} failed: {' '.join(done.stderr.split())[-500:]}")
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = _entry(name, len(data))
+    tar.addfile(entry, io.BytesIO(data))
+
+
+def _entry(name: str, size: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode, entry.mtime = size, 0o600, int(time.time())
+    return entry
+
+
+def _add_log(tar: tarfile.TarFile, root: Path, log: Path, ended: bool) -> None:
+    try:
+        if ended:
+            for path in _at_rest(log.with_suffix(".index")), _at_rest(log):
+                tar.add(path, str(path.relative_to(root)), filter=_private)
+            return
+        # The index first: what it accounts for is in the log that is copied afterwards.
+        records = open_file(log.with_suffix(".index"))
+        data = index.unsealed(records.read(0, records.size))
+        file = open_file(log)
+    except FileNotFoundError:
+        return  # it has not begun, or was removed meanwhile
+    _add(tar, str(log.with_suffix(".index").relative_to(root)), data)
+    size = file.size
+    chunks = (file.read(offset, min(CHUNK, size - offset)) for offset in range(0, size, CHUNK))
+    tar.addfile(_entry(str(log.relative_to(root)), size), _Chunks(chunks))
+
+
+def _at_rest(path: Path) -> Path:
+    return path if path.exists() else path_of(path)
+
+
+def _private(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    return entry
+
+
+class _Chunks(io.RawIOBase):
+    """Gives chunks as a file, in the sizes that they have."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._left = b""
+
+    def read(self, size: int = -1) -> bytes:
+        while len(self._left) < size and (chunk := next(self._chunks, b"")):
+            self._left += chunk
+        data, self._left = self._left[:size], self._left[size:]
+        return data
+
+
+# Restore
+
+
+def restore(settings: Settings, source: IO[bytes], *, take_over: bool) -> None:
+    """Makes the data folder of the settings, which must be empty or missing, from a backup.
+
+    With `take_over` the restored server is the one that was backed up, and takes its containers up: that one
+    must not run any more. Without, it is a new one. Raises `RapidFlowError`, `OSError`, and changes nothing
+    then.
+    """
+    root = settings.data
+    if root.exists() and any(root.iterdir()):
+        raise BackupError(
+            f"the data folder {root} is not empty; move it away first, or set RAPIDFLOW_DATA to another"
+        )
+    fresh = root.with_name(f"{root.name}.restoring")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(mode=0o700, parents=True)
+    try:
+        _unpack(source, fresh)
+        if not take_over:
+            (fresh / "installation").unlink(missing_ok=True)
+        _restore_database(settings, fresh)
+        if root.exists():
+            root.rmdir()
+        fresh.rename(root)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+
+
+def _unpack(source: IO[bytes], fresh: Path) -> None:
+    names: list[str] = []
+    try:
+        with tarfile.open(fileobj=source, mode="r|*") as tar:
+            for entry in tar:
+                if not names:
+                    _check_manifest(tar, entry)
+                elif entry.name != _END:
+                    _unpack_one(tar, entry, fresh)
+                names.append(entry.name)
+    except (tarfile.TarError, EOFError) as error:
+        raise BackupError(f"this is no backup, or it is damaged: {error}") from error
+    if _END not in names:
+        raise BackupError("this backup is cut off; its end is missing")
+
+
+def _check_manifest(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
+    try:
+        file = tar.extractfile(entry) if entry.name == _MANIFEST else None
+        manifest: dict[str, Any] = json.loads(file.read(10_000)) if file is not None else {}
+    except ValueError:
+        manifest = {}
+    if "format" not in manifest:
+        raise BackupError("this is no backup of RapidFlow Web")
+    if manifest["format"] != _FORMAT:
+        raise BackupError(
+            f"this backup was made by version {manifest.get('version')}, in a format that is not known here; "
+            "restore it with that version"
+        )
+
+
+def _unpack_one(tar: tarfile.TarFile, entry: tarfile.TarInfo, fresh: Path) -> None:
+    known = entry.name in (_SNAPSHOT, _DUMP, *_KEPT) or _LOG.fullmatch(entry.name)
+    file = tar.extractfile(entry) if known and entry.isreg() else None
+    if file is None:
+        raise BackupError(f"this backup has a file that none has: {entry.name[:100]!r}")
+    path = fresh / entry.name
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with path.open("wb") as target:
+        shutil.copyfileobj(file, target, CHUNK)
+        target.flush()
+        os.fsync(target.fileno())
+
+
+def _restore_database(settings: Settings, fresh: Path) -> None:
+    url = settings.database_url
+    snapshot, dump = fresh / _SNAPSHOT, fresh / _DUMP
+    path = sqlite_path(url) if url else snapshot
+    if dump.exists():
+        if path is not None:
+            raise BackupError(
+                "this backup is of a PostgreSQL database; set RAPIDFLOW_DATABASE_URL to an empty one"
+            )
+        _postgres(
+            "pg_restore",
+            "--no-owner",
+            "--single-transaction",
+            "--exit-on-error",
+            f"--dbname={url}",
+            str(dump),
+        )
+        dump.unlink()
+        return
+    if path is None:
+        raise BackupError("this backup is of an SQLite database; leave RAPIDFLOW_DATABASE_URL unset")
+    if path != snapshot:
+        if path.exists():
+            raise BackupError(f"the database {path} is there already; move it away first")
+        shutil.move(snapshot, path)

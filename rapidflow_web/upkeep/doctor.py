@@ -1,0 +1,248 @@
+"""Finds where database, files and engine do not agree, and mends what can be mended.
+
+Looks from outside, beside a running server or without one. What a running server mends by itself is left to
+it, and so is what belongs to builds that it may have started meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rapidflow_web.data_folder import DataFolder
+from rapidflow_web.db import jobs, retention
+from rapidflow_web.db.database import connected, sqlite_path, sqlite_url
+from rapidflow_web.db.models import Job
+from rapidflow_web.engine import disk
+from rapidflow_web.errors import RapidFlowError, SettingsError
+from rapidflow_web.executors.base import BuildSpec, Executor
+from rapidflow_web.logs import render
+from rapidflow_web.logs.compressed import SUFFIX, path_of
+from rapidflow_web.logs.files import open_file
+from rapidflow_web.logs.log import LogStore
+from rapidflow_web.settings import Settings
+
+_LOG_NAME = re.compile(r"([0-9]+)\.(?:log|index)(?:\.zst)?")
+_GONE = "the container of the build was gone when the installation was repaired"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong, as a sentence; `mend` puts it right, None where that is for a person to do."""
+
+    what: str
+    mend: Callable[[], Awaitable[object]] | None = None
+
+
+class Doctor:
+    """Examines the installation of `settings`. `server_runs` tells whether a server uses it now."""
+
+    def __init__(
+        self, settings: Settings, folders: DataFolder, executor: Executor, server_runs: bool
+    ) -> None:
+        self._settings = settings
+        self._folders = folders
+        self._executor = executor
+        self._logs = LogStore(folders.logs)
+        self._server_runs = server_runs
+
+    async def findings(self) -> AsyncIterator[Finding]:
+        """All that is wrong."""
+        for problem in (self._access(), disk.problem(self._settings.data)):
+            if problem is not None:
+                yield Finding(problem)
+        url = self._settings.database_url or sqlite_url(self._folders.database)
+        if damage := await asyncio.to_thread(_damage, sqlite_path(url)):
+            yield Finding(f"the database is damaged ({damage}); stop the server and restore a backup")
+            return
+        async with connected(url):
+            known = set(await jobs.ids(ended=False))
+            for examine in (self._jobs, self._steps, self._job_logs):
+                async for finding in examine():
+                    yield finding
+            unfinished = {job.id for job in await jobs.unsealed()}
+            async for finding in self._files(known):
+                yield finding
+            async for finding in self._engine(unfinished):
+                yield finding
+
+    def _access(self) -> str | None:
+        others = self._settings.data.stat().st_mode & 0o077
+        if not others:
+            return None
+        return f"others than the server's user may enter {self._settings.data}; run chmod 700 on it"
+
+    # The database
+
+    async def _jobs(self) -> AsyncIterator[Finding]:
+        """Jobs that are not finished, though nothing of them is there any more."""
+        if self._server_runs:
+            return
+        for job in await jobs.unsealed():
+            if job.status == "running":
+                try:
+                    running = await self._executor.find(BuildSpec(job.id, job.image, "", self._root(job.id)))
+                except RapidFlowError:
+                    continue  # what is wrong with the engine is said once
+                if running is None and (self._logs.open(job.id).layout.spans or job.container_id):
+                    yield Finding(f"job {job.id} is running, and its container is gone", self._fails(job))
+            elif job.status != "pending":
+                yield Finding(
+                    f"the log of job {job.id} has no end", self._gets_an_end(job.id, job.status, job.error)
+                )
+
+    def _fails(self, job: Job) -> Callable[[], Awaitable[None]]:
+        async def mend() -> None:
+            await jobs.fail_steps(job.id)
+            status, error = await jobs.finish(job.id, "failed", _GONE)
+            await self._gets_an_end(job.id, status, error)()
+
+        return mend
+
+    async def _steps(self) -> AsyncIterator[Finding]:
+        for job_id in await retention.with_running_steps():
+            what = f"a step of job {job_id} is running, though the job has finished"
+            yield Finding(what, partial(jobs.fail_steps, job_id))
+
+    # Logs
+
+    async def _job_logs(self) -> AsyncIterator[Finding]:
+        for job_id, status, error, size in await retention.stored_logs():
+            problem = await asyncio.to_thread(self._log_problem, job_id, size)
+            if problem and await jobs.get(job_id) is not None:
+                # A running server keeps logs open, and would go on with what it knows of them.
+                mend = None if self._server_runs else self._gets_an_end(job_id, status, error)
+                hint = "; stop the server to have it mended" if self._server_runs else ""
+                yield Finding(f"the log of job {job_id} {problem}{hint}", mend)
+
+    def _log_problem(self, job_id: int, size: int) -> str | None:
+        path = self._logs.path(job_id)
+        try:
+            there = open_file(path).size
+            open_file(path.with_suffix(".index"))
+            log = self._logs.open(job_id)
+        except FileNotFoundError:
+            return "is missing"
+        except OSError as error:
+            return f"can't be read ({error.strerror or error})"
+        if there != size or log.size != size:
+            return f"has {min(there, log.size)} bytes instead of {size}"
+        return None if log.sealed else "has no end"
+
+    def _gets_an_end(self, job_id: int, status: str, error: str | None) -> Callable[[], Awaitable[None]]:
+        async def mend() -> None:
+            await asyncio.to_thread(_lay_aside_compressed, self._logs.path(job_id))
+            # Not the log that was looked at: it knows what was there before.
+            logs = LogStore(self._folders.logs)
+            if not logs.open(job_id).sealed:
+                await logs.writer(job_id).seal(render.final_lines(status, error))
+            await jobs.update(job_id, log_size=logs.open(job_id).size, stored_size=None)
+
+        return mend
+
+    # Files
+
+    async def _files(self, known: Collection[int]) -> AsyncIterator[Finding]:
+        newest = max(known, default=0)
+        for path in await asyncio.to_thread(lambda: sorted(self._folders.logs.glob("*/*"))):
+            match = _LOG_NAME.fullmatch(path.name)
+            if match is None:
+                # A server that compresses makes files with other names beside.
+                if not self._server_runs and path.name.endswith(f"{SUFFIX}.new"):
+                    yield Finding(f"{path} is left over from a compression", _removal(path))
+            elif int(match[1]) not in known and not (self._server_runs and int(match[1]) > newest):
+                yield Finding(f"{path} is the log of no job", _removal(path))
+        if not self._server_runs:
+            for path in self._settings.data.glob("backup-*"):
+                yield Finding(f"{path} is left over from a backup", _removal(path))
+        for mirror in self._folders.mirrors.iterdir():
+            if mirror.suffix != ".new" and not (mirror / "HEAD").exists():
+                yield Finding(f"the mirror {mirror} is broken", _removal(mirror))
+
+    def _root(self, job_id: int) -> Path:
+        return self._folders.work / str(job_id)
+
+    # The engine
+
+    async def _engine(self, unfinished: Collection[int]) -> AsyncIterator[Finding]:
+        try:
+            await self._executor.check()
+            strays = [] if self._server_runs else await self._executor.strays(unfinished)
+        except RapidFlowError as error:
+            yield Finding(str(error))
+            return
+        for stray in strays:
+            yield Finding(f"{stray} is left over", lambda: self._executor.sweep(unfinished))
+        for path in self._folders.work.iterdir() if not self._server_runs else ():
+            if not (path.name.isdigit() and int(path.name) in unfinished):
+                yield Finding(f"the work folder {path} is left over", _removal(path))
+
+
+async def examine(
+    settings: Settings, executor_of: Callable[[DataFolder], Executor]
+) -> AsyncIterator[Finding]:
+    """All that is wrong with the installation of `settings`; no server can be started meanwhile.
+
+    Raises `RapidFlowError`.
+    """
+    if not (settings.data / "key").exists():
+        raise SettingsError(
+            f"there is no installation in {settings.data}; set RAPIDFLOW_DATA as for the server."
+        )
+    folders = DataFolder(settings.data)
+    executor = executor_of(folders)
+    with contextlib.ExitStack() as stack:
+        server_runs = False
+        try:
+            stack.enter_context(folders.owned())
+        except SettingsError:
+            server_runs = True
+        try:
+            async for finding in Doctor(settings, folders, executor, server_runs).findings():
+                yield finding
+        finally:
+            await executor.close()
+
+
+def _damage(path: Path | None) -> str | None:
+    """What is wrong with a database file."""
+    if path is None or not path.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+            broken = database.execute("PRAGMA foreign_key_check").fetchone()
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    if found != "ok":
+        return str(found)
+    return f"a row of {broken[0]} refers to nothing" if broken else None
+
+
+def _lay_aside_compressed(log: Path) -> None:
+    """Makes room for a plain log; what can't be read is kept beside it for whoever can."""
+    for path in (log, log.with_suffix(".index")):
+        packed = path_of(path)
+        if packed.exists():
+            with contextlib.suppress(OSError):
+                file = open_file(path)
+                path.write_bytes(file.read(0, file.size))
+            packed.rename(packed.with_name(f"{packed.name}.damaged"))
+
+
+def _removal(path: Path) -> Callable[[], Awaitable[None]]:
+    def remove() -> None:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    return lambda: asyncio.to_thread(remove)
