@@ -142,9 +142,9 @@ async def end_step(
 
 @patient
 @uncancelled
-async def fail_steps(job_id: int) -> None:
-    """Marks the step that runs as failed, in a job that ends without its execution."""
-    await Step.filter(job_id=job_id, status="running").update(status="failed", finished_at=now_ms())
+async def end_steps(job_id: int, status: str) -> None:
+    """Gives the step that runs its final status, in a job that ends, or has ended, without its execution."""
+    await Step.filter(job_id=job_id, status="running").update(status=status, finished_at=now_ms())
 
 
 @uncancelled

@@ -84,13 +84,13 @@ async def stored_logs() -> list[tuple[int, str, str | None, int]]:
 
 
 @uncancelled
-async def with_running_steps() -> list[int]:
-    """Jobs that are wholly finished, and yet have a step that is running."""
+async def with_running_steps() -> list[tuple[int, str]]:
+    """The id and status of jobs that are wholly finished, and yet have a step that is running."""
     found = await rows(
-        "SELECT DISTINCT job.id FROM step JOIN job ON job.id = step.job_id "
+        "SELECT DISTINCT job.id, job.status FROM step JOIN job ON job.id = step.job_id "
         "WHERE step.status = 'running' AND job.finished_at IS NOT NULL AND job.log_size IS NOT NULL"
     )
-    return [row[0] for row in found]
+    return [(row[0], row[1]) for row in found]
 
 
 @uncancelled

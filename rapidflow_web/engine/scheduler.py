@@ -232,7 +232,7 @@ class Scheduler:
             await asyncio.sleep(_CHECK_SECONDS)
 
     async def _fail(self, job_id: int, reason: str) -> None:
-        await jobs.fail_steps(job_id)
+        await jobs.end_steps(job_id, "failed")
         await jobs.finish(job_id, "failed", reason)
         metrics.BUILDS.labels("failed").inc()
         await self.seal(job_id)

@@ -13,6 +13,7 @@ import os
 import time
 import weakref
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 from rapidflow_web import metrics
@@ -322,6 +323,28 @@ class LogStore:
                 path.unlink()
             taken += packed.stat().st_size if packed.exists() else 0
         return taken
+
+    def keep_the_rest(self, job_id: int) -> None:
+        """Accounts for what a damaged log has after its last record, so that a writer does not cut it off."""
+        path, index = self._files(job_id)
+        records, index_size = self._load(job_id)
+        if not path.exists() or not records or records[-1].kind not in (Kind.START, Kind.CHECK):
+            return
+        last = records[-1]
+        with path.open("rb") as file:
+            file.seek(last.size)
+            rest = file.read()
+        end = replace(
+            last,
+            kind=Kind.CHECK,
+            at=last.size,
+            size=last.size + len(rest),
+            lines=last.lines + rest.count(b"\n"),
+        )
+        with index.open("r+b") as file:
+            file.truncate(index_size)
+            file.seek(index_size)
+            file.write(end.pack())
 
     def delete(self, job_id: int) -> None:
         """Removes a log; no harm if there is none."""

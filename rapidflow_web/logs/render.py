@@ -5,6 +5,7 @@ from __future__ import annotations
 from rapidflow_web.pipeline.limits import format_size
 
 COMPLETED = b"=== Build completed ===\n"
+LOST = b"=== The rest of this log was lost ===\n"
 
 
 def header(order_num: int, step_type: str) -> bytes:

@@ -101,16 +101,16 @@ class Doctor:
 
     def _fails(self, job: Job) -> Callable[[], Awaitable[None]]:
         async def mend() -> None:
-            await jobs.fail_steps(job.id)
+            await jobs.end_steps(job.id, "failed")
             status, error = await jobs.finish(job.id, "failed", _GONE)
             await self._gets_an_end(job.id, status, error)()
 
         return mend
 
     async def _steps(self) -> AsyncIterator[Finding]:
-        for job_id in await retention.with_running_steps():
+        for job_id, status in await retention.with_running_steps():
             what = f"a step of job {job_id} is running, though the job has finished"
-            yield Finding(what, partial(jobs.fail_steps, job_id))
+            yield Finding(what, partial(jobs.end_steps, job_id, status))
 
     # Logs
 
@@ -119,7 +119,7 @@ class Doctor:
             problem = await asyncio.to_thread(self._log_problem, job_id, size)
             if problem and await jobs.get(job_id) is not None:
                 # A running server keeps logs open, and would go on with what it knows of them.
-                mend = None if self._server_runs else self._gets_an_end(job_id, status, error)
+                mend = None if self._server_runs else self._gets_an_end(job_id, status, error, render.LOST)
                 hint = "; stop the server to have it mended" if self._server_runs else ""
                 yield Finding(f"the log of job {job_id} {problem}{hint}", mend)
 
@@ -137,13 +137,16 @@ class Doctor:
             return f"has {min(there, log.size)} bytes instead of {size}"
         return None if log.sealed else "has no end"
 
-    def _gets_an_end(self, job_id: int, status: str, error: str | None) -> Callable[[], Awaitable[None]]:
+    def _gets_an_end(
+        self, job_id: int, status: str, error: str | None, before: bytes = b""
+    ) -> Callable[[], Awaitable[None]]:
         async def mend() -> None:
             await asyncio.to_thread(_lay_aside_compressed, self._logs.path(job_id))
             # Not the log that was looked at: it knows what was there before.
             logs = LogStore(self._folders.logs)
+            await asyncio.to_thread(logs.keep_the_rest, job_id)
             if not logs.open(job_id).sealed:
-                await logs.writer(job_id).seal(render.final_lines(status, error))
+                await logs.writer(job_id).seal(before + render.final_lines(status, error))
             await jobs.update(job_id, log_size=logs.open(job_id).size, stored_size=None)
 
         return mend

@@ -19,6 +19,7 @@ CALLS = {
     "/health": ["get"],
     "/jobs": ["get"],
     "/jobs/{job_id}": ["get"],
+    "/jobs/{job_id}/activity": ["get"],
     "/jobs/{job_id}/cancel": ["post"],
     "/jobs/{job_id}/details": ["get"],
     "/jobs/{job_id}/logs": ["get"],
@@ -30,6 +31,7 @@ CALLS = {
     "/pipelines": ["get", "post"],
     "/pipelines/{pipeline_id}": ["delete", "get", "put"],
     "/pipelines/{pipeline_id}/jobs": ["get", "post"],
+    "/prune": ["post"],
     "/ready": ["get"],
     "/steps/{step_id}": ["get"],
     "/steps/{step_id}/logs": ["get"],
@@ -118,7 +120,7 @@ def test_what_is_made_answers_201_with_its_place_and_lists_link_to_the_next_page
 ) -> None:
     for method, path, operation in operations(document):
         responses = operation["responses"]
-        makes = method == "post" and not path.endswith("/cancel")
+        makes = method == "post" and not path.endswith(("/cancel", "/prune"))
         assert ("201" in responses, "200" in responses) == (makes, not makes)
         if makes:
             assert "Location" in responses["201"]["headers"]
@@ -219,8 +221,9 @@ class Truth:
             for name in order:
                 self._in_order(schema["properties"][name], value[name])
         if isinstance(value, list):
+            array = next((one for one in schema.get("anyOf", ()) if "items" in one), schema)
             for entry in value:
-                self._in_order(schema["items"], entry)
+                self._in_order(array["items"], entry)
 
 
 def test_every_kind_of_answer_is_as_documented(
@@ -244,6 +247,8 @@ def test_every_kind_of_answer_is_as_documented(
         truth.ask("GET", "/jobs/{job_id}/logs/stream?Range=bytes=99999-", **ids)
         truth.ask("POST", "/jobs/{job_id}/cancel", **ids)
     truth.ask("GET", "/jobs?limit=1")
+    truth.ask("POST", "/prune?dry_run=true")
+    truth.ask("POST", "/prune?dry_run=perhaps")
     config = "name: documented\nsteps:\n  - {name: one, content: echo up; exec sleep 1000}\n"
     wrong = "name: documented\nstep: []\n"
     made = truth.ask("POST", "/pipelines", body={"name": new_name(), "config": config}).json["id"]
@@ -272,7 +277,15 @@ def test_every_kind_of_answer_is_as_documented(
     truth.ask("GET", "/pipelines")
     truth.ask("GET", "/pipelines?limit=x")
     server.wait_output(job_id, "up")
-    for path in ("details", "logs", "steps", "timeline", "logs/stream", "logs/stream?Range=bytes=1-"):
+    for path in (
+        "activity",
+        "details",
+        "logs",
+        "steps",
+        "timeline",
+        "logs/stream",
+        "logs/stream?Range=bytes=1-",
+    ):
         truth.ask("GET", f"/jobs/{{job_id}}/{path}", job_id=job_id)
     truth.ask("POST", "/jobs/{job_id}/retry", job_id=job_id)
     truth.ask("POST", "/jobs/{job_id}/cancel", job_id=job_id)

@@ -24,5 +24,5 @@ def test_no_request_that_can_be_made_of_the_document_gets_an_answer_that_is_not_
     ]  # fmt: skip
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert "Tested: 21" in done.stdout
+    assert "Tested: 23" in done.stdout
     assert "Traceback" not in server.log.read_text()

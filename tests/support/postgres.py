@@ -16,7 +16,7 @@ class Postgres:
     """Empty, on loopback. Its programs refuse to run as root, so root runs them as `postgres`."""
 
     def __init__(self) -> None:
-        self._programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
+        self.programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
         self._folder = Path(tempfile.mkdtemp(prefix="rf-postgres-"))
         self._user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
         if os.geteuid() == 0:
@@ -45,7 +45,7 @@ class Postgres:
         shutil.rmtree(self._folder)
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self._programs / program), *arguments]
+        command = [str(self.programs / program), *arguments]
         subprocess.run(
             command,
             cwd=self._folder,

@@ -8,11 +8,13 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,17 +55,52 @@ class Server:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> Server:
-        """Starts it and waits until it answers."""
+    def set(self, **settings: str) -> None:
+        """Sets settings for the next start."""
+        self._environment |= {f"RAPIDFLOW_{key.upper()}": value for key, value in settings.items()}
+
+    def sql(self, statement: str, *values: Any) -> None:
+        """Changes the database, when the server does not run."""
+        with closing(sqlite3.connect(self.data / "rapidflow.db")) as database, database:
+            database.execute(statement, values)
+
+    def command(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Runs the `rapidflow` command with the settings of this server."""
+        return subprocess.run(
+            [sys.executable, "-m", "rapidflow_web", "--url", self.url, *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            **options,
+        )
+
+    def pipe(self, *arguments: str, given: bytes = b"") -> bytes:
+        """What the command writes to its standard output, and it must succeed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "rapidflow_web", *arguments],
+            env=self._environment,
+            input=given,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        return done.stdout
+
+    def start(self, *arguments: str, wait: bool = True) -> Server:
+        """Starts it with `arguments`, and unless told otherwise waits until it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "rapidflow_web", "serve"],
+                [sys.executable, "-m", "rapidflow_web", "serve", *arguments],
                 env=self._environment,
                 stdout=log,
                 stderr=log,
             )
-        wait_for(self._answers, "the server answers", seconds=20)
+        if wait:
+            self.wait_until_it_answers()
         return self
+
+    def wait_until_it_answers(self) -> None:
+        wait_for(self._answers, "the server answers", seconds=20)
 
     def _answers(self) -> bool:
         assert self.process is not None
@@ -105,6 +142,12 @@ class Server:
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
         finally:
             connection.close()
+
+    def request_and_leave(self, method: str, path: str) -> None:
+        """Sends a request and does not wait for the answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request(method, path)
+        connection.close()
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
         return self.request("GET", path, headers=headers)

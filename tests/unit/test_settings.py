@@ -64,6 +64,12 @@ def test_every_setting_is_read_from_its_variable():
         "fetch_timeout": ("90", 90),
         "pull_timeout": ("1h30m", 5400),
         "engine_timeout": ("5s", 5),
+        "keep_age": ("90d", 90 * 24 * 3600),
+        "keep_builds": ("100", 100),
+        "keep_size": ("none", None),
+        "keep_mirrors": ("5g", 5 * 1024**3),
+        "keep_images": ("10g", 10 * 1024**3),
+        "log_format": ("json", "json"),
         "body_limit": ("512k", 512 * 1024),
         "file_roots": ("/srv/git:/opt/git", ("/srv/git", "/opt/git")),
     }
@@ -212,3 +218,21 @@ def test_a_wrong_image_of_a_language_is_refused(image: str):
 def test_a_misspelt_setting_is_found_with_what_was_meant():
     others = dict.fromkeys(("RAPIDFLOW_URL", "RAPIDFLOW_BIND", "RAPIDFLOW_JOB_ID", "MEMROY"), "x")
     assert misspelt({"RAPIDFLOW_MEMROY": "8g", **others}) == {"RAPIDFLOW_MEMROY": "RAPIDFLOW_MEMORY"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("keep_age", "90 days", "write it as days like 90d, hours like 12h, or none"),
+        ("keep_age", "0d", "write it as days like 90d, hours like 12h, or none"),
+        ("keep_age", "d", "write it as days like 90d, hours like 12h, or none"),
+        ("keep_builds", "0", "use a whole number from 1, or none"),
+        ("keep_builds", "many", "use a whole number from 1, or none"),
+        ("keep_size", "much", "'much' is not a size; write one like 512k, 2m or 1g"),
+        ("log_format", "xml", "use text or json"),
+    ],
+)
+def test_a_wrong_retention_or_format_is_refused(name: str, text: str, sentence: str):
+    with pytest.raises(SettingsError) as error:
+        from_environment({variable(name): text})
+    assert str(error.value) == f"{variable(name)} is {text!r}: {sentence}."

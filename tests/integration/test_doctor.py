@@ -1,0 +1,168 @@
+"""`rapidflow doctor` finds where database, files and engine disagree, and mends it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+from tests.support.builds import engine
+from tests.support.consistency import assert_ended_once, assert_nothing_left
+from tests.support.server import Server, containers_of
+
+
+def examined(server: Server, *arguments: str) -> tuple[int, list[str]]:
+    done = server.command("doctor", *arguments)
+    assert done.stderr == ""
+    return done.returncode, done.stdout.replace(str(server.data), "DATA").splitlines()
+
+
+def finished(server: Server) -> list[int]:
+    pipeline_id = server.pipeline({"name": "good", "steps": ["seq 1 20000", "echo end"]})
+    ids = [server.start_build(pipeline_id) for _ in range(5)]
+    for job_id in ids:
+        server.wait_finished(job_id)
+        assert_ended_once(server, job_id)
+    return ids
+
+
+def test_nothing_is_found_where_all_is_well(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    finished(server)
+    running = server.start_job({"name": "running", "steps": ["echo begin; sleep 1000"]})
+    server.wait_output(running, "begin\n")
+    assert examined(server) == examined(server, "--fix") == (0, ["all is well in DATA"])
+    server.kill()
+    # What the next server takes up is no drift.
+    assert examined(server, "--fix") == (0, ["all is well in DATA"])
+    server.start()
+    assert server.job(running)["status"] == "running"
+    assert server.post(f"/jobs/{running}/cancel").status == 200
+
+
+def test_what_drifted_apart_is_found_and_mended(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    missing, cut, damaged, endless, contradictory = finished(server)
+    lost = server.start_job({"name": "lost", "steps": ["echo begin; sleep 1000"]})
+    stray = server.start_job({"name": "stray", "steps": ["echo begin; sleep 1000"]})
+    for job_id in (lost, stray):
+        server.wait_output(job_id, "begin\n")
+    server.kill()
+
+    logs = server.data / "logs" / "0000"
+    (logs / f"{missing}.log").unlink()
+    with (logs / f"{cut}.log").open("r+b") as log:
+        log.truncate(70_000)
+    (logs / f"{damaged}.log").rename(logs / f"{damaged}.log.zst")
+    server.sql("UPDATE job SET log_size = NULL WHERE id = ?", endless)
+    with (logs / f"{endless}.index").open("r+b") as index:
+        index.truncate(index.seek(0, 2) - 1)
+    server.sql("UPDATE step SET status = 'running' WHERE job_id = ? AND order_num = 2", contradictory)
+    engine("rm", "--force", server_container(server, lost))
+    server.sql(
+        "UPDATE job SET status = 'failed', error = 'x', finished_at = 1, log_size = 1 WHERE id = ?", stray
+    )
+    shutil.copytree(logs, server.data / "logs" / "0009")  # logs of jobs that are no more
+    for path in (server.data / "logs" / "0009").iterdir():
+        path.rename(path.with_name(f"9{path.name.zfill(20)}"))
+    (server.data / "work" / "77").mkdir()
+    (server.data / "mirrors" / "broken.git").mkdir()
+
+    code, found = examined(server)
+    assert code == 1
+    text = "\n".join(found)
+    for sentence in (
+        f"job {lost} is running, and its container is gone",
+        f"the log of job {missing} is missing",
+        f"the log of job {cut} has ",
+        f"the log of job {damaged} can't be read (",
+        f"the log of job {endless} has no end",
+        f"a step of job {contradictory} is running, though the job has finished",
+        "is the log of no job",
+        f"the container of job {stray} is left over",
+        "the work folder DATA/work/77 is left over",
+        "the mirror DATA/mirrors/broken.git is broken",
+    ):
+        assert sentence in text, sentence
+    count = len(found) - 1
+    assert found[-1] == f"{count} problems in DATA; 'rapidflow doctor --fix' mends {count} of them"
+    assert examined(server)[0] == 1  # to look changes nothing
+
+    code, mended = examined(server, "--fix")
+    assert code == 0
+    assert all(line.startswith("mended: ") for line in mended[:-1])
+    assert examined(server) == (0, ["all is well in DATA"])
+    assert containers_of(server) == []
+
+    server.start()
+    for job_id in (endless, contradictory, lost):
+        assert_ended_once(server, job_id)
+    rest = "=== The rest of this log was lost ===\n=== Build completed ===\n"
+    assert server.stream(missing) == server.stream(damaged) == rest
+    assert server.stream(cut).endswith(f"\n{rest}")
+    assert server.follow(missing).wait().decode() == rest
+    assert server.job(lost)["error"] == (
+        "the container of the build was gone when the installation was repaired"
+    )
+    numbers = "".join(f"{number}\n" for number in range(1, 20_001))
+    whole = f"=== Step 1 (bash) ===\n{numbers}"[:70_000]
+    assert server.stream(cut) == whole.rstrip("\n") + f"\n\n{rest}"
+    assert server.stream(endless).endswith("end\n\n=== Build completed ===\n")
+    assert (logs / f"{damaged}.log.zst.damaged").exists()
+    assert server.run({"name": "new", "steps": ["true"]})["job"]["status"] == "success"
+    assert_nothing_left(server)
+
+
+def server_container(server: Server, job_id: int) -> str:
+    installation = (server.data / "installation").read_text()
+    label = f"label=rapidflow.installation={installation}"
+    return engine("ps", "--quiet", "--filter", label, "--filter", f"label=rapidflow.job={job_id}")
+
+
+def test_beside_a_running_server_only_what_is_safe_is_mended(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    job_id = finished(server)[0]
+    running = server.start_job({"name": "running", "steps": ["echo begin; sleep 1000"]})
+    server.wait_output(running, "begin\n")
+    (server.data / "logs" / "0000" / f"{job_id}.log").unlink()
+    (server.data / "logs" / "0000" / "0.log").write_text("of no job")
+    code, found = examined(server, "--fix")
+    assert (code, found) == (
+        1,
+        [
+            f"the log of job {job_id} is missing; stop the server to have it mended",
+            "mended: DATA/logs/0000/0.log is the log of no job",
+            "1 problem in DATA",
+        ],
+    )
+    assert server.job(running)["status"] == "running"
+    assert server.post(f"/jobs/{running}/cancel").status == 200
+
+
+def test_a_damaged_database_is_found(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process").start()
+    finished(server)
+    server.stop()
+    with (server.data / "rapidflow.db").open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\xff" * 30_000)
+    code, found = examined(server, "--fix")
+    assert code == 1
+    assert found[0].startswith("the database is damaged (")
+    assert found[0].endswith("); stop the server and restore a backup")
+
+
+def test_no_installation_and_no_engine_are_said_in_a_sentence(
+    new_server: Callable[..., Server], monkeypatch
+) -> None:
+    nothing = new_server("nothing")
+    done = nothing.command("doctor")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"rapidflow: there is no installation in {nothing.data}; set RAPIDFLOW_DATA as for the server.\n"
+    )
+    assert not nothing.data.exists()
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    server = new_server().start()
+    code, found = examined(server)
+    assert code == 1
+    assert found[0].startswith("the Docker engine can't be reached: ")

@@ -1,0 +1,124 @@
+"""A server that is asked to end: at once, whatever hangs, or when its builds have ended."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support import images
+from tests.support.builds import engine
+from tests.support.consistency import assert_ended_once, assert_nothing_left
+from tests.support.engine_proxy import EngineProxy
+from tests.support.server import Server, wait_for
+
+COUNT = "i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo line $i; sleep 0.02; done"
+COUNTED = "".join(f"line {number}\n" for number in range(1, 101))
+
+
+@pytest.fixture
+def proxy() -> Iterator[EngineProxy]:
+    made = EngineProxy()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def server(proxy: EngineProxy, new_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A server that reaches the engine through the proxy."""
+    images.ensure(images.BASH)
+    monkeypatch.setenv("DOCKER_HOST", proxy.host)
+    return new_server().start()
+
+
+def test_a_server_ends_within_two_seconds_while_the_engine_hangs(server: Server, proxy: EngineProxy) -> None:
+    runs = server.start_job({"name": "runs", "steps": [COUNT, "echo end"]})
+    cancelled = server.start_job({"name": "cancelled", "steps": ["echo ready; sleep 1000"]})
+    server.wait_output(runs, "line 5\n")
+    server.wait_output(cancelled, "ready\n")
+    follower = server.follow(runs)
+    proxy.freeze()
+    # One that is being prepared, one that is being stopped, and one that is heard.
+    prepared = server.start_job({"name": "prepared", "steps": ["echo ran"]})
+    canceller = server.follow(cancelled)
+    server.request_and_leave("POST", f"/jobs/{cancelled}/cancel")
+    wait_for(lambda: server.job(prepared)["status"] == "running", "it is claimed")
+    assert server.stop() < 2
+    follower.wait()
+    canceller.wait()
+    assert follower.complete is False
+    proxy.thaw()
+    server.start()
+    details = server.wait_finished(runs)
+    assert [step["output"] for step in details["steps"]] == [COUNTED, "end\n"]
+    assert server.wait_finished(cancelled)["job"]["status"] == "cancelled"
+    assert server.wait_finished(prepared)["steps"][0]["output"] == "ran\n"
+    for job_id in (runs, cancelled, prepared):
+        assert_ended_once(server, job_id)
+    assert_nothing_left(server)
+
+
+def test_a_draining_server_waits_for_its_builds_and_starts_no_others(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server(concurrency="1").start("--drain")
+    runs = server.start_job({"name": "runs", "steps": [COUNT, "until [ -e /go ]; do sleep 0.02; done"]})
+    server.wait_output(runs, "line 1\n")
+    follower = server.follow(runs)
+    assert server.process is not None
+    server.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: server.get("/ready").json["status"] == "draining", "it drains")
+    assert server.get("/ready").status == 503
+    assert "about to end" in server.get("/").text
+    waits = server.start_job({"name": "waits", "steps": ["echo waited"]})
+    server.wait_output(runs, "=== Step 2")
+    time.sleep(0.5)
+    assert server.process.poll() is None
+    engine("exec", server.job(runs)["container_id"], "touch", "/go")
+    assert server.process.wait(10) == 0
+    assert follower.wait().decode().endswith("=== Build completed ===\n")
+    assert follower.complete is True
+    server.start()
+    assert server.job(runs)["status"] == "success"
+    assert server.wait_finished(waits)["steps"][0]["output"] == "waited\n"
+    assert_nothing_left(server)
+
+
+def test_a_second_signal_ends_a_draining_server_and_the_builds_go_on(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server().start("--drain")
+    runs = server.start_job({"name": "runs", "steps": [COUNT]})
+    server.wait_output(runs, "line 1\n")
+    assert server.process is not None
+    server.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: server.get("/ready").json["status"] == "draining", "it drains")
+    assert server.stop() < 2
+    server.start()
+    assert server.wait_finished(runs)["steps"][0]["output"] == COUNTED
+
+
+def test_a_draining_server_without_builds_ends_at_once(new_server: Callable[..., Server]) -> None:
+    assert new_server(executor="process").start("--drain").stop() < 2
+
+
+def test_the_log_of_the_server_names_the_job_of_each_line_in_json(server: Server, proxy: EngineProxy) -> None:
+    server.stop()
+    server.set(log_format="json", engine_timeout="1s")
+    server.log.unlink()
+    server.start()
+    good = server.run({"name": "good", "steps": ["true"]})["job"]["id"]
+    bad = server.run({"name": "bad", "steps": ["exit 3"]})["job"]["id"]
+    lost = server.start_job({"name": "lost", "steps": ["echo ready; sleep 1000"]})
+    server.wait_output(lost, "ready\n")
+    proxy.go_away()
+    wait_for(lambda: "sweep" in server.log.read_text(), "it says what it left")
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()[1:]]
+    said = {(entry.get("job"), entry["message"]) for entry in lines}
+    assert {(good, "started: good"), (good, "success"), (bad, "failed: step 1 (bash) exited with 3")} <= said
+    assert all({"time", "level", "logger", "message"} <= entry.keys() for entry in lines)
+    assert any(job == lost and "sweep" in message for job, message in said)
+    proxy.come_back()
