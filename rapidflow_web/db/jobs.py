@@ -60,7 +60,7 @@ async def transition(job_id: int, old: str, new: str, **fields: Any) -> bool:
     if new != "cancelled":
         # A cancel that was accepted decides, also over a build that was about to succeed.
         query = query.filter(cancelled=False)
-    return await query.update(status=new, **fields) == 1
+    return await query.update(status=new, **fields) > 0
 
 
 @patient
@@ -95,7 +95,7 @@ async def claim() -> Job | None:
 @uncancelled
 async def request_cancel(job_id: int) -> bool:
     """Notes that somebody wants the job cancelled, which decides how it ends; False where it has ended."""
-    return await Job.filter(id=job_id, status__in=("pending", "running")).update(cancelled=True) == 1
+    return await Job.filter(id=job_id, status__in=("pending", "running")).update(cancelled=True) > 0
 
 
 @uncancelled

@@ -7,7 +7,6 @@ database. So a build that an earlier server started is taken up by reading on fr
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import shutil
 import time
@@ -20,6 +19,7 @@ from rapidflow_web.db import jobs
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job, Step
 from rapidflow_web.engine import reasons
+from rapidflow_web.engine.began import Began, uptime
 from rapidflow_web.engine.preparation import Preparation, Tools, has_begun, when_reachable
 from rapidflow_web.engine.silence import Silence
 from rapidflow_web.engine.stopping import Outcome, Stopping
@@ -76,9 +76,10 @@ class Execution:
         self._steps = steps
         self._environment = environment
         self._writer = writer
+        self._root = tools.work / str(job.id)
+        self._first = Began(self._root)
         self._nonce = agent.nonce_for(tools.marker_key, job.id)
         self._running: Running | None = None
-        self._prepares = False
         self._archive: Archive | None = None
         """What the agent is still to be brought. An earlier server brought all of it, or no step has run."""
         self._complaint = b""
@@ -159,18 +160,22 @@ class Execution:
     def _seconds_left(self) -> float | None:
         if self._limits.timeout is None:
             return None
+        if (began := self._first.at) is not None:
+            return self._limits.timeout - (uptime() - began)
         return self._limits.timeout - (now_ms() - (self.job.started_at or now_ms())) / 1000
 
     async def _build(self) -> Outcome:
+        began = uptime()
         for _ in range(_ATTEMPTS):
             self.timeline = Timeline([])
             self.timeline.begin("queued", self.job.created_at).finished_at = self.job.started_at
             preparation = Preparation(
                 self._tools, self.job, self._definition, self._environment, self.timeline
             )
-            self._prepares, self._complaint = True, b""
+            self._complaint = b""
             self._running = running = await self._unless_stopped(preparation.run())
-            self._prepares, self._archive = False, preparation.archive
+            self._archive = preparation.archive
+            self._first.note(began)
             try:
                 return await self._follow(running)
             except _StartOver:
@@ -187,6 +192,8 @@ class Execution:
         if await has_begun(running, self._nonce):
             raise BuildError("the connection to the build was lost just as its first step began")
         self._running = None
+        # Before the container goes, because without one a build that may have run a step has failed.
+        self._first.forget()
         try:
             await running.remove()
         except RapidFlowError as error:
@@ -224,7 +231,7 @@ class Execution:
             return outcome
         if running is not None:
             return await self._go_on(running)
-        if self._begun or self.job.container_id is not None:
+        if self._begun or self._first.noted:
             raise BuildError("the container of the build was gone when the server started again")
         return await self._build()
 
@@ -426,7 +433,7 @@ class Execution:
                 await self._running.remove()
             except RapidFlowError as problem:
                 _log.warning("%s; the next sweep removes what is left", problem)
-        await asyncio.to_thread(shutil.rmtree, self._tools.work / str(job.id), ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._root, ignore_errors=True)
         self.finished.set()
 
     async def _store_step(self, record: Record) -> None:
@@ -452,8 +459,3 @@ class Execution:
         await self._stopping.let_go()
         if self._running is not None:
             await self._running.detach()
-        elif self._prepares:
-            # Nothing has run, and the preparation left nothing behind: the next server begins anew.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PATIENCE):
-                    await jobs.update(self.job.id, container_id=None)

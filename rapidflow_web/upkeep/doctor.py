@@ -22,6 +22,7 @@ from rapidflow_web.db import jobs, retention
 from rapidflow_web.db.database import connected, sqlite_path, sqlite_url
 from rapidflow_web.db.models import Job
 from rapidflow_web.engine import disk
+from rapidflow_web.engine.began import Began
 from rapidflow_web.errors import RapidFlowError, SettingsError
 from rapidflow_web.executors.base import BuildSpec, Executor
 from rapidflow_web.logs import render
@@ -92,7 +93,9 @@ class Doctor:
                     running = await self._executor.find(BuildSpec(job.id, job.image, "", self._root(job.id)))
                 except RapidFlowError:
                     continue  # what is wrong with the engine is said once
-                if running is None and (self._logs.open(job.id).layout.spans or job.container_id):
+                if running is None and (
+                    self._logs.open(job.id).layout.spans or Began(self._root(job.id)).noted
+                ):
                     yield Finding(f"job {job.id} is running, and its container is gone", self._fails(job))
             elif job.status != "pending":
                 yield Finding(

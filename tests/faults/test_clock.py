@@ -1,0 +1,87 @@
+"""The clock of the machine jumps while builds run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.support.consistency import assert_ended_once, assert_nothing_left
+from tests.support.server import Server
+
+_LIBRARY = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
+
+pytestmark = pytest.mark.skipif(_LIBRARY is None, reason="faketime is not installed")
+
+
+class Clock:
+    """What a server that is started with it takes for the time of day."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.jump("+0")
+
+    def jump(self, offset: str) -> None:
+        """Sets it, e.g. "+2d" to the day after tomorrow."""
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(f"{offset}\n")
+        fresh.rename(self._file)
+
+
+@pytest.fixture
+def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    monkeypatch.setenv("LD_PRELOAD", str(_LIBRARY))
+    monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(tmp_path / "clock"))
+    monkeypatch.setenv("FAKETIME_CACHE_DURATION", "1")
+    monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    return Clock(tmp_path / "clock")
+
+
+def _said(server: Server, job_id: int) -> datetime:
+    return datetime.fromisoformat(server.job(job_id)["started_at"])
+
+
+@pytest.mark.parametrize("executor", ["docker", "process"])
+def test_builds_do_not_care_when_the_clock_jumps(
+    new_server: Callable[..., Server], clock: Clock, monkeypatch: pytest.MonkeyPatch, executor: str
+) -> None:
+    assert shutil.which("faketime")
+    server = new_server(executor=executor, concurrency="1", keep_age="1d")
+    for name in (
+        "LD_PRELOAD",
+        "FAKETIME_TIMESTAMP_FILE",
+        "FAKETIME_CACHE_DURATION",
+        "FAKETIME_DONT_FAKE_MONOTONIC",
+    ):
+        monkeypatch.delenv(name)
+    server.start()
+    old = server.run({"name": "old", "steps": ["exit 1"]})["job"]["id"]
+    step = "echo ready; i=0; while [ $i -lt 150 ]; do i=$((i+1)); echo line $i; sleep 0.02; done"
+    running = server.start_job({"name": "running", "timeout": "40s", "steps": [step, "echo end"]})
+    waiting = server.start_job({"name": "waiting", "steps": ["echo waited"]})
+    server.wait_output(running, "ready\n")
+    follower = server.follow(running)
+    clock.jump("+2d")
+    server.wait_output(running, "line 10\n")
+    assert server.get("/").status == server.get(f"/ui/jobs/{running}").status == 200
+    # A server that is started meanwhile does not take the build for one that has been running for days.
+    server.kill()
+    server.start()
+    server.wait_output(running, "line 60\n")
+    clock.jump("-3d")
+    details = server.wait_finished(running)
+    assert (details["job"]["status"], details["job"]["error"]) == ("success", None)
+    assert server.wait_finished(waiting)["steps"][0]["output"] == "waited\n"
+    assert _said(server, waiting) < datetime.now(UTC) - timedelta(days=2)
+    after = server.run({"name": "after", "steps": ["echo after"]})["job"]["id"]
+    assert [job["id"] for job in server.get("/jobs").json] == [after, waiting, running, old]
+    for job_id in (running, waiting, after):
+        assert_ended_once(server, job_id)
+        assert server.get(f"/ui/jobs/{job_id}").status == 200
+    # Nothing was removed by itself because a clock was wrong.
+    assert server.get(f"/jobs/{old}").status == 200
+    follower.close()
+    assert_nothing_left(server)
