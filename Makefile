@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench migration pins clean
+.PHONY: help run test lint torture soak bench migration pins clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,17 @@ lint: ## Check style, types and which room imports which.
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright --pythonpath .venv/bin/python
 	.venv/bin/lint-imports --no-logo
+
+torture: ## Break things on purpose for half an hour: 200 kills, 1,000 followers, 10,000 races.
+	@scripts/venv.sh dev
+	@.venv/bin/python -m scripts.test_needs
+	TORTURE_KILLS=200 TORTURE_FOLLOWERS=1000 TORTURE_RACES=10000 .venv/bin/python -m pytest -s tests/faults \
+	  tests/integration/test_full_disk.py tests/integration/test_engine_away.py
+
+soak: ## Run everything at once for MINUTES (60), and report what the server takes.
+	@scripts/venv.sh dev
+	@.venv/bin/python -m scripts.test_needs
+	.venv/bin/python -m tests.faults.soak $(MINUTES)
 
 bench: ## Measure what the server must reach.
 	@scripts/venv.sh dev

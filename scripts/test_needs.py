@@ -14,6 +14,7 @@ _COMMANDS = {
     "chromium": "chromium",
     "curl": "curl",
     "debootstrap": "debootstrap",
+    "faketime": "faketime",
     "git": "git",
     "tar": "tar",
     "wrk": "wrk",

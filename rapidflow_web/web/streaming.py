@@ -13,6 +13,9 @@ from rapidflow_web.logs.log import CHUNK, Log
 
 _PAUSE_PER_FOLLOWER = 0.0003
 _LONGEST_PAUSE = 0.03
+_FULL_CHUNKS = 16
+"""Streams up to which each is given as much at a time as there is sense in."""
+_LEAST_CHUNK = 32 * 1024
 
 
 class OpenStreams:
@@ -28,6 +31,11 @@ class OpenStreams:
     def discard(self, task: asyncio.Task[object]) -> None:
         """Forgets it."""
         self._tasks.discard(task)
+
+    @property
+    def chunk(self) -> int:
+        """Bytes that a stream may give at a time: what a client that does not read leaves in our memory."""
+        return max(_LEAST_CHUNK, CHUNK * _FULL_CHUNKS // max(_FULL_CHUNKS, len(self._tasks)))
 
     def cut(self) -> None:
         """Ends all streams where they are, without the last chunk: clients see that it is not the end."""
@@ -77,7 +85,9 @@ class LogBody(ResponseBody):
         position = begin + self._start
         last_sent = 0.0
         while True:
-            limit = CHUNK if self._end is None else min(CHUNK, begin + self._end - position)
+            limit = self._streams.chunk
+            if self._end is not None:
+                limit = min(limit, begin + self._end - position)
             if chunk := await log.read(position, limit):
                 position += len(chunk)
                 metrics.SENT_BYTES.inc(len(chunk))

@@ -17,7 +17,7 @@ from tests.support.builds import engine
 from tests.support.server import Server, wait_for
 
 FOLLOWERS = int(os.environ.get("TORTURE_FOLLOWERS", "120"))
-_LINES = 1_000_000
+_LINES = 300_000
 _MOST_GROWTH = 150 * 1024 * 1024
 """Bytes, for a thousand connections; what the stalled ones have not read would be gigabytes."""
 
@@ -34,11 +34,12 @@ def _descriptors(server: Server) -> int:
     return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
 
 
-def _connect(server: Server, job_id: int, offset: int = 0) -> socket.socket:
+def _connect(server: Server, job_id: int, *, stalled: bool) -> socket.socket:
     connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    if stalled:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect(("127.0.0.1", server.port))
-    path = f"/jobs/{job_id}/logs/stream?follow=true&offset={offset}"
+    path = f"/jobs/{job_id}/logs/stream?follow=true"
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     connection.setblocking(False)
     return connection
@@ -71,7 +72,7 @@ async def test_followers_that_do_not_read_delay_nobody(new_server: Callable[...,
     job_id = server.start_job({"name": "followed", "steps": [step]})
     server.wait_output(job_id, "=== Step 1")
     before_all = _descriptors(server)
-    connections = [_connect(server, job_id) for _ in range(FOLLOWERS)]
+    connections = [_connect(server, job_id, stalled=number % 2 == 1) for number in range(FOLLOWERS)]
     wait_for(lambda: f"rapidflow_followers {FOLLOWERS}.0" in server.get("/metrics").text, "all follow")
     reading, stalled = connections[::2], connections[1::2]
     vanishing = stalled[::3]
@@ -86,7 +87,9 @@ async def test_followers_that_do_not_read_delay_nobody(new_server: Callable[...,
         connection.close()
     digests = set(await asyncio.gather(*readers))
     assert (await asyncio.to_thread(server.wait_finished, job_id))["job"]["status"] == "success"
-    assert _memory(server) - before < _MOST_GROWTH * max(0.3, FOLLOWERS / 1000)
+    growth = _memory(server) - before
+    print(f"{FOLLOWERS} followers, half of them stalled: {growth / 1024**2:.0f} MiB")
+    assert growth < _MOST_GROWTH * max(0.3, FOLLOWERS / 1000)
     stream = (await asyncio.to_thread(server.get, f"/jobs/{job_id}/logs/stream")).body
     assert digests == {hashlib.sha256(stream).hexdigest()}
     numbers = "".join(f"{number}\n" for number in range(1, _LINES + 1))
