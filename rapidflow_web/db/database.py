@@ -175,11 +175,13 @@ def _without_password(url: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}".partition("?")[0]
 
 
-def _is_away(error: Exception) -> bool:
+def is_away(error: Exception) -> bool:
     """Whether a database that is full, locked or away raised this, which may be better in a moment."""
     # Tortoise passes on what the driver for PostgreSQL says of lost connections; it is not always installed.
     lost = type(error).__module__.startswith("asyncpg.")
-    return lost or isinstance(error, OperationalError | DBConnectionError | OSError)
+    return lost or isinstance(
+        error, OperationalError | DBConnectionError | OSError | sqlite3.OperationalError
+    )
 
 
 def patient(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -195,7 +197,7 @@ def patient(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
             try:
                 return await function(*args, **kwargs)
             except Exception as error:
-                if not _is_away(error):
+                if not is_away(error):
                     raise
                 if tries % _TRIES_PER_WARNING == 0:
                     _log.warning("the database can't be written; trying again: %s", error)

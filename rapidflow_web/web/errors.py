@@ -11,6 +11,7 @@ from typing import Any
 from quart import Quart, Response, has_request_context, render_template, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from rapidflow_web.db.database import is_away
 from rapidflow_web.errors import Invalid, Problem, RangeNotSatisfiable, RequestError
 from rapidflow_web.web.body import PatientRequest
 from rapidflow_web.web.responses import json_response, text_response
@@ -56,6 +57,10 @@ def install(app: Quart) -> None:
 
     async def unexpected(error: Exception) -> Response:
         what = f"{request.method} {request.path}" if has_request_context() else "a WebSocket"
+        if is_away(error):
+            _log.warning("%s failed: %s", what, error)
+            reason = str(error).partition("\n")[0]
+            return await _respond(f"the database can't be used now ({reason}); try again later", 500, {})
         _log.exception("%s failed", what, exc_info=error)
         return await _respond(_SENTENCES[500], 500, {})
 

@@ -178,3 +178,18 @@ async def test_the_workspace_of_a_build_is_told_before_it_exists(place: Place, t
     build: Build = await place.begin_steps("pwd")
     await build.exit(1)
     assert bytes(build.text).decode().strip() == str(place.executor.workspace(build.spec.root))
+
+
+async def test_the_processes_of_a_build_are_told_without_the_agent(place: Place) -> None:
+    build = await place.begin_steps("sleep 1000 & exec sleep 2000")
+    wanted = ["sleep 1000", "sleep 2000"]
+    for _ in range(100):
+        processes = await build.running.processes()
+        if sorted(process.command for process in processes) == wanted:
+            break
+        await asyncio.sleep(0.05)
+    assert sorted(process.command for process in processes) == wanted
+    assert all(process.pid > 1 and 0 <= process.seconds < 60 for process in processes)
+    await build.running.stop(0)
+    await build.ended()
+    assert await build.running.processes() == []

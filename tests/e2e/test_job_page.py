@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.async_api import Page, expect
@@ -103,3 +104,39 @@ async def test_the_environment_is_shown_and_the_build_is_reproduced(
     command = await page.locator("#reproduce").inner_text()
     done = await asyncio.to_thread(run, command, tmp_path)
     assert (done.stdout, done.returncode) == ("from the commit\nit's me & you\n", 0), done.stderr
+
+
+async def test_a_step_that_is_silent_for_longer_than_ever_says_so_with_its_processes(
+    page: Page, new_server: Callable[..., Server]
+):
+    server = new_server().start()
+    silent = "echo ready; until [ -e /tmp/go ]; do sleep 1; done"
+    used_to_it = server.pipeline({"name": "Used to it", "steps": [silent]})
+    first = server.start_build(used_to_it)
+    server.wait_output(first, "ready")
+    let_go(server, first)
+    step = server.wait_finished(first)["steps"][0]["id"]
+    server.stop()
+    server.sql("UPDATE step SET longest_silence = 60000 WHERE id = ?", step)
+    server.start()
+    jobs = [server.start_job({"name": "Hangs", "steps": [silent]}), server.start_build(used_to_it)]
+    for job in jobs:
+        server.wait_output(job, "ready")
+    await page.goto(f"{server.url}/ui/jobs/{jobs[0]}")
+    await expect(page.locator(".status.running").first).to_be_visible()
+    assert await page.locator("#stall").count() == 0
+    hint = page.locator("#stall")
+    await expect(hint).to_contain_text("The step has printed nothing for 1", timeout=30_000)
+    await expect(hint.locator("td.mono", has_text="steps/1.bash")).to_have_count(1)
+    hangs, waits = (server.get(f"/jobs/{job}/activity").json for job in jobs)
+    assert (hangs["stalled"], waits["stalled"], waits["longest_silence_ms"]) == (True, False, 60_000)
+    assert min(hangs["silent_ms"], waits["silent_ms"]) > 15_000
+    assert any("steps/1.bash" in process["command"] for process in waits["processes"])
+    for job in jobs:
+        let_go(server, job)
+    await expect(page.locator("h1")).to_contain_text("success")
+    await expect(hint).to_have_count(0)
+    assert server.get(f"/jobs/{jobs[0]}/activity").json == {
+        "job_id": jobs[0], "step_id": None, "silent_ms": None, "longest_silence_ms": None,
+        "stalled": False, "processes": None,
+    }  # fmt: skip

@@ -3,8 +3,8 @@
     python -m tests.faults.soak [MINUTES]
 
 Builds of all kinds, followers that come and go, cancels, retries, pages, a backup now and then. Prints what
-the server takes every minute, and a report; exits with 1 where a build did not end as it should or something is
-left.
+the server takes every minute, and a report; exits with 1 where a build did not end as it should or anything
+is left.
 """
 
 from __future__ import annotations

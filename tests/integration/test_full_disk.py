@@ -100,7 +100,10 @@ def test_jobs_are_run_after_the_disk_was_full(disk: Path, server: Server) -> Non
     ballast = fill(disk)
     refused = server.post(f"/pipelines/{pipeline_id}/jobs")
     assert refused.status == 500
+    assert refused.json["error"].startswith("the database can't be used now (")
+    wait_for(lambda: "is full: 0 MiB are free" in server.get("/").text, "the dashboard says it")
     ballast.unlink()
+    wait_for(lambda: "is full" not in server.get("/").text, "the dashboard takes it back")
     assert server.wait_finished(server.start_build(pipeline_id))["job"]["status"] == "success"
 
 
