@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 _MIGRATIONS = "rapidflow_web.db.migrations"
 _RETRY_SECONDS = 1.0
 _TRIES_PER_WARNING = 60
+_AWAY = (OperationalError, DBConnectionError, sqlite3.OperationalError, OSError)
 
 
 def tortoise_config(url: str) -> dict[str, Any]:
@@ -179,9 +180,7 @@ def is_away(error: Exception) -> bool:
     """Whether a database that is full, locked or away raised this, which may be better in a moment."""
     # Tortoise passes on what the driver for PostgreSQL says of lost connections; it is not always installed.
     lost = type(error).__module__.startswith("asyncpg.")
-    return lost or isinstance(
-        error, OperationalError | DBConnectionError | OSError | sqlite3.OperationalError
-    )
+    return lost or isinstance(error, _AWAY)
 
 
 def patient(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:

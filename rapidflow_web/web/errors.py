@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from rapidflow_web.db.database import is_away
 from rapidflow_web.errors import Invalid, Problem, RangeNotSatisfiable, RequestError
+from rapidflow_web.logs.compressed import Damaged
 from rapidflow_web.web.body import PatientRequest
 from rapidflow_web.web.responses import json_response, text_response
 
@@ -57,7 +58,11 @@ def install(app: Quart) -> None:
 
     async def unexpected(error: Exception) -> Response:
         what = f"{request.method} {request.path}" if has_request_context() else "a WebSocket"
-        if is_away(error):
+        if isinstance(error, Damaged):
+            _log.error("%s failed: %s", what, error)
+            return await _respond("this log is damaged; 'rapidflow doctor' tells more", 500, {})
+        # An error of the system that is none of a connection has nothing to do with the database.
+        if is_away(error) and (isinstance(error, ConnectionError) or not isinstance(error, OSError)):
             _log.warning("%s failed: %s", what, error)
             reason = str(error).partition("\n")[0]
             return await _respond(f"the database can't be used now ({reason}); try again later", 500, {})
