@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from rapidflow_web.errors import BuildError
+
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -24,8 +26,14 @@ class Began:
         self._file = root / "began"
 
     def note(self, at: float) -> None:
-        """Before the agent is told anything. `at` is the uptime at which the job was claimed."""
-        self._file.write_text(f"{_BOOT.read_text().strip()} {at}")
+        """Before the agent is told anything. `at` is the uptime at which the job was claimed.
+
+        Raises `BuildError`.
+        """
+        try:
+            self._file.write_text(f"{_BOOT.read_text().strip()} {at}")
+        except OSError as error:
+            raise BuildError(f"the build's folder can't be written: {error.strerror}") from error
 
     def forget(self) -> None:
         """No step has run; what there is of the build is given up."""

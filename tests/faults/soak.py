@@ -82,18 +82,24 @@ class _Soak:
         del self._running[job_id]
         self.ended[name] += 1
         if status != self._kinds[name][1]:
-            self.wrong.append(f"job {job_id} ({name}) is {status}")
+            self._say_wrong(f"job {job_id} ({name}) is {status}")
         try:
             assert_ended_once(self.server, job_id)
             stream = self.server.get(f"/jobs/{job_id}/logs/stream").body
             mine = [follower for followed, follower in self._followers if followed == job_id]
             self._followers = [pair for pair in self._followers if pair[0] != job_id]
-            if any(follower.wait() != stream for follower in mine):
-                self.wrong.append(f"job {job_id} ({name}): a follower got something else")
+            for follower in mine:
+                if (got := follower.wait()) != stream:
+                    what = f"{len(got)} of {len(stream)} bytes, complete: {follower.complete}"
+                    self._say_wrong(f"job {job_id} ({name}): a follower got {what}")
         except AssertionError as error:
-            self.wrong.append(f"job {job_id} ({name}): {error}")
+            self._say_wrong(f"job {job_id} ({name}): {error}")
         if self._random.random() < 0.05:
             self._running[self.server.post(f"/jobs/{job_id}/retry").json["id"]] = name
+
+    def _say_wrong(self, what: str) -> None:
+        self.wrong.append(what)
+        print(what, flush=True)
 
     def measure(self, minutes: float) -> None:
         assert self.server.process is not None
@@ -144,9 +150,8 @@ def main() -> None:
         print(f"the doctor says: {doctor.stdout.strip()}")
         tracebacks = server.log.read_text().count("Traceback")
         print(f"the server ended in {seconds:.1f} s; tracebacks in its log: {tracebacks}")
-        print(
-            "\n".join(soak.wrong[:50]) or "every build ended as it should, and every follower got all of it"
-        )
+        if not soak.wrong:
+            print("every build ended as it should, and every follower got all of it")
         sys.exit(1 if soak.wrong or doctor.returncode else 0)
 
 
