@@ -207,7 +207,10 @@ class Scheduler:
         writer = self._logs.writer(job.id, self._tools.limits(definition).log_limit)
         execution = Execution(self._tools, job, definition, steps, environment, writer)
         self._executions[job.id] = execution
-        await execution.run(resume)
+        try:
+            await execution.run(resume)
+        finally:
+            writer.close()
 
     async def _recover(self, group: asyncio.TaskGroup) -> None:
         for job in await jobs.unsealed():

@@ -146,6 +146,7 @@ class LogWriter:
         # What came after the last record was not accounted for when a server was killed.
         os.ftruncate(self._data, log.size)
         os.ftruncate(self._index, index_size)
+        self._closed = False
         self._last = b""
         self._recorded_at = self._appended_at = 0.0
         self._recorded_size = log.size
@@ -226,9 +227,10 @@ class LogWriter:
         self.close()
 
     def close(self) -> None:
-        """Gives the files back; what is not sealed can be written on by a later writer."""
-        for fd in (self._data, self._index):
+        """Gives the files back; a log that is not sealed can be written on later. Safe to call again."""
+        for fd in (self._data, self._index) if not self._closed else ():
             os.close(fd)
+        self._closed = True
 
     async def _append(self, data: bytes) -> None:
         await self._write(self._data, data)

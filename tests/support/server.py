@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -240,6 +241,9 @@ class Follower:
 
     def close(self) -> None:
         """Goes away without a word."""
+        # First, because the thread that reads holds a lock that the rest waits for.
+        with contextlib.suppress(OSError, AttributeError):
+            self._connection.sock.shutdown(socket.SHUT_RDWR)
         self.response.close()
         self._connection.close()
 
