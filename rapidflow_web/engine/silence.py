@@ -16,15 +16,15 @@ class Silence:
     def __init__(self, limit: float | None, too_long: Callable[[], None]) -> None:
         self._limit = limit
         self._too_long = too_long
-        self._since = 0.0
+        self._since: float | None = None
         self.longest = 0.0
         """The longest silence since `begin`, in seconds, without the present one."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def lasts(self) -> float:
-        """Seconds since something was printed."""
-        return asyncio.get_running_loop().time() - self._since
+        """Seconds since something was printed; 0 while nobody has listened yet."""
+        return 0.0 if self._since is None else asyncio.get_running_loop().time() - self._since
 
     def begin(self) -> None:
         """Somebody else speaks from now on."""
@@ -33,8 +33,7 @@ class Silence:
     def broken(self) -> None:
         """Something was printed."""
         # The timer stays as it is and looks when it is due, because this is called very often.
-        now = asyncio.get_running_loop().time()
-        self.longest, self._since = max(self.longest, now - self._since), now
+        self.longest, self._since = max(self.longest, self.lasts), asyncio.get_running_loop().time()
 
     async def __aenter__(self) -> None:
         self._since = asyncio.get_running_loop().time()
@@ -48,7 +47,7 @@ class Silence:
             self._timer.cancel()
 
     def _listen(self, limit: float) -> None:
-        left = self._since + limit - asyncio.get_running_loop().time()
+        left = limit - self.lasts
         if left <= 0:
             self._too_long()
             self.broken()

@@ -69,8 +69,9 @@ async def back_up(settings: Settings, output: IO[bytes]) -> int:
         for name in _KEPT:
             if (root / name).exists():
                 _add(tar, name, (root / name).read_bytes())
+        logs = LogStore(folders.logs)
         for job_id in every:
-            await asyncio.to_thread(_add_log, tar, root, LogStore(folders.logs).path(job_id), job_id in ended)
+            await asyncio.to_thread(_add_log, tar, root, logs.path(job_id), job_id in ended)
         _add(tar, _END, b"")
     return len(every)
 
@@ -110,8 +111,10 @@ def _entry(name: str, size: int) -> tarfile.TarInfo:
 def _add_log(tar: tarfile.TarFile, root: Path, log: Path, ended: bool) -> None:
     try:
         if ended:
-            for path in _at_rest(log.with_suffix(".index")), _at_rest(log):
-                tar.add(path, str(path.relative_to(root)), filter=_private)
+            with _as_it_is(log.with_suffix(".index")) as index_file, _as_it_is(log) as log_file:
+                for file in index_file, log_file:
+                    entry = _entry(str(Path(file.name).relative_to(root)), os.fstat(file.fileno()).st_size)
+                    tar.addfile(entry, file)
             return
         # The index first: what it accounts for is in the log that is copied afterwards.
         records = open_file(log.with_suffix(".index"))
@@ -125,14 +128,12 @@ def _add_log(tar: tarfile.TarFile, root: Path, log: Path, ended: bool) -> None:
     tar.addfile(_entry(str(log.relative_to(root)), size), _Chunks(chunks))
 
 
-def _at_rest(path: Path) -> Path:
-    return path if path.exists() else path_of(path)
-
-
-def _private(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    entry.uid = entry.gid = 0
-    entry.uname = entry.gname = ""
-    return entry
+def _as_it_is(path: Path) -> IO[bytes]:
+    """A file of a log, compressed or not; the compressed form is there before the other goes."""
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        return path_of(path).open("rb")
 
 
 class _Chunks(io.RawIOBase):

@@ -49,7 +49,7 @@ class Upkeep:
         self._scheduler = scheduler
         self._logs = logs
         self._forget = forget
-        self._pruning = asyncio.Lock()
+        self._changing = asyncio.Lock()
         self._clock = _Clock()
         self._restless: set[int] = set()
         """Jobs whose logs could not be compressed, which is said once."""
@@ -68,12 +68,19 @@ class Upkeep:
                 _log.exception("the upkeep failed; it is tried again")
 
     async def put_to_rest(self) -> int:
-        """Compresses the logs of builds that ended a minute ago or earlier; says how many."""
-        count, last = 0, 0
+        """Compresses the logs of builds that ended a minute ago or earlier; says how many.
+
+        Of many it does some and leaves the rest to the next rounds, for builds want the machine, too.
+        """
+        count, last, until = 0, 0, time.monotonic() + _ROUND_SECONDS / 2
         while batch := await retention.not_at_rest(now_ms() - _RESTS_AFTER, last, _BATCH):
             for job_id in batch:
+                if time.monotonic() > until:
+                    return count
+                # What is being compressed must not be removed meanwhile.
                 with about(job_id):
-                    count += await self._compress(job_id)
+                    async with self._changing:
+                        count += await self._compress(job_id)
             last = batch[-1]
         return count
 
@@ -92,7 +99,7 @@ class Upkeep:
 
     async def prune(self, *, dry_run: bool = False) -> Pruned:
         """Removes what the settings do not keep, or with `dry_run` only says what that is."""
-        async with self._pruning:
+        async with self._changing:
             return Pruned(
                 await self._prune_builds(dry_run),
                 await self._prune_mirrors(dry_run),

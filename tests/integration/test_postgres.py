@@ -56,6 +56,27 @@ def test_builds_that_were_started_at_once_each_run_once_on_postgres(
         assert [step["output"] for step in details["steps"]] == [f"{job}\n"]
 
 
+def test_builds_that_are_not_kept_go_and_logs_are_put_to_rest_on_postgres(
+    new_server: Callable[..., Server], postgres: Postgres
+) -> None:
+    server = new_server(
+        database_url=postgres.url, executor="process", keep_builds="1", keep_age="90d", keep_size="1g"
+    ).start()
+    pipeline = server.pipeline({"name": "kept", "steps": ["echo $RAPIDFLOW_JOB_ID"]})
+    ids = [server.start_build(pipeline) for _ in range(3)]
+    for job_id in ids:
+        server.wait_finished(job_id)
+    going = [build["id"] for build in server.post("/prune?dry_run=true").json["builds"]]
+    assert set(ids[:2]) <= set(going) and ids[2] not in going
+    assert [build["id"] for build in server.post("/prune").json["builds"]] == going
+    assert server.get(f"/jobs/{ids[0]}").status == 404
+    assert server.details(ids[2])["steps"][0]["output"] == f"{ids[2]}\n"
+    assert "failed" not in server.log.read_text()
+    # The database has builds of the other tests, whose logs are elsewhere.
+    found = server.command("doctor").stdout
+    assert f"job {ids[2]} " not in found and "is missing" in found
+
+
 def test_a_database_that_does_not_answer_stops_the_start_with_one_sentence(
     new_server: Callable[..., Server], postgres: Postgres
 ) -> None:
