@@ -58,14 +58,15 @@ class Upkeep:
         """Looks after what there is, until cancelled."""
         rounds = 0
         while True:
-            await asyncio.sleep(_ROUND_SECONDS)
-            rounds += 1
             try:
                 await self.put_to_rest()
+                # Not at once: whoever has set a rule wrongly has a minute.
                 if rounds % _ROUNDS_PER_PRUNE == 1 and not self._clock.jumped():
                     _say(await self.prune())
             except Exception:
                 _log.exception("the upkeep failed; it is tried again")
+            rounds += 1
+            await asyncio.sleep(_ROUND_SECONDS)
 
     async def put_to_rest(self) -> int:
         """Compresses the logs of builds that ended a minute ago or earlier; says how many.

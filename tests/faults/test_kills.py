@@ -76,7 +76,7 @@ class _Torture:
                 self.server.request_and_leave("POST", f"/jobs/{build.job_id}/cancel")
 
     def kill(self) -> None:
-        time.sleep(self.randoms.random() * 0.8)
+        time.sleep(self.randoms.random() * 1.5)
         self.server.kill()
         while self.randoms.random() < 0.25:
             # One that is killed while it starts.

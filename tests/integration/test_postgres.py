@@ -73,8 +73,7 @@ def test_builds_that_are_not_kept_go_and_logs_are_put_to_rest_on_postgres(
     assert server.details(ids[2])["steps"][0]["output"] == f"{ids[2]}\n"
     assert "failed" not in server.log.read_text()
     # The database has builds of the other tests, whose logs are elsewhere.
-    found = server.command("doctor").stdout
-    assert f"job {ids[2]} " not in found and "is missing" in found
+    assert f"job {ids[2]} " not in server.command("doctor").stdout
 
 
 def test_a_database_that_does_not_answer_stops_the_start_with_one_sentence(
