@@ -1,4 +1,6 @@
 .DEFAULT_GOAL := help
+# Tests wait more than they compute.
+WORKERS ?= 3
 .PHONY: help run test lint torture soak bench migration pins clean
 
 help: ## Show the targets.
@@ -11,7 +13,7 @@ test: ## Lint, then run all tests, real Docker and databases included.
 	@scripts/venv.sh dev
 	@.venv/bin/python -m scripts.test_needs
 	@$(MAKE) --no-print-directory lint
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 lint: ## Check style, types and which room imports which.
 	@scripts/venv.sh dev

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import shutil
 import subprocess
@@ -34,11 +35,14 @@ def exists(image: str) -> bool:
 @functools.cache
 def ensure(image: str) -> str:
     """Makes the image unless the engine has it; returns its name."""
-    if not exists(image):
-        if image == DEBIAN:
-            _debian(image)
-        else:
-            _busybox(image)
+    # Tests run in several processes.
+    with (Path(tempfile.gettempdir()) / "rapidflow-test-images.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not exists(image):
+            if image == DEBIAN:
+                _debian(image)
+            else:
+                _busybox(image)
     return image
 
 
