@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _say(str(error))
         code = _TROUBLE
     except OSError as error:
-        _say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        _say(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
         code = _TROUBLE
     except UnicodeEncodeError as error:
         _say(f"{error.object!r} is not text in {error.encoding}")

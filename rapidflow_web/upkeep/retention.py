@@ -44,11 +44,12 @@ async def going(rules: Rules, now: int) -> AsyncIterator[Going]:
     taken = await retention.last_successes()
     freed = 0
     if rules.builds is not None:
+        words = "finished build" if rules.builds == 1 else "finished builds"
         for build in await retention.beyond(rules.builds):
             if build.id not in taken:
                 taken.add(build.id)
                 freed += build.size
-                yield Going(build, f"the pipeline has more than {rules.builds} builds")
+                yield Going(build, f"the pipeline has more than {rules.builds} {words}")
     if rules.age is not None:
         reason = f"it is older than {_age(rules.age)}"
         async for build in retention.oldest_first():

@@ -223,6 +223,9 @@ def test_nothing_is_overwritten(new_server: Callable[..., Server], tmp_path: Pat
         f"rapidflow: there is nothing to back up in {nothing.data}; set RAPIDFLOW_DATA as for the server\n"
     )
     assert not nothing.data.exists()
+    with Path("/dev/full").open("wb") as full:
+        refused = server.command("backup", "-", stdout=full)
+    assert (refused.returncode, refused.stderr) == (2, "rapidflow: No space left on device\n")
     assert not list(tmp_path.glob("*.new"))
 
 

@@ -52,7 +52,7 @@ def test_builds_beyond_the_count_go_with_all_that_is_theirs(new_server: Callable
     told = pruned(server, "?dry_run=true")
     assert told["dry_run"] is True
     assert {build["id"] for build in told["builds"]} == going
-    assert {build["reason"] for build in told["builds"]} == {"the pipeline has more than 2 builds"}
+    assert {build["reason"] for build in told["builds"]} == {"the pipeline has more than 2 finished builds"}
     assert server.get(f"/jobs/{first[0]}/details").status == 200
     assert pruned(server)["builds"] == told["builds"]
 

@@ -70,10 +70,9 @@ class Server:
         return subprocess.run(
             [sys.executable, "-m", "rapidflow_web", "--url", self.url, *arguments],
             env=self._environment,
-            capture_output=True,
             text=True,
             timeout=120,
-            **options,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
         )
 
     def pipe(self, *arguments: str, given: bytes = b"") -> bytes:
