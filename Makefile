@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 # Tests wait more than they compute.
-WORKERS ?= 3
+WORKERS ?= 2
 .PHONY: help run test lint torture soak bench migration pins clean
 
 help: ## Show the targets.

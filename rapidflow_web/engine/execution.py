@@ -254,9 +254,9 @@ class Execution:
         status, error = await jobs.finish(
             job.id, outcome.status, outcome.error, ports=None, timeline=self.timeline.stored()
         )
+        metrics.BUILDS.labels(status).inc()
         _log.info("%s%s", status, f": {error}" if error else "")
         await self._writer.seal(render.final_lines(status, error))
-        metrics.BUILDS.labels(status).inc()
         await jobs.update(job.id, log_size=self._writer.log.size)
         if self._running is not None:
             try:

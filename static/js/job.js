@@ -5,7 +5,7 @@ import { key } from "./keys.js";
 const FINISHED = ["success", "failed", "cancelled"];
 const job = () => document.getElementById("job");
 const link = (relation) => document.querySelector(`#job a[rel="${relation}"]`)?.click();
-let shown = job().dataset.status;
+let shown;
 let wanted = false;
 
 function follow() {
@@ -30,7 +30,8 @@ document.addEventListener("click", async (event) => {
   offer();
 });
 document.addEventListener("htmx:after:swap", follow);
-offer();
+// The page may have gone on before this was loaded.
+follow();
 
 let retried = false;
 key("r", "Retry the build", () => {

@@ -32,9 +32,9 @@ def test_builds_steps_and_bytes_are_counted(new_server: Callable[..., Server]) -
     follower = server.follow(good)
     log = follower.wait()
     server.run({"name": "bad", "steps": ["true", "false"]})
+    wait_for(lambda: numbers(server)['rapidflow_builds_total{result="failed"}'] == 1, "it is counted")
     after = numbers(server)
     assert after['rapidflow_builds_total{result="success"}'] == 1
-    assert after['rapidflow_builds_total{result="failed"}'] == 1
     assert after['rapidflow_step_seconds_count{result="success"}'] == 3
     assert after['rapidflow_step_seconds_count{result="failed"}'] == 1
     assert after["rapidflow_log_bytes_total"] > len(log) == after["rapidflow_stream_bytes_total"]

@@ -20,9 +20,9 @@ from tests.support.engine_proxy import EngineProxy
 async def hanging(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Place, EngineProxy]]:
-    """A place whose engine is reached through a proxy, and gives it a second to answer."""
+    """A place whose engine is reached through a proxy, and gives it some seconds to answer."""
     images.ensure(images.BASH)
-    monkeypatch.setattr("rapidflow_web.executors.docker._CALL", aiohttp.ClientTimeout(total=1))
+    monkeypatch.setattr("rapidflow_web.executors.docker._CALL", aiohttp.ClientTimeout(total=4))
     monkeypatch.setattr("rapidflow_web.executors.docker._CHECK_SECONDS", 1)
     monkeypatch.setattr("rapidflow_web.executors.container._ANSWER_SECONDS", 1.0)
     proxy = EngineProxy()
