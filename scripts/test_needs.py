@@ -16,6 +16,7 @@ _COMMANDS = {
     "debootstrap": "debootstrap",
     "faketime": "faketime",
     "git": "git",
+    "ip": "iproute2",
     "tar": "tar",
     "wrk": "wrk",
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import images
+from tests.support.engine_proxy import EngineProxy
 from tests.support.repos import Repo
 from tests.support.server import Server, containers_of
 
@@ -60,6 +61,14 @@ def new_server(tmp_path: Path, repos: Path) -> Iterator[Callable[..., Server]]:
     for one in made:
         if one.process is not None:
             _end(one)
+
+
+@pytest.fixture
+def proxy() -> Iterator[EngineProxy]:
+    """Stands between servers and the engine, where the test says so."""
+    made = EngineProxy()
+    yield made
+    made.close()
 
 
 def _end(server: Server) -> None:

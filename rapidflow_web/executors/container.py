@@ -165,7 +165,8 @@ class DockerBuild:
                         # The engine keeps the container locked until the archive is read or let go.
                         response.close()
             except aiodocker.DockerError as error:
-                if error.status == 404:
+                # The second is what the engine says while it removes the container.
+                if error.status == 404 or "RWLayer" in error.message:
                     raise IncompleteCopy("the container has no copy of the output") from error
                 raise
 

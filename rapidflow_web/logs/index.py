@@ -159,13 +159,17 @@ class IndexFile:
 
 @dataclass(slots=True)
 class Span:
-    """Where a step stands in its log, in bytes. `end` is None while it runs; `first_line` counts from 0."""
+    """Where a step stands in its log, in bytes; `first_line` counts from 0.
+
+    `end` and `exit_code` are None while it runs; the code is -1 where the build ended during the step.
+    """
 
     step_id: int
     header: int
     start: int
     first_line: int
     end: int | None = None
+    exit_code: int | None = None
 
 
 class Layout:
@@ -181,7 +185,7 @@ class Layout:
         if record.kind is Kind.START:
             self.spans.append(Span(record.step_id, record.at, record.size, record.lines))
         elif record.kind is Kind.END:
-            self.spans[-1].end = record.at
+            self.spans[-1].end, self.spans[-1].exit_code = record.at, record.value
         elif record.kind is Kind.SEAL:
             self.final = record.at
             if self.spans and self.spans[-1].end is None:

@@ -173,6 +173,7 @@ def restore(settings: Settings, source: IO[bytes], *, take_over: bool) -> None:
         if not take_over:
             (fresh / "installation").unlink(missing_ok=True)
         _restore_database(settings, fresh)
+        os.sync()
         if root.exists():
             root.rmdir()
         fresh.rename(root)
@@ -219,10 +220,9 @@ def _unpack_one(tar: tarfile.TarFile, entry: tarfile.TarInfo, fresh: Path) -> No
         raise BackupError(f"this backup has a file that none has: {entry.name[:100]!r}")
     path = fresh / entry.name
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
     with path.open("wb") as target:
         shutil.copyfileobj(file, target, CHUNK)
-        target.flush()
-        os.fsync(target.fileno())
 
 
 def _restore_database(settings: Settings, fresh: Path) -> None:

@@ -93,14 +93,20 @@ class Doctor:
                     running = await self._executor.find(BuildSpec(job.id, job.image, "", self._root(job.id)))
                 except RapidFlowError:
                     continue  # what is wrong with the engine is said once
-                if running is None and (
-                    self._logs.open(job.id).layout.spans or Began(self._root(job.id)).noted
-                ):
+                if running is None and await self._is_lost(job):
                     yield Finding(f"job {job.id} is running, and its container is gone", self._fails(job))
             elif job.status != "pending":
                 yield Finding(
                     f"the log of job {job.id} has no end", self._gets_an_end(job.id, job.status, job.error)
                 )
+
+    async def _is_lost(self, job: Job) -> bool:
+        """Whether a build without its container can neither be begun anew nor be ended as its log says."""
+        spans = self._logs.open(job.id).layout.spans
+        if not spans:
+            return Began(self._root(job.id)).noted
+        code, steps = spans[-1].exit_code, await jobs.steps_of(job.id)
+        return code is None or (code == 0 and len(spans) < len(steps))
 
     def _fails(self, job: Job) -> Callable[[], Awaitable[None]]:
         async def mend() -> None:

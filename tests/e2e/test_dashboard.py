@@ -141,7 +141,7 @@ async def test_without_scripts_all_is_there_and_a_build_can_be_started(
     await page.locator(f"#pipeline-{pipeline} button").click()
     job = int(page.url.rsplit("/", 1)[1])
     server.wait_finished(job)
-    await page.reload()
+    await page.goto(page.url)
     await expect(page.locator("h1")).to_contain_text("success")
     await expect(page.locator("body")).to_contain_text("scriptless output")
     await page.get_by_role("button", name="Retry").click()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,13 +19,6 @@ COUNTING = "i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo line $i; sleep 0.
 
 def counted(lines: int) -> str:
     return "".join(f"line {number}\n" for number in range(1, lines + 1))
-
-
-@pytest.fixture
-def proxy() -> Iterator[EngineProxy]:
-    made = EngineProxy()
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -17,13 +17,6 @@ from tests.support.server import Server, wait_for
 
 COUNT = "i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo line $i; sleep 0.02; done"
 COUNTED = "".join(f"line {number}\n" for number in range(1, 101))
-
-
-@pytest.fixture
-def proxy() -> Iterator[EngineProxy]:
-    made = EngineProxy()
-    yield made
-    made.close()
 
 
 @pytest.fixture

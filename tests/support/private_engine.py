@@ -13,7 +13,7 @@ from tests.support.server import wait_for
 
 _START = (
     "ip link set lo up; exec dockerd --data-root {0}/data --exec-root {0}/exec --pidfile {0}/pid "
-    "--host unix://{0}/engine.sock --storage-driver {1}"
+    "--host unix://{0}/engine.sock"
 )
 
 
@@ -32,7 +32,7 @@ class PrivateEngine:
     def start(self) -> None:
         """Starts it and waits until it answers."""
         (self._folder / "pid").unlink(missing_ok=True)
-        command = _START.format(self._folder, "overlay2")
+        command = _START.format(self._folder)
         if self._live_restore:
             command += " --live-restore"
         with self._log.open("ab") as log:
