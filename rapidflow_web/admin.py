@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 from datetime import UTC, datetime
@@ -11,18 +12,29 @@ from pathlib import Path
 from typing import IO, Any
 
 from rapidflow_web.client import Client, ClientError
+from rapidflow_web.errors import RapidFlowError
 
 # What these need is imported where it is used, because that takes a second.
 
+TROUBLE = 2
+"""The exit code of a command that could not be carried out."""
 _WRONG = 1
 
 
 def serve(options: argparse.Namespace) -> int:
     """Runs the server."""
-    from rapidflow_web import server
+    from rapidflow_web import server, server_log
     from rapidflow_web.settings import from_environment
 
-    server.serve(from_environment(os.environ), drain=options.drain)
+    settings = from_environment(os.environ)
+    server_log.configure(settings.log_format)
+    try:
+        server.serve(settings, drain=options.drain)
+    except RapidFlowError as error:
+        if settings.log_format != "json":
+            raise
+        logging.getLogger(__name__).critical("%s", error)
+        return TROUBLE
     return 0
 
 
@@ -38,8 +50,12 @@ def back_up(options: argparse.Namespace) -> int:
         )
         return 0
     target = Path(options.file)
+    if target.is_dir():
+        raise ClientError(f"{target} is a folder; name a file, such as {target / backup_name()}")
     if target.exists():
         raise ClientError(f"{target} is there already; name another file")
+    if not target.parent.is_dir():
+        raise ClientError(f"there is no folder {target.parent}; make it, or name a file in another")
     # Made beside and moved, so that it is never there in part.
     fresh = target.with_name(f"{target.name}.new")
     try:

@@ -93,7 +93,6 @@ def create_app(settings: Settings) -> Quart:
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:  # pyright: ignore[reportUnusedFunction]
         async with contextlib.AsyncExitStack() as opened:
-            opened.enter_context(folders.owned())
             await open_database(settings.database_url or sqlite_url(folders.database))
             opened.push_async_callback(close_database)
             opened.push_async_callback(executor.close)

@@ -17,12 +17,15 @@ from rapidflow_web.errors import Invalid, Problem, RapidFlowError
 from rapidflow_web.pipeline.definition import Definition
 
 _DEFAULT_URL = "http://127.0.0.1:3000"
-_FAILED, _TROUBLE, _INTERRUPTED, _PIPE_CLOSED = 1, 2, 130, 141
+_FAILED, _TROUBLE, _INTERRUPTED, _PIPE_CLOSED = 1, admin.TROUBLE, 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command and exits with its code."""
-    options = _parser().parse_args(arguments)
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        # The usage of the command, and not of all of them.
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         code = options.command(options)
         sys.stdout.flush()
@@ -54,14 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rapidflow {__version__}")
     parser.add_argument(
         "--url",
-        default=os.environ.get("RAPIDFLOW_URL", _DEFAULT_URL),
-        help=f"the server (default: RAPIDFLOW_URL, else {_DEFAULT_URL})",
+        default=os.environ.get("RAPIDFLOW_URL") or _local_url(os.environ.get("RAPIDFLOW_BIND", "")),
+        help=f"the server (default: RAPIDFLOW_URL, else the port of RAPIDFLOW_BIND, else {_DEFAULT_URL})",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(command=command)
+        sub.set_defaults(command=command, parser=sub)
         return sub
 
     serve = add("serve", admin.serve, "Run the server; its settings come from RAPIDFLOW_* variables.")
@@ -113,6 +116,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _local_url(bind: str) -> str:
+    """Where the server of this machine is that listens at `bind`."""
+    host, _, port = bind.rpartition(":")
+    if not port.isdigit():
+        return _DEFAULT_URL
+    return f"http://{'127.0.0.1' if host in ('', '0.0.0.0', '[::]', '::') else host}:{port}"  # noqa: S104
+
+
 def _prune(options: argparse.Namespace) -> int:
     return admin.prune(options, _client(options))
 
@@ -136,8 +147,10 @@ def _logs(options: argparse.Namespace) -> int:
 
 def _jobs(options: argparse.Namespace) -> int:
     query = _query(limit=options.limit, status=options.status, pipeline_id=options.pipeline)
-    row = "{:>7}  {:<9}  {:>8}  {:<20}  {:<12}  {:<20}  {}"
-    jobs = _client(options).call("GET", f"/jobs?{query}")
+    row = "{:>7}  {:<9}  {:<24}  {:<20}  {:<12}  {:<20}  {}"
+    client = _client(options)
+    jobs = client.call("GET", f"/jobs?{query}")
+    names = {pipeline["id"]: pipeline["name"] for pipeline in client.call("GET", "/pipelines?limit=200")}
     print(row.format("JOB", "STATUS", "PIPELINE", "BRANCH", "COMMIT", "CREATED", "DURATION"))
     for job in jobs:
         commit, branch = (job["commit"] or "-")[:12], (job["branch"] or "-")[:20]
@@ -145,7 +158,7 @@ def _jobs(options: argparse.Namespace) -> int:
             row.format(
                 job["id"],
                 job["status"],
-                job["pipeline_id"],
+                f"{job['pipeline_id']} {names.get(job['pipeline_id'], '')}"[:24],
                 branch,
                 commit,
                 job["created_at"],
@@ -190,6 +203,8 @@ def _follow(client: Client, job: dict[str, Any]) -> int:
     """Prints the job's log until the build ends; the exit code tells how it ended."""
     job_id = str(job["id"])
     print(f"job {job_id} started", file=sys.stderr)
+    if why := _why_it_waits(client):
+        print(f"job {job_id} waits: {why}", file=sys.stderr)
     try:
         _print(client.stream(job_id, {"follow": "true"}))
         return 0 if client.status(job_id) == "success" else _FAILED
@@ -200,6 +215,14 @@ def _follow(client: Client, job: dict[str, Any]) -> int:
             file=sys.stderr,
         )
         return _INTERRUPTED
+
+
+def _why_it_waits(client: Client) -> str:
+    """Why a job that was just started waits; empty where it need not."""
+    ready = client.call("GET", "/ready", also=(503,))
+    if ready["status"] == "draining":
+        return "the server is going to end and starts no more builds; the next one starts it"
+    return "; ".join(ready[part] for part in ("database", "engine", "disk") if ready[part] != "ok")
 
 
 def _print(chunks: Iterable[bytes]) -> None:

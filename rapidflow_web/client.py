@@ -7,7 +7,7 @@ import json
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -52,8 +52,11 @@ class Client:
                 f"'{url}' is not the address of a server; write one like http://127.0.0.1:3000"
             ) from None
 
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The JSON answer to a request. Raises `ClientError` with the server's own sentence."""
+    def call(self, method: str, path: str, body: Any = None, also: Sequence[int] = ()) -> Any:
+        """The JSON answer to a request, if its status is of success or in `also`.
+
+        Raises `ClientError` with the server's own sentence.
+        """
         data = None if body is None else json.dumps(body).encode()
         # A cancel answers when the build is stopped, which takes as long as its grace period.
         connection = self._connection(timeout=None if method == "POST" else _TIMEOUT)
@@ -64,7 +67,7 @@ class Client:
             raise self._unreachable(error) from error
         finally:
             connection.close()
-        if response.status not in (200, 201):
+        if response.status not in (200, 201, *also):
             kind = Unreachable if response.status >= 500 else ClientError
             raise kind(_refusal(text) or f"{self._url} answered with status {response.status}")
         try:
@@ -143,7 +146,8 @@ class Client:
         return connection.getresponse()
 
     def _unreachable(self, error: Exception) -> Unreachable:
-        return Unreachable(f"{self._url} does not answer: {_reason(error)}")
+        hint = "" if self._was_there else "; start it, or name another with --url or RAPIDFLOW_URL"
+        return Unreachable(f"{self._url} does not answer: {_reason(error)}{hint}")
 
 
 class _Patience:

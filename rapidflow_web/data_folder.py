@@ -58,6 +58,16 @@ class DataFolder:
                 f"RAPIDFLOW_DATA is {str(self._root)!r}, which can't be used: {error.strerror}."
             ) from error
 
+    def is_unused(self) -> bool:
+        """Whether it has nothing that a server kept, at most what a start that failed has left."""
+        made = {path.name for path in (self.logs, self.mirrors, self.work)}
+        for path in self._root.iterdir():
+            if path.name not in (*made, "installation", "key", "lock") or (
+                path.name in made and any(path.iterdir())
+            ):
+                return False
+        return True
+
     @contextlib.contextmanager
     def owned(self) -> Generator[None]:
         """Keeps a second server away from the data folder."""

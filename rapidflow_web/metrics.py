@@ -31,6 +31,7 @@ LOOP_LAG = Histogram(
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
 READY = Gauge("rapidflow_ready", "1 while this part is well, 0 while it is not.", ["part"])
+DRAINING = Gauge("rapidflow_draining", "1 while the server starts no more builds because it is to end.")
 
 for _result in ("success", "failed", "cancelled"):
     BUILDS.labels(_result)  # so that it is 0 and not absent before the first one

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+from pathlib import Path
 
 from hypercorn.asyncio import run as hypercorn_run
 from hypercorn.asyncio import serve as hypercorn_serve  # pyright: ignore[reportUnknownVariableType]
@@ -15,15 +16,15 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.config import Config
 from hypercorn.events import Event, Updated
 
-from rapidflow_web import server_log
 from rapidflow_web.app import create_app
+from rapidflow_web.data_folder import DataFolder
 from rapidflow_web.engine.scheduler import Scheduler
 from rapidflow_web.errors import RapidFlowError, SettingsError
 from rapidflow_web.settings import Bind, Settings, misspelt
 from rapidflow_web.web.services import EXTENSION, Services
 
 _GRACEFUL_SECONDS = 0.5
-_LONGEST_END = 1.8
+_LONGEST_END = 1.4
 """Seconds after SIGTERM at which the process ends, whatever hangs. The next server takes up what is left."""
 _log = logging.getLogger(__name__)
 
@@ -51,9 +52,11 @@ def serve(settings: Settings, *, drain: bool = False) -> None:
 
     With `drain` it first starts no more builds and waits for those that run, or for a second signal.
     """
-    server_log.configure(settings.log_format)
     for name, meant in misspelt(os.environ).items():
         _log.warning("%s is no setting; did you mean %s?", name, meant)
+    for root in settings.file_roots:
+        if not Path(root).is_dir():
+            _log.warning("RAPIDFLOW_FILE_ROOTS names %s, which is no folder", root)
     logging.getLogger("tortoise").setLevel(logging.WARNING)
     # Why the start fails is for the caller to say, in a sentence; the framework would print a traceback, too.
     logging.getLogger("rapidflow_web").addFilter(_is_no_error_of_ours)
@@ -70,6 +73,11 @@ def _loop_factory():
 
 
 async def _serve(settings: Settings, drain: bool) -> None:
+    with DataFolder(settings.data).owned():
+        await _serve_alone(settings, drain)
+
+
+async def _serve_alone(settings: Settings, drain: bool) -> None:
     app = create_app(settings)
     listener = _listen(settings.bind)
     config = Config()
@@ -85,10 +93,14 @@ async def _serve(settings: Settings, drain: bool) -> None:
     signals = _Signals()
 
     async def announced() -> None:
-        print(f"RapidFlow Web is ready: http://{Bind(host, port)}", flush=True)
+        _say_ready(f"RapidFlow Web is ready: http://{Bind(host, port)}", settings.log_format)
         await signals.next()
         if drain:
             await _drain(services.scheduler, signals)
+        _log.info(
+            "ending on SIGTERM or SIGINT; %d builds that run go on for the next server",
+            services.scheduler.running,
+        )
         _end_surely()
         services.streams.cut()
         services.builds.end_waits()
@@ -100,6 +112,13 @@ async def _serve(settings: Settings, drain: bool) -> None:
         if cause := _of_ours(error):
             raise cause from None
         raise
+
+
+def _say_ready(sentence: str, log_format: str) -> None:
+    if log_format == "json":
+        _log.info("%s", sentence)
+    else:
+        print(sentence, flush=True)
 
 
 class _Signals:

@@ -59,6 +59,13 @@ def _roots(text: str) -> tuple[str, ...]:
     return tuple(posixpath.normpath("/" + root.strip("/")) for root in roots)
 
 
+def _database_url(text: str) -> str:
+    scheme, _, rest = text.partition("://")
+    if text and not ((scheme == "postgres" and rest) or (scheme == "sqlite" and rest.startswith("/"))):
+        raise ValueError("write it as sqlite:///absolute/path or postgres://user:password@host/name")
+    return text
+
+
 def _executor(text: str) -> str:
     if text not in ("docker", "process"):
         raise ValueError("use docker or process")
@@ -85,7 +92,8 @@ def _age(text: str) -> int | None:
     if text.endswith("d") and text[:-1].isascii() and text[:-1].isdigit() and int(text[:6].rstrip("d")) >= 1:
         return int(text[:6].rstrip("d")) * 24 * 3600
     try:
-        return parse_duration(text)
+        # A number alone would be seconds, where days were meant.
+        return parse_duration("" if text.isdigit() else text)
     except ValueError:
         raise ValueError("write it as days like 90d, hours like 12h, or none") from None
 
@@ -102,10 +110,6 @@ def _log_format(text: str) -> str:
 
 def _grace(text: str) -> int:
     return 0 if text in ("0", "0s") else parse_duration(text)
-
-
-def _text(text: str) -> str:
-    return text
 
 
 def _said(parse: Callable[[str], Any], default: str, doc: str) -> dict[str, Any]:
@@ -140,7 +144,7 @@ class Settings:
     )
     database_url: str = field(
         metadata=_said(
-            _text,
+            _database_url,
             "",
             "`sqlite:///absolute/path` or `postgres://user:password@host/name`. "
             "Default: SQLite in the data folder.",

@@ -89,6 +89,7 @@ async def get_metrics() -> Response:
     now = await _readiness()
     for part in ("database", "engine", "disk"):
         metrics.READY.labels(part).set(getattr(now, part) is None)
+    metrics.DRAINING.set(now.draining)
     metrics.RUNNING.set(services().scheduler.running)
     if now.database is None:
         count, oldest = await jobs.waiting()

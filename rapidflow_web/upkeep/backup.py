@@ -154,16 +154,16 @@ class _Chunks(io.RawIOBase):
 
 
 def restore(settings: Settings, source: IO[bytes], *, take_over: bool) -> None:
-    """Makes the data folder of the settings, which must be empty or missing, from a backup.
+    """Makes the data folder of the settings, which must be missing or unused, from a backup.
 
     With `take_over` the restored server is the one that was backed up, and takes its containers up: that one
     must not run any more. Without, it is a new one. Raises `RapidFlowError`, `OSError`, and changes nothing
     then.
     """
     root = settings.data
-    if root.exists() and any(root.iterdir()):
+    if root.exists() and not DataFolder(root).is_unused():
         raise BackupError(
-            f"the data folder {root} is not empty; move it away first, or set RAPIDFLOW_DATA to another"
+            f"the data folder {root} is in use; move it away first, or set RAPIDFLOW_DATA to another"
         )
     fresh = root.with_name(f"{root.name}.restoring")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -175,7 +175,7 @@ def restore(settings: Settings, source: IO[bytes], *, take_over: bool) -> None:
         _restore_database(settings, fresh)
         os.sync()
         if root.exists():
-            root.rmdir()
+            shutil.rmtree(root)
         fresh.rename(root)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)

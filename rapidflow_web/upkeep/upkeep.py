@@ -62,7 +62,7 @@ class Upkeep:
                 await self.put_to_rest()
                 # Not at once: whoever has set a rule wrongly has a minute.
                 if rounds % _ROUNDS_PER_PRUNE == 1 and not self._clock.jumped():
-                    _say(await self.prune())
+                    await self.prune()
             except Exception:
                 _log.exception("the upkeep failed; it is tried again")
             rounds += 1
@@ -101,11 +101,14 @@ class Upkeep:
     async def prune(self, *, dry_run: bool = False) -> Pruned:
         """Removes what the settings do not keep, or with `dry_run` only says what that is."""
         async with self._changing:
-            return Pruned(
+            pruned = Pruned(
                 await self._prune_builds(dry_run),
                 await self._prune_mirrors(dry_run),
                 await self._prune_images(dry_run),
             )
+        if not dry_run:
+            _say(pruned)
+        return pruned
 
     async def _prune_builds(self, dry_run: bool) -> list[Going]:
         # First all of them, then the removal: what is removed must not change what is found.

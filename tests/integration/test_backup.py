@@ -211,12 +211,25 @@ def test_nothing_is_overwritten(new_server: Callable[..., Server], tmp_path: Pat
     (tmp_path / "there.tar").write_bytes(b"mine")
     refused = server.command("backup", str(tmp_path / "there.tar"))
     assert (refused.returncode, (tmp_path / "there.tar").read_bytes()) == (2, b"mine")
+    refused = server.command("backup", str(tmp_path))
+    assert refused.stderr.startswith(f"rapidflow: {tmp_path} is a folder; name a file, such as {tmp_path}/")
+    refused = server.command("backup", str(tmp_path / "no" / "b.tar"))
+    assert refused.stderr == (
+        f"rapidflow: there is no folder {tmp_path / 'no'}; make it, or name a file in another\n"
+    )
     assert server.command("backup", str(tmp_path / "b.tar")).returncode == 0
     refused = server.command("restore", str(tmp_path / "b.tar"))
     assert refused.stderr == (
-        f"rapidflow: the data folder {server.data} is not empty; move it away first, "
+        f"rapidflow: the data folder {server.data} is in use; move it away first, "
         "or set RAPIDFLOW_DATA to another\n"
     )
+    failed = new_server("failed", executor="process", database_url="sqlite:////dev/null/x.db")
+    with pytest.raises(AssertionError, match="the server ended"):
+        failed.start()
+    del failed  # what its start left is nothing that anybody kept
+    begun = new_server("failed", executor="process")
+    assert begun.data.exists()
+    assert begun.command("restore", str(tmp_path / "b.tar")).returncode == 0
     nothing = new_server("nothing", executor="process")
     refused = nothing.command("backup", str(tmp_path / "n.tar"))
     assert refused.stderr == (

@@ -297,8 +297,8 @@ def test_jobs_lists_jobs_newest_first(server: Server, rapidflow: Command, repo: 
     head, *rows = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (0, "")
     assert head.split() == ["JOB", "STATUS", "PIPELINE", "BRANCH", "COMMIT", "CREATED", "DURATION"]
-    assert [row.split()[:5] for row in rows] == [
-        [str(job_id), status, str(pipeline_id), "main", commit[:12]]
+    assert [row.split()[:7] for row in rows] == [
+        [str(job_id), status, str(pipeline_id), "cli", "jobs", "main", commit[:12]]
         for job_id, status in zip(ids[::-1], ("failed", "success"), strict=True)
     ]
     assert all(re.fullmatch(r"\d+m\d\ds", row.split()[-1]) for row in rows)

@@ -131,7 +131,24 @@ def nobody() -> str:
 def test_a_server_that_never_was_there_is_not_waited_for(nobody: str, arguments: tuple[str, ...]) -> None:
     for done in (rapidflow(*arguments, RAPIDFLOW_URL=nobody), rapidflow("--url", nobody, *arguments)):
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == f"rapidflow: {nobody} does not answer: Connection refused\n"
+        assert done.stderr == (
+            f"rapidflow: {nobody} does not answer: Connection refused; "
+            "start it, or name another with --url or RAPIDFLOW_URL\n"
+        )
+
+
+def test_the_usage_is_that_of_the_command(nobody: str) -> None:
+    done = rapidflow("--url", nobody, "prune", "--dryrun")
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: rapidflow prune ")
+    assert done.stderr.endswith("error: unrecognized arguments: --dryrun\n")
+
+
+def test_the_port_that_the_server_was_told_is_the_one_that_is_asked(nobody: str) -> None:
+    port = nobody.rpartition(":")[2]
+    for host in ("127.0.0.1", "0.0.0.0", "[::]"):
+        done = rapidflow("jobs", RAPIDFLOW_BIND=f"{host}:{port}")
+        assert done.stderr.startswith(f"rapidflow: {nobody} does not answer"), host
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,9 @@ def test_builds_beyond_the_count_go_with_all_that_is_theirs(new_server: Callable
     assert {build["id"] for build in told["builds"]} == going
     assert {build["reason"] for build in told["builds"]} == {"the pipeline has more than 2 finished builds"}
     assert server.get(f"/jobs/{first[0]}/details").status == 200
+    assert "removed" not in server.log.read_text()
     assert pruned(server)["builds"] == told["builds"]
+    assert "removed 3 builds that the settings do not keep" in server.log.read_text()
 
     logs = {path.name for path in (server.data / "logs").glob("*/*.log")}
     for job_id in going:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -17,6 +19,19 @@ from tests.support.server import Server, wait_for
 
 COUNT = "i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo line $i; sleep 0.02; done"
 COUNTED = "".join(f"line {number}\n" for number in range(1, 101))
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as pool:
+        yield pool
+
+
+def follows(server: Server) -> int:
+    """How many streams the server sends now."""
+    found = re.search(r"^rapidflow_followers (\d+)", server.get("/metrics").text, re.MULTILINE)
+    assert found is not None
+    return int(found[1])
 
 
 @pytest.fixture
@@ -55,7 +70,7 @@ def test_a_server_ends_within_two_seconds_while_the_engine_hangs(server: Server,
 
 
 def test_a_draining_server_waits_for_its_builds_and_starts_no_others(
-    new_server: Callable[..., Server],
+    new_server: Callable[..., Server], threads: ThreadPoolExecutor
 ) -> None:
     server = new_server(concurrency="1").start("--drain")
     runs = server.start_job({"name": "runs", "steps": [COUNT, "until [ -e /go ]; do sleep 0.02; done"]})
@@ -66,7 +81,12 @@ def test_a_draining_server_waits_for_its_builds_and_starts_no_others(
     wait_for(lambda: server.get("/ready").json["status"] == "draining", "it drains")
     assert server.get("/ready").status == 503
     assert "about to end" in server.get("/").text
-    waits = server.start_job({"name": "waits", "steps": ["echo waited"]})
+    assert "rapidflow_draining 1.0\n" in server.get("/metrics").text
+    pipeline = server.pipeline({"name": "waits", "steps": ["echo waited"]})
+    asked = threads.submit(server.command, "run", str(pipeline))
+    wait_for(lambda: server.get("/jobs?status=pending").json, "it is asked for")
+    waits = server.get("/jobs").json[0]["id"]
+    wait_for(lambda: follows(server) == 2, "it is followed")
     server.wait_output(runs, "=== Step 2")
     time.sleep(0.5)
     assert server.process.poll() is None
@@ -77,6 +97,10 @@ def test_a_draining_server_waits_for_its_builds_and_starts_no_others(
     server.start()
     assert server.job(runs)["status"] == "success"
     assert server.wait_finished(waits)["steps"][0]["output"] == "waited\n"
+    said = asked.result(60)
+    assert (said.returncode, said.stdout) == (0, server.stream(waits))
+    assert f"job {waits} waits: the server is going to end" in said.stderr
+    assert "SIGTERM" in server.log.read_text()
     assert_nothing_left(server)
 
 
@@ -109,7 +133,8 @@ def test_the_log_of_the_server_names_the_job_of_each_line_in_json(server: Server
     server.wait_output(lost, "ready\n")
     proxy.go_away()
     wait_for(lambda: "sweep" in server.log.read_text(), "it says what it left")
-    lines = [json.loads(line) for line in server.log.read_text().splitlines()[1:]]
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    assert any(entry["message"] == f"RapidFlow Web is ready: {server.url}" for entry in lines)
     said = {(entry.get("job"), entry["message"]) for entry in lines}
     assert {(good, "started: good"), (good, "success"), (bad, "failed: step 1 (bash) exited with 3")} <= said
     assert all({"time", "level", "logger", "message"} <= entry.keys() for entry in lines)

@@ -183,7 +183,9 @@ def test_a_second_server_on_the_same_data_folder_is_refused_with_one_sentence(
     new_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     server = new_server().start()
-    refused = serve(tmp_path, RAPIDFLOW_DATA=str(server.data))
+    # Also when both were told the same port, of which it is not the folder's fault that it is taken.
+    address = f"127.0.0.1:{server.port}"
+    refused = serve(tmp_path, RAPIDFLOW_DATA=str(server.data), RAPIDFLOW_BIND=address)
     assert refused.returncode != 0
     assert refused.stderr.startswith("rapidflow: another server uses the data folder")
     assert refused.stderr.count("\n") == 1
@@ -196,7 +198,9 @@ def test_a_second_server_on_the_same_data_folder_is_refused_with_one_sentence(
         ("BIND", "192.0.2.1:0"),
         ("DATA", "/dev/null/data"),
         ("DATABASE_URL", "sqlite:////dev/null/rapidflow.db"),
+        ("DATABASE_URL", "mysql://root@localhost/builds"),
         ("EXECUTOR", "podman"),
+        ("KEEP_AGE", "90"),
         ("CONCURRENCY", "0"),
     ],
 )
