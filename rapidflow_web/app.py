@@ -12,14 +12,18 @@ from quart.typing import ResponseTypes
 from quart_schema import QuartSchema
 
 from rapidflow_web import __version__, pages
-from rapidflow_web.api import jobs, pipelines, stream, system
+from rapidflow_web.access.access import Access
+from rapidflow_web.api import jobs, pipelines, secrets, stream, system
+from rapidflow_web.api import users as user_routes
 from rapidflow_web.api.operation import Provider
 from rapidflow_web.data_folder import DataFolder
+from rapidflow_web.db import users
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
 from rapidflow_web.engine import loop_lag
 from rapidflow_web.engine.preparation import Tools
 from rapidflow_web.engine.scheduler import Scheduler
 from rapidflow_web.engine.service import Service
+from rapidflow_web.errors import SettingsError
 from rapidflow_web.executors.base import Executor
 from rapidflow_web.executors.docker import DockerExecutor
 from rapidflow_web.executors.process import ProcessExecutor
@@ -28,7 +32,10 @@ from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import to_the_end
 from rapidflow_web.source.mirrors import Mirrors
 from rapidflow_web.upkeep.upkeep import Upkeep
-from rapidflow_web.web import assets, errors, security
+from rapidflow_web.vault.keys import Keys
+from rapidflow_web.vault.vault import Vault
+from rapidflow_web.web import access as doors
+from rapidflow_web.web import assets, errors, roles, security
 from rapidflow_web.web.kept import KeptAnswers, KeptDetails
 from rapidflow_web.web.services import EXTENSION, Services
 from rapidflow_web.web.streaming import OpenStreams
@@ -65,6 +72,8 @@ def create_app(settings: Settings) -> Quart:
     scheduler = Scheduler(tools, logs)
     streams = OpenStreams()
     details = KeptAnswers()
+    access = Access(settings)
+    vault = Vault(Keys(settings.data, settings.secrets_key))
     upkeep = Upkeep(tools, scheduler, logs, details.forget)
 
     app = _App(
@@ -74,9 +83,12 @@ def create_app(settings: Settings) -> Quart:
     )
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
     builds = Service(scheduler, settings)
-    app.extensions[EXTENSION] = Services(settings, builds, scheduler, logs, streams, upkeep, details)
-    app.asgi_app = KeptDetails(app.asgi_app, details)
+    app.extensions[EXTENSION] = Services(
+        settings, builds, scheduler, logs, streams, upkeep, access, vault, details
+    )
+    app.asgi_app = KeptDetails(app.asgi_app, details, access)
     errors.install(app)
+    doors.install(app)
     security.install(app)
     QuartSchema(
         app,
@@ -87,14 +99,16 @@ def create_app(settings: Settings) -> Quart:
         scalar_ui_path=None,
         conversion_preference="pydantic",
     )
-    for module in (pipelines, jobs, stream, system, pages):
+    for module in (pipelines, jobs, stream, system, user_routes, secrets, pages):
         app.register_blueprint(module.blueprint)
+    roles.check(app)
 
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:  # pyright: ignore[reportUnusedFunction]
         async with contextlib.AsyncExitStack() as opened:
             await open_database(settings.database_url or sqlite_url(folders.database))
             opened.push_async_callback(close_database)
+            await _refuse_to_be_open(settings)
             opened.push_async_callback(executor.close)
             running = asyncio.create_task(scheduler.run())
             running.add_done_callback(_say_why_it_ended)
@@ -105,6 +119,15 @@ def create_app(settings: Settings) -> Quart:
             yield
 
     return app
+
+
+async def _refuse_to_be_open(settings: Settings) -> None:
+    if settings.login == "users" and not settings.bind.is_loopback and not await users.any_exist():
+        raise SettingsError(
+            f"RAPIDFLOW_BIND is '{settings.bind}', which others can reach, and there are no users. "
+            "Add the first with 'rapidflow user add NAME --role admin', or set RAPIDFLOW_LOGIN=proxy where a "
+            "proxy in front does the login."
+        )
 
 
 def executor_of(settings: Settings, folders: DataFolder) -> Executor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from rapidflow_web import __version__, admin
+from rapidflow_web import __version__, accounts, admin
 from rapidflow_web.client import Client, ClientError
 from rapidflow_web.errors import Invalid, Problem, RapidFlowError
 from rapidflow_web.pipeline.definition import Definition
@@ -111,9 +112,92 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="be the server that was backed up, which must not run any more: its containers are taken up",
     )
+    _add_accounts(commands)
     doctor = add("doctor", admin.doctor, "Find where database, files and engine of RAPIDFLOW_DATA disagree.")
     doctor.add_argument("--fix", action="store_true", help="mend what can be mended")
     return parser
+
+
+def _add_accounts(commands: Any) -> None:
+    """The commands that have commands of their own."""
+
+    def group(name: str, text: str) -> Callable[..., argparse.ArgumentParser]:
+        parser = commands.add_parser(name, help=text, description=text)
+        inner = parser.add_subparsers(metavar="COMMAND", required=True)
+
+        def add(
+            name: str, command: Callable[[argparse.Namespace], int], text: str
+        ) -> argparse.ArgumentParser:
+            sub = inner.add_parser(name, help=text, description=text)
+            sub.set_defaults(command=command, parser=sub)
+            return sub
+
+        return add
+
+    add = group("user", "Add, change, remove and list users, beside a server or before its first start.")
+    user = add(
+        "add", accounts.add_user, "Add a user; asks for a password, or reads a line of standard input."
+    )
+    user.add_argument("name", metavar="NAME")
+    user.add_argument("--role", choices=accounts.ROLES, default="viewer")
+    user.add_argument("--no-password", action="store_true", help="only a proxy in front can log them in")
+    user = add("set", accounts.set_user, "Change a user.")
+    user.add_argument("name", metavar="NAME")
+    user.add_argument("--role", choices=accounts.ROLES)
+    user.add_argument("--password", action="store_true", help="ask for a new password")
+    add("remove", accounts.remove_user, "Remove a user.").add_argument("name", metavar="NAME")
+    add("list", accounts.list_users, "List the users.")
+
+    add = group("token", "Make, revoke and list tokens for the API and for this command (RAPIDFLOW_TOKEN).")
+    token = add("add", accounts.add_token, "Make a token and print it, which nothing does again.")
+    token.add_argument("user", metavar="USER")
+    token.add_argument("name", metavar="NAME", help="what it is for")
+    token.add_argument("--role", choices=accounts.ROLES, help="default: that of the user")
+    token.add_argument(
+        "--pipeline", type=int, action="append", metavar="ID", help="see only these; repeat it"
+    )
+    token.add_argument("--days", type=int, metavar="N", help="expires after so many days")
+    add("revoke", accounts.revoke_token, "Revoke a token.").add_argument("id", metavar="ID", type=int)
+    add("list", accounts.list_tokens, "List the tokens, without what they are shown by.")
+
+    add = group("secret", "Store, remove and list secrets of builds; change their key.")
+    secret = add("set", _set_secret, "Store a secret, read from standard input.")
+    secret.add_argument("name", metavar="NAME")
+    secret.add_argument("--pipeline", metavar="ID", help="only this pipeline may name it")
+    secret = add("remove", _remove_secret, "Remove a secret.")
+    secret.add_argument("name", metavar="NAME")
+    secret.add_argument("--pipeline", metavar="ID")
+    add("list", _list_secrets, "List the names of secrets.").add_argument("--pipeline", metavar="ID")
+    add("rotate", accounts.rotate_key, "Encrypt all secrets with a new key.")
+    add("key", accounts.print_key, "Print a new key for RAPIDFLOW_SECRETS_KEY.")
+
+
+def _secrets_path(options: argparse.Namespace) -> str:
+    scope = "" if options.pipeline is None else f"/pipelines/{quote(options.pipeline, safe='')}"
+    return f"{scope}/secrets"
+
+
+def _set_secret(options: argparse.Namespace) -> int:
+    if sys.stdin.isatty():
+        value = getpass.getpass(f"{options.name}: ")
+    else:
+        value = sys.stdin.read().removesuffix("\n")
+    path = f"{_secrets_path(options)}/{quote(options.name, safe='')}"
+    _client(options).call("PUT", path, {"value": value})
+    print(f"secret {options.name} stored")
+    return 0
+
+
+def _remove_secret(options: argparse.Namespace) -> int:
+    path = f"{_secrets_path(options)}/{quote(options.name, safe='')}"
+    print(_client(options).call("DELETE", path)["message"])
+    return 0
+
+
+def _list_secrets(options: argparse.Namespace) -> int:
+    for secret in _client(options).call("GET", _secrets_path(options)):
+        print(f"{secret['name']:<40} {secret['updated_at']}")
+    return 0
 
 
 def _local_url(bind: str) -> str:

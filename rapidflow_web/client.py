@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket
 import time
@@ -142,6 +143,8 @@ class Client:
         headers = {"User-Agent": f"rapidflow/{__version__}", "Accept": "application/json, text/plain"}
         if data is not None:
             headers["Content-Type"] = "application/json"
+        if token := os.environ.get("RAPIDFLOW_TOKEN"):
+            headers["Authorization"] = f"Bearer {token}"
         connection.request(method, self._base + path, data, headers)
         return connection.getresponse()
 

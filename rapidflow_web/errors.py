@@ -32,6 +32,28 @@ class BadRequest(RequestError):
     """The request can't be understood, or can't be done in the present state of what it names."""
 
 
+class Unauthorized(RequestError):
+    """It is not known who asks."""
+
+    status = 401
+
+
+class TooManyRequests(RequestError):
+    """It was tried too often. `wait` is in seconds."""
+
+    status = 429
+
+    def __init__(self, message: str, wait: float) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+
+class Conflict(RequestError):
+    """What is there already stands against it."""
+
+    status = 409
+
+
 class Forbidden(RequestError):
     """This may not be done, or not from there."""
 

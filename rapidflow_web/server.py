@@ -79,6 +79,7 @@ async def _serve(settings: Settings, drain: bool) -> None:
 
 async def _serve_alone(settings: Settings, drain: bool) -> None:
     app = create_app(settings)
+    services: Services = app.extensions[EXTENSION]
     listener = _listen(settings.bind)
     config = Config()
     host, port = listener.getsockname()[:2]
@@ -89,7 +90,6 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
     config.keep_alive_max_requests = 1_000_000
     config.include_server_header = False
     config.errorlog = None
-    services: Services = app.extensions[EXTENSION]
     signals = _Signals()
 
     async def announced() -> None:

@@ -7,8 +7,10 @@ Each field of `Settings` is one variable; its metadata is its documentation, whi
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import posixpath
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -29,6 +31,14 @@ class Bind:
 
     host: str
     port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -102,6 +112,40 @@ def _size(text: str) -> int | None:
     return None if text == "none" else limits.parse_size(text)
 
 
+def _keys(text: str) -> tuple[str, ...]:
+    keys = tuple(key.strip() for key in text.split(",") if key.strip())
+    if not all(re.fullmatch(r"[A-Za-z0-9_-]{43}=", key) for key in keys):
+        raise ValueError("it is no key; make one with 'rapidflow secret key'")
+    return keys
+
+
+def _login(text: str) -> str:
+    if text not in ("users", "proxy"):
+        raise ValueError("use users or proxy")
+    return text
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+            raise ValueError(f"'{name}' is no name of a host; write names like build.example.org")
+    return names
+
+
+def _header(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]+", text):
+        raise ValueError("name a header, such as X-Forwarded-User")
+    return text
+
+
+def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ValueError(f"{error}; write addresses like 10.0.0.2 or 10.0.0.0/24") from None
+
+
 def _log_format(text: str) -> str:
     if text not in ("text", "json"):
         raise ValueError("use text or json")
@@ -149,6 +193,43 @@ class Settings:
             "`sqlite:///absolute/path` or `postgres://user:password@host/name`. "
             "Default: SQLite in the data folder.",
         )
+    )
+    login: str = field(
+        metadata=_said(
+            _login,
+            "users",
+            "Who finds out who somebody is: the server, by its `users` (none needed on a loopback address), "
+            "or a `proxy` in front.",
+        )
+    )
+    hosts: tuple[str, ...] = field(
+        metadata=_said(
+            _names,
+            "",
+            "Names by which browsers reach the server, separated by commas; `localhost`, the machine's name "
+            "and addresses in numbers need not be named.",
+        )
+    )
+    proxy_header: str = field(
+        metadata=_said(
+            _header, "X-Forwarded-User", "The header in which a proxy that does the login names the user."
+        )
+    )
+    proxy_addresses: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = field(
+        metadata=_said(
+            _networks,
+            "127.0.0.1, ::1",
+            "From where a proxy that does the login connects: addresses or networks, separated by commas.",
+        )
+    )
+    secrets_key: tuple[str, ...] = field(
+        repr=False,
+        metadata=_said(
+            _keys,
+            "",
+            "The key that secrets are encrypted with; while it is changed several, separated by commas, the "
+            "newest first. Default: `secrets.key` in the data folder.",
+        ),
     )
     executor: str = field(
         metadata=_said(
@@ -264,7 +345,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         try:
             values[setting.name] = setting.metadata["parse"](text)
         except ValueError as error:
-            raise SettingsError(f"{name} is {text!r}: {error}.") from None
+            said = "not right" if setting.name == "secrets_key" else repr(text)
+            raise SettingsError(f"{name} is {said}: {error}.") from None
     return Settings(**values, images=_images(environment))
 
 

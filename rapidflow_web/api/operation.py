@@ -26,7 +26,9 @@ _ATTRIBUTE = "_rapidflow_operation"
 _REFERENCE = "#/components/schemas/{model}"
 _ERRORS = {
     400: "The request can't be done in the present state of what it names, or can't be understood.",
-    403: "It was sent by a browser for another website.",
+    401: "It is not known who asks.",
+    403: "Whoever asks may not do this, or not from there.",
+    409: "What is there already stands against it.",
     404: "There is no such thing.",
     413: "The body is too large.",
     415: "The body is of a kind that is not taken here.",
@@ -56,6 +58,7 @@ class Operation:
     body: type[BaseModel] | None
     yaml: bool
     listed: bool
+    conflict: bool
     other: Mapping[int, str]
 
 
@@ -67,21 +70,23 @@ def operation(
     body: type[BaseModel] | None = None,
     yaml: bool = False,
     listed: bool = False,
+    conflict: bool = False,
     other: Mapping[int, str] | None = None,
 ) -> Callable[[View], View]:
     """Makes a route of the decorated view.
 
     The view is given the ids in the path as numbers, and before them the `query` if it has one. `body` only
     documents what the view itself reads, and `yaml` that it may be YAML text too; `listed` answers have a
-    Link header. `other` are statuses with which the same answer may come, and what they mean.
+    Link header, `conflict` says that 409 may be answered. `other` are statuses with which the same answer
+    may come, and what they mean.
     """
 
     def decorate(view: View) -> View:
         @functools.wraps(view)
         async def route(**path: str) -> Response:
-            ids = {name: requests.identifier(text, name.removesuffix("_id")) for name, text in path.items()}
             wanted = requests.query(query)
-            return await (view(**ids) if query is schemas.NoQuery else view(wanted, **ids))
+            values = {name: _value(name, text) for name, text in path.items()}
+            return await (view(**values) if query is schemas.NoQuery else view(wanted, **values))
 
         documented = Operation(
             answer=answer,
@@ -90,12 +95,17 @@ def operation(
             body=body,
             yaml=yaml,
             listed=listed,
+            conflict=conflict,
             other=other or {},
         )
         setattr(route, _ATTRIBUTE, documented)
         return route
 
     return decorate
+
+
+def _value(name: str, text: str) -> int | str:
+    return requests.identifier(text, name.removesuffix("_id")) if name.endswith("_id") else text
 
 
 class Provider(OpenAPIProvider):
@@ -134,8 +144,10 @@ class Provider(OpenAPIProvider):
         }
         if documented.body is not None:
             entry["requestBody"] = _request_body(documented.body, documented.yaml)
-        changes = bool({"POST", "PUT", "DELETE"} & set(self.generate_methods(rule)))
-        entry["responses"] = _responses(documented, has_id=bool(ids), changes=changes)
+        entry["responses"] = _responses(documented, has_id=bool(ids))
+        if rule.rule == "/health":
+            # For those who only want to know whether it is alive.
+            entry["security"] = []
         path = _ID.sub(r"{\1}", rule.rule)
         return {path: {method.lower(): entry for method in self.generate_methods(rule)}}, _schemas(documented)
 
@@ -143,7 +155,9 @@ class Provider(OpenAPIProvider):
 def _parameters(documented: Operation, ids: list[str]) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = []
     for name in ids:
-        schema = {"type": "integer", "minimum": 1, "maximum": requests.LARGEST_ID}
+        schema: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": requests.LARGEST_ID}
+        if not name.endswith("_id"):
+            schema = {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,254}$"}
         parameters.append({"name": name, "in": "path", "required": True, "schema": schema})
     for name, schema in documented.query.model_json_schema().get("properties", {}).items():
         description = schema.pop("description")
@@ -165,7 +179,7 @@ def _request_body(body: type[BaseModel], yaml: bool) -> dict[str, Any]:
     return {"required": required, "content": content}
 
 
-def _responses(documented: Operation, *, has_id: bool, changes: bool) -> dict[str, Any]:
+def _responses(documented: Operation, *, has_id: bool) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     if isinstance(documented.answer, Text):
         error_content = text() if documented.answer.text_errors else _json(schemas.Error)
@@ -182,7 +196,7 @@ def _responses(documented: Operation, *, has_id: bool, changes: bool) -> dict[st
         responses[str(documented.status)] = success
         for status, meaning in documented.other.items():
             responses[str(status)] = {**success, "description": meaning}
-    statuses = [400, *([403] if changes else []), *([404] if has_id else [])]
+    statuses = [400, 401, 403, *([404] if has_id else []), *([409] if documented.conflict else [])]
     statuses += [413, 415, 422] if documented.body else []
     for status in statuses:
         responses[str(status)] = {"description": _ERRORS[status], "content": error_content}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rapidflow_web.api.output import Output
-from rapidflow_web.db.models import Environment, Job, Pipeline, Step
+from rapidflow_web.db.models import Deed, Environment, Job, Pipeline, Secret, Step, Token, User
 from rapidflow_web.engine.activity import Activity
 from rapidflow_web.engine.timeline import Phase
 from rapidflow_web.logs.log import Log
@@ -121,4 +121,47 @@ def step_log(row: Step, log: Log, *, with_job: bool) -> dict[str, Any]:
         "status": row.status,
         "output": Output(log, row.id),
         "created_at": time(row.created_at),
+    }
+
+
+def user(row: User) -> dict[str, Any]:
+    """A user."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "role": row.role,
+        "has_password": row.password is not None,
+        "created_at": time(row.created_at),
+    }
+
+
+def token(row: Token) -> dict[str, Any]:
+    """A token, without what it is shown by."""
+    return {
+        "id": row.id,
+        "user": row.user.name,
+        "name": row.name,
+        "role": row.role,
+        "pipelines": row.pipelines,
+        "created_at": time(row.created_at),
+        "expires_at": time(row.expires_at),
+        "used_at": time(row.used_at),
+    }
+
+
+def secret(row: Secret) -> dict[str, Any]:
+    """A secret, without its value."""
+    return {"name": row.name, "updated_at": time(row.updated_at)}
+
+
+def deed(row: Deed) -> dict[str, Any]:
+    """A line of the audit log."""
+    return {
+        "id": row.id,
+        "at": time(row.at),
+        "actor": row.actor,
+        "address": row.address,
+        "action": row.action,
+        "target": row.target,
+        "status": row.status,
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rapidflow_web.db.database import uncancelled
 from rapidflow_web.db.jobs import STATUSES
+from rapidflow_web.db.sight import current
 from rapidflow_web.db.sql import dialect, rows
 
 
@@ -52,7 +53,7 @@ async def newest(
 
     `statuses` are the ones that are taken, all by default.
     """
-    conditions: list[str] = []
+    conditions = current().conditions("job.pipeline_id")
     values: list[object] = []
     for condition, value in (
         ("job.pipeline_id = ", pipeline_id),
@@ -86,7 +87,8 @@ def _part(conditions: Sequence[str], order: str) -> str:
 @uncancelled
 async def oldest(limit: int, status: str) -> list[Build]:
     """Up to `limit` builds of a status, oldest first."""
-    statement = f"{_SELECT} WHERE job.status = ?1 ORDER BY job.id LIMIT ?2"
+    where = " AND ".join(["job.status = ?1", *current().conditions("job.pipeline_id")])
+    statement = f"{_SELECT} WHERE {where} ORDER BY job.id LIMIT ?2"
     return [Build(*row) for row in await rows(statement, [status, limit])]
 
 

@@ -9,6 +9,7 @@ from tortoise.transactions import in_transaction
 
 from rapidflow_web.db.database import now_ms, patient, uncancelled
 from rapidflow_web.db.models import Definition, Environment, Job, Step
+from rapidflow_web.db.sight import current, seen
 from rapidflow_web.db.sql import rows
 from rapidflow_web.pipeline.definition import StepDefinition
 
@@ -165,13 +166,13 @@ async def waiting() -> tuple[int, int | None]:
 @uncancelled
 async def get(job_id: int) -> Job | None:
     """The job."""
-    return await Job.get_or_none(id=job_id)
+    return seen(await Job.get_or_none(id=job_id))
 
 
 @uncancelled
 async def with_definition(job_id: int) -> Job | None:
     """The job with the definition that it ran with."""
-    return await Job.get_or_none(id=job_id).select_related("definition")
+    return seen(await Job.get_or_none(id=job_id).select_related("definition"))
 
 
 @uncancelled
@@ -182,9 +183,9 @@ async def with_all(job_id: int) -> tuple[Job, list[Step], list[Environment]] | N
     """
     number = int(job_id)
     found = await Job.raw(f"SELECT * FROM job WHERE id = {number}")  # noqa: S608
-    if not found:
+    job = seen(cast(list[Job], found)[0] if found else None)
+    if job is None:
         return None
-    job = cast(list[Job], found)[0]
     definitions = await Definition.raw(f"SELECT * FROM definition WHERE id = {job.definition_id}")  # noqa: S608
     job.definition = cast(list[Definition], definitions)[0]
     steps = await Step.raw(f"SELECT * FROM step WHERE job_id = {number} ORDER BY order_num")  # noqa: S608
@@ -195,7 +196,8 @@ async def with_all(job_id: int) -> tuple[Job, list[Step], list[Environment]] | N
 @uncancelled
 async def get_step(step_id: int) -> Step | None:
     """The step with its job."""
-    return await Step.get_or_none(id=step_id).select_related("job")
+    step = await Step.get_or_none(id=step_id).select_related("job")
+    return step if step is not None and seen(step.job) else None
 
 
 @uncancelled
@@ -226,7 +228,7 @@ async def ids(*, ended: bool) -> list[int]:
 @uncancelled
 async def listed(*, before: int | None = None, limit: int = 50, **filters: Any) -> list[Job]:
     """Up to `limit` jobs, newest first, with ids below `before` and columns as in `filters`."""
-    query = Job.filter(**filters)
+    query = Job.filter(**filters).filter(**current().filters("pipeline_id"))
     if before is not None:
         query = query.filter(id__lt=before)
     return await query.order_by("-id").limit(limit)

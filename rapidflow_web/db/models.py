@@ -29,6 +29,8 @@ class Pipeline(Model):
     created_at: int = fields.BigIntField()
     updated_at: int = fields.BigIntField()
     deleted_at: int | None = fields.BigIntField(null=True)
+    # Seen only by administrators and those whom a `Grant` names.
+    restricted = fields.BooleanField(default=False, db_default=False)
 
     class Meta(Model.Meta):
         table = "pipeline"
@@ -136,3 +138,100 @@ class Image(Model):
 
     class Meta(Model.Meta):
         table = "image"
+
+
+class User(Model):
+    """Who may log in. Without a password only a proxy in front, or a token, can say that it is them."""
+
+    id: int = fields.BigIntField(primary_key=True)
+    name = fields.CharField(max_length=64, unique=True)
+    password: str | None = fields.TextField(null=True)
+    role = fields.CharField(max_length=16)
+    created_at: int = fields.BigIntField()
+
+    class Meta(Model.Meta):
+        table = "user_account"
+
+
+class Session(Model):
+    """A browser that logged in. `digest` is the SHA-256 of what its cookie holds."""
+
+    id: int = fields.BigIntField(primary_key=True)
+    digest = fields.CharField(max_length=64, unique=True)
+    user: fields.ForeignKeyRelation[User] = fields.ForeignKeyField(
+        "rapidflow.User", related_name="sessions", on_delete=fields.CASCADE
+    )
+    user_id: int
+    created_at: int = fields.BigIntField()
+    expires_at: int = fields.BigIntField()
+
+    class Meta(Model.Meta):
+        table = "session"
+
+
+class Token(Model):
+    """What a program shows instead of a password. `digest` is its SHA-256, `pipelines` all it may see."""
+
+    id: int = fields.BigIntField(primary_key=True)
+    digest = fields.CharField(max_length=64, unique=True)
+    user: fields.ForeignKeyRelation[User] = fields.ForeignKeyField(
+        "rapidflow.User", related_name="tokens", on_delete=fields.CASCADE
+    )
+    user_id: int
+    name = fields.CharField(max_length=64)
+    role = fields.CharField(max_length=16)
+    pipelines: fields.Field[list[int] | None] = fields.JSONField(null=True)
+    created_at: int = fields.BigIntField()
+    expires_at: int | None = fields.BigIntField(null=True)
+    used_at: int | None = fields.BigIntField(null=True)
+
+    class Meta(Model.Meta):
+        table = "token"
+
+
+class Grant(Model):
+    """Lets a user see a restricted pipeline."""
+
+    id: int = fields.BigIntField(primary_key=True)
+    pipeline: fields.ForeignKeyRelation[Pipeline] = fields.ForeignKeyField(
+        "rapidflow.Pipeline", related_name="grants", on_delete=fields.CASCADE
+    )
+    pipeline_id: int
+    user: fields.ForeignKeyRelation[User] = fields.ForeignKeyField(
+        "rapidflow.User", related_name="grants", on_delete=fields.CASCADE
+    )
+    user_id: int
+
+    class Meta(Model.Meta):
+        table = "pipeline_grant"
+        unique_together = (("pipeline", "user"),)
+
+
+class Secret(Model):
+    """A value that builds are given and nobody is shown. `scope` is a pipeline's id, 0 for all of them."""
+
+    id: int = fields.BigIntField(primary_key=True)
+    scope: int = fields.BigIntField()
+    name = fields.CharField(max_length=255)
+    # Encrypted (see `vault`).
+    value = fields.TextField()
+    updated_at: int = fields.BigIntField()
+
+    class Meta(Model.Meta):
+        table = "secret"
+        unique_together = (("scope", "name"),)
+
+
+class Deed(Model):
+    """What somebody did, for the audit log."""
+
+    id: int = fields.BigIntField(primary_key=True)
+    at: int = fields.BigIntField()
+    actor = fields.CharField(max_length=160)
+    address = fields.CharField(max_length=64)
+    action = fields.CharField(max_length=64)
+    target = fields.TextField()
+    status: int = fields.IntField()
+
+    class Meta(Model.Meta):
+        table = "deed"

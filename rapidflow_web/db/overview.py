@@ -9,6 +9,7 @@ from tortoise.functions import Count, Lower
 
 from rapidflow_web.db.database import uncancelled
 from rapidflow_web.db.models import Job, Pipeline, Step
+from rapidflow_web.db.sight import current
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ async def progress(job_ids: Sequence[int]) -> dict[int, Progress]:
 @uncancelled
 async def count_waiting(most: int) -> int:
     """How many jobs are pending; no more than `most` are counted."""
-    return len(await Job.filter(status="pending").order_by("id").limit(most).values_list("id", flat=True))
+    waiting = Job.filter(status="pending", **current().filters("pipeline_id"))
+    return len(await waiting.order_by("id").limit(most).values_list("id", flat=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class PipelineName:
 async def pipelines(limit: int, offset: int) -> list[PipelineName]:
     """Up to `limit` pipelines in the order of their names, without the first `offset`."""
     rows = (
-        await Pipeline.filter(deleted_at__isnull=True)
+        await Pipeline.filter(deleted_at__isnull=True, **current().filters("id"))
         .annotate(lower=Lower("definition__name"))
         .order_by("lower", "id")
         .offset(offset)

@@ -6,6 +6,7 @@ from tortoise.transactions import in_transaction
 
 from rapidflow_web.db.database import now_ms, uncancelled
 from rapidflow_web.db.models import Definition, Pipeline
+from rapidflow_web.db.sight import current
 
 
 @uncancelled
@@ -34,13 +35,15 @@ async def delete(pipeline_id: int) -> None:
 @uncancelled
 async def get(pipeline_id: int) -> Pipeline | None:
     """The pipeline with its definition; None if there is none or it was deleted."""
+    if not current().shows(pipeline_id):
+        return None
     return await Pipeline.get_or_none(id=pipeline_id, deleted_at__isnull=True).select_related("definition")
 
 
 @uncancelled
 async def listed(*, name: str | None = None, before: int | None = None, limit: int = 50) -> list[Pipeline]:
     """Up to `limit` pipelines with their definitions, newest first, with ids below `before`."""
-    query = Pipeline.filter(deleted_at__isnull=True)
+    query = Pipeline.filter(deleted_at__isnull=True, **current().filters("id"))
     if name is not None:
         query = query.filter(definition__name=name)
     if before is not None:

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from markupsafe import Markup, escape
-from quart import Blueprint, Response, redirect, render_template, request, url_for
+from quart import Blueprint, Response, g, has_request_context, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from rapidflow_web.access.roles import Role
 from rapidflow_web.db.database import now_ms
+from rapidflow_web.web import access
 from rapidflow_web.web.services import services
 
 blueprint = Blueprint("pages", __name__)
@@ -79,14 +81,18 @@ async def lead_back(kind: str, number: str, _action: str) -> WerkzeugResponse:
 @blueprint.app_context_processor
 def _everywhere() -> dict[str, Any]:
     scheduler = services().scheduler
+    known = access.may(Role.VIEWER)
     return {
         "static": static,
         "now": now_ms(),
         "origin": request.url_root.rstrip("/") if request else "",
-        "warning": scheduler.executor.warning,
-        "engine_problem": scheduler.engine_problem,
-        "disk_problem": scheduler.disk_problem,
-        "draining": scheduler.draining,
+        "warning": scheduler.executor.warning if known else None,
+        "engine_problem": scheduler.engine_problem if known else None,
+        "disk_problem": scheduler.disk_problem if known else None,
+        "draining": scheduler.draining and known,
+        "actor": g.get("actor") if has_request_context() else None,
+        "may_build": access.may(Role.BUILDER),
+        "may_administer": access.may(Role.ADMIN),
     }
 
 

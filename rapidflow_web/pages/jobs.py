@@ -17,11 +17,10 @@ from rapidflow_web.errors import Invalid, NotFound
 from rapidflow_web.pages import commands
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.pipeline import parser
-from rapidflow_web.web.requests import identifier
+from rapidflow_web.web.requests import identifier, started_by
 from rapidflow_web.web.services import services
 
 _TAIL_LINES = 200
-_STARTED_BY = "web"
 _MOST_AHEAD = 1_000
 
 
@@ -52,7 +51,7 @@ async def cancel_job(job_id: str) -> WerkzeugResponse:
 @blueprint.post("/ui/jobs/<job_id>/retry")
 async def retry_job(job_id: str) -> WerkzeugResponse:
     """Starts a job again and shows the new one."""
-    job = await services().builds.retry(identifier(job_id, "job"), started_by=_STARTED_BY)
+    job = await services().builds.retry(identifier(job_id, "job"), started_by=started_by("web"))
     return redirect(f"/ui/jobs/{job.id}", 303)
 
 

@@ -14,13 +14,12 @@ from rapidflow_web.db.models import Pipeline
 from rapidflow_web.errors import Invalid, NotFound, Problem
 from rapidflow_web.pages import charts
 from rapidflow_web.pages.blueprint import blueprint
-from rapidflow_web.web.requests import identifier
+from rapidflow_web.web.requests import identifier, started_by
 from rapidflow_web.web.services import services
 
 _BUILDS = 50
 _CHART = 60
 _FEW = 20
-_STARTED_BY = "web"
 _EXAMPLE = """\
 name: My project
 repo_name: https://example.com/user/repo
@@ -52,7 +51,7 @@ async def add_pipeline() -> Response | WerkzeugResponse:
     if form.get("then") != "start":
         return redirect(f"/ui/pipelines/{pipeline.id}", 303)
     try:
-        job = await services().builds.start(pipeline.id, started_by=_STARTED_BY)
+        job = await services().builds.start(pipeline.id, started_by=started_by("web"))
     except Invalid as error:
         return await _page(pipeline, start_problems=error.problems)
     return redirect(f"/ui/jobs/{job.id}", 303)
@@ -104,7 +103,7 @@ async def start_build(pipeline_id: str) -> Response | WerkzeugResponse:
     try:
         job = await services().builds.start(
             pipeline.id,
-            started_by=_STARTED_BY,
+            started_by=started_by("web"),
             branch=branch or None,
             environment=_variables(environment),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,7 +13,14 @@ from quart import Quart, Response, has_request_context, render_template, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from rapidflow_web.db.database import is_away
-from rapidflow_web.errors import Invalid, Problem, RangeNotSatisfiable, RequestError
+from rapidflow_web.errors import (
+    Invalid,
+    Problem,
+    RangeNotSatisfiable,
+    RequestError,
+    TooManyRequests,
+    Unauthorized,
+)
 from rapidflow_web.logs.compressed import Damaged
 from rapidflow_web.web.body import PatientRequest
 from rapidflow_web.web.responses import json_response, text_response
@@ -42,6 +50,10 @@ def install(app: Quart) -> None:
         headers: dict[str, str] = {}
         if isinstance(error, RangeNotSatisfiable):
             headers["Content-Range"] = f"bytes */{error.length}"
+        if isinstance(error, Unauthorized):
+            headers["WWW-Authenticate"] = "Bearer"
+        if isinstance(error, TooManyRequests):
+            headers["Retry-After"] = str(math.ceil(error.wait))
         details = [_detail(problem) for problem in error.problems] if isinstance(error, Invalid) else None
         return await _respond(str(error), error.status, headers, details)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, Scope
 
+from rapidflow_web.access.access import Access
 from rapidflow_web.web import security
 
 _LIMIT = 16 * 1024 * 1024
@@ -47,7 +49,8 @@ class KeptDetails:
     In front of the framework, which takes longer to find out whom to ask than all the rest takes together.
     """
 
-    def __init__(self, app: ASGIFramework, kept: KeptAnswers) -> None:
+    def __init__(self, app: ASGIFramework, kept: KeptAnswers, access: Access) -> None:
+        self._access = access
         self._app = app
         self._kept = kept
         headers = {"Content-Type": "application/json", **security.HEADERS}
@@ -57,7 +60,7 @@ class KeptDetails:
         if scope["type"] == "http" and scope["method"] == "GET" and not scope["query_string"]:
             match = _DETAILS.fullmatch(scope["path"])
             body = self._kept.get(int(match[1])) if match else None
-            if body is not None:
+            if body is not None and self._may_see(scope["headers"]):
                 headers = [*self._headers, (b"content-length", b"%d" % len(body))]
                 await send(
                     {"type": "http.response.start", "status": 200, "headers": headers, "trailers": False}
@@ -65,3 +68,17 @@ class KeptDetails:
                 await send({"type": "http.response.body", "body": body, "more_body": False})
                 return
         await self._app(scope, receive, send)
+
+    def _may_see(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether it is known already that the answer is for whoever asks; if not, `web.access` finds out."""
+        token = None
+        for name, value in headers:
+            if name == b"host":
+                if not self._access.hosts.knows(value.decode("latin-1")):
+                    return False
+            elif name == b"authorization":
+                scheme, _, word = value.decode("latin-1").partition(" ")
+                if scheme.lower() != "bearer":
+                    return False
+                token = word.strip()
+        return self._access.sees_all(token)

@@ -8,7 +8,7 @@ import re
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
-from quart import request
+from quart import g, request
 
 from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, UnsupportedMediaType
 
@@ -90,8 +90,12 @@ async def content() -> bytes:
     return await request.get_data(cache=True, as_text=False, parse_form_data=False)
 
 
-def started_by() -> str:
-    """What a job says of who started it over the API."""
+def started_by(means: str | None = None) -> str:
+    """What a job says of who started it: the user, where there are users, else by which `means`."""
+    if g.actor.name is not None:
+        return g.actor.name
+    if means is not None:
+        return means
     return "cli" if request.headers.get("User-Agent", "").startswith("rapidflow/") else "api"
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
-from quart import Quart, Response, request
-
-from rapidflow_web.errors import Forbidden
+from quart import Quart, Response
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -19,17 +15,7 @@ HEADERS = {
 
 
 def install(app: Quart) -> None:
-    """Adds the headers to every response; refuses what another site makes a browser send."""
-
-    async def refuse() -> None:
-        # A browser that is on another site can't read answers, but it can send forms.
-        if request.method in ("GET", "HEAD", "OPTIONS"):
-            return
-        site, origin = request.headers.get("Sec-Fetch-Site", "none"), request.headers.get("Origin")
-        if site not in ("same-origin", "none") or (origin and urlsplit(origin).netloc != request.host):
-            raise Forbidden("this was sent by another website; open the page of this server and do it there")
-
-    app.before_request(refuse)
+    """Adds the headers to every response."""
 
     async def add(response: Response) -> Response:
         response.headers.extend(HEADERS)

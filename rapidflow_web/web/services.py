@@ -7,11 +7,13 @@ from typing import cast
 
 from quart import current_app
 
+from rapidflow_web.access.access import Access
 from rapidflow_web.engine.scheduler import Scheduler
 from rapidflow_web.engine.service import Service
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.settings import Settings
 from rapidflow_web.upkeep.upkeep import Upkeep
+from rapidflow_web.vault.vault import Vault
 from rapidflow_web.web.kept import KeptAnswers
 from rapidflow_web.web.streaming import OpenStreams
 
@@ -28,6 +30,8 @@ class Services:
     logs: LogStore
     streams: OpenStreams
     upkeep: Upkeep
+    access: Access
+    vault: Vault
     details: KeptAnswers
     """The details of jobs that are wholly finished."""
 

@@ -291,7 +291,8 @@ def test_a_body_over_the_limit_that_does_not_say_its_length_is_refused_too(serve
 
 def test_a_body_that_announces_too_much_is_refused_before_it_comes(server: Server) -> None:
     head = (
-        b"POST /pipelines HTTP/1.1\r\nHost: x\r\nContent-Type: text/yaml\r\nContent-Length: 99999999\r\n\r\n"
+        b"POST /pipelines HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/yaml\r\n"
+        b"Content-Length: 99999999\r\n\r\n"
     )
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(head)
@@ -352,7 +353,7 @@ def test_yaml_that_is_not_utf_8_is_not_understood(server: Server, body: bytes) -
 
 def test_a_web_socket_is_refused(server: Server) -> None:
     for path in ("/jobs", "/nothing", "/jobs/1/logs/stream"):
-        head = f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
             connection.sendall((head + key).encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jsonschema_rs
@@ -12,10 +12,12 @@ import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from tests.support.server import Answer, Server
+from tests.support.users import PASSWORD, session_of
 
 JSON, TEXT = "application/json", "text/plain"
 METHODS = ("get", "post", "put", "delete", "patch", "head", "options", "trace")
 CALLS = {
+    "/audit": ["get"],
     "/health": ["get"],
     "/jobs": ["get"],
     "/jobs/{job_id}": ["get"],
@@ -27,15 +29,39 @@ CALLS = {
     "/jobs/{job_id}/retry": ["post"],
     "/jobs/{job_id}/steps": ["get"],
     "/jobs/{job_id}/timeline": ["get"],
+    "/me": ["get"],
     "/metrics": ["get"],
     "/pipelines": ["get", "post"],
     "/pipelines/{pipeline_id}": ["delete", "get", "put"],
     "/pipelines/{pipeline_id}/jobs": ["get", "post"],
+    "/pipelines/{pipeline_id}/secrets": ["get"],
+    "/pipelines/{pipeline_id}/secrets/{name}": ["delete", "put"],
+    "/pipelines/{pipeline_id}/visibility": ["get", "put"],
     "/prune": ["post"],
     "/ready": ["get"],
+    "/secrets": ["get"],
+    "/secrets/{name}": ["delete", "put"],
     "/steps/{step_id}": ["get"],
     "/steps/{step_id}/logs": ["get"],
+    "/tokens": ["get", "post"],
+    "/tokens/{token_id}": ["delete"],
+    "/users": ["get", "post"],
+    "/users/{user_id}": ["delete", "put"],
 }
+LISTS = ("/audit", "/jobs", "/pipelines", "/pipelines/{pipeline_id}/jobs")
+ACCOUNTS = (
+    "/audit",
+    "/me",
+    "/pipelines/{pipeline_id}/secrets",
+    "/pipelines/{pipeline_id}/secrets/{name}",
+    "/pipelines/{pipeline_id}/visibility",
+    "/secrets",
+    "/secrets/{name}",
+    "/tokens",
+    "/tokens/{token_id}",
+    "/users",
+    "/users/{user_id}",
+)
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +119,16 @@ def test_every_reference_leads_somewhere_and_every_schema_is_used(document: dict
 
 def test_every_call_documents_its_errors_in_the_one_shape(document: dict[str, Any]) -> None:
     for method, path, operation in operations(document):
-        statuses = {"400"}
+        statuses = {"400", "401", "403"}
         if "{" in path:
             statuses.add("404")
-        if method != "get":
-            statuses.add("403")
+        if (method, path) == ("post", "/users"):
+            statuses.add("409")
         if method == "put" or (method, path) in (
             ("post", "/pipelines"),
             ("post", "/pipelines/{pipeline_id}/jobs"),
+            ("post", "/tokens"),
+            ("post", "/users"),
         ):
             statuses |= {"413", "415", "422"}
         if path.endswith("/stream"):
@@ -124,7 +152,7 @@ def test_what_is_made_answers_201_with_its_place_and_lists_link_to_the_next_page
         assert ("201" in responses, "200" in responses) == (makes, not makes)
         if makes:
             assert "Location" in responses["201"]["headers"]
-        is_list = method == "get" and path in ("/jobs", "/pipelines", "/pipelines/{pipeline_id}/jobs")
+        is_list = method == "get" and path in LISTS
         assert ("Link" in responses.get("200", {}).get("headers", {})) == is_list
 
 
@@ -140,6 +168,12 @@ def test_bodies_are_required_where_they_are_and_optional_where_they_are(document
         ("post", "/pipelines"): (True, [JSON, *yaml]),
         ("put", "/pipelines/{pipeline_id}"): (True, [JSON, *yaml]),
         ("post", "/pipelines/{pipeline_id}/jobs"): (False, [JSON]),
+        ("put", "/pipelines/{pipeline_id}/visibility"): (True, [JSON]),
+        ("put", "/pipelines/{pipeline_id}/secrets/{name}"): (True, [JSON]),
+        ("put", "/secrets/{name}"): (True, [JSON]),
+        ("post", "/tokens"): (True, [JSON]),
+        ("post", "/users"): (True, [JSON]),
+        ("put", "/users/{user_id}"): (False, [JSON]),
     }
 
 
@@ -176,12 +210,13 @@ def test_query_parameters_are_documented_as_they_are_taken(document: dict[str, A
 class Truth:
     """Holds answers against what the document says of them."""
 
-    def __init__(self, server: Server, document: dict[str, Any]) -> None:
+    def __init__(self, server: Server, document: dict[str, Any], headers: Mapping[str, str] = {}) -> None:
+        self.headers = dict(headers)
         self.seen: set[tuple[str, str, str]] = set()
         self._server = server
         self._document = document
 
-    def ask(self, method: str, path: str, *, body: Any = None, media_type: str = JSON, **ids: int) -> Answer:
+    def ask(self, method: str, path: str, *, body: Any = None, media_type: str = JSON, **ids: Any) -> Answer:
         """Sends a request; fails where the answer is not as documented."""
         bare, _, query = path.partition("?")
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
@@ -189,7 +224,7 @@ class Truth:
         headers = {"Content-Type": media_type} if data is not None else {}
         if query.startswith("Range="):
             address, headers = bare.format(**ids), {"Range": query.removeprefix("Range=")}
-        answer = self._server.request(method, address, data, headers)
+        answer = self._server.request(method, address, data, {**self.headers, **headers})
         documented = self._document["paths"][bare][method.lower()]["responses"][str(answer.status)]
         self.seen.add((method.lower(), bare, str(answer.status)))
         media = answer.headers["content-type"].partition(";")[0]
@@ -238,7 +273,7 @@ def test_every_kind_of_answer_is_as_documented(
     for details in (succeeded, failed, cancelled):
         ids = {"job_id": details["job"]["id"], "step_id": details["steps"][-1]["id"]}
         for path, methods in CALLS.items():
-            if methods == ["get"] and "pipeline" not in path:
+            if methods == ["get"] and "pipeline" not in path and path not in ACCOUNTS:
                 truth.ask("GET", path, **ids)
                 truth.ask("GET", f"{path}?unknown=1", **ids)
                 if "{" in path:
@@ -301,6 +336,68 @@ def test_every_kind_of_answer_is_as_documented(
         for method, path, operation in operations(document)
         for status in operation["responses"]
     }
-    # What it takes to see these is in the tests of the engine that is away and of other websites.
-    unseen = {(method, path, "403") for method, path, status in documented if status == "403"}
+    # What it takes to see these is in the tests of the engine that is away, and of who may do what.
+    unseen = {
+        (method, path, status)
+        for method, path, status in documented
+        if status in ("401", "403") or path in ACCOUNTS
+    }
     assert documented - truth.seen == unseen | {("get", "/ready", "503")}
+
+
+def test_every_answer_about_users_and_secrets_is_as_documented(
+    new_server: Callable[..., Server], document: dict[str, Any]
+) -> None:
+    server = new_server(executor="process").start()
+    truth = Truth(server, document)
+    truth.ask("POST", "/tokens", body={"name": "nobody's"})
+    truth.ask("POST", "/users", body={"name": "root"})
+    for body, media_type in (
+        ({"name": "root", "role": "admin", "password": PASSWORD}, JSON),
+        ({}, JSON),
+    ):
+        truth.ask("POST", "/users", body=body, media_type=media_type)
+    truth.headers = {"Cookie": session_of(server, "root")}
+    ids = {"user_id": truth.ask("POST", "/users", body={"name": "anna"}).json["id"], "name": "KEY"}
+    ids["pipeline_id"] = truth.ask("POST", "/pipelines", body={"config": "name: a\nsteps: ['true']\n"}).json[
+        "id"
+    ]
+    ids["token_id"] = truth.ask("POST", "/tokens", body={"name": "ci"}).json["id"]
+    none = {"user_id": 10**9, "pipeline_id": 10**9, "token_id": 10**9, "name": "NONE"}
+    good = {
+        ("POST", "/users"): {"name": "anna"},
+        ("PUT", "/users/{user_id}"): {"role": "builder"},
+        ("POST", "/tokens"): {"name": "more"},
+        ("PUT", "/secrets/{name}"): {"value": "a secret"},
+        ("PUT", "/pipelines/{pipeline_id}/secrets/{name}"): {"value": "a secret"},
+        ("PUT", "/pipelines/{pipeline_id}/visibility"): {"restricted": True, "users": ["anna"]},
+    }
+    calls = [(method.upper(), path) for path in ACCOUNTS for method in sorted(CALLS[path])[::-1]]
+    for method, path in calls:
+        for query in ("", "?unknown=1"):
+            body = good.get((method, path))
+            truth.ask(method, f"{path}{query}", body=body, **ids)
+            truth.ask(method, f"{path}{query}", body=body, **none)
+        if (method, path) in good:
+            for wrong, media_type in (
+                (b"[", JSON),
+                (b"{}", TEXT),
+                ({"x": 1}, JSON),
+                (b"x" * (1024 * 1024 + 1), JSON),
+            ):
+                truth.ask(method, path, body=wrong, media_type=media_type, **ids)
+        truth.headers, headers = {}, truth.headers
+        assert truth.ask(method, path, body=good.get((method, path)), **ids).status == 401
+        truth.headers = {**headers, "Host": "elsewhere.example"}
+        assert truth.ask(method, path, body=good.get((method, path)), **ids).status == 403
+        truth.headers = headers
+    truth.ask("GET", "/audit?limit=1")
+    truth.ask("DELETE", "/secrets/{name}", name="NEVER")
+    documented = {
+        (method, path, status)
+        for method, path, operation in operations(document)
+        for status in operation["responses"]
+        if path in ACCOUNTS
+    }
+    # A secret that is not there is made.
+    assert documented - truth.seen == {("put", "/secrets/{name}", "404")}

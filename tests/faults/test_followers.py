@@ -40,7 +40,7 @@ def _connect(server: Server, job_id: int, *, stalled: bool) -> socket.socket:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect(("127.0.0.1", server.port))
     path = f"/jobs/{job_id}/logs/stream?follow=true"
-    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     connection.setblocking(False)
     return connection
 

@@ -175,7 +175,7 @@ def test_a_client_that_goes_away_during_its_cancel_does_not_stop_it(server: Serv
     server.wait_output(job_id, "ready\n")
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(
-            f"POST /jobs/{job_id}/cancel HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode()
+            f"POST /jobs/{job_id}/cancel HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode()
         )
         wait_for(lambda: server.job(job_id)["cancelled"], "the cancel was accepted")
     assert server.wait_finished(job_id)["job"]["status"] == "cancelled"

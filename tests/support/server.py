@@ -202,19 +202,21 @@ class Server:
         """Waits until the stream of a job contains `text`."""
         wait_for(lambda: text in self.stream(job_id), f"job {job_id} prints {text!r}", seconds)
 
-    def follow(self, job_id: int, query: str = "follow=true") -> Follower:
+    def follow(
+        self, job_id: int, query: str = "follow=true", headers: Mapping[str, str] | None = None
+    ) -> Follower:
         """Follows a stream in a thread."""
-        return Follower(self.port, f"/jobs/{job_id}/logs/stream?{query}")
+        return Follower(self.port, f"/jobs/{job_id}/logs/stream?{query}", headers or {})
 
 
 class Follower:
     """Reads a stream as it comes. `complete` tells if the body ended properly; None while it goes on."""
 
-    def __init__(self, port: int, path: str) -> None:
+    def __init__(self, port: int, path: str, headers: Mapping[str, str]) -> None:
         self.received = b""
         self.complete: bool | None = None
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-        self._connection.request("GET", path)
+        self._connection.request("GET", path, headers=dict(headers))
         self.response = self._connection.getresponse()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()

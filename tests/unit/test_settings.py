@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,11 @@ def test_every_setting_is_read_from_its_variable():
         "bind": ("[::1]:8080", Bind("::1", 8080)),
         "data": ("/srv/data", Path("/srv/data")),
         "database_url": ("sqlite:////srv/x.db", "sqlite:////srv/x.db"),
+        "login": ("proxy", "proxy"),
+        "hosts": ("build.example.org, ci", ("build.example.org", "ci")),
+        "proxy_header": ("Remote-User", "Remote-User"),
+        "proxy_addresses": ("10.0.0.0/24", (ip_network("10.0.0.0/24"),)),
+        "secrets_key": (f"{'A' * 43}=, {'B' * 43}=", (f"{'A' * 43}=", f"{'B' * 43}=")),
         "executor": ("process", "process"),
         "concurrency": ("7", 7),
         "default_image": ("registry.local:5000/team/base:1", "registry.local:5000/team/base:1"),

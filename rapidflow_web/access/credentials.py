@@ -1,0 +1,52 @@
+"""Passwords, and the random words of sessions and tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+
+import argon2
+
+LEAST_PASSWORD = 8
+_MOST_PASSWORD = 1024
+TOKEN_PREFIX = "rapidflow_"  # noqa: S105, so that scanners for leaked tokens can find one
+_hasher = argon2.PasswordHasher()
+# Each takes 64 MiB and a core: a flood of logins must not take all there is.
+_at_once = asyncio.Semaphore(2)
+_NOBODY = _hasher.hash(secrets.token_urlsafe(32))
+
+
+def check_password(password: str) -> None:
+    """Raises ValueError for a password that is too short or too long."""
+    if not LEAST_PASSWORD <= len(password) <= _MOST_PASSWORD:
+        raise ValueError(f"use a password of {LEAST_PASSWORD} to {_MOST_PASSWORD} characters")
+
+
+def hashed(password: str) -> str:
+    """The Argon2 hash of a password. Raises ValueError like `check_password`."""
+    check_password(password)
+    return _hasher.hash(password)
+
+
+async def is_right(password: str, stored: str | None) -> bool:
+    """Whether a password is the one whose hash is stored. Takes as long where none is."""
+    async with _at_once:
+        return await asyncio.to_thread(_verify, password[: _MOST_PASSWORD + 1], stored or _NOBODY)
+
+
+def _verify(password: str, stored: str) -> bool:
+    try:
+        return _hasher.verify(stored, password)
+    except argon2.exceptions.VerifyMismatchError:
+        return False
+
+
+def new_word() -> str:
+    """256 random bits as text."""
+    return secrets.token_urlsafe(32)
+
+
+def digest(word: str) -> str:
+    """What is stored of a random word: nobody can make the word of it, however the database got lost."""
+    return hashlib.sha256(word.encode("utf-8", "surrogateescape")).hexdigest()

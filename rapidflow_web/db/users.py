@@ -1,0 +1,188 @@
+"""Queries on users, their sessions and tokens, and on who may see what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tortoise.transactions import in_transaction
+
+from rapidflow_web.db.database import now_ms, uncancelled
+from rapidflow_web.db.models import Grant, Pipeline, Session, Token, User
+
+_USED_EVERY = 60_000
+"""Milliseconds between two notes of when a token was used."""
+
+
+@uncancelled
+async def any_exist() -> bool:
+    """Whether there is a user at all."""
+    return await User.exists()
+
+
+@uncancelled
+async def create(name: str, role: str, password: str | None) -> User | None:
+    """Stores a user, whose `password` is hashed; None where the name is taken."""
+    async with in_transaction():
+        if await User.exists(name=name):
+            return None
+        return await User.create(name=name, role=role, password=password, created_at=now_ms())
+
+
+@uncancelled
+async def named(name: str) -> User | None:
+    """The user."""
+    return await User.get_or_none(name=name)
+
+
+@uncancelled
+async def get(user_id: int) -> User | None:
+    """The user."""
+    return await User.get_or_none(id=user_id)
+
+
+@uncancelled
+async def listed() -> list[User]:
+    """All users by name."""
+    return await User.all().order_by("name")
+
+
+@uncancelled
+async def change(user_id: int, **fields: Any) -> bool:
+    """Sets columns; False where that would leave users and no administrator among them.
+
+    A new password ends all sessions of the user.
+    """
+    async with in_transaction():
+        if fields.get("role", "admin") != "admin" and await _is_last_admin(user_id):
+            return False
+        await User.filter(id=user_id).update(**fields)
+        if "password" in fields:
+            await Session.filter(user_id=user_id).delete()
+    return True
+
+
+@uncancelled
+async def remove(user_id: int) -> bool:
+    """Removes a user with sessions and tokens; False where it is the last administrator of several users."""
+    async with in_transaction():
+        if await _is_last_admin(user_id) and await User.all().count() > 1:
+            return False
+        for model in (Session, Token, Grant):
+            await model.filter(user_id=user_id).delete()
+        await User.filter(id=user_id).delete()
+    return True
+
+
+async def _is_last_admin(user_id: int) -> bool:
+    admins = await User.filter(role="admin").limit(2).values_list("id", flat=True)
+    return list(admins) == [user_id]
+
+
+# Sessions
+
+
+@uncancelled
+async def begin_session(user_id: int, digest: str, expires_at: int) -> None:
+    """Stores that a browser logged in, and forgets what has expired."""
+    now = now_ms()
+    await Session.filter(expires_at__lt=now).delete()
+    await Session.create(user_id=user_id, digest=digest, created_at=now, expires_at=expires_at)
+
+
+@uncancelled
+async def of_session(digest: str) -> User | None:
+    """Who is logged in with it."""
+    session = await Session.get_or_none(digest=digest, expires_at__gt=now_ms()).select_related("user")
+    return session.user if session is not None else None
+
+
+@uncancelled
+async def end_session(digest: str) -> None:
+    """Forgets a session."""
+    await Session.filter(digest=digest).delete()
+
+
+# Tokens
+
+
+@uncancelled
+async def create_token(
+    user_id: int, name: str, role: str, pipelines: Sequence[int] | None, digest: str, expires_at: int | None
+) -> Token:
+    """Stores a token."""
+    return await Token.create(
+        user_id=user_id,
+        name=name,
+        role=role,
+        pipelines=list(pipelines) if pipelines is not None else None,
+        digest=digest,
+        created_at=now_ms(),
+        expires_at=expires_at,
+    )
+
+
+@uncancelled
+async def of_token(digest: str) -> Token | None:
+    """The token that is valid now, with its user; notes that it was used."""
+    now = now_ms()
+    token = await Token.get_or_none(digest=digest).select_related("user")
+    if token is None or (token.expires_at is not None and token.expires_at <= now):
+        return None
+    if token.used_at is None or now - token.used_at > _USED_EVERY:
+        await Token.filter(id=token.id).update(used_at=now)
+    return token
+
+
+@uncancelled
+async def tokens(user_id: int | None = None) -> list[Token]:
+    """The tokens of a user, or of all users, newest first, with their users."""
+    query = Token.all() if user_id is None else Token.filter(user_id=user_id)
+    return await query.order_by("-id").select_related("user")
+
+
+@uncancelled
+async def revoke(token_id: int, user_id: int | None = None) -> bool:
+    """Removes a token, where `user_id` is given only of that user; False if there is none."""
+    query = Token.filter(id=token_id)
+    if user_id is not None:
+        query = query.filter(user_id=user_id)
+    return await query.delete() > 0
+
+
+# Visibility
+
+
+@uncancelled
+async def restricted() -> dict[int, frozenset[int]]:
+    """The pipelines that not everyone may see, each with the ids of those who may."""
+    ids = await Pipeline.filter(restricted=True).values_list("id", flat=True)
+    if not ids:
+        return {}
+    granted: dict[int, set[int]] = {int(str(number)): set() for number in ids}
+    for grant in await Grant.all():
+        if grant.pipeline_id in granted:
+            granted[grant.pipeline_id].add(grant.user_id)
+    return {pipeline_id: frozenset(user_ids) for pipeline_id, user_ids in granted.items()}
+
+
+@uncancelled
+async def visibility(pipeline_id: int) -> tuple[bool, list[str]]:
+    """Whether a pipeline is restricted, and the names of those who may see it then."""
+    pipeline = await Pipeline.get(id=pipeline_id)
+    grants = await Grant.filter(pipeline_id=pipeline_id).select_related("user")
+    return pipeline.restricted, sorted(grant.user.name for grant in grants)
+
+
+@uncancelled
+async def set_visibility(pipeline_id: int, restricted: bool, names: Sequence[str]) -> str | None:
+    """Sets it, and returns None; or the first name that no user has, and changes nothing."""
+    async with in_transaction():
+        found = {user.name: user.id for user in await User.filter(name__in=list(names))}
+        for name in names:
+            if name not in found:
+                return name
+        await Pipeline.filter(id=pipeline_id).update(restricted=restricted)
+        await Grant.filter(pipeline_id=pipeline_id).delete()
+        await Grant.bulk_create(Grant(pipeline_id=pipeline_id, user_id=number) for number in found.values())
+    return None

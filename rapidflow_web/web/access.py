@@ -1,0 +1,153 @@
+"""The door: every request is let in, or refused, here."""
+
+from __future__ import annotations
+
+import re
+from typing import cast
+from urllib.parse import urlencode, urlsplit
+
+from quart import Quart, Response, g, has_request_context, redirect, request
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from rapidflow_web.access.access import SESSION_SECONDS, Access
+from rapidflow_web.access.roles import ANYONE, Actor, Role
+from rapidflow_web.db import audit, jobs, pipelines, sight
+from rapidflow_web.errors import Forbidden, NotFound, Unauthorized
+from rapidflow_web.web import roles
+from rapidflow_web.web.requests import identifier
+from rapidflow_web.web.services import services
+
+COOKIE = "rapidflow_session"
+_READING = ("GET", "HEAD", "OPTIONS")
+_PAGE = re.compile(r"/(ui(/.*)?)?")
+# Said in the audit log by the route itself, which knows the name, or of no interest.
+_UNTOLD = ("pages.log_in", "pages.check_pipeline")
+
+
+def install(app: Quart) -> None:
+    """Lets nobody in but those who may."""
+
+    async def enter() -> Response | WerkzeugResponse | None:
+        access = services().access
+        g.actor = None
+        _check_host(access)
+        _check_site()
+        if request.url_rule is None:
+            return None  # there is nothing at this address, which is no secret
+        needed = roles.needed(request.method, request.url_rule.rule)
+        if needed is None:
+            return None
+        try:
+            actor = await _actor(access)
+        except Unauthorized:
+            if request.method in ("GET", "HEAD") and _PAGE.fullmatch(request.path):
+                return _to_login()
+            raise
+        g.actor = actor
+        if actor.role < needed:
+            raise Forbidden(f"this needs the role {needed.word}, and {actor.words} has {actor.role.word}")
+        sight.narrow(actor.sight)
+        await _check_sight(actor)
+        return None
+
+    async def leave(response: Response) -> Response:
+        who: Actor | None = g.get("actor")
+        if who is not None and request.method not in _READING and request.endpoint not in _UNTOLD:
+            target = request.full_path.rstrip("?")
+            await audit.note(who.words, address(), f"{request.endpoint}", target, response.status_code)
+        return response
+
+    app.before_request(enter)
+    app.after_request(leave)
+
+
+def actor() -> Actor:
+    """Who sends the request, which was let in."""
+    return cast(Actor, g.actor)
+
+
+def may(role: Role) -> bool:
+    """Whether whoever sends the request has this role, or more."""
+    who: Actor | None = g.get("actor") if has_request_context() else None
+    return who is not None and who.role >= role
+
+
+def address() -> str:
+    """The address of the client, as far as it is known."""
+    return request.remote_addr or ""
+
+
+def _check_host(access: Access) -> None:
+    # HTTP/1.0 has none, and no browser speaks it.
+    if request.host and not access.hosts.knows(request.host):
+        name = request.host[:100]
+        raise Forbidden(f"this server does not answer to the name '{name}'; add it to RAPIDFLOW_HOSTS")
+
+
+def _check_site() -> None:
+    # A browser that is on another site can't read answers, but it can send forms.
+    if request.method in _READING:
+        return
+    site, origin = request.headers.get("Sec-Fetch-Site", "none"), request.headers.get("Origin")
+    if site not in ("same-origin", "none") or (origin and urlsplit(origin).netloc != request.host):
+        raise Forbidden("this was sent by another website; open the page of this server and do it there")
+
+
+async def _actor(access: Access) -> Actor:
+    """Who sends the request. Raises `Unauthorized`."""
+    shown = request.headers.get("Authorization")
+    if shown is not None:
+        scheme, _, word = shown.partition(" ")
+        if scheme.lower() == "bearer":
+            return await access.of_token(word.strip())
+    settings = services().settings
+    if settings.login == "proxy":
+        name = request.headers.get(settings.proxy_header, "").strip()
+        if name:
+            return await access.of_proxy(name, address())
+        raise Unauthorized(f"the proxy in front must name the user in the header {settings.proxy_header}")
+    word = request.cookies.get(COOKIE)
+    if word and (who := await access.of_session(word)) is not None:
+        return who
+    if await access.is_open():
+        return ANYONE
+    raise Unauthorized("log in at /login, or send a token: Authorization: Bearer TOKEN")
+
+
+async def _check_sight(who: Actor) -> None:
+    """Raises `NotFound` for what is not to be seen, before any route does something to it."""
+    if who.sight.is_whole:
+        return
+    for name, text in (request.view_args or {}).items():
+        if name == "job_id" and await jobs.get(identifier(text, "job")) is None:
+            raise NotFound(f"there is no job {text}")
+        if name == "pipeline_id" and await pipelines.get(identifier(text, "pipeline")) is None:
+            raise NotFound(f"there is no pipeline {text}")
+
+
+def _to_login() -> Response | WerkzeugResponse:
+    query = urlencode({"next": request.full_path.rstrip("?")})
+    if "HX-Request" in request.headers:
+        # A part of a page that is open: the whole page is to go to the login.
+        return Response("", 401, {"HX-Redirect": "/login"})
+    return redirect(f"/login?{query}", 303)
+
+
+# Cookies
+
+
+def keep_session(response: WerkzeugResponse, word: str) -> None:
+    """Has the browser remember a session."""
+    response.set_cookie(
+        COOKIE, word, max_age=SESSION_SECONDS, httponly=True, samesite="Lax", secure=_is_secure(), path="/"
+    )
+
+
+def drop_session(response: WerkzeugResponse) -> None:
+    """Has the browser forget it."""
+    response.delete_cookie(COOKIE, httponly=True, samesite="Lax", secure=_is_secure(), path="/")
+
+
+def _is_secure() -> bool:
+    # TLS ends at a proxy. Whoever sends this header without one only keeps a cookie from themselves.
+    return request.is_secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"

@@ -1,0 +1,37 @@
+"""Users of a server that a test made, added as an administrator does: with the command."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from tests.support.server import Server, wait_for
+
+PASSWORD = "correct horse"
+
+
+def add_user(server: Server, name: str, role: str) -> None:
+    """Adds a user with the password PASSWORD; the server, if it runs, knows when this returns."""
+    done = server.command("user", "add", name, "--role", role, input=f"{PASSWORD}\n")
+    assert done.returncode == 0, done.stderr
+    if server.process is not None:
+        wait_for(lambda: server.get("/me").status == 401, "the server asks for a login")
+
+
+def token_of(server: Server, name: str, *options: str) -> str:
+    """A new token of a user."""
+    done = server.command("token", "add", name, "for a test", *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def as_(token: str) -> dict[str, str]:
+    """The headers of a request with a token."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def session_of(server: Server, name: str, password: str = PASSWORD) -> str:
+    """Logs in; returns the cookie."""
+    form = urlencode({"name": name, "password": password})
+    answer = server.request("POST", "/login", form, {"Content-Type": "application/x-www-form-urlencoded"})
+    assert answer.status == 303, answer.text
+    return answer.headers["set-cookie"].partition(";")[0]
