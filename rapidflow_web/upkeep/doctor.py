@@ -26,9 +26,10 @@ from rapidflow_web.engine.began import Began
 from rapidflow_web.errors import RapidFlowError, SettingsError
 from rapidflow_web.executors.base import BuildSpec, Executor
 from rapidflow_web.logs import render
-from rapidflow_web.logs.compressed import SUFFIX, path_of
+from rapidflow_web.logs.compressed import SUFFIX, CompressedFile
 from rapidflow_web.logs.files import open_file
 from rapidflow_web.logs.log import LogStore
+from rapidflow_web.logs.salvage import salvage
 from rapidflow_web.settings import Settings
 
 _LOG_NAME = re.compile(r"([0-9]+)\.(?:log|index)(?:\.zst)?")
@@ -128,15 +129,15 @@ class Doctor:
             problem = await asyncio.to_thread(self._log_problem, job_id, size)
             if problem and await jobs.get(job_id) is not None:
                 # A running server keeps logs open, and would go on with what it knows of them.
-                mend = None if self._server_runs else self._gets_an_end(job_id, status, error, render.LOST)
+                mend = None if self._server_runs else self._is_salvaged(job_id, status, error, size)
                 hint = "; stop the server to have it mended" if self._server_runs else ""
                 yield Finding(f"the log of job {job_id} {problem}{hint}", mend)
 
     def _log_problem(self, job_id: int, size: int) -> str | None:
         path = self._logs.path(job_id)
         try:
-            there = open_file(path).size
-            open_file(path.with_suffix(".index"))
+            there = _checked_size(path)
+            _checked_size(path.with_suffix(".index"))
             log = self._logs.open(job_id)
         except FileNotFoundError:
             return "is missing"
@@ -146,11 +147,19 @@ class Doctor:
             return f"has {min(there, log.size)} bytes instead of {size}"
         return None if log.sealed else "has no end"
 
+    def _is_salvaged(
+        self, job_id: int, status: str, error: str | None, size: int
+    ) -> Callable[[], Awaitable[None]]:
+        async def mend() -> None:
+            said = await asyncio.to_thread(salvage, self._logs.path(job_id), size)
+            await self._gets_an_end(job_id, status, error, b"" if said else render.LOST)()
+
+        return mend
+
     def _gets_an_end(
         self, job_id: int, status: str, error: str | None, before: bytes = b""
     ) -> Callable[[], Awaitable[None]]:
         async def mend() -> None:
-            await asyncio.to_thread(_lay_aside_compressed, self._logs.path(job_id))
             # Not the log that was looked at: it knows what was there before.
             logs = LogStore(self._folders.logs)
             await asyncio.to_thread(logs.keep_the_rest, job_id)
@@ -239,15 +248,14 @@ def _damage(path: Path | None) -> str | None:
     return f"a row of {broken[0]} refers to nothing" if broken else None
 
 
-def _lay_aside_compressed(log: Path) -> None:
-    """Makes room for a plain log; what can't be read is kept beside it for whoever can."""
-    for path in (log, log.with_suffix(".index")):
-        packed = path_of(path)
-        if packed.exists():
-            with contextlib.suppress(OSError):
-                file = open_file(path)
-                path.write_bytes(file.read(0, file.size))
-            packed.rename(packed.with_name(f"{packed.name}.damaged"))
+def _checked_size(path: Path) -> int:
+    """The bytes of a file of a log. Reads all of a compressed one. Raises `OSError`."""
+    file = open_file(path)
+    if isinstance(file, CompressedFile):
+        file.check()
+    size = file.size
+    file.close()
+    return size
 
 
 def _removal(path: Path) -> Callable[[], Awaitable[None]]:
