@@ -33,6 +33,7 @@ from rapidflow_web.logs.salvage import salvage
 from rapidflow_web.settings import Settings
 
 _LOG_NAME = re.compile(r"([0-9]+)\.(?:log|index)(?:\.zst)?")
+_KEPT_NAME = re.compile(r"[0-9]+\.(?:log|index)\.zst\.damaged")
 _GONE = "the container of the build was gone when the installation was repaired"
 
 
@@ -95,7 +96,11 @@ class Doctor:
                 except RapidFlowError:
                     continue  # what is wrong with the engine is said once
                 if running is None and await self._is_lost(job):
-                    yield Finding(f"job {job.id} is running, and its container is gone", self._fails(job))
+                    yield Finding(
+                        f"job {job.id} is running, and its container is gone; "
+                        "the server ends it as failed when it starts",
+                        self._fails(job),
+                    )
             elif job.status != "pending":
                 yield Finding(
                     f"the log of job {job.id} has no end", self._gets_an_end(job.id, job.status, job.error)
@@ -172,14 +177,22 @@ class Doctor:
     # Files
 
     async def _files(self, known: Collection[int]) -> AsyncIterator[Finding]:
-        newest = max(known, default=0)
-        for path in await asyncio.to_thread(lambda: sorted(self._folders.logs.glob("*/*"))):
-            match = _LOG_NAME.fullmatch(path.name)
-            if match is None:
-                # A server that compresses makes files with other names beside.
-                if not self._server_runs and path.name.endswith(f"{SUFFIX}.new"):
+        paths = await asyncio.to_thread(lambda: sorted(self._folders.logs.glob("**/*")))
+        # Only now: the server may have started builds since, and a job is there before its log.
+        known = {*known, *await jobs.ids(ended=False)}
+        # A folder after what is in it: it may be empty once that is mended.
+        for path in sorted(paths, key=Path.is_dir):
+            if path.is_dir():
+                if not self._server_runs and not any(path.iterdir()):
+                    yield Finding(f"{path} is an empty folder", _removal(path))
+            elif path.name.endswith(f"{SUFFIX}.new"):
+                # A server that compresses makes such files.
+                if not self._server_runs:
                     yield Finding(f"{path} is left over from a compression", _removal(path))
-            elif int(match[1]) not in known and not (self._server_runs and int(match[1]) > newest):
+            elif (match := _LOG_NAME.fullmatch(path.name)) is None:
+                if not _KEPT_NAME.fullmatch(path.name):
+                    yield Finding(f"{path} is nothing of the server's", self._laying_aside(path))
+            elif int(match[1]) not in known:
                 yield Finding(f"{path} is the log of no job", _removal(path))
         if not self._server_runs:
             for path in self._settings.data.glob("backup-*"):
@@ -187,6 +200,17 @@ class Doctor:
         for mirror in self._folders.mirrors.iterdir():
             if mirror.suffix != ".new" and not (mirror / "HEAD").exists():
                 yield Finding(f"the mirror {mirror} is broken", _removal(mirror))
+
+    def _laying_aside(self, path: Path) -> Callable[[], Awaitable[None]]:
+        def move() -> None:
+            # It may be precious to whoever put it there.
+            target = self._settings.data / "strays" / path.relative_to(self._folders.logs)
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            while target.exists():
+                target = target.with_name(f"{target.name}.again")
+            path.rename(target)
+
+        return lambda: asyncio.to_thread(move)
 
     def _root(self, job_id: int) -> Path:
         return self._folders.work / str(job_id)

@@ -205,3 +205,26 @@ def test_damage_inside_a_compressed_log_is_found_and_what_can_be_read_is_kept(
         assert before
         assert after == (whole[-rest:] if job_id == holed else "=== Build completed ===\n")
         assert server.get(f"/jobs/{job_id}/logs").json["logs"][0]["output"] in text
+
+
+def test_strays_among_the_logs_are_found_beside_a_server_too(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process").start()
+    server.run({"name": "short", "steps": ["echo out"]})
+    logs = server.data / "logs"
+    (logs / "0007").mkdir()
+    for name in ("0000/99.log", "0000/stray.txt", "note"):
+        (logs / name).write_text(name)
+    found = [
+        "DATA/logs/0000/99.log is the log of no job",
+        "DATA/logs/0000/stray.txt is nothing of the server's",
+        "DATA/logs/note is nothing of the server's",
+    ]
+    assert examined(server)[1][:-1] == found
+    server.stop()
+    assert "DATA/logs/0007 is an empty folder" in examined(server)[1]
+    assert examined(server, "--fix")[0] == 0
+    assert examined(server) == (0, ["all is well in DATA"])
+    assert not (logs / "0007").exists()
+    strays = server.data / "strays"
+    assert (strays / "0000" / "stray.txt").read_text() == "0000/stray.txt"
+    assert (strays / "note").read_text() == "note"
