@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from rapidflow_web import __version__, accounts, admin
-from rapidflow_web.client import Client, ClientError
+from rapidflow_web.client import Client, ClientError, Unreadable
 from rapidflow_web.errors import Invalid, Problem, RapidFlowError
 from rapidflow_web.pipeline.definition import Definition
 
@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Whoever reads has enough, as in `rapidflow jobs | head`. What is left must not be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = _PIPE_CLOSED
+    except Unreadable as error:
+        _say(str(error))
+        code = _FAILED
     except RapidFlowError as error:
         _say(str(error))
         code = _TROUBLE

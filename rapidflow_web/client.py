@@ -18,6 +18,14 @@ from rapidflow_web.errors import RapidFlowError
 _TIMEOUT = 30.0
 _RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
 _GIVE_UP_SECONDS = 600.0
+_TRIES_AT_ONE_BYTE = 4
+"""Answers that break off at the same byte of a finished log, after which it is not the connection's fault."""
+_UNREADABLE = (
+    "the log of job {job} breaks off at byte {at} again and again; it may be damaged: "
+    "have 'rapidflow doctor --fix' run where the server is"
+)
+_LATER = "try again later"
+"""Ends the sentence of a server that is there and can't answer for now."""
 _KEEPALIVE_SECONDS = 30
 _CHUNK = 256 * 1024
 _BROKEN = (OSError, http.client.HTTPException)
@@ -29,6 +37,10 @@ class ClientError(RapidFlowError):
 
 class Unreachable(ClientError):
     """The server does not answer, or something else does."""
+
+
+class Unreadable(ClientError):
+    """The server is there, and can't read the log that was asked for."""
 
 
 class Client:
@@ -80,10 +92,11 @@ class Client:
         """A job's log to its end, every byte once.
 
         A connection that breaks off is made anew from the byte where it was. Raises `Unreachable` where the
-        server never was there, or has been away for ten minutes.
+        server never was there, or has been away for ten minutes, `Unreadable` where it can't read the log.
         """
         position: int | None = None
         patience = _Patience()
+        stuck = 0
         while True:
             wanted = query
             if position is not None:
@@ -91,15 +104,19 @@ class Client:
             connection = self._connection(timeout=None)
             try:
                 response = self._send(connection, "GET", f"{_path(job_id)}/logs/stream?{urlencode(wanted)}")
-                if 400 <= response.status < 500:
-                    raise ClientError(response.read().decode("utf-8", "replace").strip())
+                if 400 <= response.status <= 500:
+                    _refuse(response)
                 if response.status != 200:
                     raise http.client.HTTPException(f"it answered with status {response.status}")
                 at = _offset(response)
+                stuck += response.length is not None  # only a finished log has a length
+                if stuck > _TRIES_AT_ONE_BYTE:
+                    raise Unreadable(_UNREADABLE.format(job=job_id, at=at))
                 while chunk := response.read1(_CHUNK):
                     # Only now: headers that broke off look like whole ones, and have no bytes after them.
                     position = at = at + len(chunk)
                     patience.renew()
+                    stuck = 0
                     yield chunk
                 if _came_to_its_end(response):
                     return
@@ -178,6 +195,14 @@ class _Patience:
 
 def _path(job_id: str) -> str:
     return f"/jobs/{quote(job_id, safe='')}"
+
+
+def _refuse(response: http.client.HTTPResponse) -> None:
+    """Raises the server's own sentence, as what is worth another try only where the server says so."""
+    sentence = response.read().decode("utf-8", "replace").strip()
+    if response.status == 500 and (not sentence or sentence.endswith(_LATER)):
+        raise http.client.HTTPException(f"it answered with status {response.status}")
+    raise (Unreadable if response.status == 500 else ClientError)(sentence)
 
 
 def _offset(response: http.client.HTTPResponse) -> int:

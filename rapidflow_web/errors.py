@@ -82,6 +82,12 @@ class RangeNotSatisfiable(RequestError):
         self.length = length
 
 
+class LogUnreadable(RequestError):
+    """A log that was written is not there, or damaged. Only whoever runs the server can mend that."""
+
+    status = 500
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with a body. Lines and columns count from 1 and are those of the YAML text."""

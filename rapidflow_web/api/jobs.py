@@ -12,6 +12,7 @@ from rapidflow_web.db.models import Job, Step
 from rapidflow_web.engine.activity import activity
 from rapidflow_web.engine.timeline import Timeline
 from rapidflow_web.errors import NotFound
+from rapidflow_web.logs.log import Log
 from rapidflow_web.web import requests
 from rapidflow_web.web.responses import encoded_response, json_response
 from rapidflow_web.web.services import services
@@ -44,6 +45,7 @@ async def get_job_details(job_id: int) -> Response:
         raise NotFound(f"there is no job {job_id}")
     job, steps, environments = found
     log = services().logs.open(job_id)
+    log.expect(job.log_size)
     body = await output.encoded(
         {
             "job": render.job(job),
@@ -64,6 +66,7 @@ async def get_job_logs(job_id: int) -> Response:
     """Get all logs of a job."""
     job = await existing_job(job_id)
     steps, log = await jobs.steps_of(job_id), services().logs.open(job_id)
+    log.expect(job.log_size)
     entries = [render.step_log(row, log, with_job=False) for row in steps]
     return encoded_response(await output.encoded({"job_id": job.id, "status": job.status, "logs": entries}))
 
@@ -72,8 +75,9 @@ async def get_job_logs(job_id: int) -> Response:
 @operation(schemas.Steps)
 async def list_job_steps(job_id: int) -> Response:
     """List the steps of a job in their order."""
-    await existing_job(job_id)
+    job = await existing_job(job_id)
     steps, log = await jobs.steps_of(job_id), services().logs.open(job_id)
+    log.expect(job.log_size)
     return encoded_response(await output.encoded([render.step(row, log) for row in steps]))
 
 
@@ -116,7 +120,7 @@ async def retry_job(job_id: int) -> Response:
 async def get_step(step_id: int) -> Response:
     """Get a step."""
     step = await _existing_step(step_id)
-    log = services().logs.open(step.job_id)
+    log = await _log_of(step)
     return encoded_response(await output.encoded(render.step(step, log)))
 
 
@@ -125,7 +129,7 @@ async def get_step(step_id: int) -> Response:
 async def get_step_logs(step_id: int) -> Response:
     """Get one step's log."""
     step = await _existing_step(step_id)
-    log = services().logs.open(step.job_id)
+    log = await _log_of(step)
     return encoded_response(await output.encoded(render.step_log(step, log, with_job=True)))
 
 
@@ -142,6 +146,13 @@ async def _existing_step(step_id: int) -> Step:
     if step is None:
         raise NotFound(f"there is no step {step_id}")
     return step
+
+
+async def _log_of(step: Step) -> Log:
+    log = services().logs.open(step.job_id)
+    if not log.size:
+        log.expect((await existing_job(step.job_id)).log_size)
+    return log
 
 
 def _timeline(job: Job) -> Timeline:

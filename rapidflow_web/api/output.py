@@ -28,6 +28,10 @@ class Output:
         # Fixed here, so that all outputs of an answer are of one moment.
         self.end = (log.size if span.end is None else span.end) if span else 0
 
+    async def check(self) -> None:
+        """Raises `LogUnreadable` where not even its first byte can be read."""
+        await self._log.read(self.start, 1)
+
     async def pieces(self) -> AsyncIterator[bytes]:
         """The output as a JSON string. Bytes that are not UTF-8 become U+FFFD."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -56,6 +60,8 @@ async def encoded(value: Any) -> bytes | AsyncIterator[bytes]:
     around = [part.encode() for part in text.split(f'"{_PLACE}"')]
     pieces = _joined(around, outputs)
     if sum(output.end - output.start for output in outputs) > _EAGER_BYTES:
+        # What can't be read is said while there still is a status to say it with.
+        await outputs[0].check()
         return pieces
     return b"".join([piece async for piece in pieces])
 

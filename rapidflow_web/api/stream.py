@@ -76,8 +76,12 @@ async def stream_job_logs(query: schemas.StreamQuery, job_id: int) -> Response:
         raise BadRequest("give either 'tail' or 'offset', not both")
     job = await existing_job(job_id)
     log = services().logs.open(job.id)
+    log.expect(job.log_size)
     finished = log.sealed
     part = _wanted(await _whole(log, query, finished), finished)
+    if finished:
+        # What can't be read is said while there still is a status to say it with.
+        await log.read((log.layout.after(query.since) or 0) + part.first, 1)
 
     headers = {
         "Content-Type": "text/plain; charset=utf-8",

@@ -11,6 +11,7 @@ import os
 import struct
 import weakref
 from collections import OrderedDict
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
@@ -121,6 +122,19 @@ class CompressedFile:
             return None
         return block[offset % BLOCK : end - number * BLOCK]
 
+    def blocks(self) -> Iterator[bytes | None]:
+        """All blocks in their order, read from the disk; None stands for one that is damaged."""
+        for number in range(len(self._starts) - 1):
+            try:
+                yield self._unpacked(number)
+            except Damaged:
+                yield None
+
+    def check(self) -> None:
+        """Reads it all. Raises `Damaged` where that can't be done."""
+        for number in range(len(self._starts) - 1):
+            self._unpacked(number)
+
     def close(self) -> None:
         """Gives the descriptor back. Safe to call again."""
         self._close()
@@ -128,14 +142,49 @@ class CompressedFile:
     def _block(self, number: int) -> bytes:
         if (known := self._blocks.get(number)) is not None:
             return known
+        block = self._blocks[number] = self._unpacked(number)
+        while len(self._blocks) > self._kept:
+            with contextlib.suppress(KeyError):  # another thread was first
+                self._blocks.popitem(last=False)
+        return block
+
+    def _unpacked(self, number: int) -> bytes:
         start, end = self._starts[number], self._starts[number + 1]
         try:
             # Not kept: one can't be used by two threads, and to make one costs little.
             block = zstandard.ZstdDecompressor().decompress(os.pread(self._fd, end - start, start))
         except zstandard.ZstdError as error:
             raise Damaged(f"{self._path} is damaged after {number * BLOCK} bytes: {error}") from error
-        self._blocks[number] = block
-        while len(self._blocks) > self._kept:
-            with contextlib.suppress(KeyError):  # another thread was first
-                self._blocks.popitem(last=False)
+        if len(block) != min(BLOCK, self.size - number * BLOCK):
+            raise Damaged(f"{self._path} is damaged after {number * BLOCK} bytes: a block has an odd size")
         return block
+
+
+def blocks(path: Path) -> Iterator[bytes | None]:
+    """The blocks of a compressed file that may be damaged; None stands for one that can't be read.
+
+    Where the table at its end is lost, they end with the first that can't be read. Raises `OSError`.
+    """
+    try:
+        file = CompressedFile(path)
+    except Damaged:
+        yield from _blocks_without_table(path)
+        return
+    yield from file.blocks()
+    file.close()
+
+
+def _blocks_without_table(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        rest = b""
+        # A frame never is much longer than what it holds.
+        while rest := rest + file.read(2 * BLOCK - len(rest)):
+            frame = zstandard.ZstdDecompressor().decompressobj()
+            try:
+                block = frame.decompress(rest)
+            except zstandard.ZstdError:
+                return
+            if not frame.eof or not block:
+                return
+            rest = frame.unused_data
+            yield block

@@ -17,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from rapidflow_web import metrics
+from rapidflow_web.errors import LogUnreadable
 from rapidflow_web.logs import render
-from rapidflow_web.logs.compressed import compress, path_of
+from rapidflow_web.logs.compressed import Damaged, compress, path_of
 from rapidflow_web.logs.files import File, open_file
 from rapidflow_web.logs.index import Kind, Layout, Record, load
 from rapidflow_web.logs.kept import KeptEnd
@@ -60,18 +61,40 @@ class Log:
         return self.layout.final is not None
 
     async def read(self, offset: int, limit: int = CHUNK) -> bytes:
-        """Up to `limit` bytes from `offset`; fewer only at the end. Never blocks the loop on a disk."""
+        """Up to `limit` bytes from `offset`; fewer only at the end. Never blocks the loop on a disk.
+
+        Raises `LogUnreadable`.
+        """
         count = min(limit, self.size - offset)
         if count <= 0:
             return b""
         at, latest = self.latest
         if at == offset and len(latest) == count:
             return latest
-        if self._file is None:
-            self._file = open_file(self.path)
-        if (data := self._file.read_now(offset, count)) is not None:
-            return data
-        return await asyncio.to_thread(self._file.read, offset, count)
+        try:
+            if self._file is None:
+                self._file = open_file(self.path)
+            if (data := self._file.read_now(offset, count)) is not None:
+                return data
+            return await asyncio.to_thread(self._file.read, offset, count)
+        except FileNotFoundError:
+            raise self._missing() from None
+        except Damaged as error:
+            # Here, because what has begun to be sent can't say it to anybody else.
+            _logger.error("the log of job %s can't be read: %s", self.path.stem, error)
+            raise LogUnreadable(
+                f"the log of job {self.path.stem} is damaged; "
+                "stop the server and run 'rapidflow doctor --fix'"
+            ) from error
+
+    def expect(self, stored_size: int | None) -> None:
+        """Raises `LogUnreadable` where a log of which `stored_size` bytes were stored is not there."""
+        if stored_size and not self.size:
+            raise self._missing()
+
+    def _missing(self) -> LogUnreadable:
+        _logger.error("the log of job %s is missing", self.path.stem)
+        return LogUnreadable(f"the log of job {self.path.stem} is missing; 'rapidflow doctor' tells more")
 
     async def tail(self, lines: int, start: int) -> int:
         """The offset, not before `start`, at which the last `lines` lines begin."""

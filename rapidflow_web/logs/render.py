@@ -24,6 +24,13 @@ def left_out(count: int, limit: int, last_byte: bytes) -> bytes:
     return (b"" if last_byte == b"\n" else b"\n") + line.encode()
 
 
+def lost(count: int, last_byte: bytes) -> bytes:
+    """The line that stands for `count` bytes that can't be read any more; `last_byte` is before it."""
+    return (
+        b"" if last_byte in (b"", b"\n") else b"\n"
+    ) + f"=== {count:,} bytes of this log are lost ===\n".encode()
+
+
 def final_lines(status: str, error: str | None) -> bytes:
     """The last lines of a build that ended with `status`, and with `error` where it failed."""
     if status == "success":

@@ -13,7 +13,7 @@ from rapidflow_web.db.related import ahead, related
 from rapidflow_web.engine.activity import Activity, activity
 from rapidflow_web.engine.execution import Execution
 from rapidflow_web.engine.timeline import Timeline
-from rapidflow_web.errors import Invalid, NotFound
+from rapidflow_web.errors import Invalid, LogUnreadable, NotFound
 from rapidflow_web.pages import commands
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.pipeline import parser
@@ -28,10 +28,7 @@ _MOST_AHEAD = 1_000
 async def show_job(job_id: str) -> str:
     """A job with its live log."""
     state = await _state(job_id)
-    log = services().logs.open(state["job"].id)
-    # For those who read without JavaScript.
-    tail = await log.read(await log.tail(_TAIL_LINES, 0))
-    return await render_template("job.html", tail=tail.decode("utf-8", "replace"), **state)
+    return await render_template("job.html", tail=await _tail(state["job"]), **state)
 
 
 @blueprint.get("/ui/jobs/<job_id>/state")
@@ -53,6 +50,17 @@ async def retry_job(job_id: str) -> WerkzeugResponse:
     """Starts a job again and shows the new one."""
     job = await services().builds.retry(identifier(job_id, "job"), started_by=started_by("web"))
     return redirect(f"/ui/jobs/{job.id}", 303)
+
+
+async def _tail(job: Job) -> str:
+    """The end of the log for those who read without JavaScript, or why there is none."""
+    try:
+        log = services().logs.open(job.id)
+        log.expect(job.log_size)
+        tail = await log.read(await log.tail(_TAIL_LINES, 0))
+    except LogUnreadable as error:
+        return str(error)
+    return tail.decode("utf-8", "replace")
 
 
 async def _state(job_id: str) -> dict[str, Any]:

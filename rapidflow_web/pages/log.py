@@ -119,9 +119,12 @@ async def show_log_outline(job_id: str) -> Response:
 
 
 async def _log(number: int) -> Log:
-    if await jobs.get(number) is None:
+    job = await jobs.get(number)
+    if job is None:
         raise NotFound(f"there is no job {number}")
-    return services().logs.open(number)
+    log = services().logs.open(number)
+    log.expect(job.log_size)
+    return log
 
 
 def _first_line(script: str) -> str:

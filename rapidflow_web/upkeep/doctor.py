@@ -26,12 +26,14 @@ from rapidflow_web.engine.began import Began
 from rapidflow_web.errors import RapidFlowError, SettingsError
 from rapidflow_web.executors.base import BuildSpec, Executor
 from rapidflow_web.logs import render
-from rapidflow_web.logs.compressed import SUFFIX, path_of
+from rapidflow_web.logs.compressed import SUFFIX, CompressedFile
 from rapidflow_web.logs.files import open_file
 from rapidflow_web.logs.log import LogStore
+from rapidflow_web.logs.salvage import salvage
 from rapidflow_web.settings import Settings
 
 _LOG_NAME = re.compile(r"([0-9]+)\.(?:log|index)(?:\.zst)?")
+_KEPT_NAME = re.compile(r"[0-9]+\.(?:log|index)\.zst\.damaged")
 _GONE = "the container of the build was gone when the installation was repaired"
 
 
@@ -94,7 +96,11 @@ class Doctor:
                 except RapidFlowError:
                     continue  # what is wrong with the engine is said once
                 if running is None and await self._is_lost(job):
-                    yield Finding(f"job {job.id} is running, and its container is gone", self._fails(job))
+                    yield Finding(
+                        f"job {job.id} is running, and its container is gone; "
+                        "the server ends it as failed when it starts",
+                        self._fails(job),
+                    )
             elif job.status != "pending":
                 yield Finding(
                     f"the log of job {job.id} has no end", self._gets_an_end(job.id, job.status, job.error)
@@ -128,15 +134,15 @@ class Doctor:
             problem = await asyncio.to_thread(self._log_problem, job_id, size)
             if problem and await jobs.get(job_id) is not None:
                 # A running server keeps logs open, and would go on with what it knows of them.
-                mend = None if self._server_runs else self._gets_an_end(job_id, status, error, render.LOST)
+                mend = None if self._server_runs else self._is_salvaged(job_id, status, error, size)
                 hint = "; stop the server to have it mended" if self._server_runs else ""
                 yield Finding(f"the log of job {job_id} {problem}{hint}", mend)
 
     def _log_problem(self, job_id: int, size: int) -> str | None:
         path = self._logs.path(job_id)
         try:
-            there = open_file(path).size
-            open_file(path.with_suffix(".index"))
+            there = _checked_size(path)
+            _checked_size(path.with_suffix(".index"))
             log = self._logs.open(job_id)
         except FileNotFoundError:
             return "is missing"
@@ -146,11 +152,19 @@ class Doctor:
             return f"has {min(there, log.size)} bytes instead of {size}"
         return None if log.sealed else "has no end"
 
+    def _is_salvaged(
+        self, job_id: int, status: str, error: str | None, size: int
+    ) -> Callable[[], Awaitable[None]]:
+        async def mend() -> None:
+            said = await asyncio.to_thread(salvage, self._logs.path(job_id), size)
+            await self._gets_an_end(job_id, status, error, b"" if said else render.LOST)()
+
+        return mend
+
     def _gets_an_end(
         self, job_id: int, status: str, error: str | None, before: bytes = b""
     ) -> Callable[[], Awaitable[None]]:
         async def mend() -> None:
-            await asyncio.to_thread(_lay_aside_compressed, self._logs.path(job_id))
             # Not the log that was looked at: it knows what was there before.
             logs = LogStore(self._folders.logs)
             await asyncio.to_thread(logs.keep_the_rest, job_id)
@@ -163,14 +177,22 @@ class Doctor:
     # Files
 
     async def _files(self, known: Collection[int]) -> AsyncIterator[Finding]:
-        newest = max(known, default=0)
-        for path in await asyncio.to_thread(lambda: sorted(self._folders.logs.glob("*/*"))):
-            match = _LOG_NAME.fullmatch(path.name)
-            if match is None:
-                # A server that compresses makes files with other names beside.
-                if not self._server_runs and path.name.endswith(f"{SUFFIX}.new"):
+        paths = await asyncio.to_thread(lambda: sorted(self._folders.logs.glob("**/*")))
+        # Only now: the server may have started builds since, and a job is there before its log.
+        known = {*known, *await jobs.ids(ended=False)}
+        # A folder after what is in it: it may be empty once that is mended.
+        for path in sorted(paths, key=Path.is_dir):
+            if path.is_dir():
+                if not self._server_runs and not any(path.iterdir()):
+                    yield Finding(f"{path} is an empty folder", _removal(path))
+            elif path.name.endswith(f"{SUFFIX}.new"):
+                # A server that compresses makes such files.
+                if not self._server_runs:
                     yield Finding(f"{path} is left over from a compression", _removal(path))
-            elif int(match[1]) not in known and not (self._server_runs and int(match[1]) > newest):
+            elif (match := _LOG_NAME.fullmatch(path.name)) is None:
+                if not _KEPT_NAME.fullmatch(path.name):
+                    yield Finding(f"{path} is nothing of the server's", self._laying_aside(path))
+            elif int(match[1]) not in known:
                 yield Finding(f"{path} is the log of no job", _removal(path))
         if not self._server_runs:
             for path in self._settings.data.glob("backup-*"):
@@ -178,6 +200,17 @@ class Doctor:
         for mirror in self._folders.mirrors.iterdir():
             if mirror.suffix != ".new" and not (mirror / "HEAD").exists():
                 yield Finding(f"the mirror {mirror} is broken", _removal(mirror))
+
+    def _laying_aside(self, path: Path) -> Callable[[], Awaitable[None]]:
+        def move() -> None:
+            # It may be precious to whoever put it there.
+            target = self._settings.data / "strays" / path.relative_to(self._folders.logs)
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            while target.exists():
+                target = target.with_name(f"{target.name}.again")
+            path.rename(target)
+
+        return lambda: asyncio.to_thread(move)
 
     def _root(self, job_id: int) -> Path:
         return self._folders.work / str(job_id)
@@ -239,15 +272,14 @@ def _damage(path: Path | None) -> str | None:
     return f"a row of {broken[0]} refers to nothing" if broken else None
 
 
-def _lay_aside_compressed(log: Path) -> None:
-    """Makes room for a plain log; what can't be read is kept beside it for whoever can."""
-    for path in (log, log.with_suffix(".index")):
-        packed = path_of(path)
-        if packed.exists():
-            with contextlib.suppress(OSError):
-                file = open_file(path)
-                path.write_bytes(file.read(0, file.size))
-            packed.rename(packed.with_name(f"{packed.name}.damaged"))
+def _checked_size(path: Path) -> int:
+    """The bytes of a file of a log. Reads all of a compressed one. Raises `OSError`."""
+    file = open_file(path)
+    if isinstance(file, CompressedFile):
+        file.check()
+    size = file.size
+    file.close()
+    return size
 
 
 def _removal(path: Path) -> Callable[[], Awaitable[None]]:

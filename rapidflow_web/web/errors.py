@@ -72,7 +72,9 @@ def install(app: Quart) -> None:
         what = f"{request.method} {request.path}" if has_request_context() else "a WebSocket"
         if isinstance(error, Damaged):
             _log.error("%s failed: %s", what, error)
-            return await _respond("this log is damaged; 'rapidflow doctor' tells more", 500, {})
+            return await _respond(
+                "this log is damaged; stop the server and run 'rapidflow doctor --fix'", 500, {}
+            )
         # An error of the system that is none of a connection has nothing to do with the database.
         if is_away(error) and (isinstance(error, ConnectionError) or not isinstance(error, OSError)):
             _log.warning("%s failed: %s", what, error)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 
+from rapidflow_web.logs.compressed import path_of
+from rapidflow_web.logs.log import LogStore
 from tests.support.builds import engine
 from tests.support.consistency import assert_ended_once, assert_nothing_left
 from tests.support.server import Server, containers_of
@@ -97,7 +100,10 @@ def test_what_drifted_apart_is_found_and_mended(new_server: Callable[..., Server
     for job_id in (endless, contradictory, lost):
         assert_ended_once(server, job_id)
     rest = "=== The rest of this log was lost ===\n=== Build completed ===\n"
-    assert server.stream(missing) == server.stream(damaged) == rest
+    assert server.stream(missing) == rest
+    assert re.fullmatch(
+        r"=== [0-9,]+ bytes of this log are lost ===\n=== Build completed ===\n", server.stream(damaged)
+    )
     assert server.stream(cut).endswith(f"\n{rest}")
     assert server.follow(missing).wait().decode() == rest
     assert server.job(lost)["error"] == (
@@ -166,3 +172,59 @@ def test_no_installation_and_no_engine_are_said_in_a_sentence(
     code, found = examined(server)
     assert code == 1
     assert found[0].startswith("the Docker engine can't be reached: ")
+
+
+def test_damage_inside_a_compressed_log_is_found_and_what_can_be_read_is_kept(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server(executor="process").start()
+    holed, cut = (server.run({"name": "long", "steps": ["seq 1 400000"]})["job"]["id"] for _ in range(2))
+    whole = server.stream(holed)
+    server.stop()
+    logs = LogStore(server.data / "logs")
+    for job_id in (holed, cut):
+        logs.compress(job_id)
+    with path_of(logs.path(holed)).open("r+b") as packed:
+        packed.seek(packed.seek(0, 2) // 2)
+        packed.write(b"harm")
+    with path_of(logs.path(cut)).open("r+b") as packed:
+        packed.truncate(packed.seek(0, 2) * 3 // 4)
+
+    code, found = examined(server)
+    assert (code, len(found)) == (1, 3)
+    assert found[0].startswith(f"the log of job {holed} can't be read (")
+    assert found[1].startswith(f"the log of job {cut} can't be read (")
+    assert examined(server, "--fix")[0] == 0
+    assert examined(server) == (0, ["all is well in DATA"])
+    server.start()
+    for job_id in (holed, cut):
+        text = server.stream(job_id)
+        before, count, after = re.split(r"\n?=== ([0-9,]+) bytes of this log are lost ===\n", text)
+        rest = len(whole) - len(before) - int(count.replace(",", ""))
+        assert whole.startswith(before)
+        assert before
+        assert after == (whole[-rest:] if job_id == holed else "=== Build completed ===\n")
+        assert server.get(f"/jobs/{job_id}/logs").json["logs"][0]["output"] in text
+
+
+def test_strays_among_the_logs_are_found_beside_a_server_too(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process").start()
+    server.run({"name": "short", "steps": ["echo out"]})
+    logs = server.data / "logs"
+    (logs / "0007").mkdir()
+    for name in ("0000/99.log", "0000/stray.txt", "note"):
+        (logs / name).write_text(name)
+    found = [
+        "DATA/logs/0000/99.log is the log of no job",
+        "DATA/logs/0000/stray.txt is nothing of the server's",
+        "DATA/logs/note is nothing of the server's",
+    ]
+    assert examined(server)[1][:-1] == found
+    server.stop()
+    assert "DATA/logs/0007 is an empty folder" in examined(server)[1]
+    assert examined(server, "--fix")[0] == 0
+    assert examined(server) == (0, ["all is well in DATA"])
+    assert not (logs / "0007").exists()
+    strays = server.data / "strays"
+    assert (strays / "0000" / "stray.txt").read_text() == "0000/stray.txt"
+    assert (strays / "note").read_text() == "note"

@@ -1,0 +1,105 @@
+"""Makes a plain log out of a damaged compressed one, from the frames that can still be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rapidflow_web.logs import render
+from rapidflow_web.logs.compressed import BLOCK, blocks, path_of
+from rapidflow_web.logs.index import RECORD_SIZE, Kind, Record, unpack
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """Lost bytes: from `start` to `end` of the log as it was, for which a line ends at `after` now."""
+
+    start: int
+    end: int
+    after: int
+
+
+def salvage(log: Path, size: int) -> bool:
+    """Replaces the compressed forms of `log`, which had `size` bytes, and of its index by plain files.
+
+    A line stands where bytes are lost, and the index points to where the others are now. What was compressed
+    is kept beside as `.damaged`. Returns whether such a line was written. Raises `OSError`.
+    """
+    index = log.with_suffix(".index")
+    packed = [path for path in (path_of(log), path_of(index)) if path.exists()]
+    if not packed:
+        return False
+    records = list(unpack(_beginning(index)))
+    gaps: list[_Gap] = []
+    if not log.exists() and path_of(log).exists():
+        fresh = log.with_name(f"{log.name}.new")
+        gaps = _write(blocks(path_of(log)), fresh, size)
+        fresh.rename(log)
+    if log.exists():
+        fresh = index.with_name(f"{index.name}.new")
+        fresh.write_bytes(b"".join(record.pack() for record in _moved(records, gaps, log)))
+        fresh.rename(index)
+    for path in packed:
+        path.rename(path.with_name(f"{path.name}.damaged"))
+    return bool(gaps)
+
+
+def _beginning(index: Path) -> bytes:
+    """The records before the first that can't be read: later ones mean nothing without those before."""
+    if index.exists():
+        return index.read_bytes()
+    found = bytearray()
+    for block in blocks(path_of(index)) if path_of(index).exists() else ():
+        if block is None:
+            break
+        found += block
+    return bytes(found[: len(found) // RECORD_SIZE * RECORD_SIZE])
+
+
+def _write(found: Iterable[bytes | None], target: Path, size: int) -> list[_Gap]:
+    """Writes the blocks of a log that had `size` bytes with a line for each gap; returns the gaps."""
+    gaps: list[_Gap] = []
+    readable = position = 0
+    last = b""
+    with target.open("wb") as file:
+
+        def close_gap(start: int, end: int) -> None:
+            if start < end:
+                file.write(render.lost(end - start, last))
+                gaps.append(_Gap(start, end, file.tell()))
+
+        for block in found:
+            if block is not None:
+                close_gap(readable, position)
+                file.write(block)
+                last = block[-1:]
+                readable = position + len(block)
+            position += BLOCK if block is None else len(block)
+        close_gap(readable, size)
+    return gaps
+
+
+def _moved(records: Sequence[Record], gaps: Sequence[_Gap], log: Path) -> Iterator[Record]:
+    """The records of a log in which lines stand for the gaps, without a seal whose final lines are lost."""
+    read = lines = 0
+    with log.open("rb") as file:
+        for record in records:
+            if record.kind is Kind.SEAL and gaps and gaps[-1].end > record.at:
+                return
+            size = _place(record.size, gaps)
+            lines += file.read(size - read).count(b"\n")
+            read = size
+            yield replace(record, at=_place(record.at, gaps), size=size, lines=lines)
+
+
+def _place(offset: int, gaps: Sequence[_Gap]) -> int:
+    """Where a byte of the log as it was is now; for a lost one, what follows the line in its place."""
+    shift = 0
+    for gap in gaps:
+        if offset <= gap.start:
+            break
+        if offset < gap.end:
+            return gap.after
+        shift = gap.after - gap.end
+    return offset + shift
