@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import cast
 from urllib.parse import urlencode, urlsplit
@@ -12,10 +13,13 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from rapidflow_web.access.access import SESSION_SECONDS, Access
 from rapidflow_web.access.roles import ANYONE, Actor, Role
 from rapidflow_web.db import audit, jobs, pipelines, sight
+from rapidflow_web.db.database import is_away
 from rapidflow_web.errors import Forbidden, NotFound, Unauthorized
 from rapidflow_web.web import roles
 from rapidflow_web.web.requests import identifier
 from rapidflow_web.web.services import services
+
+_log = logging.getLogger(__name__)
 
 COOKIE = "rapidflow_session"
 _READING = ("GET", "HEAD", "OPTIONS")
@@ -53,12 +57,22 @@ def install(app: Quart) -> None:
     async def leave(response: Response) -> Response:
         who: Actor | None = g.get("actor")
         if who is not None and request.method not in _READING and request.endpoint not in _UNTOLD:
-            target = request.full_path.rstrip("?")
-            await audit.note(who.words, address(), f"{request.endpoint}", target, response.status_code)
+            await _note(who.words, response.status_code)
         return response
 
     app.before_request(enter)
     app.after_request(leave)
+
+
+async def _note(words: str, status: int) -> None:
+    target = request.full_path.rstrip("?")
+    try:
+        await audit.note(words, address(), f"{request.endpoint}", target, status)
+    except Exception as error:
+        # What was done is done, or refused with its own reason; the answer stays.
+        if not is_away(error):
+            raise
+        _log.warning("not in the audit log (%s): %s, %s, %d", error, words, target, status)
 
 
 def actor() -> Actor:

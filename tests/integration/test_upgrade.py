@@ -13,14 +13,19 @@ COUNT = "i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo line $i; sleep 0.02; don
 
 
 def downgrade(server: Server) -> None:
-    """Brings the database back to what it was before the last migration."""
+    """Brings the database back to what it was before the last two migrations."""
     for statement in (
+        *(
+            f"DROP TABLE {name}"
+            for name in ("deed", "secret", "pipeline_grant", "session", "token", "user_account")
+        ),
+        "ALTER TABLE pipeline DROP COLUMN restricted",
         "DROP TABLE image",
         "DROP INDEX idx_job_finishe_6ddac6",
         "DROP INDEX idx_job_stored__297343",
         "ALTER TABLE job DROP COLUMN stored_size",
         "ALTER TABLE step DROP COLUMN longest_silence",
-        "DELETE FROM tortoise_migrations WHERE name = '0003_upkeep'",
+        "DELETE FROM tortoise_migrations WHERE name IN ('0003_upkeep', '0004_access')",
     ):
         server.sql(statement)
 
