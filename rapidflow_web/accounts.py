@@ -136,35 +136,6 @@ def revoke_token(options: argparse.Namespace) -> int:
     return _run(revoke)
 
 
-def rotate_key(_: argparse.Namespace) -> int:
-    """Encrypts all secrets with a new key."""
-
-    async def rotate(settings: Settings) -> None:
-        from rapidflow_web.vault.keys import Keys
-        from rapidflow_web.vault.vault import Vault
-
-        if len(settings.secrets_key) == 1:
-            raise ClientError(
-                "put a new key before the old one, RAPIDFLOW_SECRETS_KEY=NEW,OLD, and try again; "
-                "'rapidflow secret key' makes one"
-            )
-        count = await Vault(Keys(settings.data, settings.secrets_key)).rotate()
-        await _note("secret rotate", str(count))
-        print(f"{count} secrets are encrypted with the new key")
-        if settings.secrets_key:
-            print("set RAPIDFLOW_SECRETS_KEY to the new key alone, and restart the server")
-
-    return _run(rotate)
-
-
-def print_key(_: argparse.Namespace) -> int:
-    """Prints a new key, for RAPIDFLOW_SECRETS_KEY."""
-    from rapidflow_web.vault.keys import new_key
-
-    print(new_key())
-    return 0
-
-
 def _run(command: Callable[[Settings], Awaitable[None]]) -> int:
     async def run() -> None:
         from rapidflow_web.settings import from_environment

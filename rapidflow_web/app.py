@@ -13,7 +13,7 @@ from quart_schema import QuartSchema
 
 from rapidflow_web import __version__, pages
 from rapidflow_web.access.access import Access
-from rapidflow_web.api import jobs, pipelines, secrets, stream, system
+from rapidflow_web.api import jobs, pipelines, stream, system
 from rapidflow_web.api import users as user_routes
 from rapidflow_web.api.operation import Provider
 from rapidflow_web.data_folder import DataFolder
@@ -32,8 +32,6 @@ from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import to_the_end
 from rapidflow_web.source.mirrors import Mirrors
 from rapidflow_web.upkeep.upkeep import Upkeep
-from rapidflow_web.vault.keys import Keys
-from rapidflow_web.vault.vault import Vault
 from rapidflow_web.web import access as doors
 from rapidflow_web.web import assets, errors, roles, security
 from rapidflow_web.web.kept import KeptAnswers, KeptDetails
@@ -73,7 +71,6 @@ def create_app(settings: Settings) -> Quart:
     streams = OpenStreams()
     details = KeptAnswers()
     access = Access(settings)
-    vault = Vault(Keys(settings.data, settings.secrets_key))
     upkeep = Upkeep(tools, scheduler, logs, details.forget)
 
     app = _App(
@@ -83,9 +80,7 @@ def create_app(settings: Settings) -> Quart:
     )
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
     builds = Service(scheduler, settings)
-    app.extensions[EXTENSION] = Services(
-        settings, builds, scheduler, logs, streams, upkeep, access, vault, details
-    )
+    app.extensions[EXTENSION] = Services(settings, builds, scheduler, logs, streams, upkeep, access, details)
     app.asgi_app = KeptDetails(app.asgi_app, details, access)
     errors.install(app)
     doors.install(app)
@@ -99,7 +94,7 @@ def create_app(settings: Settings) -> Quart:
         scalar_ui_path=None,
         conversion_preference="pydantic",
     )
-    for module in (pipelines, jobs, stream, system, user_routes, secrets, pages):
+    for module in (pipelines, jobs, stream, system, user_routes, pages):
         app.register_blueprint(module.blueprint)
     roles.check(app)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -162,45 +161,6 @@ def _add_accounts(commands: Any) -> None:
     token.add_argument("--days", type=int, metavar="N", help="expires after so many days")
     add("revoke", accounts.revoke_token, "Revoke a token.").add_argument("id", metavar="ID", type=int)
     add("list", accounts.list_tokens, "List the tokens, without what they are shown by.")
-
-    add = group("secret", "Store, remove and list secrets of builds; change their key.")
-    secret = add("set", _set_secret, "Store a secret, read from standard input.")
-    secret.add_argument("name", metavar="NAME")
-    secret.add_argument("--pipeline", metavar="ID", help="only this pipeline may name it")
-    secret = add("remove", _remove_secret, "Remove a secret.")
-    secret.add_argument("name", metavar="NAME")
-    secret.add_argument("--pipeline", metavar="ID")
-    add("list", _list_secrets, "List the names of secrets.").add_argument("--pipeline", metavar="ID")
-    add("rotate", accounts.rotate_key, "Encrypt all secrets with a new key.")
-    add("key", accounts.print_key, "Print a new key for RAPIDFLOW_SECRETS_KEY.")
-
-
-def _secrets_path(options: argparse.Namespace) -> str:
-    scope = "" if options.pipeline is None else f"/pipelines/{quote(options.pipeline, safe='')}"
-    return f"{scope}/secrets"
-
-
-def _set_secret(options: argparse.Namespace) -> int:
-    if sys.stdin.isatty():
-        value = getpass.getpass(f"{options.name}: ")
-    else:
-        value = sys.stdin.read().removesuffix("\n")
-    path = f"{_secrets_path(options)}/{quote(options.name, safe='')}"
-    _client(options).call("PUT", path, {"value": value})
-    print(f"secret {options.name} stored")
-    return 0
-
-
-def _remove_secret(options: argparse.Namespace) -> int:
-    path = f"{_secrets_path(options)}/{quote(options.name, safe='')}"
-    print(_client(options).call("DELETE", path)["message"])
-    return 0
-
-
-def _list_secrets(options: argparse.Namespace) -> int:
-    for secret in _client(options).call("GET", _secrets_path(options)):
-        print(f"{secret['name']:<40} {secret['updated_at']}")
-    return 0
 
 
 def _local_url(bind: str) -> str:

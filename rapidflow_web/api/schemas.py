@@ -358,25 +358,6 @@ class Visibility(BaseModel):
     users: list[str] = Field(default_factory=list)
 
 
-class Secret(BaseModel):
-    """A secret, whose value is never sent."""
-
-    name: str
-    updated_at: Time
-
-
-class Secrets(RootModel[list[Secret]]):
-    """Secrets by name."""
-
-
-class NewSecret(BaseModel):
-    """A value to store."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    value: str = Field(description="From 6 bytes to 64 KiB.")
-
-
 class Deed(BaseModel):
     """What somebody did: `action` to `target`, with the status that was answered."""
 

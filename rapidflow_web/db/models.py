@@ -207,21 +207,6 @@ class Grant(Model):
         unique_together = (("pipeline", "user"),)
 
 
-class Secret(Model):
-    """A value that builds are given and nobody is shown. `scope` is a pipeline's id, 0 for all of them."""
-
-    id: int = fields.BigIntField(primary_key=True)
-    scope: int = fields.BigIntField()
-    name = fields.CharField(max_length=255)
-    # Encrypted (see `vault`).
-    value = fields.TextField()
-    updated_at: int = fields.BigIntField()
-
-    class Meta(Model.Meta):
-        table = "secret"
-        unique_together = (("scope", "name"),)
-
-
 class Deed(Model):
     """What somebody did, for the audit log."""
 

@@ -15,10 +15,7 @@ COUNT = "i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo line $i; sleep 0.02; don
 def downgrade(server: Server) -> None:
     """Brings the database back to what it was before the last two migrations."""
     for statement in (
-        *(
-            f"DROP TABLE {name}"
-            for name in ("deed", "secret", "pipeline_grant", "session", "token", "user_account")
-        ),
+        *(f"DROP TABLE {name}" for name in ("deed", "pipeline_grant", "session", "token", "user_account")),
         "ALTER TABLE pipeline DROP COLUMN restricted",
         "DROP TABLE image",
         "DROP INDEX idx_job_finishe_6ddac6",

@@ -32,24 +32,6 @@ class Migration(migrations.Migration):
             bases=["Model"],
         ),
         ops.CreateModel(
-            name="Secret",
-            fields=[
-                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
-                ("scope", fields.BigIntField()),
-                ("name", fields.CharField(max_length=255)),
-                ("value", fields.TextField(unique=False)),
-                ("updated_at", fields.BigIntField()),
-            ],
-            options={
-                "table": "secret",
-                "app": "rapidflow",
-                "unique_together": (("scope", "name"),),
-                "pk_attr": "id",
-                "table_description": "A value that builds are given and nobody is shown. `scope` is a pipeline's id, 0 for all of them.",
-            },
-            bases=["Model"],
-        ),
-        ops.CreateModel(
             name="User",
             fields=[
                 ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
@@ -161,7 +143,7 @@ class Migration(migrations.Migration):
                 "table": "token",
                 "app": "rapidflow",
                 "pk_attr": "id",
-                "table_description": "What a program shows instead of a password. `digest` is its SHA-256, `pipelines` all that it may see.",
+                "table_description": "What a program shows instead of a password. `digest` is its SHA-256, `pipelines` all it may see.",
             },
             bases=["Model"],
         ),
