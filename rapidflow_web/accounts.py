@@ -8,7 +8,6 @@ import getpass
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,10 +15,7 @@ from rapidflow_web.client import ClientError
 
 # What these need is imported where it is used, because that takes a second.
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from rapidflow_web.db.models import User
-    from rapidflow_web.settings import Settings
 
 ROLES = ("viewer", "builder", "admin")
 
@@ -28,7 +24,7 @@ def add_user(options: argparse.Namespace) -> int:
     """Adds a user; asks for the password."""
     password = None if options.no_password else _password()
 
-    async def add(_: Settings) -> None:
+    async def add() -> None:
         from rapidflow_web.access.access import hashed
         from rapidflow_web.db import users
 
@@ -39,7 +35,7 @@ def add_user(options: argparse.Namespace) -> int:
         print(f"{options.role} {options.name} added")
 
     _check_name(options.name)
-    return _run(add)
+    return _run(add, first=True)
 
 
 def set_user(options: argparse.Namespace) -> int:
@@ -48,7 +44,7 @@ def set_user(options: argparse.Namespace) -> int:
         raise ClientError("say what to set: --role ROLE, --password, or both")
     password = _password() if options.password else None
 
-    async def change(_: Settings) -> None:
+    async def change() -> None:
         from rapidflow_web.access.access import hashed
         from rapidflow_web.db import users
 
@@ -67,7 +63,7 @@ def set_user(options: argparse.Namespace) -> int:
 def remove_user(options: argparse.Namespace) -> int:
     """Removes a user with sessions and tokens."""
 
-    async def remove(_: Settings) -> None:
+    async def remove() -> None:
         from rapidflow_web.db import users
 
         if not await users.remove((await _existing(options.name)).id):
@@ -81,7 +77,7 @@ def remove_user(options: argparse.Namespace) -> int:
 def list_users(_: argparse.Namespace) -> int:
     """Prints the users."""
 
-    async def show(_: Settings) -> None:
+    async def show() -> None:
         from rapidflow_web.db import users
 
         for user in await users.listed():
@@ -93,7 +89,7 @@ def list_users(_: argparse.Namespace) -> int:
 def add_token(options: argparse.Namespace) -> int:
     """Makes a token and prints it, which nothing ever does again."""
 
-    async def add(_: Settings) -> None:
+    async def add() -> None:
         from rapidflow_web.access.access import new_token
         from rapidflow_web.access.roles import role
 
@@ -111,7 +107,7 @@ def add_token(options: argparse.Namespace) -> int:
 def list_tokens(_: argparse.Namespace) -> int:
     """Prints the tokens, without what they are shown by."""
 
-    async def show(_: Settings) -> None:
+    async def show() -> None:
         from rapidflow_web.db import users
 
         for one in await users.tokens():
@@ -125,7 +121,7 @@ def list_tokens(_: argparse.Namespace) -> int:
 def revoke_token(options: argparse.Namespace) -> int:
     """Revokes a token."""
 
-    async def revoke(_: Settings) -> None:
+    async def revoke() -> None:
         from rapidflow_web.db import users
 
         if not await users.revoke(options.id):
@@ -136,30 +132,25 @@ def revoke_token(options: argparse.Namespace) -> int:
     return _run(revoke)
 
 
-def _run(command: Callable[[Settings], Awaitable[None]]) -> int:
-    async def run() -> None:
-        from rapidflow_web.settings import from_environment
+def _run(command: Callable[[], Awaitable[None]], *, first: bool = False) -> int:
+    """Runs a command with the database; one that may be the `first` of all makes it where it is missing."""
+    from rapidflow_web.data_folder import DATABASE, DataFolder
+    from rapidflow_web.db.database import close_database, connected, open_database, sqlite_url
+    from rapidflow_web.settings import from_environment
 
-        settings = from_environment(os.environ)
-        async with _database(settings):
-            await command(settings)
+    settings = from_environment(os.environ)
+    url = settings.database_url or sqlite_url(settings.data / DATABASE)
+
+    async def run() -> None:
+        if first:
+            DataFolder(settings.data)
+            await open_database(url)
+            await close_database()
+        async with connected(url):
+            await command()
 
     asyncio.run(run())
     return 0
-
-
-@asynccontextmanager
-async def _database(settings: Settings) -> AsyncGenerator[None]:
-    from rapidflow_web.data_folder import DataFolder
-    from rapidflow_web.db.database import close_database, open_database, sqlite_url
-
-    # The first user is added before the first start, so the database may not be there yet.
-    folders = DataFolder(settings.data)
-    await open_database(settings.database_url or sqlite_url(folders.database))
-    try:
-        yield
-    finally:
-        await close_database()
 
 
 async def _existing(name: str) -> User:
@@ -180,7 +171,7 @@ async def _note(action: str, target: str) -> None:
 def _check_name(name: str) -> None:
     from pydantic import TypeAdapter, ValidationError
 
-    from rapidflow_web.api.schemas import UserName
+    from rapidflow_web.api.user_schemas import UserName
 
     try:
         TypeAdapter(UserName).validate_python(name)

@@ -12,16 +12,28 @@ from pathlib import Path
 
 from rapidflow_web.errors import SettingsError
 
+DATABASE = "rapidflow.db"
+_FOLDERS = ("logs", "mirrors", "work")
+
+
+def is_unused(root: Path) -> bool:
+    """Whether a folder has nothing that a server kept, at most what a start that failed has left."""
+    for path in root.iterdir():
+        if path.name in _FOLDERS and path.is_dir():
+            if any(path.iterdir()):
+                return False
+        elif path.name not in ("installation", "key", "lock"):
+            return False
+    return True
+
 
 class DataFolder:
     """What lies where below the data folder, which is made if it is not there. Raises `SettingsError`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self.database = root / "rapidflow.db"
-        self.logs = root / "logs"
-        self.mirrors = root / "mirrors"
-        self.work = root / "work"
+        self.database = root / DATABASE
+        self.logs, self.mirrors, self.work = (root / name for name in _FOLDERS)
         with self._usable():
             # Variables of builds and URLs with passwords in them are nobody else's business.
             for folder in (root, self.logs, self.mirrors, self.work):
@@ -57,16 +69,6 @@ class DataFolder:
             raise SettingsError(
                 f"RAPIDFLOW_DATA is {str(self._root)!r}, which can't be used: {error.strerror}."
             ) from error
-
-    def is_unused(self) -> bool:
-        """Whether it has nothing that a server kept, at most what a start that failed has left."""
-        made = {path.name for path in (self.logs, self.mirrors, self.work)}
-        for path in self._root.iterdir():
-            if path.name not in (*made, "installation", "key", "lock") or (
-                path.name in made and any(path.iterdir())
-            ):
-                return False
-        return True
 
     @contextlib.contextmanager
     def owned(self) -> Generator[None]:

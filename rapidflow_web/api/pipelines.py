@@ -41,24 +41,24 @@ async def list_pipelines(page: schemas.PipelinePage) -> Response:
 @operation(schemas.Pipeline)
 async def get_pipeline(pipeline_id: int) -> Response:
     """Get a pipeline."""
-    return json_response(render.pipeline(await _existing(pipeline_id)))
+    return json_response(render.pipeline(await existing_pipeline(pipeline_id)))
 
 
 @blueprint.put("/pipelines/<pipeline_id>")
 @operation(schemas.Pipeline, body=schemas.NewPipeline, yaml=True)
 async def update_pipeline(pipeline_id: int) -> Response:
     """Give a pipeline a new definition. Jobs keep the one that they ran with."""
-    await _existing(pipeline_id)
+    await existing_pipeline(pipeline_id)
     name, config = await _submitted()
     await pipelines.update(pipeline_id, name, config)
-    return json_response(render.pipeline(await _existing(pipeline_id)))
+    return json_response(render.pipeline(await existing_pipeline(pipeline_id)))
 
 
 @blueprint.delete("/pipelines/<pipeline_id>")
 @operation(schemas.Message)
 async def delete_pipeline(pipeline_id: int) -> Response:
     """Hide a pipeline. Its jobs stay and can be retried."""
-    await _existing(pipeline_id)
+    await existing_pipeline(pipeline_id)
     await pipelines.delete(pipeline_id)
     return json_response({"message": "pipeline deleted successfully"})
 
@@ -81,13 +81,14 @@ async def start_job(pipeline_id: int) -> Response:
 @operation(schemas.Jobs, query=schemas.JobPage, listed=True)
 async def list_pipeline_jobs(page: schemas.JobPage, pipeline_id: int) -> Response:
     """List the builds of a pipeline, newest first."""
-    await _existing(pipeline_id)
+    await existing_pipeline(pipeline_id)
     filters = page.model_dump(include={"status", "branch"}, exclude_none=True)
     found = await jobs.listed(before=page.before, limit=page.limit + 1, pipeline_id=pipeline_id, **filters)
     return list_response(found, page, render.job)
 
 
-async def _existing(pipeline_id: int) -> Pipeline:
+async def existing_pipeline(pipeline_id: int) -> Pipeline:
+    """The pipeline. Raises `NotFound`."""
     pipeline = await pipelines.get(pipeline_id)
     if pipeline is None:
         raise NotFound(f"there is no pipeline {pipeline_id}")

@@ -6,9 +6,12 @@ from quart import Blueprint, Response
 
 from rapidflow_web.access.access import hashed, new_token
 from rapidflow_web.access.roles import Role, role
-from rapidflow_web.api import render, schemas
+from rapidflow_web.api import render
+from rapidflow_web.api import user_schemas as schemas
 from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.operation import operation
+from rapidflow_web.api.pipelines import existing_pipeline
+from rapidflow_web.api.schemas import Message, Page
 from rapidflow_web.db import audit, pipelines, users
 from rapidflow_web.db.models import User
 from rapidflow_web.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound, Problem
@@ -70,7 +73,7 @@ async def update_user(user_id: int) -> Response:
 
 
 @blueprint.delete("/users/<user_id>")
-@operation(schemas.Message)
+@operation(Message)
 async def delete_user(user_id: int) -> Response:
     """Remove a user with their sessions and tokens."""
     await _existing(user_id)
@@ -113,7 +116,7 @@ async def create_token() -> Response:
 
 
 @blueprint.delete("/tokens/<token_id>")
-@operation(schemas.Message)
+@operation(Message)
 async def revoke_token(token_id: int) -> Response:
     """Revoke a token of yours; an administrator revokes anybody's."""
     who = actor()
@@ -135,7 +138,7 @@ async def get_visibility(pipeline_id: int) -> Response:
 @operation(schemas.Visibility, body=schemas.Visibility)
 async def update_visibility(pipeline_id: int) -> Response:
     """Restrict a pipeline, with its builds, to administrators and the users named, or show it to all."""
-    await _existing_pipeline(pipeline_id)
+    await existing_pipeline(pipeline_id)
     wanted = await requests.body(schemas.Visibility)
     unknown = await users.set_visibility(pipeline_id, wanted.restricted, wanted.users)
     if unknown is not None:
@@ -145,8 +148,8 @@ async def update_visibility(pipeline_id: int) -> Response:
 
 
 @blueprint.get("/audit")
-@operation(schemas.Deeds, query=schemas.Page, listed=True)
-async def list_deeds(page: schemas.Page) -> Response:
+@operation(schemas.Deeds, query=Page, listed=True)
+async def list_deeds(page: Page) -> Response:
     """List who did what, newest first."""
     found = await audit.listed(before=page.before, limit=page.limit + 1)
     return list_response(found, page, render.deed)
@@ -172,12 +175,7 @@ async def _existing(user_id: int) -> User:
     return user
 
 
-async def _existing_pipeline(pipeline_id: int) -> None:
-    if await pipelines.get(pipeline_id) is None:
-        raise NotFound(f"there is no pipeline {pipeline_id}")
-
-
 async def _visibility(pipeline_id: int) -> Response:
-    await _existing_pipeline(pipeline_id)
+    await existing_pipeline(pipeline_id)
     restricted, names = await users.visibility(pipeline_id)
     return json_response({"restricted": restricted, "users": names})

@@ -1,0 +1,115 @@
+"""The shapes of users, tokens, visibility and the audit log; see `schemas.py`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
+
+from rapidflow_web.api.schemas import Name, Time
+from rapidflow_web.web.requests import LARGEST_ID
+
+RoleName = Literal["viewer", "builder", "admin"]
+UserName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+"""Names that can stand in a header and in a log without a question."""
+_Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
+
+
+class Me(BaseModel):
+    """Who sends the request. `name` is null where nobody needs to log in."""
+
+    name: str | None
+    role: RoleName
+    token: str | None = Field(description="The name of the token that was shown, if it was one.")
+
+
+class User(BaseModel):
+    """Who may log in."""
+
+    id: int
+    name: str
+    role: RoleName
+    has_password: bool
+    created_at: Time
+
+
+class Users(RootModel[list[User]]):
+    """The users by name."""
+
+
+class NewUser(BaseModel):
+    """A user to add."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: UserName
+    role: RoleName = "viewer"
+    password: _Password | None = None
+
+
+class ChangedUser(BaseModel):
+    """What to change of a user; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: RoleName | None = None
+    password: _Password | None = None
+
+
+class Token(BaseModel):
+    """What a program shows instead of a password."""
+
+    id: int
+    user: str
+    name: str
+    role: RoleName
+    pipelines: list[int] | None = Field(description="All that it may see; null for what its user may see.")
+    created_at: Time
+    expires_at: Time | None
+    used_at: Time | None = Field(description="When it was last used, to the minute.")
+
+
+class Tokens(RootModel[list[Token]]):
+    """Tokens, newest first."""
+
+
+class CreatedToken(Token):
+    """A token that was just made. `secret` is shown only here."""
+
+    secret: str
+
+
+class NewToken(BaseModel):
+    """A token to make."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[Name, StringConstraints(max_length=64)]
+    role: RoleName | None = None
+    pipelines: list[Annotated[int, Field(ge=1, le=LARGEST_ID)]] | None = None
+    expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+
+
+class Visibility(BaseModel):
+    """Who may see a pipeline: everyone, or administrators and these users."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    restricted: bool
+    users: list[str] = Field(default_factory=list)
+
+
+class Deed(BaseModel):
+    """What somebody did: `action` to `target`, with the status that was answered."""
+
+    id: int
+    at: Time
+    actor: str
+    address: str
+    action: str
+    target: str
+    status: int
+
+
+class Deeds(RootModel[list[Deed]]):
+    """The audit log, newest first."""
