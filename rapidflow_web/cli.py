@@ -17,6 +17,7 @@ from rapidflow_web.errors import Invalid, Problem, RapidFlowError
 from rapidflow_web.pipeline.definition import Definition
 
 _DEFAULT_URL = "http://127.0.0.1:3000"
+_Command = Callable[[argparse.Namespace], int]
 _FAILED, _TROUBLE, _INTERRUPTED, _PIPE_CLOSED = 1, admin.TROUBLE, 130, 141
 
 
@@ -65,11 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(command=command, parser=sub)
-        return sub
-
+    add = _adder(commands)
     serve = add("serve", admin.serve, "Run the server; its settings come from RAPIDFLOW_* variables.")
     serve.add_argument(
         "--drain", action="store_true", help="on SIGTERM start no more builds and wait for those that run"
@@ -120,21 +117,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _adder(commands: Any) -> Callable[[str, _Command, str], argparse.ArgumentParser]:
+    """What adds a command to those of a parser."""
+
+    def add(name: str, command: _Command, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command, parser=sub)
+        return sub
+
+    return add
+
+
 def _add_accounts(commands: Any) -> None:
     """The commands that have commands of their own."""
 
-    def group(name: str, text: str) -> Callable[..., argparse.ArgumentParser]:
+    def group(name: str, text: str) -> Callable[[str, _Command, str], argparse.ArgumentParser]:
         parser = commands.add_parser(name, help=text, description=text)
-        inner = parser.add_subparsers(metavar="COMMAND", required=True)
-
-        def add(
-            name: str, command: Callable[[argparse.Namespace], int], text: str
-        ) -> argparse.ArgumentParser:
-            sub = inner.add_parser(name, help=text, description=text)
-            sub.set_defaults(command=command, parser=sub)
-            return sub
-
-        return add
+        return _adder(parser.add_subparsers(metavar="COMMAND", required=True))
 
     add = group("user", "Add, change, remove and list users, beside a server or before its first start.")
     user = add(

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rapidflow_web import __version__
-from rapidflow_web.data_folder import DataFolder
+from rapidflow_web.data_folder import DataFolder, is_unused
 from rapidflow_web.db import jobs
 from rapidflow_web.db.database import connected, sqlite_path, sqlite_url
 from rapidflow_web.errors import RapidFlowError
@@ -161,7 +161,7 @@ def restore(settings: Settings, source: IO[bytes], *, take_over: bool) -> None:
     then.
     """
     root = settings.data
-    if root.exists() and not DataFolder(root).is_unused():
+    if root.exists() and not is_unused(root):
         raise BackupError(
             f"the data folder {root} is in use; move it away first, or set RAPIDFLOW_DATA to another"
         )

@@ -223,6 +223,10 @@ def test_nothing_is_overwritten(new_server: Callable[..., Server], tmp_path: Pat
         f"rapidflow: the data folder {server.data} is in use; move it away first, "
         "or set RAPIDFLOW_DATA to another\n"
     )
+    mine = new_server("mine", executor="process")
+    (mine.data / "photos").mkdir(parents=True)
+    assert "is in use; move it away first" in mine.command("restore", str(tmp_path / "b.tar")).stderr
+    assert [path.name for path in mine.data.iterdir()] == ["photos"]
     failed = new_server("failed", executor="process", database_url="sqlite:////dev/null/x.db")
     with pytest.raises(AssertionError, match="the server ended"):
         failed.start()

@@ -137,6 +137,35 @@ def test_a_server_that_never_was_there_is_not_waited_for(nobody: str, arguments:
         )
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("user", "list"), ("user", "remove", "anna"), ("token", "list"), ("token", "add", "anna", "ci")],
+)
+def test_a_command_on_accounts_makes_no_installation_where_there_is_none(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    data = tmp_path / "mistyped"
+    done = rapidflow(*arguments, RAPIDFLOW_DATA=str(data))
+    assert (done.returncode, done.stderr) == (2, f"rapidflow: there is no database {data}/rapidflow.db.\n")
+    assert not data.exists()
+
+
+def test_the_first_user_is_added_before_the_first_start(tmp_path: Path) -> None:
+    data = {"RAPIDFLOW_DATA": str(tmp_path / "data")}
+    for name, stdin, said in (
+        ("anna", b"short\n", "use a password of 8 to 1024 characters"),
+        ("an na", b"long enough\n", "'an na' is no name; use letters, digits and . _ - @, at most 64"),
+    ):
+        done = rapidflow("user", "add", name, stdin=stdin, **data)
+        assert (done.returncode, done.stderr) == (2, f"rapidflow: {said}\n")
+    assert rapidflow("user", "add", "anna", "--role", "admin", stdin=b"long enough\n", **data).returncode == 0
+    assert rapidflow("user", "list", **data).stdout.split() == ["anna", "admin"]
+    done = rapidflow("user", "add", "anna", stdin=b"long enough\n", **data)
+    assert done.stderr == "rapidflow: there is a user anna already; 'rapidflow user set' changes it\n"
+    done = rapidflow("user", "set", "anna", "--role", "viewer", **data)
+    assert "anna is the last administrator" in done.stderr
+
+
 def test_the_usage_is_that_of_the_command(nobody: str) -> None:
     done = rapidflow("--url", nobody, "prune", "--dryrun")
     assert done.returncode == 2
