@@ -22,10 +22,11 @@ lint: ## Check style, types and which room imports which.
 	.venv/bin/pyright --pythonpath .venv/bin/python
 	.venv/bin/lint-imports --no-logo
 
-torture: ## Break things on purpose for half an hour: 200 kills, 1,000 followers, 10,000 races.
+torture: ## Break things on purpose for half an hour: 200 kills, 1,000 followers, 10,000 races and requests.
 	@scripts/venv.sh dev
 	@.venv/bin/python -m scripts.test_needs
-	TORTURE_KILLS=200 TORTURE_FOLLOWERS=1000 TORTURE_RACES=10000 .venv/bin/python -m pytest -s tests/faults \
+	TORTURE_KILLS=200 TORTURE_FOLLOWERS=1000 TORTURE_RACES=10000 TORTURE_CASES=10000 \
+	  .venv/bin/python -m pytest -s tests/faults tests/api/test_schemathesis.py \
 	  tests/integration/test_full_disk.py tests/integration/test_engine_away.py
 
 soak: ## Run everything at once for MINUTES (60), and report what the server takes.

@@ -24,8 +24,6 @@ _UNREADABLE = (
     "the log of job {job} breaks off at byte {at} again and again; it may be damaged: "
     "have 'rapidflow doctor --fix' run where the server is"
 )
-_LATER = "try again later"
-"""Ends the sentence of a server that is there and can't answer for now."""
 _KEEPALIVE_SECONDS = 30
 _CHUNK = 256 * 1024
 _BROKEN = (OSError, http.client.HTTPException)
@@ -200,7 +198,7 @@ def _path(job_id: str) -> str:
 def _refuse(response: http.client.HTTPResponse) -> None:
     """Raises the server's own sentence, as what is worth another try only where the server says so."""
     sentence = response.read().decode("utf-8", "replace").strip()
-    if response.status == 500 and (not sentence or sentence.endswith(_LATER)):
+    if response.status == 500 and ("Retry-After" in response.headers or not sentence):
         raise http.client.HTTPException(f"it answered with status {response.status}")
     raise (Unreadable if response.status == 500 else ClientError)(sentence)
 

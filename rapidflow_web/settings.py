@@ -212,7 +212,8 @@ class Settings:
         metadata=_said(
             _networks,
             "127.0.0.1, ::1",
-            "From where a proxy that does the login connects: addresses or networks, separated by commas.",
+            "From where proxies connect, whose `X-Forwarded-For` and login count: addresses or networks, "
+            "separated by commas.",
         )
     )
     executor: str = field(

@@ -13,7 +13,7 @@ from rapidflow_web.access.hosts import Hosts
 from rapidflow_web.access.roles import Actor, Role, role
 from rapidflow_web.access.throttle import Throttle
 from rapidflow_web.db import users
-from rapidflow_web.db.database import now_ms
+from rapidflow_web.db.database import is_away, now_ms
 from rapidflow_web.db.models import Token, User
 from rapidflow_web.db.sight import Sight
 from rapidflow_web.errors import TooManyRequests, Unauthorized
@@ -39,7 +39,7 @@ class Access:
         self._settings = settings
         self._throttle = Throttle()
         self._known: dict[str, _Known] = {}
-        self._has_users = False
+        self._has_users: bool | None = None
         self._looked_at = float("-inf")
 
     # Whether a login is needed
@@ -49,7 +49,12 @@ class Access:
         if self._settings.login == "proxy" or not self._settings.bind.is_loopback:
             return False
         if time.monotonic() - self._looked_at > _KNOWN_SECONDS:
-            self._has_users = await users.any_exist()
+            try:
+                self._has_users = await users.any_exist()
+            except Exception as error:
+                # While the database is away everything else must still say so, and nobody can add a user.
+                if self._has_users is None or not is_away(error):
+                    raise
             self._looked_at = time.monotonic()
         return not self._has_users
 
@@ -58,7 +63,7 @@ class Access:
         now = time.monotonic()
         if token is None:
             fresh = now - self._looked_at <= _KNOWN_SECONDS
-            return fresh and not self._has_users and self._settings.login == "users"
+            return fresh and self._has_users is False and self._settings.login == "users"
         known = self._known.get(credentials.digest(token))
         return known is not None and known.until > now and known.actor.sight.is_whole
 
@@ -89,7 +94,7 @@ class Access:
 
     async def of_proxy(self, name: str, address: str) -> Actor:
         """Whom a proxy in front has logged in. Raises `Unauthorized` where it is not the proxy that asks."""
-        if not self._is_proxy(address):
+        if not self.is_proxy(address):
             raise Unauthorized(
                 f"only a proxy may say who somebody is, and {address} is none of RAPIDFLOW_PROXY_ADDRESSES"
             )
@@ -102,7 +107,8 @@ class Access:
         hidden = frozenset(await users.restricted())
         return self._remember(key, Actor(name, Role.VIEWER, Sight(hidden)))
 
-    def _is_proxy(self, address: str) -> bool:
+    def is_proxy(self, address: str) -> bool:
+        """Whether a proxy connects from there, whose word on the client is taken."""
         try:
             peer = ipaddress.ip_address(address)
         except ValueError:
@@ -117,6 +123,9 @@ class Access:
         # A role that was taken from a user is taken from their tokens, too.
         may = min(role(token.role), role(token.user.role))
         only = frozenset(token.pipelines) if token.pipelines is not None else None
+        if only is not None:
+            # Users and other pipelines are what an administrator has to do with.
+            may = min(may, Role.BUILDER)
         hidden = await self._hidden(token.user_id, role(token.user.role))
         return Actor(token.user.name, may, Sight(hidden, only), token.user_id, token.name)
 
@@ -162,7 +171,12 @@ class Access:
 async def new_token(
     user: User, name: str, may: Role, pipelines: Sequence[int] | None, days: int | None
 ) -> tuple[Token, str]:
-    """Makes a token, which expires after `days`; returns it and the word, which is shown only this once."""
+    """Makes a token, which expires after `days`; returns it and the word, which is shown only this once.
+
+    One that is limited to `pipelines` can't administer, whatever its role.
+    """
+    if pipelines is not None:
+        may = min(may, Role.BUILDER)
     word = credentials.TOKEN_PREFIX + credentials.new_word()
     expires_at = now_ms() + days * 24 * 3600 * 1000 if days is not None else None
     token = await users.create_token(user.id, name, may.word, pipelines, credentials.digest(word), expires_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import secrets
 
@@ -14,7 +15,6 @@ TOKEN_PREFIX = "rapidflow_"  # noqa: S105, so that scanners for leaked tokens ca
 _hasher = argon2.PasswordHasher()
 # Each takes 64 MiB and a core: a flood of logins must not take all there is.
 _at_once = asyncio.Semaphore(2)
-_NOBODY = _hasher.hash(secrets.token_urlsafe(32))
 
 
 def check_password(password: str) -> None:
@@ -32,12 +32,17 @@ def hashed(password: str) -> str:
 async def is_right(password: str, stored: str | None) -> bool:
     """Whether a password is the one whose hash is stored. Takes as long where none is."""
     async with _at_once:
-        return await asyncio.to_thread(_verify, password[: _MOST_PASSWORD + 1], stored or _NOBODY)
+        return await asyncio.to_thread(_verify, password[: _MOST_PASSWORD + 1], stored)
 
 
-def _verify(password: str, stored: str) -> bool:
+@functools.cache
+def _nobodys() -> str:
+    return _hasher.hash(secrets.token_urlsafe(32))
+
+
+def _verify(password: str, stored: str | None) -> bool:
     try:
-        return _hasher.verify(stored, password)
+        return _hasher.verify(stored or _nobodys(), password)
     except argon2.exceptions.VerifyMismatchError:
         return False
 

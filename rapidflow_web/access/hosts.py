@@ -15,11 +15,11 @@ _PORT = re.compile(r":[0-9]{1,5}$")
 
 
 class Hosts:
-    """The names of this machine, and `names` that the administrator added."""
+    """The name of this machine, and `names` that the administrator added."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        machine = {socket.gethostname(), socket.getfqdn()}
-        self._names = {"localhost", *(name.lower().rstrip(".") for name in (*names, *machine))}
+        # Not its full name: to find that out may take a name server that does not answer many seconds.
+        self._names = {"localhost", *(name.lower().rstrip(".") for name in (*names, socket.gethostname()))}
         self._known: set[str] = set()
 
     def knows(self, host: str) -> bool:

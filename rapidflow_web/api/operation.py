@@ -141,9 +141,6 @@ class Provider(OpenAPIProvider):
         if documented.body is not None:
             entry["requestBody"] = _request_body(documented.body, documented.yaml)
         entry["responses"] = _responses(documented, has_id=bool(ids))
-        if rule.rule == "/health":
-            # For those who only want to know whether it is alive.
-            entry["security"] = []
         path = _ID.sub(r"{\1}", rule.rule)
         return {path: {method.lower(): entry for method in self.generate_methods(rule)}}, _schemas(documented)
 

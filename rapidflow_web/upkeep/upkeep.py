@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from rapidflow_web.db import images, jobs, retention
+from rapidflow_web.db import audit, images, jobs, retention
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.engine.preparation import Tools
 from rapidflow_web.engine.scheduler import Scheduler
@@ -27,6 +27,8 @@ _RESTS_AFTER = 60_000
 """Milliseconds after the end of a build, in which most people look at its log."""
 _BATCH = 100
 _CLOCK_JUMP = 600.0
+_AUDIT_KEPT = 365 * 24 * 3600 * 1000
+"""Milliseconds."""
 """Seconds."""
 
 
@@ -108,6 +110,7 @@ class Upkeep:
             )
         if not dry_run:
             _say(pruned)
+            await audit.forget(now_ms() - _AUDIT_KEPT)
         return pruned
 
     async def _prune_builds(self, dry_run: bool) -> list[Going]:

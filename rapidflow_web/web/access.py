@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 COOKIE = "rapidflow_session"
 _READING = ("GET", "HEAD", "OPTIONS")
 _PAGE = re.compile(r"/(ui(/.*)?)?")
-# Said in the audit log by the route itself, which knows the name, or of no interest.
-_UNTOLD = ("pages.log_in", "pages.check_pipeline")
+_CHANGES_NOTHING = "pages.check_pipeline"
+"""Asked at every key that is typed, with a body that is too long for an address."""
 
 
 def install(app: Quart) -> None:
@@ -56,7 +56,7 @@ def install(app: Quart) -> None:
 
     async def leave(response: Response) -> Response:
         who: Actor | None = g.get("actor")
-        if who is not None and request.method not in _READING and request.endpoint not in _UNTOLD:
+        if who is not None and request.method not in _READING and request.endpoint != _CHANGES_NOTHING:
             await _note(who.words, response.status_code)
         return response
 
@@ -87,8 +87,10 @@ def may(role: Role) -> bool:
 
 
 def address() -> str:
-    """The address of the client, as far as it is known."""
-    return request.remote_addr or ""
+    """The address of the client, which a proxy in front knows."""
+    peer = request.remote_addr or ""
+    said = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    return said if said and services().access.is_proxy(peer) else peer
 
 
 def _check_host(access: Access) -> None:
@@ -118,7 +120,7 @@ async def _actor(access: Access) -> Actor:
     if settings.login == "proxy":
         name = request.headers.get(settings.proxy_header, "").strip()
         if name:
-            return await access.of_proxy(name, address())
+            return await access.of_proxy(name, request.remote_addr or "")
         raise Unauthorized(f"the proxy in front must name the user in the header {settings.proxy_header}")
     word = request.cookies.get(COOKIE)
     if word and (who := await access.of_session(word)) is not None:

@@ -79,7 +79,8 @@ def install(app: Quart) -> None:
         if is_away(error) and (isinstance(error, ConnectionError) or not isinstance(error, OSError)):
             _log.warning("%s failed: %s", what, error)
             reason = str(error).partition("\n")[0]
-            return await _respond(f"the database can't be used now ({reason}); try again later", 500, {})
+            sentence = f"the database can't be used now ({reason}); try again later"
+            return await _respond(sentence, 500, {"Retry-After": "1"})
         _log.exception("%s failed", what, exc_info=error)
         return await _respond(_SENTENCES[500], 500, {})
 

@@ -14,12 +14,12 @@ VIEWER, BUILDER, ADMIN = Role.VIEWER, Role.BUILDER, Role.ADMIN
 
 ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/health"): PUBLIC,
+    ("GET", "/ready"): PUBLIC,
     ("GET", "/static/<path:filename>"): PUBLIC,
     ("GET", "/login"): PUBLIC,
     ("POST", "/login"): PUBLIC,
     ("POST", "/logout"): PUBLIC,
     # Reading
-    ("GET", "/ready"): VIEWER,
     ("GET", "/metrics"): VIEWER,
     ("GET", "/openapi.json"): VIEWER,
     ("GET", "/me"): VIEWER,

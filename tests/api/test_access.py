@@ -150,6 +150,49 @@ def test_a_wrong_password_is_refused_and_tried_slower_and_slower(new_server: Cal
     ]
 
 
+def test_wrong_passwords_of_one_client_behind_a_proxy_do_not_slow_down_another(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server(executor="process").start()
+    for name in ("root", "anna"):
+        add_user(server, name, "admin")
+    for _ in range(7):
+        wrong = {**FORM, "X-Forwarded-For": "198.51.100.1, 192.0.2.1"}
+        last = server.request("POST", "/login", "name=root&password=wrong", wrong)
+    assert last.status == 429
+    form = urlencode({"name": "anna", "password": PASSWORD})
+    assert server.request("POST", "/login", form, {**FORM, "X-Forwarded-For": "192.0.2.1"}).status == 429
+    assert server.request("POST", "/login", form, {**FORM, "X-Forwarded-For": "192.0.2.2"}).status == 303
+    deeds = server.get("/audit", as_(token_of(server, "root"))).json
+    assert {deed["address"] for deed in deeds if deed["actor"] == "root"} == {"192.0.2.1"}
+    # Whoever is no proxy can't say who they are.
+    server.stop()
+    server.set(proxy_addresses="203.0.113.1")
+    server.start()
+    for number in range(7):
+        headers = {**FORM, "X-Forwarded-For": f"192.0.2.{number}"}
+        last = server.request("POST", "/login", "name=root&password=wrong", headers)
+    assert last.status == 429
+
+
+def test_a_token_for_some_pipelines_can_not_administer(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process").start()
+    pipeline = server.pipeline({"name": "one", "steps": ["true"]})
+    add_user(server, "root", "admin")
+    body = {"name": "one", "pipelines": [pipeline], "role": "admin"}
+    cookie = {"Cookie": session_of(server, "root"), **JSON}
+    made = server.request("POST", "/tokens", json.dumps(body), cookie).json
+    assert made["role"] == "builder"
+    server.stop()
+    server.sql("UPDATE token SET role = 'admin'")  # as an earlier version may have stored it
+    server.start()
+    limited = as_(made["secret"])
+    assert server.get("/me", limited).json["role"] == "builder"
+    new = json.dumps({"name": "eve", "role": "admin", "password": PASSWORD})
+    assert server.request("POST", "/users", new, {**limited, **JSON}).status == 403
+    assert server.request("POST", f"/pipelines/{pipeline}/jobs", None, limited).status == 201
+
+
 def test_many_who_try_at_once_get_no_further(new_server: Callable[..., Server]) -> None:
     server = new_server(executor="process").start()
     add_user(server, "root", "admin")
@@ -366,6 +409,19 @@ def test_a_restricted_pipeline_is_as_if_it_were_not_there(new_server: Callable[.
 
 
 # The audit log
+
+
+def test_the_audit_log_is_kept_for_a_year(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process").start()
+    for name in ("old", "young"):
+        server.pipeline({"name": name, "steps": ["true"]})
+    server.stop()
+    server.sql("UPDATE deed SET at = at - 366 * 86400000 WHERE id = 1")
+    server.sql("UPDATE deed SET at = at - 364 * 86400000 WHERE id = 2")
+    server.start()
+    assert [deed["id"] for deed in server.get("/audit").json] == [2, 1]
+    assert server.post("/prune").status == 200
+    assert [deed["id"] for deed in server.get("/audit").json] == [3, 2]
 
 
 def test_the_audit_log_tells_who_did_what(world: World) -> None:

@@ -37,8 +37,8 @@ def test_no_request_that_can_be_made_of_the_document_gets_an_answer_that_is_not_
         str(Path(sys.executable).with_name("st")), "run", str(tmp_path / "openapi.json"), "--url", server.url,
         "--phases", phases, "--max-examples", str(max(1, _CASES // 4 // _CALLS)), "--seed", "1",
         "--checks", "all", "--request-timeout", "60", "--no-color", *headers,
-        # What YAML text and which state of a job will do can't be said in a schema; nor who may do what.
-        "--exclude-checks", "positive_data_acceptance,negative_data_rejection",
+        # What YAML text and which state of a job will do can't be said in a schema.
+        "--exclude-checks", "positive_data_acceptance",
         # Either would take the rights away with which the rest is asked.
         "--exclude-path", "/users/{user_id}", "--exclude-path", "/tokens/{token_id}",
     ]  # fmt: skip
@@ -47,5 +47,4 @@ def test_no_request_that_can_be_made_of_the_document_gets_an_answer_that_is_not_
     tested = re.search(r"Tested: (\d+)", done.stdout)
     assert tested is not None
     assert int(tested[1]) == _CALLS
-    print(done.stdout[-400:])
     assert "Traceback" not in server.log.read_text()

@@ -212,6 +212,23 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence(tmp_path: Path, name:
     assert value.removeprefix("sqlite://") in refused.stderr
 
 
+def test_an_address_that_others_can_reach_needs_a_user_or_a_proxy(
+    tmp_path: Path, new_server: Callable[..., Server]
+) -> None:
+    refused = serve(tmp_path, RAPIDFLOW_BIND="0.0.0.0:0")
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "there are no users. Add the first with 'rapidflow user add NAME --role admin'" in refused.stderr
+    server = new_server(executor="process")
+    server.set(bind=f"0.0.0.0:{server.port}")
+    server.command("user", "add", "root", "--role", "admin", input="long enough\n")
+    assert server.start().get("/jobs").status == 401
+    server.stop()
+    behind = new_server("behind", executor="process", login="proxy")
+    behind.set(bind=f"0.0.0.0:{behind.port}")
+    assert behind.start().get("/jobs").status == 401
+
+
 def test_a_port_that_is_taken_stops_the_start_with_one_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"

@@ -12,6 +12,7 @@ from rapidflow_web.web import roles
 
 PUBLIC = {
     ("GET", "/health"),
+    ("GET", "/ready"),
     ("GET", "/static/<path:filename>"),
     ("GET", "/login"),
     ("POST", "/login"),
