@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import random
 import socket
 import struct
@@ -52,9 +53,23 @@ class BadLine:
                 client, _ = self._listener.accept()
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
+    @staticmethod
+    def _request(client: socket.socket) -> bytes:
+        """A whole request; the body may come after the head."""
+        request = b""
+        while b"\r\n\r\n" not in request and (data := client.recv(65536)):
+            request += data
+        head, _, body = request.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)^content-length: *(\d+)", head, re.MULTILINE)
+        missing = int(length[1]) - len(body) if length is not None else 0
+        while missing > 0 and (data := client.recv(65536)):
+            request += data
+            missing -= len(data)
+        return request
+
     def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError), socket.create_connection(self._target) as server:
-            request = client.recv(65536)
+            request = self._request(client)
             left = self.cuts.pop(0) if request.startswith(b"GET /jobs/") and self.cuts else None
             if left == 0:
                 return
