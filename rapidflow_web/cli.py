@@ -265,7 +265,10 @@ def _follow(client: Client, job: dict[str, Any]) -> int:
 
 def _why_it_waits(client: Client) -> str:
     """Why a job that was just started waits; empty where it need not."""
-    ready = client.call("GET", "/ready", also=(503,))
+    try:
+        ready = client.call("GET", "/ready", also=(503,))
+    except ClientError:
+        return ""  # the job is started; whether it can be followed is found out by that
     if ready["status"] == "draining":
         return "the server is going to end and starts no more builds; the next one starts it"
     return "; ".join(ready[part] for part in ("database", "engine", "disk") if ready[part] != "ok")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import random
+import re
 import socket
 import struct
 import subprocess
@@ -32,9 +32,10 @@ def start(url: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 class BadLine:
-    """A line to a server that cuts answers about jobs after so many bytes, each number once, then holds."""
+    """A line to a server that cuts answers to `GET BEGINNING` after so many bytes, each once, then holds."""
 
-    def __init__(self, port: int, cuts: list[int]) -> None:
+    def __init__(self, port: int, cuts: list[int], beginning: str = "/jobs/") -> None:
+        self._beginning = f"GET {beginning}".encode()
         self._target = ("127.0.0.1", port)
         self.cuts = cuts
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -70,7 +71,7 @@ class BadLine:
     def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError), socket.create_connection(self._target) as server:
             request = self._request(client)
-            left = self.cuts.pop(0) if request.startswith(b"GET /jobs/") and self.cuts else None
+            left = self.cuts.pop(0) if request.startswith(self._beginning) and self.cuts else None
             if left == 0:
                 return
             server.sendall(request)
@@ -85,11 +86,11 @@ class BadLine:
 
 
 @pytest.fixture
-def bad_line() -> Iterator[Callable[[Server, list[int]], BadLine]]:
+def bad_line() -> Iterator[Callable[..., BadLine]]:
     made: list[BadLine] = []
 
-    def make(server: Server, cuts: list[int]) -> BadLine:
-        made.append(BadLine(server.port, cuts))
+    def make(server: Server, cuts: list[int], beginning: str = "/jobs/") -> BadLine:
+        made.append(BadLine(server.port, cuts, beginning))
         return made[-1]
 
     yield make
@@ -208,6 +209,17 @@ def test_how_a_build_ended_is_asked_again_where_the_answer_breaks_off(
     line = bad_line(server, [1_000_000, 0, 100, 400])
     command = Reader(start(line.url, "run", str(file)))
     code, said = command.finish()
+    assert (code, command.received.endswith(b"=== Build completed ===\n")) == (0, True), said
+    assert line.cuts == []
+
+
+def test_a_build_is_followed_also_where_it_is_not_told_whether_it_waits(
+    server: Server, bad_line: Callable[..., BadLine], tmp_path: Path
+) -> None:
+    file = tmp_path / "build.yml"
+    file.write_text("name: not told\nsteps: [echo fine]\n")
+    line = bad_line(server, [0], "/ready")
+    code, said = (command := Reader(start(line.url, "run", str(file)))).finish()
     assert (code, command.received.endswith(b"=== Build completed ===\n")) == (0, True), said
     assert line.cuts == []
 
