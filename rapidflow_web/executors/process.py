@@ -234,15 +234,16 @@ class ProcessBuild:
         return self.pid is not None and _started(self.pid) == self.started != ""
 
     async def _end(self) -> None:
-        await _kill(self._spec.root)
+        # By its number, too: right after its start it has no environment yet, so no mark.
+        await _kill(self._spec.root, self.pid if self._alive() else None)
         # The agent carries the mark, too, so this only takes note that it is gone.
         self._alive()
 
 
-async def _kill(root: Path) -> None:
+async def _kill(root: Path, agent_pid: int | None = None) -> None:
     """Ends all processes of the build in `root`, also those that left its session."""
     for _ in range(_KILL_TRIES):
-        if not await asyncio.to_thread(_kill_found, root):
+        if not await asyncio.to_thread(_kill_found, root, agent_pid):
             return
         await asyncio.sleep(_POLL)
     raise BuildError("a process of the build can't be killed")
@@ -262,9 +263,9 @@ def _look(pid: int) -> tuple[int, str]:
     return int(fields[1]), "" if fields[0] in "ZX" else fields[19]
 
 
-def _kill_found(root: Path) -> bool:
+def _kill_found(root: Path, agent_pid: int | None) -> bool:
     """Kills every process of the build in `root`; says whether there were any."""
-    family = _family(root)
+    family = _family(root, agent_pid)
     for pid in family:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
@@ -284,8 +285,8 @@ def _described(root: Path, agent_pid: int | None) -> list[Process]:
     return found
 
 
-def _family(root: Path) -> set[int]:
-    """Every process that carries the mark of `root`, with its children."""
+def _family(root: Path, agent_pid: int | None = None) -> set[int]:
+    """The agent and every process that carries the mark of `root`, with their children."""
     mark = f"{_MARK}={root}".encode()
     children: dict[int, list[int]] = {}
     found: list[int] = []
@@ -299,7 +300,7 @@ def _family(root: Path) -> set[int]:
         children.setdefault(parent, []).append(pid)
         # One that ended meanwhile, or is another user's, can't be read.
         with contextlib.suppress(OSError):
-            if mark in (entry / "environ").read_bytes().split(b"\0"):
+            if pid == agent_pid or mark in (entry / "environ").read_bytes().split(b"\0"):
                 found.append(pid)
     # A child may have been given an environment without the mark.
     family = set(found)
