@@ -7,6 +7,8 @@ from playwright.async_api import Page, expect
 from tests.e2e.conftest import Console
 from tests.support.server import Server
 
+RELOADED = "performance.getEntriesByType('navigation')[0].type === 'reload'"
+
 
 async def test_the_dashboard_opens(page: Page, server: Server):
     await page.goto(server.url)
@@ -32,8 +34,18 @@ async def test_a_chosen_theme_is_there_before_anything_is_drawn(page: Page, serv
     # Without page.js, which runs after the page was drawn, the theme is that of theme.js.
     await page.route("**/js/page.js*", lambda route: route.abort())
     await page.goto(f"{server.url}/ui/pipelines/new")
+    await page.wait_for_function(RELOADED)
     assert await page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
+
+
+async def test_a_page_of_which_a_script_did_not_arrive_is_loaded_again(page: Page, server: Server, console: Console):
+    console.allow("ERR_FAILED")
+    # Not page.js itself, but what it imports.
+    await page.route("**/js/keys.js*", lambda route: route.abort(), times=1)
+    await page.goto(server.url)
+    await page.wait_for_function(RELOADED)
+    await expect(page.get_by_role("button", name="Theme")).to_be_visible()
 
 
 async def test_reduced_motion_stops_what_turns(page: Page, server: Server):
