@@ -39,7 +39,9 @@ async def test_a_chosen_theme_is_there_before_anything_is_drawn(page: Page, serv
     assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
 
 
-async def test_a_page_of_which_a_script_did_not_arrive_is_loaded_again(page: Page, server: Server, console: Console):
+async def test_a_page_without_one_of_its_scripts_is_loaded_again(
+    page: Page, server: Server, console: Console
+):
     console.allow("ERR_FAILED")
     # Not page.js itself, but what it imports.
     await page.route("**/js/keys.js*", lambda route: route.abort(), times=1)
