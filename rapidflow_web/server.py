@@ -12,11 +12,10 @@ from pathlib import Path
 
 from hypercorn.asyncio import run as hypercorn_run
 from hypercorn.asyncio import serve as hypercorn_serve  # pyright: ignore[reportUnknownVariableType]
-from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.config import Config
-from hypercorn.events import Event, Updated
 
 from rapidflow_web.app import create_app
+from rapidflow_web.connections import Connection, raise_descriptor_limit
 from rapidflow_web.data_folder import DataFolder
 from rapidflow_web.engine.scheduler import Scheduler
 from rapidflow_web.errors import RapidFlowError, SettingsError
@@ -27,24 +26,6 @@ _GRACEFUL_SECONDS = 0.5
 _LONGEST_END = 1.4
 """Seconds after SIGTERM at which the process ends, whatever hangs. The next server takes up what is left."""
 _log = logging.getLogger(__name__)
-
-
-class _Connection(TCPServer):
-    """A connection that ends with its client; the framework's own lingers for the whole keep-alive timeout.
-
-    A thousand clients that come and go within that time would take all the file descriptors there are.
-    """
-
-    _client_left = False
-
-    async def _read_data(self) -> None:
-        await super()._read_data()
-        self._client_left = True
-        await self.idle_task.stop()
-
-    async def protocol_send(self, event: Event) -> None:
-        if not (self._client_left and isinstance(event, Updated) and event.idle):
-            await super().protocol_send(event)
 
 
 def serve(settings: Settings, *, drain: bool = False) -> None:
@@ -105,7 +86,9 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
         services.streams.cut()
         services.builds.end_waits()
 
-    hypercorn_run.TCPServer = _Connection  # pyright: ignore[reportPrivateImportUsage] - there is no setting for it
+    raise_descriptor_limit()
+    Connection.most = settings.connections
+    hypercorn_run.TCPServer = Connection  # pyright: ignore[reportPrivateImportUsage] - there is no setting for it
     try:
         await hypercorn_serve(app, config, shutdown_trigger=announced)
     except Exception as error:

@@ -224,6 +224,10 @@ class Settings:
             "without isolation.",
         )
     )
+    connections: int = field(
+        default=4096,
+        metadata=_said(_count, "4096", "Clients that may be connected at once; more are refused."),
+    )
     concurrency: int = field(
         metadata=_said(_count, str(os.cpu_count() or 1), "Builds at once. Default: the number of cores.")
     )

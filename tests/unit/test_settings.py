@@ -51,6 +51,7 @@ def test_every_setting_is_read_from_its_variable():
         "proxy_header": ("Remote-User", "Remote-User"),
         "proxy_addresses": ("10.0.0.0/24", (ip_network("10.0.0.0/24"),)),
         "executor": ("process", "process"),
+        "connections": ("20", 20),
         "concurrency": ("7", 7),
         "default_image": ("registry.local:5000/team/base:1", "registry.local:5000/team/base:1"),
         "timeout": ("2h", 7200),

@@ -1,0 +1,54 @@
+"""Clients that ask for too much, and what the others see of them."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import socket
+from collections.abc import Callable
+
+from tests.support.server import Server, wait_for
+
+NEVER_ENDING = b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Filler: "
+
+
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=20)
+
+
+def test_clients_above_the_bound_are_refused_until_others_leave(new_server: Callable[..., Server]) -> None:
+    server = new_server(connections="5").start()
+    with contextlib.ExitStack() as idle:
+        # Each is counted in the order in which it came, and so before the request below.
+        for _ in range(5):
+            idle.enter_context(connect(server))
+        refused = server.get("/health")
+        assert refused.status == 503
+        assert refused.headers["retry-after"] == "5"
+        assert refused.json == {"error": "too many clients are connected; try again in a while"}
+    wait_for(lambda: server.get("/health").status == 200, "there is room again")
+
+
+def test_a_client_takes_one_of_as_many_files_as_the_user_may_open(new_server: Callable[..., Server]) -> None:
+    usual, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        server = new_server().start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (usual, hard))
+    assert server.process is not None
+    soft, _ = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+    assert soft == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))
+
+
+def test_a_header_without_end_is_refused_while_others_are_served(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    with connect(server) as client:
+        client.sendall(NEVER_ENDING)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1024):
+                client.sendall(b"x" * 1024)
+        assert server.get("/health").status == 200
+        with contextlib.suppress(ConnectionError):
+            # Nothing, where the rest of what was sent was thrown away with the connection.
+            assert client.recv(65536).split(b"\r\n")[0] in (b"", b"HTTP/1.1 400 ", b"HTTP/1.1 431 ")
