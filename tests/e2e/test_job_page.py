@@ -77,8 +77,10 @@ async def test_the_builds_before_and_after_are_one_click_away(page: Page, server
     await page.goto(f"{server.url}/ui/jobs/{jobs[1]}")
     await page.get_by_role("link", name=f"#{jobs[0]}").click()
     await expect(page).to_have_url(f"{server.url}/ui/jobs/{jobs[0]}")
+    await page.wait_for_load_state()  # keys are there when its scripts are
     await page.keyboard.press("]")
     await expect(page).to_have_url(f"{server.url}/ui/jobs/{jobs[1]}")
+    await page.wait_for_load_state()  # keys are there when its scripts are
     await page.keyboard.press("]")
     await expect(page).to_have_url(f"{server.url}/ui/jobs/{jobs[2]}")
 
