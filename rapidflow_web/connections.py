@@ -49,9 +49,12 @@ class Connection(TCPServer):
             await super().protocol_send(event)
 
 
-def raise_descriptor_limit() -> None:
-    """Lets this process open as many files as its user may: 1,024 is usual, and a client takes one."""
+def raise_descriptor_limit() -> int:
+    """Lets this process open as many files as its user may. Returns how many that is."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(soft, wanted)

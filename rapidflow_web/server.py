@@ -86,8 +86,7 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
         services.streams.cut()
         services.builds.end_waits()
 
-    raise_descriptor_limit()
-    Connection.most = settings.connections
+    Connection.most = _most_connections(settings)
     hypercorn_run.TCPServer = Connection  # pyright: ignore[reportPrivateImportUsage] - there is no setting for it
     try:
         await hypercorn_serve(app, config, shutdown_trigger=announced)
@@ -95,6 +94,20 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
         if cause := _of_ours(error):
             raise cause from None
         raise
+
+
+def _most_connections(settings: Settings) -> int:
+    # A follower takes two files, its connection and the log. Without a rest no build could be started.
+    possible = raise_descriptor_limit() // 2
+    if settings.connections > possible:
+        _log.warning(
+            "at most %d clients are served instead of %d, because the server may open only %d files; "
+            "raise the limit (ulimit -n) or lower RAPIDFLOW_CONNECTIONS",
+            possible,
+            settings.connections,
+            2 * possible,
+        )
+    return min(settings.connections, possible)
 
 
 def _say_ready(sentence: str, log_format: str) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import resource
 import socket
+import sys
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from tests.support.server import Server, wait_for
 
@@ -29,7 +33,7 @@ def test_clients_above_the_bound_are_refused_until_others_leave(new_server: Call
     wait_for(lambda: server.get("/health").status == 200, "there is room again")
 
 
-def test_a_client_takes_one_of_as_many_files_as_the_user_may_open(new_server: Callable[..., Server]) -> None:
+def test_the_limit_of_open_files_is_raised_at_the_start(new_server: Callable[..., Server]) -> None:
     usual, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
     try:
@@ -39,6 +43,23 @@ def test_a_client_takes_one_of_as_many_files_as_the_user_may_open(new_server: Ca
     assert server.process is not None
     soft, _ = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
     assert soft == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))
+
+
+def test_where_few_files_may_be_open_clients_take_half_of_them(
+    new_server: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = tmp_path / "python"
+    limited.write_text(f'#!/bin/sh\nulimit -n 200\nexec {sys.executable} "$@"\n')
+    limited.chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", str(limited))
+        server = new_server().start()
+    assert "at most 100 clients are served instead of 4096" in server.log.read_text()
+    with contextlib.ExitStack() as idle:
+        for _ in range(100):
+            idle.enter_context(connect(server))
+        assert server.get("/health").status == 503
+    wait_for(lambda: server.get("/health").status == 200, "there is room again")
 
 
 def test_a_header_without_end_is_refused_while_others_are_served(new_server: Callable[..., Server]) -> None:
