@@ -1,4 +1,8 @@
-"""The commands on users, tokens and keys. They work on the database of the settings, beside a server."""
+"""The commands on users, tokens and secrets.
+
+Those on users, on tokens and on the key of secrets work on the database of the settings, beside a server;
+those on secrets ask the server.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from rapidflow_web.client import ClientError
+from rapidflow_web.client import Client, ClientError
 
 # What these need is imported where it is used, because that takes a second.
 if TYPE_CHECKING:
@@ -130,6 +135,65 @@ def revoke_token(options: argparse.Namespace) -> int:
         print(f"token {options.id} revoked; a running server knows within 5 s")
 
     return _run(revoke)
+
+
+def set_secret(options: argparse.Namespace, client: Client) -> int:
+    """Stores a secret; asks for the value, or reads standard input."""
+    if sys.stdin.isatty():
+        value = getpass.getpass(f"{options.name}: ")
+    else:
+        value = sys.stdin.read().removesuffix("\n")
+    client.call("PUT", f"{_secrets_path(options)}/{quote(options.name, safe='')}", {"value": value})
+    print(f"secret {options.name} stored")
+    return 0
+
+
+def remove_secret(options: argparse.Namespace, client: Client) -> int:
+    """Removes a secret."""
+    print(client.call("DELETE", f"{_secrets_path(options)}/{quote(options.name, safe='')}")["message"])
+    return 0
+
+
+def list_secrets(options: argparse.Namespace, client: Client) -> int:
+    """Prints the names of secrets, when they were stored, and by whom."""
+    for secret in client.call("GET", _secrets_path(options)):
+        print(f"{secret['name']:<40} {secret['updated_at']}  {secret['updated_by']}")
+    return 0
+
+
+def _secrets_path(options: argparse.Namespace) -> str:
+    return f"/pipelines/{quote(options.pipeline, safe='')}/secrets" if options.pipeline else "/secrets"
+
+
+def rotate_key(_: argparse.Namespace) -> int:
+    """Encrypts all secrets with a new key."""
+
+    async def rotate() -> None:
+        from rapidflow_web.settings import from_environment
+        from rapidflow_web.vault.keys import Keys
+        from rapidflow_web.vault.vault import Vault
+
+        settings = from_environment(os.environ)
+        if len(settings.secrets_key) == 1:
+            raise ClientError(
+                "put a new key before the old one, RAPIDFLOW_SECRETS_KEY=NEW,OLD, restart the server with "
+                "both, and try again; 'rapidflow secret key' makes one"
+            )
+        count = await Vault(Keys(settings.data, settings.secrets_key)).rotate()
+        await _note("secret rotate", str(count))
+        print(f"{count} secret{'' if count == 1 else 's'} encrypted with a new key")
+        if settings.secrets_key:
+            print("set RAPIDFLOW_SECRETS_KEY to the new key alone, and restart the server")
+
+    return _run(rotate)
+
+
+def print_key(_: argparse.Namespace) -> int:
+    """Prints a new key, for RAPIDFLOW_SECRETS_KEY."""
+    from rapidflow_web.vault.keys import new_key
+
+    print(new_key())
+    return 0
 
 
 def _run(command: Callable[[], Awaitable[None]], *, first: bool = False) -> int:

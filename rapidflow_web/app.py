@@ -13,7 +13,7 @@ from quart_schema import QuartSchema
 
 from rapidflow_web import __version__, pages
 from rapidflow_web.access.access import Access
-from rapidflow_web.api import jobs, pipelines, stream, system
+from rapidflow_web.api import jobs, pipelines, secrets, stream, system
 from rapidflow_web.api import users as user_routes
 from rapidflow_web.api.operation import Provider
 from rapidflow_web.data_folder import DataFolder
@@ -32,6 +32,8 @@ from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import to_the_end
 from rapidflow_web.source.mirrors import Mirrors
 from rapidflow_web.upkeep.upkeep import Upkeep
+from rapidflow_web.vault.keys import Keys
+from rapidflow_web.vault.vault import Vault
 from rapidflow_web.web import access as doors
 from rapidflow_web.web import assets, errors, roles, security
 from rapidflow_web.web.kept import KeptAnswers, KeptDetails
@@ -59,11 +61,13 @@ def create_app(settings: Settings) -> Quart:
     """The server as an ASGI app. Raises `SettingsError` where the data folder can't be used."""
     folders = DataFolder(settings.data)
     executor = executor_of(settings, folders)
+    vault = Vault(Keys(settings.data, settings.secrets_key))
     tools = Tools(
         settings=settings,
         executor=executor,
         mirrors=Mirrors(folders.mirrors, settings.file_roots, settings.fetch_timeout),
         work=folders.work,
+        vault=vault,
         marker_key=folders.key(),
     )
     logs = LogStore(folders.logs)
@@ -80,7 +84,9 @@ def create_app(settings: Settings) -> Quart:
     )
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
     builds = Service(scheduler, settings)
-    app.extensions[EXTENSION] = Services(settings, builds, scheduler, logs, streams, upkeep, access, details)
+    app.extensions[EXTENSION] = Services(
+        settings, builds, scheduler, logs, streams, upkeep, access, vault, details
+    )
     app.asgi_app = KeptDetails(app.asgi_app, details, access)
     errors.install(app)
     doors.install(app)
@@ -94,7 +100,7 @@ def create_app(settings: Settings) -> Quart:
         scalar_ui_path=None,
         conversion_preference="pydantic",
     )
-    for module in (pipelines, jobs, stream, system, user_routes, pages):
+    for module in (pipelines, jobs, stream, system, user_routes, secrets, pages):
         app.register_blueprint(module.blueprint)
     roles.check(app)
 

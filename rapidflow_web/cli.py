@@ -92,7 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     retry.add_argument("-f", "--follow", action="store_true", help="follow it, and exit like 'run'")
     validate = add("validate", _validate, "Check a pipeline file.")
     validate.add_argument("file", metavar="FILE", help="a YAML file, or - for standard input")
-    prune = add("prune", _prune, "Remove what the server's settings do not keep: builds, mirrors, images.")
+    prune = add(
+        "prune",
+        _asking(admin.prune),
+        "Remove what the server's settings do not keep: builds, mirrors, images.",
+    )
     prune.add_argument("--dry-run", action="store_true", help="only tell what would be removed")
     backup = add(
         "backup", admin.back_up, "Back up the data folder of RAPIDFLOW_DATA, also beside its server."
@@ -161,6 +165,18 @@ def _add_accounts(commands: Any) -> None:
     add("revoke", accounts.revoke_token, "Revoke a token.").add_argument("id", metavar="ID", type=int)
     add("list", accounts.list_tokens, "List the tokens, without what they are shown by.")
 
+    add = group("secret", "Store, remove and list secrets of builds; change their key.")
+    secret = add("set", _asking(accounts.set_secret), "Store a secret, read from standard input.")
+    secret.add_argument("name", metavar="NAME")
+    secret.add_argument("--pipeline", metavar="ID", help="only this pipeline may name it")
+    secret = add("remove", _asking(accounts.remove_secret), "Remove a secret.")
+    secret.add_argument("name", metavar="NAME")
+    secret.add_argument("--pipeline", metavar="ID")
+    secret = add("list", _asking(accounts.list_secrets), "List the names of secrets.")
+    secret.add_argument("--pipeline", metavar="ID")
+    add("rotate", accounts.rotate_key, "Encrypt all secrets with a new key.")
+    add("key", accounts.print_key, "Print a new key for RAPIDFLOW_SECRETS_KEY.")
+
 
 def _local_url(bind: str) -> str:
     """Where the server of this machine is that listens at `bind`."""
@@ -168,10 +184,6 @@ def _local_url(bind: str) -> str:
     if not port.isdigit():
         return _DEFAULT_URL
     return f"http://{'127.0.0.1' if host in ('', '0.0.0.0', '[::]', '::') else host}:{port}"  # noqa: S104
-
-
-def _prune(options: argparse.Namespace) -> int:
-    return admin.prune(options, _client(options))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -243,6 +255,11 @@ def _validate(options: argparse.Namespace) -> int:
 
 def _client(options: argparse.Namespace) -> Client:
     return Client(options.url, _say)
+
+
+def _asking(command: Callable[[argparse.Namespace, Client], int]) -> _Command:
+    """A command that asks the server."""
+    return lambda options: command(options, _client(options))
 
 
 def _follow(client: Client, job: dict[str, Any]) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from rapidflow_web.errors import SettingsError
 
 DATABASE = "rapidflow.db"
+SECRETS_KEY = "secrets.key"
 _FOLDERS = ("logs", "mirrors", "work")
 
 

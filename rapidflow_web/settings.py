@@ -112,6 +112,13 @@ def _size(text: str) -> int | None:
     return None if text == "none" else limits.parse_size(text)
 
 
+def _keys(text: str) -> tuple[str, ...]:
+    keys = tuple(key.strip() for key in text.split(",") if key.strip())
+    if not all(re.fullmatch(r"[A-Za-z0-9_-]{43}=", key) for key in keys):
+        raise ValueError("it is no key; make one with 'rapidflow secret key'")
+    return keys
+
+
 def _login(text: str) -> str:
     if text not in ("users", "proxy"):
         raise ValueError("use users or proxy")
@@ -215,6 +222,15 @@ class Settings:
             "From where proxies connect, whose `X-Forwarded-For` and login count: addresses or networks, "
             "separated by commas.",
         )
+    )
+    secrets_key: tuple[str, ...] = field(
+        repr=False,
+        metadata=_said(
+            _keys,
+            "",
+            "The key that secrets are encrypted with; while it is changed several, separated by commas, the "
+            "newest first. Default: `secrets.key` in the data folder.",
+        ),
     )
     executor: str = field(
         metadata=_said(
@@ -334,7 +350,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         try:
             values[setting.name] = setting.metadata["parse"](text)
         except ValueError as error:
-            raise SettingsError(f"{name} is {text!r}: {error}.") from None
+            said = "not right" if setting.name == "secrets_key" else repr(text)
+            raise SettingsError(f"{name} is {said}: {error}.") from None
     return Settings(**values, images=_images(environment))
 
 

@@ -84,9 +84,9 @@ def operation(
     def decorate(view: View) -> View:
         @functools.wraps(view)
         async def route(**path: str) -> Response:
-            ids = {name: requests.identifier(text, name.removesuffix("_id")) for name, text in path.items()}
             wanted = requests.query(query)
-            return await (view(**ids) if query is schemas.NoQuery else view(wanted, **ids))
+            values = {name: _value(name, text) for name, text in path.items()}
+            return await (view(**values) if query is schemas.NoQuery else view(wanted, **values))
 
         documented = Operation(
             answer=answer,
@@ -102,6 +102,10 @@ def operation(
         return route
 
     return decorate
+
+
+def _value(name: str, text: str) -> int | str:
+    return requests.identifier(text, name.removesuffix("_id")) if name.endswith("_id") else text
 
 
 class Provider(OpenAPIProvider):
@@ -148,7 +152,9 @@ class Provider(OpenAPIProvider):
 def _parameters(documented: Operation, ids: list[str]) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = []
     for name in ids:
-        schema = {"type": "integer", "minimum": 1, "maximum": requests.LARGEST_ID}
+        schema: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": requests.LARGEST_ID}
+        if not name.endswith("_id"):
+            schema = {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,254}$"}
         parameters.append({"name": name, "in": "path", "required": True, "schema": schema})
     for name, schema in documented.query.model_json_schema().get("properties", {}).items():
         description = schema.pop("description")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rapidflow_web.api.output import Output
-from rapidflow_web.db.models import Deed, Environment, Job, Pipeline, Step, Token, User
+from rapidflow_web.db.models import Deed, Environment, Job, Pipeline, Secret, Step, Token, User
 from rapidflow_web.engine.activity import Activity
 from rapidflow_web.engine.timeline import Phase
 from rapidflow_web.logs.log import Log
@@ -147,6 +147,11 @@ def token(row: Token) -> dict[str, Any]:
         "expires_at": time(row.expires_at),
         "used_at": time(row.used_at),
     }
+
+
+def secret(row: Secret) -> dict[str, Any]:
+    """A secret, without its value."""
+    return {"name": row.name, "updated_at": time(row.updated_at), "updated_by": row.updated_by}
 
 
 def deed(row: Deed) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The shapes of users, tokens, visibility and the audit log; see `schemas.py`."""
+"""The shapes of users, tokens, visibility, secrets and the audit log; see `schemas.py`."""
 
 from __future__ import annotations
 
@@ -97,6 +97,26 @@ class Visibility(BaseModel):
 
     restricted: bool
     users: list[str] = Field(default_factory=list)
+
+
+class Secret(BaseModel):
+    """A secret, whose value is never sent."""
+
+    name: str
+    updated_at: Time
+    updated_by: str
+
+
+class Secrets(RootModel[list[Secret]]):
+    """Secrets by name."""
+
+
+class NewSecret(BaseModel):
+    """A value to store."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    value: str = Field(description="From 6 bytes to 64 KiB.")
 
 
 class Deed(BaseModel):

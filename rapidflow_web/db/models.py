@@ -207,6 +207,37 @@ class Grant(Model):
         unique_together = (("pipeline", "user"),)
 
 
+class Secret(Model):
+    """A value that builds are given and nobody is shown. `scope` is a pipeline's id, 0 for all of them."""
+
+    id: int = fields.BigIntField(primary_key=True)
+    scope: int = fields.BigIntField()
+    name = fields.CharField(max_length=255)
+    # Encrypted (see `vault`).
+    value = fields.TextField()
+    updated_at: int = fields.BigIntField()
+    updated_by = fields.CharField(max_length=160)
+
+    class Meta(Model.Meta):
+        table = "secret"
+        unique_together = (("scope", "name"),)
+
+
+class Mask(Model):
+    """A value that is not to be read in the output of a build that runs. Encrypted, too."""
+
+    id: int = fields.BigIntField(primary_key=True)
+    job: fields.ForeignKeyRelation[Job] = fields.ForeignKeyField(
+        "rapidflow.Job", related_name="masks", on_delete=fields.CASCADE
+    )
+    job_id: int
+    value = fields.TextField()
+
+    class Meta(Model.Meta):
+        table = "mask"
+        indexes = (Index(fields=("job_id",)),)
+
+
 class Deed(Model):
     """What somebody did, for the audit log."""
 

@@ -27,6 +27,7 @@ from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import to_the_end
 from rapidflow_web.source.mirrors import Mirrors
 from rapidflow_web.source.workspace import check_out
+from rapidflow_web.vault.vault import Vault
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Tools:
     mirrors: Mirrors
     work: Path
     """The folder with a subfolder for each running build."""
+    vault: Vault
     marker_key: bytes
     """From which the nonces of the markers are made; never leaves the server."""
 

@@ -82,6 +82,12 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("PUT", "/users/<user_id>"): ADMIN,
     ("DELETE", "/users/<user_id>"): ADMIN,
     ("GET", "/audit"): ADMIN,
+    ("GET", "/secrets"): ADMIN,
+    ("PUT", "/secrets/<name>"): ADMIN,
+    ("DELETE", "/secrets/<name>"): ADMIN,
+    ("GET", "/pipelines/<pipeline_id>/secrets"): ADMIN,
+    ("PUT", "/pipelines/<pipeline_id>/secrets/<name>"): ADMIN,
+    ("DELETE", "/pipelines/<pipeline_id>/secrets/<name>"): ADMIN,
     ("POST", "/prune"): ADMIN,
 }
 

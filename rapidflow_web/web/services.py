@@ -13,6 +13,7 @@ from rapidflow_web.engine.service import Service
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.settings import Settings
 from rapidflow_web.upkeep.upkeep import Upkeep
+from rapidflow_web.vault.vault import Vault
 from rapidflow_web.web.kept import KeptAnswers
 from rapidflow_web.web.streaming import OpenStreams
 
@@ -30,6 +31,7 @@ class Services:
     streams: OpenStreams
     upkeep: Upkeep
     access: Access
+    vault: Vault
     details: KeptAnswers
     """The details of jobs that are wholly finished."""
 

@@ -34,9 +34,13 @@ CALLS = {
     "/pipelines": ["get", "post"],
     "/pipelines/{pipeline_id}": ["delete", "get", "put"],
     "/pipelines/{pipeline_id}/jobs": ["get", "post"],
+    "/pipelines/{pipeline_id}/secrets": ["get"],
+    "/pipelines/{pipeline_id}/secrets/{name}": ["delete", "put"],
     "/pipelines/{pipeline_id}/visibility": ["get", "put"],
     "/prune": ["post"],
     "/ready": ["get"],
+    "/secrets": ["get"],
+    "/secrets/{name}": ["delete", "put"],
     "/steps/{step_id}": ["get"],
     "/steps/{step_id}/logs": ["get"],
     "/tokens": ["get", "post"],
@@ -48,7 +52,11 @@ LISTS = ("/audit", "/jobs", "/pipelines", "/pipelines/{pipeline_id}/jobs")
 ACCOUNTS = (
     "/audit",
     "/me",
+    "/pipelines/{pipeline_id}/secrets",
+    "/pipelines/{pipeline_id}/secrets/{name}",
     "/pipelines/{pipeline_id}/visibility",
+    "/secrets",
+    "/secrets/{name}",
     "/tokens",
     "/tokens/{token_id}",
     "/users",
@@ -161,6 +169,8 @@ def test_bodies_are_required_where_they_are_and_optional_where_they_are(document
         ("put", "/pipelines/{pipeline_id}"): (True, [JSON, *yaml]),
         ("post", "/pipelines/{pipeline_id}/jobs"): (False, [JSON]),
         ("put", "/pipelines/{pipeline_id}/visibility"): (True, [JSON]),
+        ("put", "/pipelines/{pipeline_id}/secrets/{name}"): (True, [JSON]),
+        ("put", "/secrets/{name}"): (True, [JSON]),
         ("post", "/tokens"): (True, [JSON]),
         ("post", "/users"): (True, [JSON]),
         ("put", "/users/{user_id}"): (False, [JSON]),
@@ -335,7 +345,7 @@ def test_every_kind_of_answer_is_as_documented(
     assert documented - truth.seen == unseen | {("get", "/ready", "503")}
 
 
-def test_every_answer_about_users_is_as_documented(
+def test_every_answer_about_users_and_secrets_is_as_documented(
     new_server: Callable[..., Server], document: dict[str, Any]
 ) -> None:
     server = new_server(executor="process").start()
@@ -348,16 +358,18 @@ def test_every_answer_about_users_is_as_documented(
     ):
         truth.ask("POST", "/users", body=body, media_type=media_type)
     truth.headers = {"Cookie": session_of(server, "root")}
-    ids = {"user_id": truth.ask("POST", "/users", body={"name": "anna"}).json["id"]}
+    ids = {"user_id": truth.ask("POST", "/users", body={"name": "anna"}).json["id"], "name": "KEY"}
     ids["pipeline_id"] = truth.ask("POST", "/pipelines", body={"config": "name: a\nsteps: ['true']\n"}).json[
         "id"
     ]
     ids["token_id"] = truth.ask("POST", "/tokens", body={"name": "ci"}).json["id"]
-    none = {"user_id": 10**9, "pipeline_id": 10**9, "token_id": 10**9}
+    none = {"user_id": 10**9, "pipeline_id": 10**9, "token_id": 10**9, "name": "NONE"}
     good = {
         ("POST", "/users"): {"name": "anna"},
         ("PUT", "/users/{user_id}"): {"role": "builder"},
         ("POST", "/tokens"): {"name": "more"},
+        ("PUT", "/secrets/{name}"): {"value": "a secret"},
+        ("PUT", "/pipelines/{pipeline_id}/secrets/{name}"): {"value": "a secret"},
         ("PUT", "/pipelines/{pipeline_id}/visibility"): {"restricted": True, "users": ["anna"]},
     }
     calls = [(method.upper(), path) for path in ACCOUNTS for method in sorted(CALLS[path])[::-1]]
@@ -380,10 +392,12 @@ def test_every_answer_about_users_is_as_documented(
         assert truth.ask(method, path, body=good.get((method, path)), **ids).status == 403
         truth.headers = headers
     truth.ask("GET", "/audit?limit=1")
+    truth.ask("DELETE", "/secrets/{name}", name="NEVER")
     documented = {
         (method, path, status)
         for method, path, operation in operations(document)
         for status in operation["responses"]
         if path in ACCOUNTS
     }
-    assert documented == truth.seen & documented
+    # A secret that is not there is made.
+    assert documented - truth.seen == {("put", "/secrets/{name}", "404")}

@@ -16,7 +16,7 @@ from tests.support.users import add_user, token_of
 
 _CASES = int(os.environ.get("TORTURE_CASES", "0"))
 """How many requests are made up besides those at the borders."""
-_CALLS = 31
+_CALLS = 37
 
 
 @pytest.mark.parametrize("role", ["anyone", "viewer", "builder", "admin"])

@@ -13,16 +13,17 @@ COUNT = "i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo line $i; sleep 0.02; don
 
 
 def downgrade(server: Server) -> None:
-    """Brings the database back to what it was before the last two migrations."""
+    """Brings the database back to what it was before the last three migrations."""
+    tables = ("mask", "secret", "deed", "pipeline_grant", "session", "token", "user_account")
     for statement in (
-        *(f"DROP TABLE {name}" for name in ("deed", "pipeline_grant", "session", "token", "user_account")),
+        *(f"DROP TABLE {name}" for name in tables),
         "ALTER TABLE pipeline DROP COLUMN restricted",
         "DROP TABLE image",
         "DROP INDEX idx_job_finishe_6ddac6",
         "DROP INDEX idx_job_stored__297343",
         "ALTER TABLE job DROP COLUMN stored_size",
         "ALTER TABLE step DROP COLUMN longest_silence",
-        "DELETE FROM tortoise_migrations WHERE name IN ('0003_upkeep', '0004_access')",
+        "DELETE FROM tortoise_migrations WHERE name IN ('0003_upkeep', '0004_access', '0005_secrets')",
     ):
         server.sql(statement)
 

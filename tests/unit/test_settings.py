@@ -50,6 +50,7 @@ def test_every_setting_is_read_from_its_variable():
         "hosts": ("build.example.org, ci", ("build.example.org", "ci")),
         "proxy_header": ("Remote-User", "Remote-User"),
         "proxy_addresses": ("10.0.0.0/24", (ip_network("10.0.0.0/24"),)),
+        "secrets_key": (f"{'A' * 43}=, {'B' * 43}=", (f"{'A' * 43}=", f"{'B' * 43}=")),
         "executor": ("process", "process"),
         "connections": ("20", 20),
         "concurrency": ("7", 7),

@@ -1,0 +1,91 @@
+"""Routes of secrets. They take values, and never send one."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Response
+
+from rapidflow_web.api import render
+from rapidflow_web.api import user_schemas as schemas
+from rapidflow_web.api.operation import operation
+from rapidflow_web.api.schemas import Message
+from rapidflow_web.db import pipelines, secrets
+from rapidflow_web.db.secrets import EVERYWHERE
+from rapidflow_web.errors import NotFound
+from rapidflow_web.web import requests
+from rapidflow_web.web.responses import json_response
+from rapidflow_web.web.services import services
+
+blueprint = Blueprint("secrets", __name__)
+
+
+@blueprint.get("/secrets")
+@operation(schemas.Secrets)
+async def list_secrets() -> Response:
+    """List the names of the secrets that any pipeline may name."""
+    return await _list(EVERYWHERE)
+
+
+@blueprint.put("/secrets/<name>")
+@operation(schemas.Secret, body=schemas.NewSecret)
+async def put_secret(name: str) -> Response:
+    """Store a secret that any pipeline may name, or replace it."""
+    return await _put(EVERYWHERE, name)
+
+
+@blueprint.delete("/secrets/<name>")
+@operation(Message)
+async def delete_secret(name: str) -> Response:
+    """Remove a secret."""
+    return await _delete(EVERYWHERE, name)
+
+
+@blueprint.get("/pipelines/<pipeline_id>/secrets")
+@operation(schemas.Secrets)
+async def list_pipeline_secrets(pipeline_id: int) -> Response:
+    """List the names of the secrets that only this pipeline may name."""
+    await _existing(pipeline_id)
+    return await _list(pipeline_id)
+
+
+@blueprint.put("/pipelines/<pipeline_id>/secrets/<name>")
+@operation(schemas.Secret, body=schemas.NewSecret)
+async def put_pipeline_secret(pipeline_id: int, name: str) -> Response:
+    """Store a secret that only this pipeline may name, or replace it."""
+    await _existing(pipeline_id)
+    return await _put(pipeline_id, name)
+
+
+@blueprint.delete("/pipelines/<pipeline_id>/secrets/<name>")
+@operation(Message)
+async def delete_pipeline_secret(pipeline_id: int, name: str) -> Response:
+    """Remove a secret of a pipeline."""
+    await _existing(pipeline_id)
+    return await _delete(pipeline_id, name)
+
+
+async def _list(scope: int) -> Response:
+    return json_response([render.secret(secret) for secret in await secrets.listed(scope)])
+
+
+async def _put(scope: int, name: str) -> Response:
+    wanted = await requests.body(schemas.NewSecret)
+    await services().vault.put(scope, name, wanted.value, requests.started_by())
+    stored = await secrets.get(scope, name)
+    if stored is None:
+        raise _missing(name)  # somebody removed it just now
+    return json_response(render.secret(stored))
+
+
+async def _delete(scope: int, name: str) -> Response:
+    if not await secrets.remove(scope, name):
+        raise _missing(name)
+    return json_response({"message": "secret removed successfully"})
+
+
+def _missing(name: str) -> NotFound:
+    return NotFound(f"there is no secret '{name[:40]}'")
+
+
+async def _existing(pipeline_id: int) -> None:
+    if await pipelines.get(pipeline_id) is None:
+        raise NotFound(f"there is no pipeline {pipeline_id}")

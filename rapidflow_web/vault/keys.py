@@ -1,0 +1,70 @@
+"""The keys that secrets are encrypted with: in a file of the data folder, or from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography.fernet import Fernet
+
+from rapidflow_web.data_folder import SECRETS_KEY
+from rapidflow_web.errors import RequestError
+
+
+class VaultError(RequestError):
+    """Secrets can't be stored or read as things are."""
+
+    status = 500
+
+
+class Keys:
+    """The keys of an installation, the newest first. `given` are those of the settings, if any."""
+
+    def __init__(self, root: Path, given: Sequence[str]) -> None:
+        self.path = root / SECRETS_KEY
+        self.given = tuple(given)
+
+    def read(self) -> list[str]:
+        """All keys; there is none before the first secret. Raises `VaultError`."""
+        if self.given:
+            return list(self.given)
+        try:
+            return self.path.read_text(encoding="ascii").split()
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError) as error:
+            raise VaultError(f"{self.path}, which has the key of all secrets, can't be read") from error
+
+    def ensure(self) -> list[str]:
+        """All keys; makes the first one. Raises `VaultError`."""
+        keys = self.read()
+        if not keys:
+            keys = [new_key()]
+            self.write(keys)
+        return keys
+
+    def write(self, keys: Sequence[str]) -> None:
+        """Stores keys, whole or not at all. Raises `VaultError`."""
+        fresh = self.path.with_suffix(".new")
+        try:
+            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(fd, "w", encoding="ascii") as file:
+                file.write("\n".join(keys) + "\n")
+                file.flush()
+                os.fsync(fd)
+            fresh.rename(self.path)
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise VaultError(
+                f"{self.path}, the key of all secrets, can't be written: {error.strerror}"
+            ) from None
+
+
+def new_key() -> str:
+    """A new key, as text."""
+    return Fernet.generate_key().decode()

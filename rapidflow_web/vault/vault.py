@@ -1,0 +1,181 @@
+"""Encrypts and decrypts secrets, and what running builds are to mask.
+
+What is encrypted says what it is: a value that somebody copies to another row of the database is refused
+there. Keys are read anew each time, so that a rotation beside a running server is noticed at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from rapidflow_web.db import secrets
+from rapidflow_web.db.models import Mask, Secret
+from rapidflow_web.errors import BuildError, Invalid, Problem
+from rapidflow_web.pipeline.secrets import check_name
+from rapidflow_web.vault.keys import Keys, VaultError, new_key
+
+LEAST_BYTES = 6
+MOST_BYTES = 64 * 1024
+
+
+class Vault:
+    """The secrets in the database, with the `keys` that open them."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    # Secrets
+
+    async def put(self, scope: int, name: str, value: str, by: str) -> None:
+        """Stores a secret, or replaces it; `by` is who does. Raises `Invalid`, `VaultError`."""
+        try:
+            check_name(name)
+            check_value(value)
+        except ValueError as error:
+            raise Invalid(
+                [Problem("value" if isinstance(error, _BadValue) else "name", str(error))]
+            ) from None
+        await self._store([scope, name], value, lambda sealed: secrets.put(scope, name, sealed, by))
+
+    async def of_build(self, pipeline_id: int, names: Sequence[str]) -> dict[str, str]:
+        """The values that a build has named.
+
+        Raises `BuildError` for one that is not there, `VaultError` for one that can't be read.
+        """
+        if not names:
+            return {}
+        found = {secret.name: secret for secret in await secrets.of_build(pipeline_id, names)}
+        for name in names:
+            if name not in found:
+                raise BuildError(
+                    f"there is no secret {name}; an administrator can store it with "
+                    f"'rapidflow secret set {name} --pipeline {pipeline_id}'"
+                )
+        return {name: self._open(found[name]) for name in names}
+
+    # What a build masks
+
+    async def add_masks(self, job_id: int, values: Iterable[str]) -> None:
+        """Notes what is not to be read in the output of a build, until it ends. Raises `VaultError`."""
+        for value in values:
+            await self._store([_MASK, job_id], value, lambda sealed: secrets.add_mask(job_id, sealed))
+
+    async def masks_of(self, job_id: int) -> list[str]:
+        """What `add_masks` noted for a build, each once, in that order. Raises `VaultError`."""
+        return list(dict.fromkeys([self._open(mask) for mask in await secrets.masks_of(job_id)]))
+
+    async def forget_masks(self, job_id: int) -> None:
+        """The build has ended, and prints nothing any more. Safe to call again."""
+        await secrets.remove_masks(job_id)
+
+    # Keys
+
+    async def rotate(self) -> int:
+        """Encrypts everything with a new key; returns the number of secrets. Raises `VaultError`.
+
+        With a key file a new key is made. With keys from the environment the first of them is the new one. A
+        rotation that is killed leaves everything readable; so does one beside a server that stores secrets.
+        """
+        old = self._keys.read()
+        every = await secrets.every()
+        for row in every:
+            _opened(old, row)
+        if self._keys.given:
+            keys = old
+        else:
+            keys = [new_key(), *old]
+            self._keys.write(keys)
+        cipher = _cipher(keys)
+        while behind := [row for row in await secrets.every() if not _opens(keys[:1], row)]:
+            for row in behind:
+                _opened(keys, row)
+                await secrets.replace(row, cipher.rotate(row.value.encode()).decode())
+        if not self._keys.given:
+            self._keys.write(keys[:1])
+        return sum(isinstance(row, Secret) for row in every)
+
+    async def problem(self) -> str | None:
+        """Why secrets can't be read, in a sentence; None while all is well."""
+        try:
+            keys = self._keys.read()
+            for row in await secrets.every():
+                _opened(keys, row)
+        except VaultError as error:
+            return str(error)
+        return None
+
+    async def _store(
+        self, about: list[object], value: str, store: Callable[[str], Awaitable[object]]
+    ) -> None:
+        keys = self._keys.ensure()
+        while True:
+            await store(_cipher(keys).encrypt(json.dumps([*about, value]).encode()).decode())
+            # A rotation meanwhile may have looked before, and let the key go that this was stored with.
+            now = self._keys.ensure()
+            if now[0] == keys[0]:
+                return
+            keys = now
+
+    def _open(self, row: Secret | Mask) -> str:
+        return _opened(self._keys.read(), row)
+
+
+_MASK = "mask"
+
+
+class _BadValue(ValueError):
+    pass
+
+
+def check_value(value: str) -> None:
+    """Raises ValueError for a value that can't be kept secret, or that no variable can have."""
+    size = len(value.encode())
+    if size < LEAST_BYTES:
+        raise _BadValue(
+            f"a secret has at least {LEAST_BYTES} bytes; a shorter one can't be masked in logs, "
+            "because it stands in other words, too"
+        )
+    if size > MOST_BYTES:
+        raise _BadValue(f"a secret has at most {MOST_BYTES} bytes; this one has {size}")
+    if "\0" in value:
+        raise _BadValue("a secret has no NUL character, for no variable can have one")
+
+
+def _cipher(keys: Sequence[str]) -> MultiFernet:
+    if not keys:
+        raise VaultError("the key of the secrets is missing; put secrets.key back into the data folder")
+    try:
+        return MultiFernet([Fernet(key) for key in keys])
+    except ValueError:
+        raise VaultError("RAPIDFLOW_SECRETS_KEY or secrets.key is no key; put the right one back") from None
+
+
+def _about(row: Secret | Mask) -> tuple[list[object], str]:
+    """What a row says of itself when it is encrypted, and what people call it."""
+    if isinstance(row, Secret):
+        return [row.scope, row.name], f"the secret {row.name}"
+    return [_MASK, row.job_id], f"what job {row.job_id} masks"
+
+
+def _opened(keys: Sequence[str], row: Secret | Mask) -> str:
+    about, words = _about(row)
+    try:
+        *said, value = json.loads(_cipher(keys).decrypt(row.value.encode()))
+    except InvalidToken:
+        raise VaultError(
+            f"{words} was stored with another key; put that key back, or store it again"
+        ) from None
+    if said != about:
+        raise VaultError(f"what is stored as {words} belongs to another; store it again")
+    return value
+
+
+def _opens(keys: Sequence[str], row: Secret | Mask) -> bool:
+    try:
+        _cipher(keys).decrypt(row.value.encode())
+    except InvalidToken:
+        return False
+    return True
