@@ -233,14 +233,12 @@ async def _note(action: str, target: str) -> None:
 
 
 def _check_name(name: str) -> None:
-    from pydantic import TypeAdapter, ValidationError
-
-    from rapidflow_web.api.user_schemas import UserName
+    from rapidflow_web.access.credentials import check_name
 
     try:
-        TypeAdapter(UserName).validate_python(name)
-    except ValidationError:
-        raise ClientError(f"'{name}' is no name; use letters, digits and . _ - @, at most 64") from None
+        check_name(name)
+    except ValueError as error:
+        raise ClientError(str(error)) from None
 
 
 def _password() -> str:

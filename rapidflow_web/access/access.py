@@ -149,18 +149,27 @@ class Access:
 
     async def log_in(self, name: str, password: str, address: str) -> str:
         """Begins a session; returns the word for the cookie. Raises `Unauthorized`, `TooManyRequests`."""
+        user = await users.named(name)
+        if not await self.is_password(name, user, password, address) or user is None:
+            raise Unauthorized("this name with this password is not known; try again")
+        word = credentials.new_word()
+        await users.begin_session(user.id, credentials.digest(word), now_ms() + SESSION_SECONDS * 1000)
+        return word
+
+    async def is_password(self, name: str, user: User | None, password: str, address: str) -> bool:
+        """Whether it is the password of the user of this name. Raises `TooManyRequests`.
+
+        Each wrong one slows down who tries the next, for the name or from the address.
+        """
         keys = (f"name {name}", f"address {address}")
         if wait := self._throttle.wait(keys):
             raise TooManyRequests(f"there were too many wrong passwords; wait {wait:.0f} s", wait)
         # Noted before the slow part, for those who try many at once.
         self._throttle.failed(keys)
-        user = await users.named(name)
-        if not await credentials.is_right(password, user.password if user is not None else None) or not user:
-            raise Unauthorized("this name with this password is not known; try again")
-        self._throttle.succeeded(keys)
-        word = credentials.new_word()
-        await users.begin_session(user.id, credentials.digest(word), now_ms() + SESSION_SECONDS * 1000)
-        return word
+        right = await credentials.is_right(password, user.password if user is not None else None)
+        if right:
+            self._throttle.succeeded(keys)
+        return right
 
     async def log_out(self, word: str) -> None:
         """Ends a session."""

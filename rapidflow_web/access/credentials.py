@@ -1,20 +1,32 @@
-"""Passwords, and the random words of sessions and tokens."""
+"""Names, passwords, and the random words of sessions and tokens."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import hashlib
+import re
 import secrets
 
 import argon2
 
+USER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
+"""Names that can stand in a header and in a log without a question."""
+LONGEST_TOKEN_NAME = 64
+LONGEST_TOKEN_LIFE = 3650
+"""Days."""
 LEAST_PASSWORD = 8
 _MOST_PASSWORD = 1024
 TOKEN_PREFIX = "rapidflow_"  # noqa: S105, so that scanners for leaked tokens can find one
 _hasher = argon2.PasswordHasher()
 # Each takes 64 MiB and a core: a flood of logins must not take all there is.
 _at_once = asyncio.Semaphore(2)
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError for what can't be the name of a user."""
+    if not re.fullmatch(USER_NAME, name):
+        raise ValueError(f"'{name[:80]}' is no name; use letters, digits and . _ - @, at most 64")
 
 
 def check_password(password: str) -> None:

@@ -33,6 +33,7 @@ _ERRORS = {
     413: "The body is too large.",
     415: "The body is of a kind that is not taken here.",
     422: "The body does not validate.",
+    429: "It was tried too often; the header Retry-After says when to try again.",
 }
 
 
@@ -59,6 +60,7 @@ class Operation:
     yaml: bool
     listed: bool
     conflict: bool
+    throttled: bool
     other: Mapping[int, str]
 
 
@@ -71,14 +73,15 @@ def operation(
     yaml: bool = False,
     listed: bool = False,
     conflict: bool = False,
+    throttled: bool = False,
     other: Mapping[int, str] | None = None,
 ) -> Callable[[View], View]:
     """Makes a route of the decorated view.
 
     The view is given the ids in the path as numbers, and before them the `query` if it has one. `body` only
     documents what the view itself reads, and `yaml` that it may be YAML text too; `listed` answers have a
-    Link header, `conflict` says that 409 may be answered. `other` are statuses with which the same answer
-    may come, and what they mean.
+    Link header, `conflict` says that 409 may be answered, `throttled` that 429 may. `other`
+    are statuses with which the same answer may come, and what they mean.
     """
 
     def decorate(view: View) -> View:
@@ -96,6 +99,7 @@ def operation(
             yaml=yaml,
             listed=listed,
             conflict=conflict,
+            throttled=throttled,
             other=other or {},
         )
         setattr(route, _ATTRIBUTE, documented)
@@ -195,6 +199,7 @@ def _responses(documented: Operation, *, has_id: bool) -> dict[str, Any]:
             responses[str(status)] = {**success, "description": meaning}
     statuses = [400, 401, 403, *([404] if has_id else []), *([409] if documented.conflict else [])]
     statuses += [413, 415, 422] if documented.body else []
+    statuses += [429] if documented.throttled else []
     for status in statuses:
         responses[str(status)] = {"description": _ERRORS[status], "content": error_content}
     if isinstance(documented.answer, Text):

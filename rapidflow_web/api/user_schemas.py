@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
-from rapidflow_web.api.schemas import Name, Time
+from rapidflow_web.access.credentials import LONGEST_TOKEN_LIFE, LONGEST_TOKEN_NAME, USER_NAME
+from rapidflow_web.api.schemas import Absent, Name, Page, Time
 from rapidflow_web.web.requests import LARGEST_ID
 
 RoleName = Literal["viewer", "builder", "admin"]
-UserName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
-"""Names that can stand in a header and in a log without a question."""
+UserName = Annotated[str, StringConstraints(pattern=USER_NAME)]
 _Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
 
 
@@ -56,6 +56,15 @@ class ChangedUser(BaseModel):
     password: _Password | None = None
 
 
+class NewPassword(BaseModel):
+    """Another password for yourself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    password: str = Field(description="The present one.")
+    new_password: _Password
+
+
 class Token(BaseModel):
     """What a program shows instead of a password."""
 
@@ -84,10 +93,10 @@ class NewToken(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[Name, StringConstraints(max_length=64)]
+    name: Annotated[Name, StringConstraints(max_length=LONGEST_TOKEN_NAME)]
     role: RoleName | None = None
     pipelines: list[Annotated[int, Field(ge=1, le=LARGEST_ID)]] | None = None
-    expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+    expires_in_days: Annotated[int, Field(ge=1, le=LONGEST_TOKEN_LIFE)] | None = None
 
 
 class Visibility(BaseModel):
@@ -117,6 +126,12 @@ class NewSecret(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     value: str = Field(description="From 6 bytes to 64 KiB.")
+
+
+class DeedPage(Page):
+    """Which part of the audit log to send."""
+
+    user: Annotated[str | Absent, Field(description="Only what this user did, with tokens, too.")] = None
 
 
 class Deed(BaseModel):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from tortoise.expressions import Q
+from tortoise.functions import Max
+
 from rapidflow_web.db.database import now_ms, uncancelled
 from rapidflow_web.db.models import Deed
+
+LOG_IN = "pages.log_in"
 
 
 @uncancelled
@@ -20,10 +25,26 @@ async def note(actor: str, address: str, action: str, target: str, status: int) 
 
 
 @uncancelled
-async def listed(*, before: int | None = None, limit: int = 50) -> list[Deed]:
-    """Up to `limit` lines, newest first, with ids below `before`."""
-    query = Deed.all() if before is None else Deed.filter(id__lt=before)
+async def listed(*, user: str | None = None, before: int | None = None, limit: int = 50) -> list[Deed]:
+    """Up to `limit` lines, newest first, with ids below `before`; of one `user`, with tokens or without."""
+    query = Deed.all()
+    if user is not None:
+        query = query.filter(Q(actor=user) | Q(actor__startswith=f"{user} ("))
+    if before is not None:
+        query = query.filter(id__lt=before)
     return await query.order_by("-id").limit(limit)
+
+
+@uncancelled
+async def logins() -> dict[str, int]:
+    """When each user logged in last, in ms since 1970, as far back as the log goes."""
+    rows = (
+        await Deed.filter(action=LOG_IN, status__lt=400)
+        .annotate(last=Max("at"))
+        .group_by("actor")
+        .values_list("actor", "last")
+    )
+    return {str(actor): int(str(last)) for actor, last in rows}
 
 
 @uncancelled

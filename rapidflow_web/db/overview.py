@@ -50,6 +50,7 @@ class PipelineName:
 
     id: int
     name: str
+    restricted: bool = False
 
 
 @uncancelled
@@ -61,6 +62,6 @@ async def pipelines(limit: int, offset: int) -> list[PipelineName]:
         .order_by("lower", "id")
         .offset(offset)
         .limit(limit)
-        .values_list("id", "definition__name")
+        .values_list("id", "definition__name", "restricted")
     )
     return [PipelineName(*row) for row in rows]

@@ -48,25 +48,28 @@ async def listed() -> list[User]:
 
 
 @uncancelled
-async def change(user_id: int, **fields: Any) -> bool:
+async def change(user_id: int, *, but: str | None = None, **fields: Any) -> bool:
     """Sets columns; False where that would leave users and no administrator among them.
 
-    A new password ends all sessions of the user.
+    A new password ends all sessions of the user, `but` the one with this digest.
     """
     async with in_transaction():
         if fields.get("role", "admin") != "admin" and await _is_last_admin(user_id):
             return False
         await User.filter(id=user_id).update(**fields)
         if "password" in fields:
-            await Session.filter(user_id=user_id).delete()
+            await Session.filter(user_id=user_id).exclude(digest=but or "").delete()
     return True
 
 
 @uncancelled
-async def remove(user_id: int) -> bool:
-    """Removes a user with sessions and tokens; False where it is the last administrator of several users."""
+async def remove(user_id: int, *, keep_one: bool = False) -> bool:
+    """Removes a user with sessions and tokens; False where it is the last administrator of several users.
+
+    With `keep_one` also where it is the last of all.
+    """
     async with in_transaction():
-        if await _is_last_admin(user_id) and await User.all().count() > 1:
+        if await _is_last_admin(user_id) and (keep_one or await User.all().count() > 1):
             return False
         for model in (Session, Token, Grant):
             await model.filter(user_id=user_id).delete()
@@ -95,6 +98,18 @@ async def of_session(digest: str) -> User | None:
     """Who is logged in with it."""
     session = await Session.get_or_none(digest=digest, expires_at__gt=now_ms()).select_related("user")
     return session.user if session is not None else None
+
+
+@uncancelled
+async def sessions(user_id: int) -> list[Session]:
+    """The sessions of a user that have not expired, newest first."""
+    return await Session.filter(user_id=user_id, expires_at__gt=now_ms()).order_by("-id")
+
+
+@uncancelled
+async def end_sessions(user_id: int, but: str) -> None:
+    """Forgets the sessions of a user, `but` the one with this digest."""
+    await Session.filter(user_id=user_id).exclude(digest=but).delete()
 
 
 @uncancelled
@@ -142,12 +157,15 @@ async def tokens(user_id: int | None = None) -> list[Token]:
 
 
 @uncancelled
-async def revoke(token_id: int, user_id: int | None = None) -> bool:
-    """Removes a token, where `user_id` is given only of that user; False if there is none."""
-    query = Token.filter(id=token_id)
-    if user_id is not None:
-        query = query.filter(user_id=user_id)
-    return await query.delete() > 0
+async def token(token_id: int) -> Token | None:
+    """The token with its user."""
+    return await Token.get_or_none(id=token_id).select_related("user")
+
+
+@uncancelled
+async def revoke(token_id: int) -> bool:
+    """Removes a token; False if there is none."""
+    return await Token.filter(id=token_id).delete() > 0
 
 
 # Visibility

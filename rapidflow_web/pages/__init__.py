@@ -1,6 +1,29 @@
 """The HTML pages."""
 
-from rapidflow_web.pages import api, dashboard, jobs, log, login, pipelines
+from rapidflow_web.pages import (
+    account,
+    api,
+    audit,
+    dashboard,
+    jobs,
+    log,
+    login,
+    pipelines,
+    users,
+    visibility,
+)
 from rapidflow_web.pages.blueprint import blueprint
 
-__all__ = ["api", "blueprint", "dashboard", "jobs", "log", "login", "pipelines"]
+__all__ = [
+    "account",
+    "api",
+    "audit",
+    "blueprint",
+    "dashboard",
+    "jobs",
+    "log",
+    "login",
+    "pipelines",
+    "users",
+    "visibility",
+]

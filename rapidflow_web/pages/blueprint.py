@@ -17,6 +17,9 @@ from rapidflow_web.web.services import services
 
 blueprint = Blueprint("pages", __name__)
 
+ACTIONS = "cancel, retry, delete, jobs, visibility, role, password, remove"
+"""What the forms of one thing's page do, as their addresses end."""
+
 
 _SHAPES = {
     "success": '<path d="M3.5 8.5 6.5 11.5 12.5 4.5"/>',
@@ -32,6 +35,13 @@ _STATUSES = {
         f"{shape}</svg>{status}</span>"
     )
     for status, shape in _SHAPES.items()
+}
+
+
+_MAY_DO = {
+    "viewer": "reads pipelines, builds and logs; has tokens",
+    "builder": "reads, and starts, cancels and retries builds",
+    "admin": "does everything: edits pipelines, users and who sees what, prunes, reads the audit log",
 }
 
 
@@ -72,10 +82,16 @@ async def lead_to_api() -> WerkzeugResponse:
     return redirect("/ui/api", 303)
 
 
-@blueprint.get("/ui/<any(jobs, pipelines):kind>/<number>/<any(cancel, retry, delete, jobs):_action>")
+@blueprint.get(f"/ui/<any(jobs, pipelines, users):kind>/<number>/<any({ACTIONS}):_action>")
 async def lead_back(kind: str, number: str, _action: str) -> WerkzeugResponse:
     """To a page from the address of a form on it, where reloading a rejected form leads."""
     return redirect(f"/ui/{kind}/{number}", 303)
+
+
+@blueprint.get("/ui/account/<any(password, sessions, tokens):_form>")
+async def lead_back_to_account(_form: str) -> WerkzeugResponse:
+    """The same for your own page."""
+    return redirect("/ui/account", 303)
 
 
 @blueprint.app_context_processor
@@ -85,15 +101,22 @@ def _everywhere() -> dict[str, Any]:
     return {
         "static": static,
         "now": now_ms(),
-        "origin": request.url_root.rstrip("/") if request else "",
+        "origin": _origin() if request else "",
+        "posted": bool(request) and request.method == "POST",
         "warning": scheduler.executor.warning if known else None,
         "engine_problem": scheduler.engine_problem if known else None,
         "disk_problem": scheduler.disk_problem if known else None,
         "draining": scheduler.draining and known,
         "actor": g.get("actor") if has_request_context() else None,
+        "logs_out": services().settings.login == "users",
         "may_build": access.may(Role.BUILDER),
         "may_administer": access.may(Role.ADMIN),
     }
+
+
+def _origin() -> str:
+    """How the browser calls this server."""
+    return f"{'https' if access.is_secure() else 'http'}://{request.host}"
 
 
 @blueprint.app_template_global("status")
@@ -149,6 +172,24 @@ def milliseconds(count: int | float) -> str:
 def clock(at: int) -> str:
     """A time, UTC. `page.js` replaces it by how long ago that was."""
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+@blueprint.app_template_filter("second")
+def second(at: int) -> str:
+    """What a clock showed at a time, UTC."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%H:%M:%S")
+
+
+@blueprint.app_template_filter("day")
+def day(at: int) -> str:
+    """The day of a time, UTC."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d")
+
+
+@blueprint.app_template_global("may_do")
+def may_do(role: str) -> str:
+    """What somebody with this role does."""
+    return _MAY_DO[role]
 
 
 @blueprint.app_template_filter("iso")

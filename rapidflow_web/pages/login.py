@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-from typing import cast
+import math
 
-from quart import Response, redirect, render_template, request
+from quart import Response, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.db import audit
 from rapidflow_web.errors import RequestError, TooManyRequests
+from rapidflow_web.pages import forms
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.web.access import COOKIE, address, drop_session, keep_session
 from rapidflow_web.web.services import services
 
 
 @blueprint.get("/login")
-async def show_login() -> str:
+async def show_login() -> Response:
     """The form to log in with."""
     then = _inside(request.args.get("next", "/"))
-    return await render_template("login.html", name="", then=then, problem="")
+    return await forms.private("login.html", name="", then=then, problem="")
 
 
 @blueprint.post("/login")
 async def log_in() -> Response | WerkzeugResponse:
     """Begins a session, or says why not."""
-    form = cast(dict[str, str], (await request.form).to_dict())
+    form = await forms.fields()
     name, then = form.get("name", "").strip(), _inside(form.get("next", "/"))
     try:
         word = await services().access.log_in(name, form.get("password", ""), address())
     except RequestError as error:
-        await audit.note(name or "nobody", address(), "pages.log_in", "/login", error.status)
-        page = await render_template("login.html", name=name, then=then, problem=str(error))
-        headers = {"Retry-After": f"{error.wait:.0f}"} if isinstance(error, TooManyRequests) else {}
-        return Response(page, error.status, headers)
-    await audit.note(name, address(), "pages.log_in", "/login", 303)
+        await audit.note(name or "nobody", address(), audit.LOG_IN, "/login", error.status)
+        page = await forms.private("login.html", error.status, name=name, then=then, problem=str(error))
+        if isinstance(error, TooManyRequests):
+            page.headers["Retry-After"] = str(math.ceil(error.wait))
+        return page
+    await audit.note(name, address(), audit.LOG_IN, "/login", 303)
     response = redirect(then, 303)
     keep_session(response, word)
     return response

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import cast
 from urllib.parse import urlencode
 
 from quart import Response, redirect, render_template, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from rapidflow_web.db import builds, pipelines
+from rapidflow_web.access.roles import Role
+from rapidflow_web.db import builds, pipelines, users
 from rapidflow_web.db.jobs import STATUSES
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.errors import Invalid, NotFound, Problem
-from rapidflow_web.pages import charts
+from rapidflow_web.pages import charts, forms
 from rapidflow_web.pages.blueprint import blueprint
+from rapidflow_web.web.access import may
 from rapidflow_web.web.requests import identifier, started_by
 from rapidflow_web.web.services import services
 
@@ -40,8 +41,8 @@ async def show_new_pipeline() -> str:
 @blueprint.post("/ui/pipelines")
 async def add_pipeline() -> Response | WerkzeugResponse:
     """Stores the submitted pipeline, or shows what is wrong with it."""
-    form = await _form()
-    config = _lines(form.get("config", ""))
+    form = await forms.fields()
+    config = forms.lines(form.get("config", ""))
     try:
         definition = services().builds.parse(config)
     except Invalid as error:
@@ -60,14 +61,14 @@ async def add_pipeline() -> Response | WerkzeugResponse:
 @blueprint.get("/ui/pipelines/<pipeline_id>")
 async def show_pipeline(pipeline_id: str) -> Response:
     """A pipeline with its builds."""
-    return await _page(await _existing(pipeline_id))
+    return await _page(await existing(pipeline_id))
 
 
 @blueprint.post("/ui/pipelines/<pipeline_id>")
 async def edit_pipeline(pipeline_id: str) -> Response | WerkzeugResponse:
     """Stores the submitted definition, or shows what is wrong with it."""
-    pipeline = await _existing(pipeline_id)
-    config = _lines((await _form()).get("config", ""))
+    pipeline = await existing(pipeline_id)
+    config = forms.lines((await forms.fields()).get("config", ""))
     try:
         definition = services().builds.parse(config)
     except Invalid as error:
@@ -81,7 +82,7 @@ async def check_pipeline() -> Response:
     """What is wrong with a definition that is being typed."""
     problems: tuple[Problem, ...] = ()
     try:
-        services().builds.parse(_lines((await _form()).get("config", "")))
+        services().builds.parse(forms.lines((await forms.fields()).get("config", "")))
     except Invalid as error:
         problems = error.problems
     return Response(await render_template("_problems.html", problems=problems, checked=True))
@@ -90,16 +91,16 @@ async def check_pipeline() -> Response:
 @blueprint.post("/ui/pipelines/<pipeline_id>/delete")
 async def delete_pipeline(pipeline_id: str) -> WerkzeugResponse:
     """Deletes a pipeline; its builds stay."""
-    await pipelines.delete((await _existing(pipeline_id)).id)
+    await pipelines.delete((await existing(pipeline_id)).id)
     return redirect("/", 303)
 
 
 @blueprint.post("/ui/pipelines/<pipeline_id>/jobs")
 async def start_build(pipeline_id: str) -> Response | WerkzeugResponse:
     """Starts a build, or shows why it can't be."""
-    pipeline = await _existing(pipeline_id)
-    form = await _form()
-    branch, environment = form.get("branch", "").strip(), _lines(form.get("environment", ""))
+    pipeline = await existing(pipeline_id)
+    form = await forms.fields()
+    branch, environment = form.get("branch", "").strip(), forms.lines(form.get("environment", ""))
     try:
         job = await services().builds.start(
             pipeline.id,
@@ -131,6 +132,7 @@ async def _page(
     )
     bars = (await builds.bars_of_each([pipeline.id], _CHART))[pipeline.id]
     numbers = charts.statistics(bars)
+    administers = may(Role.ADMIN)
     page = await render_template(
         "pipeline.html",
         pipeline=pipeline,
@@ -147,6 +149,8 @@ async def _page(
         branch=branch,
         environment=environment,
         start_problems=start_problems,
+        visible_to=(await users.visibility(pipeline.id))[1] if administers else [],
+        users=await users.listed() if administers else [],
     )
     return Response(page, 422 if problems or start_problems else 200)
 
@@ -161,20 +165,12 @@ def _filters() -> dict[str, str]:
     }
 
 
-async def _existing(pipeline_id: str) -> Pipeline:
+async def existing(pipeline_id: str) -> Pipeline:
+    """The pipeline. Raises `NotFound`."""
     pipeline = await pipelines.get(identifier(pipeline_id, "pipeline"))
     if pipeline is None:
         raise NotFound(f"there is no pipeline {pipeline_id}")
     return pipeline
-
-
-async def _form() -> dict[str, str]:
-    return cast(dict[str, str], (await request.form).to_dict())
-
-
-def _lines(text: str) -> str:
-    """The text as it was typed: forms send line ends as CRLF."""
-    return text.replace("\r\n", "\n")
 
 
 def _variables(text: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from urllib.parse import urlencode, urlsplit
 from quart import Quart, Response, g, has_request_context, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from rapidflow_web.access import credentials
 from rapidflow_web.access.access import SESSION_SECONDS, Access
 from rapidflow_web.access.roles import ANYONE, Actor, Role
 from rapidflow_web.db import audit, jobs, pipelines, sight
@@ -66,6 +67,8 @@ def install(app: Quart) -> None:
 
 async def _note(words: str, status: int) -> None:
     target = request.full_path.rstrip("?")
+    if (concerned := g.get("concern")) is not None:
+        target = f"{target} ({concerned})"
     try:
         await audit.note(words, address(), f"{request.endpoint}", target, status)
     except Exception as error:
@@ -78,6 +81,17 @@ async def _note(words: str, status: int) -> None:
 def actor() -> Actor:
     """Who sends the request, which was let in."""
     return cast(Actor, g.actor)
+
+
+def session() -> str | None:
+    """What is stored of the session that the request shows; None where it shows none."""
+    word = request.cookies.get(COOKIE)
+    return credentials.digest(word) if word else None
+
+
+def concern(what: str) -> None:
+    """Has the audit log say what the request is about, where its address has only a number."""
+    g.concern = what
 
 
 def may(role: Role) -> bool:
@@ -155,15 +169,16 @@ def _to_login() -> Response | WerkzeugResponse:
 def keep_session(response: WerkzeugResponse, word: str) -> None:
     """Has the browser remember a session."""
     response.set_cookie(
-        COOKIE, word, max_age=SESSION_SECONDS, httponly=True, samesite="Lax", secure=_is_secure(), path="/"
+        COOKIE, word, max_age=SESSION_SECONDS, httponly=True, samesite="Lax", secure=is_secure(), path="/"
     )
 
 
 def drop_session(response: WerkzeugResponse) -> None:
     """Has the browser forget it."""
-    response.delete_cookie(COOKIE, httponly=True, samesite="Lax", secure=_is_secure(), path="/")
+    response.delete_cookie(COOKIE, httponly=True, samesite="Lax", secure=is_secure(), path="/")
 
 
-def _is_secure() -> bool:
+def is_secure() -> bool:
+    """Whether the browser speaks TLS, with us or with a proxy."""
     # TLS ends at a proxy. Whoever sends this header without one only keeps a cookie from themselves.
     return request.is_secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"

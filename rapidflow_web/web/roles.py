@@ -53,12 +53,20 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/ui/pipelines/<pipeline_id>"): VIEWER,
     (
         "GET",
-        "/ui/<any(jobs, pipelines):kind>/<number>/<any(cancel, retry, delete, jobs):_action>",
+        "/ui/<any(jobs, pipelines, users):kind>/<number>"
+        "/<any(cancel, retry, delete, jobs, visibility, role, password, remove):_action>",
     ): VIEWER,
     # Their own affairs
     ("GET", "/tokens"): VIEWER,
     ("POST", "/tokens"): VIEWER,
     ("DELETE", "/tokens/<token_id>"): VIEWER,
+    ("PUT", "/me/password"): VIEWER,
+    ("GET", "/ui/account"): VIEWER,
+    ("GET", "/ui/account/<any(password, sessions, tokens):_form>"): VIEWER,
+    ("POST", "/ui/account/password"): VIEWER,
+    ("POST", "/ui/account/sessions"): VIEWER,
+    ("POST", "/ui/account/tokens"): VIEWER,
+    ("POST", "/ui/account/tokens/<token_id>/revoke"): VIEWER,
     # Building
     ("POST", "/pipelines/<pipeline_id>/jobs"): BUILDER,
     ("POST", "/jobs/<job_id>/cancel"): BUILDER,
@@ -88,6 +96,15 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/pipelines/<pipeline_id>/secrets"): ADMIN,
     ("PUT", "/pipelines/<pipeline_id>/secrets/<name>"): ADMIN,
     ("DELETE", "/pipelines/<pipeline_id>/secrets/<name>"): ADMIN,
+    ("POST", "/ui/pipelines/<pipeline_id>/visibility"): ADMIN,
+    ("GET", "/ui/users"): ADMIN,
+    ("POST", "/ui/users"): ADMIN,
+    ("GET", "/ui/users/<user_id>"): ADMIN,
+    ("POST", "/ui/users/<user_id>/role"): ADMIN,
+    ("POST", "/ui/users/<user_id>/password"): ADMIN,
+    ("POST", "/ui/users/<user_id>/remove"): ADMIN,
+    ("POST", "/ui/users/<user_id>/tokens/<token_id>/revoke"): ADMIN,
+    ("GET", "/ui/audit"): ADMIN,
     ("POST", "/prune"): ADMIN,
 }
 

@@ -59,6 +59,13 @@ document.addEventListener("htmx:error", () => (lost.hidden = false));
 document.addEventListener("htmx:response:error", () => (lost.hidden = false));
 document.addEventListener("htmx:after:swap", () => (lost.hidden = true));
 
+// Forms that ask first
+
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset.confirm;
+  if (question && !confirm(question)) event.preventDefault();
+});
+
 // The theme
 
 const theme = document.querySelector("[data-theme-switch]");

@@ -53,8 +53,8 @@ def stored(server: Server) -> bytes:
 
 def address(rule: str) -> str:
     """An address that the rule matches, of things that are not there."""
-    rule = rule.replace("<path:filename>", "css/base.css").replace("<any(jobs, pipelines):kind>", "jobs")
-    rule = rule.replace("<any(cancel, retry, delete, jobs):_action>", "retry")
+    rule = rule.replace("<path:filename>", "css/base.css")
+    rule = re.sub(r"<any\((\w+)[^>]*>", r"\1", rule)
     return re.sub(r"<\w+>", "999999999", rule)
 
 
@@ -115,7 +115,7 @@ def test_a_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(world: Wo
     cookie = {"Cookie": said.partition(";")[0]}
     assert world.server.get("/me", cookie).json == {"name": "viewer", "role": "viewer", "token": None}
     page = world.server.get("/", cookie).text
-    assert "Log out viewer" in page
+    assert "Log out" in page and 'href="/ui/account"' in page
     assert "New pipeline" not in page and "Start open" not in page
     assert world.server.request("POST", "/logout", None, cookie).headers["location"] == "/login"
     assert world.server.get("/me", cookie).status == 401

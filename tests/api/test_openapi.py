@@ -30,6 +30,7 @@ CALLS = {
     "/jobs/{job_id}/steps": ["get"],
     "/jobs/{job_id}/timeline": ["get"],
     "/me": ["get"],
+    "/me/password": ["put"],
     "/metrics": ["get"],
     "/pipelines": ["get", "post"],
     "/pipelines/{pipeline_id}": ["delete", "get", "put"],
@@ -54,6 +55,7 @@ ACCOUNTS = (
     "/me",
     "/pipelines/{pipeline_id}/secrets",
     "/pipelines/{pipeline_id}/secrets/{name}",
+    "/me/password",
     "/pipelines/{pipeline_id}/visibility",
     "/secrets",
     "/secrets/{name}",
@@ -131,6 +133,8 @@ def test_every_call_documents_its_errors_in_the_one_shape(document: dict[str, An
             ("post", "/users"),
         ):
             statuses |= {"413", "415", "422"}
+        if path == "/me/password":
+            statuses.add("429")
         if path.endswith("/stream"):
             statuses.add("416")
         assert {status for status in operation["responses"] if "400" <= status < "500"} == statuses
@@ -168,6 +172,7 @@ def test_bodies_are_required_where_they_are_and_optional_where_they_are(document
         ("post", "/pipelines"): (True, [JSON, *yaml]),
         ("put", "/pipelines/{pipeline_id}"): (True, [JSON, *yaml]),
         ("post", "/pipelines/{pipeline_id}/jobs"): (False, [JSON]),
+        ("put", "/me/password"): (True, [JSON]),
         ("put", "/pipelines/{pipeline_id}/visibility"): (True, [JSON]),
         ("put", "/pipelines/{pipeline_id}/secrets/{name}"): (True, [JSON]),
         ("put", "/secrets/{name}"): (True, [JSON]),
@@ -365,6 +370,7 @@ def test_every_answer_about_users_and_secrets_is_as_documented(
     ids["token_id"] = truth.ask("POST", "/tokens", body={"name": "ci"}).json["id"]
     none = {"user_id": 10**9, "pipeline_id": 10**9, "token_id": 10**9, "name": "NONE"}
     good = {
+        ("PUT", "/me/password"): {"password": PASSWORD, "new_password": PASSWORD},
         ("POST", "/users"): {"name": "anna"},
         ("PUT", "/users/{user_id}"): {"role": "builder"},
         ("POST", "/tokens"): {"name": "more"},
@@ -393,6 +399,8 @@ def test_every_answer_about_users_and_secrets_is_as_documented(
         truth.headers = headers
     truth.ask("GET", "/audit?limit=1")
     truth.ask("DELETE", "/secrets/{name}", name="NEVER")
+    for _ in range(6):
+        truth.ask("PUT", "/me/password", body={"password": "wrong", "new_password": PASSWORD})
     documented = {
         (method, path, status)
         for method, path, operation in operations(document)

@@ -1,0 +1,133 @@
+"""The page of whoever looks at it: who they are, their password, sessions and tokens."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from quart import Response, redirect, request
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from rapidflow_web.access.credentials import LONGEST_TOKEN_LIFE, LONGEST_TOKEN_NAME
+from rapidflow_web.access.roles import Role
+from rapidflow_web.db import overview
+from rapidflow_web.db import users as stored
+from rapidflow_web.errors import Invalid, Problem, RequestError, TooManyRequests
+from rapidflow_web.pages import forms
+from rapidflow_web.pages.blueprint import blueprint
+from rapidflow_web.web import users
+from rapidflow_web.web.access import actor, session
+from rapidflow_web.web.requests import identifier
+from rapidflow_web.web.services import services
+
+MOST_PIPELINES = 1_000
+"""Pipelines that are named; beyond them tokens have numbers."""
+_DAYS = "90"
+_DONE = {
+    "password": "Your password is changed, and your other sessions have ended.",
+    "sessions": "Your other sessions have ended.",
+    "revoked": "The token is revoked.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Typed:
+    """The form of a new token."""
+
+    name: str
+    role: str
+    days: str
+    pipelines: list[str]
+
+
+@blueprint.get("/ui/account")
+async def show_account() -> Response:
+    """Who you are, your sessions and tokens."""
+    return await _page(done=_DONE.get(request.args.get("done", "")))
+
+
+@blueprint.post("/ui/account/password")
+async def change_own_password() -> Response | WerkzeugResponse:
+    """Changes your password, or says why not."""
+    form = await forms.fields()
+    try:
+        if form.get("new_password") != form.get("again"):
+            raise Invalid([Problem("again", "the new password was typed in two ways; type it again")])
+        await users.change_own_password(form.get("password", ""), form.get("new_password", ""))
+    except RequestError as error:
+        return await _page(error, password_problem=str(error))
+    return redirect("/ui/account?done=password", 303)
+
+
+@blueprint.post("/ui/account/sessions")
+async def end_other_sessions() -> WerkzeugResponse:
+    """Ends your other sessions."""
+    await users.end_other_sessions()
+    return redirect("/ui/account?done=sessions", 303)
+
+
+@blueprint.post("/ui/account/tokens")
+async def make_token() -> Response:
+    """Makes a token and shows it, this once."""
+    form = await forms.fields()
+    typed = _Typed(
+        form.get("name", "").strip(),
+        form.get("role", ""),
+        form.get("days", "").strip(),
+        await forms.chosen("pipelines"),
+    )
+    try:
+        token, secret = await users.make_token(
+            _token_name(typed.name),
+            forms.one_of(typed.role, [role.word for role in _roles()], "role"),
+            [identifier(number, "pipeline") for number in typed.pipelines] or None,
+            forms.whole(typed.days, "days", 1, LONGEST_TOKEN_LIFE) if typed.days else None,
+        )
+    except RequestError as error:
+        return await _page(error, typed=typed, token_problem=str(error))
+    return await _page(made=token, secret=secret)
+
+
+@blueprint.post("/ui/account/tokens/<token_id>/revoke")
+async def revoke_own_token(token_id: str) -> WerkzeugResponse:
+    """Revokes a token of yours."""
+    await users.revoke_token(identifier(token_id, "token"))
+    return redirect("/ui/account?done=revoked", 303)
+
+
+def _token_name(name: str) -> str:
+    if not name or len(name) > LONGEST_TOKEN_NAME or "\0" in name:
+        raise Invalid([Problem("name", f"name: use 1 to {LONGEST_TOKEN_NAME} characters")])
+    return name
+
+
+def _roles() -> list[Role]:
+    """The roles that your tokens may have."""
+    return [role for role in Role if role <= actor().role]
+
+
+async def _page(error: RequestError | None = None, **values: Any) -> Response:
+    who = actor()
+    user = await stored.get(who.user_id) if who.user_id is not None else None
+    known = await overview.pipelines(MOST_PIPELINES, 0) if user is not None else []
+    typed = _Typed("", min(who.role, Role.BUILDER).word, _DAYS, [])
+    page = await forms.private(
+        "account.html",
+        error.status if error is not None else 200,
+        **{
+            "user": user,
+            "login": services().settings.login,
+            "sessions": await stored.sessions(user.id) if user is not None else [],
+            "session": session(),
+            "tokens": await stored.tokens(user.id) if user is not None else [],
+            "roles": _roles(),
+            "pipelines": known,
+            "names": {pipeline.id: pipeline.name for pipeline in known},
+            "typed": typed,
+            **values,
+        },
+    )
+    if isinstance(error, TooManyRequests):
+        page.headers["Retry-After"] = str(math.ceil(error.wait))
+    return page

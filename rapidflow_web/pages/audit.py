@@ -1,0 +1,60 @@
+"""The page of the audit log, for administrators."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlencode
+
+from quart import Response, request
+
+from rapidflow_web.db import audit, users
+from rapidflow_web.pages import forms
+from rapidflow_web.pages.blueprint import blueprint
+
+_DEEDS = 100
+
+
+@blueprint.get("/ui/audit")
+async def show_deeds() -> Response:
+    """Who did what, newest first."""
+    user = request.args.get("user", "").strip().replace("\0", "")
+    before = request.args.get("before", "")
+    found = await audit.listed(
+        user=user or None,
+        before=int(before) if re.fullmatch("[0-9]{1,18}", before) else None,
+        limit=_DEEDS + 1,
+    )
+    deeds = found[:_DEEDS]
+    return await forms.private(
+        "audit.html",
+        deeds=deeds,
+        user=user,
+        names=[user.name for user in await users.listed()],
+        is_first=not before,
+        older=urlencode({"user": user, "before": deeds[-1].id}) if len(found) > _DEEDS else None,
+    )
+
+
+@blueprint.app_template_filter("deed")
+def deed(action: str) -> str:
+    """The name of a route or command in words: `users.create_user` is "create user"."""
+    return action.rpartition(".")[2].replace("_", " ")
+
+
+@blueprint.app_template_filter("means")
+def means(action: str) -> str:
+    """By what it was done."""
+    blueprint_name, dot, _ = action.partition(".")
+    if not dot:
+        return "command"
+    return "page" if blueprint_name == "pages" else "API"
+
+
+@blueprint.app_template_filter("outcome")
+def outcome(status: int) -> str:
+    """The status of an answer in a word; commands, which have none, are noted when they are done."""
+    if status < 400:
+        return "done"
+    if status in (401, 403, 429):
+        return "refused"
+    return "failed" if status >= 500 else "not done"

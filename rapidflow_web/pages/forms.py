@@ -1,0 +1,45 @@
+"""What browsers send from forms, and the pages that answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from quart import Response, render_template, request
+
+from rapidflow_web.errors import Invalid, Problem
+
+
+async def fields() -> dict[str, str]:
+    """The fields of the form that was sent; of those with one name the first."""
+    return cast(dict[str, str], (await request.form).to_dict())
+
+
+async def chosen(name: str) -> list[str]:
+    """What was ticked of the boxes with one name."""
+    return cast(list[str], (await request.form).getlist(name))
+
+
+def lines(text: str) -> str:
+    """The text as it was typed: forms send line ends as CRLF."""
+    return text.replace("\r\n", "\n")
+
+
+def whole(text: str, field: str, least: int, most: int) -> int:
+    """The number that a field has. Raises `Invalid`."""
+    if text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most:
+        return int(text)
+    raise Invalid([Problem(field, f"{field}: use a whole number from {least} to {most}, not '{text[:20]}'")])
+
+
+async def private(template: str, status: int = 200, **values: Any) -> Response:
+    """A page that no browser and no proxy keeps a copy of."""
+    page = await render_template(template, **values)
+    return Response(page, status, {"Cache-Control": "no-store"})
+
+
+def one_of(word: str, words: Sequence[str], field: str) -> str:
+    """The word, which must be one of `words`. Raises `Invalid`."""
+    if word not in words:
+        raise Invalid([Problem(field, f"{field}: use one of {', '.join(words)}")])
+    return word
