@@ -5,6 +5,6 @@ for (const button of navigator.clipboard ? document.querySelectorAll("[data-copy
   button.hidden = false;
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-    button.textContent = "Copied";
+    button.firstElementChild.textContent = "Copied";
   });
 }

@@ -13,6 +13,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.support import images
 from tests.support.server import Server
+from tests.support.users import add_user, session_of, token_of
 
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 FIND = """async () => (await axe.run()).violations.flatMap(
@@ -26,9 +27,10 @@ LOOKS = {
 
 @dataclass
 class Pages:
-    """Addresses by what is to be seen there."""
+    """Addresses by what is to be seen there, and the cookie of an administrator."""
 
     addresses: dict[str, str]
+    cookie: str
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,16 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
         folder / "busy", default_image=images.ensure(images.BASH), concurrency="1", grace="1s"
     ).start()
     empty = Server(folder / "empty", executor="process").start()
+    team = Server(folder / "team", executor="process").start()
+    team.pipeline({"name": "Seen by some", "steps": ["true"]})
+    for user, role in (("root", "admin"), ("a.rather-long-name@department.example.org", "viewer")):
+        add_user(team, user, role)
+    token_of(team, "root", "--pipeline", "1")
+    cookie = session_of(team, "root")
+    body = '{"restricted": true}'
+    team.request(
+        "PUT", "/pipelines/1/visibility", body, {"Cookie": cookie, "Content-Type": "application/json"}
+    )
     name = "A pipeline with a name that is rather long and goes on for quite a while"
     pipeline = busy.pipeline({"name": name, "steps": [{"name": name, "content": "sleep $((${LONG:-0}))"}]})
     success = busy.start_build(pipeline, environments={"KEY": "value" * 30})
@@ -65,23 +77,36 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
             "new": f"{busy.url}/ui/pipelines/new",
             "api": f"{busy.url}/ui/api",
             "404": f"{busy.url}/ui/jobs/99999",
+            "account": f"{team.url}/ui/account",
+            "made": f"{team.url}/ui/account",
+            "users": f"{team.url}/ui/users",
+            "user": f"{team.url}/ui/users/2",
+            "audit": f"{team.url}/ui/audit",
+            "restricted": f"{team.url}/ui/pipelines/1",
+            "list": team.url,
+            "no account": f"{empty.url}/ui/account",
+            "no users": f"{empty.url}/ui/users",
             **{status: f"{busy.url}/ui/jobs/{job}" for status, job in jobs.items()},
-        }
+        },
+        cookie,
     )
     for job in (pending, running):
         busy.post(f"/jobs/{job}/cancel")
     busy.stop()
     empty.stop()
+    team.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def opened(browser: Browser) -> AsyncIterator[Callable[..., object]]:
+async def opened(browser: Browser, pages: Pages) -> AsyncIterator[Callable[..., object]]:
     """Opens an address in a look; the policy lets axe in."""
     contexts = []
 
     async def open_(look: str, address: str) -> Page:
         context = await browser.new_context(bypass_csp=True, **LOOKS[look])
         contexts.append(context)
+        name, _, value = pages.cookie.partition("=")
+        await context.add_cookies([{"name": name, "value": value, "url": pages.addresses["account"]}])
         tab = await context.new_page()
         await tab.goto(address)
         return tab
@@ -99,6 +124,10 @@ async def test_axe_finds_nothing_and_nothing_scrolls_sideways(pages: Pages, open
         if name == "new":
             await tab.locator("#config").fill("stpes: []\n")
             await expect(tab.locator(".problems")).to_be_visible()
+        if name == "made":
+            await tab.get_by_label("Name").fill("axe")
+            await tab.get_by_role("button", name="Make token").click()
+            await expect(tab.locator("#made")).to_be_visible()
         for closed in await tab.locator("details > summary").all():
             await closed.click()
         await tab.add_script_tag(path=AXE)
