@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -163,7 +164,7 @@ class Access:
         """
         keys = (f"name {name}", f"address {address}")
         if wait := self._throttle.wait(keys):
-            raise TooManyRequests(f"there were too many wrong passwords; wait {wait:.0f} s", wait)
+            raise TooManyRequests(f"there were too many wrong passwords; wait {math.ceil(wait)} s", wait)
         # Noted before the slow part, for those who try many at once.
         self._throttle.failed(keys)
         right = await credentials.is_right(password, user.password if user is not None else None)
