@@ -9,12 +9,15 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from rapidflow_web.client import Client, ClientError
+from rapidflow_web.data_folder import SECRETS_KEY
 from rapidflow_web.errors import RapidFlowError
 
 # What these need is imported where it is used, because that takes a second.
+if TYPE_CHECKING:
+    from rapidflow_web.settings import Settings
 
 TROUBLE = 2
 """The exit code of a command that could not be carried out."""
@@ -45,9 +48,8 @@ def back_up(options: argparse.Namespace) -> int:
 
     settings = from_environment(os.environ)
     if options.file == "-":
-        _say_backed_up(
-            asyncio.run(backup.back_up(settings, sys.stdout.buffer)), settings.data, "standard output"
-        )
+        counts = asyncio.run(backup.back_up(settings, sys.stdout.buffer))
+        _say_backed_up(*counts, settings, "standard output")
         return 0
     target = Path(options.file)
     if target.is_dir():
@@ -60,19 +62,25 @@ def back_up(options: argparse.Namespace) -> int:
     fresh = target.with_name(f"{target.name}.new")
     try:
         with open(fresh, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
-            count = asyncio.run(backup.back_up(settings, output))
+            counts = asyncio.run(backup.back_up(settings, output))
             output.flush()
             os.fsync(output.fileno())
         fresh.rename(target)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    _say_backed_up(count, settings.data, str(target))
+    _say_backed_up(*counts, settings, str(target))
     return 0
 
 
-def _say_backed_up(count: int, data: Path, target: str) -> None:
-    print(f"{_count(count, 'build')} of {data} backed up to {target}", file=sys.stderr)
+def _say_backed_up(builds: int, secrets: int, settings: Settings, target: str) -> None:
+    print(f"{_count(builds, 'build')} of {settings.data} backed up to {target}", file=sys.stderr)
+    if secrets:
+        key = "RAPIDFLOW_SECRETS_KEY" if settings.secrets_key else settings.data / SECRETS_KEY
+        verb = "is" if secrets == 1 else "are"
+        print(
+            f"{_count(secrets, 'secret')} {verb} in it without the key; keep {key} elsewhere", file=sys.stderr
+        )
 
 
 def restore(options: argparse.Namespace) -> int:
@@ -82,14 +90,20 @@ def restore(options: argparse.Namespace) -> int:
 
     settings = from_environment(os.environ)
 
-    def read(source: IO[bytes]) -> None:
-        backup.restore(settings, source, take_over=options.take_over)
+    def read(source: IO[bytes]) -> int:
+        return backup.restore(settings, source, take_over=options.take_over)
 
     if options.file == "-":
-        read(sys.stdin.buffer)
+        secrets = read(sys.stdin.buffer)
     else:
         with Path(options.file).open("rb") as source:
-            read(source)
+            secrets = read(source)
+    if secrets and not settings.secrets_key:
+        needs = f"{_count(secrets, 'secret')} need{'s' if secrets == 1 else ''} it"
+        print(
+            f"put the {SECRETS_KEY} of the server that was backed up into {settings.data}: {needs}",
+            file=sys.stderr,
+        )
     print(f"restored to {settings.data}; start the server", file=sys.stderr)
     return 0
 

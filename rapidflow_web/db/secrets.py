@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rapidflow_web.db.database import now_ms, uncancelled
+from rapidflow_web.db.database import now_ms, patient, uncancelled
 from rapidflow_web.db.models import Mask, Secret
 
 EVERYWHERE = 0
@@ -39,24 +39,34 @@ async def listed(scope: int) -> list[Secret]:
 
 
 @uncancelled
+async def count() -> int:
+    """How many secrets there are."""
+    return await Secret.all().count()
+
+
+@patient
+@uncancelled
 async def of_build(pipeline_id: int, names: Sequence[str]) -> list[Secret]:
     """Those of `names` that a build of the pipeline has; its own go before those of all pipelines."""
     found = await Secret.filter(scope__in=[EVERYWHERE, pipeline_id], name__in=list(names)).order_by("scope")
     return list({secret.name: secret for secret in found}.values())
 
 
+@patient
 @uncancelled
 async def add_mask(job_id: int, value: str) -> None:
     """Notes one more value that a running build masks."""
     await Mask.create(job_id=job_id, value=value)
 
 
+@patient
 @uncancelled
 async def masks_of(job_id: int) -> list[Mask]:
     """What a build masks, in the order in which it was noted."""
     return await Mask.filter(job_id=job_id).order_by("id")
 
 
+@patient
 @uncancelled
 async def remove_masks(job_id: int) -> None:
     """Removes all that a build masked."""

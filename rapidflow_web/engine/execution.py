@@ -10,6 +10,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from rapidflow_web import metrics
@@ -30,6 +31,7 @@ from rapidflow_web.logs.index import Kind
 from rapidflow_web.logs.log import LogWriter
 from rapidflow_web.pipeline.definition import Definition
 from rapidflow_web.pipeline.durations import format_duration
+from rapidflow_web.pipeline.variables import HIDDEN
 from rapidflow_web.shielding import to_the_end
 
 _log = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ class Execution:
         self.job = job
         self.timeline = Timeline(job.timeline)
         self.finished = asyncio.Event()
+        self.masked: list[str] = []
+        """What is not to be read in the output: the secrets that the build is given, known before it runs."""
         self._tools = tools
         self._definition = definition
         self._environment = environment
@@ -92,7 +96,8 @@ class Execution:
 
     async def processes(self) -> list[Process]:
         """What runs in the build now. Raises `EngineUnavailable`, `BuildError`."""
-        return [] if self._running is None else await self._running.processes()
+        found = [] if self._running is None else await self._running.processes()
+        return [replace(process, command=self._hidden(process.command)) for process in found]
 
     def cancel(self) -> None:
         """Ends the build at a person's request; `finished` tells when that is done."""
@@ -128,7 +133,8 @@ class Execution:
             if timer is not None:
                 timer.cancel()
         await self._stopping.end()
-        return self._stopping.outcome or outcome
+        outcome = self._stopping.outcome or outcome
+        return replace(outcome, error=outcome.error and self._hidden(outcome.error))
 
     def _time_out(self) -> None:
         timeout = format_duration(self._limits.timeout or 0)
@@ -143,8 +149,25 @@ class Execution:
             return self._limits.timeout - (uptime() - began)
         return self._limits.timeout - (now_ms() - (self.job.started_at or now_ms())) / 1000
 
+    async def _grant(self) -> None:
+        """Gives the build the secrets that its pipeline names. Raises `BuildError`, `VaultError`.
+
+        They are noted as they are now: a server that takes the build up has to mask what the build was given.
+        """
+        vault, names = self._tools.vault, self._definition.secrets
+        values = await vault.of_build(self.job.pipeline_id, names)
+        await vault.add_masks(self.job.id, values.values())
+        self.masked = await vault.masks_of(self.job.id)
+        self._environment |= values
+
+    def _hidden(self, text: str) -> str:
+        for value in self.masked:
+            text = text.replace(value, HIDDEN)
+        return text
+
     async def _build(self) -> Outcome:
         began = uptime()
+        await self._grant()
         for _ in range(_ATTEMPTS):
             self.timeline = Timeline([])
             self.timeline.begin("queued", self.job.created_at).finished_at = self.job.started_at
@@ -206,6 +229,8 @@ class Execution:
         self._running = running = await self._find(wait=outcome is None)
         if outcome is not None:
             return outcome
+        # Without them nothing that the build prints may be written down: it ends with the reason.
+        self.masked = await self._tools.vault.masks_of(self.job.id)
         if running is not None:
             return await self._go_on(running)
         if self._conversation.begun or self._first.noted:
@@ -257,6 +282,7 @@ class Execution:
         metrics.BUILDS.labels(status).inc()
         _log.info("%s%s", status, f": {error}" if error else "")
         await self._writer.seal(render.final_lines(status, error))
+        await self._tools.vault.forget_masks(job.id)
         await jobs.update(job.id, log_size=self._writer.log.size)
         if self._running is not None:
             try:
@@ -270,6 +296,9 @@ class Execution:
         """Notes that the source is where the build runs, or that its first step has begun."""
         if first_step:
             self.timeline.finish()
+        elif self._tools.executor.images:
+            # The agent has all of it now; no secret need lie on the disk.
+            (self._root / "rapidflow" / "env").unlink(missing_ok=True)
         await jobs.update(self.job.id, timeline=self.timeline.stored())
 
     async def _detach(self) -> None:

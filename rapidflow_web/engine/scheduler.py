@@ -203,7 +203,10 @@ class Scheduler:
             return
         _log.info("%s: %s", "taken up again" if resume else "started", definition.name)
         steps, variables = await jobs.steps_of(job.id), await jobs.environment_of(job.id)
-        environment = {variable.key: variable.value for variable in variables}
+        # What is stored of secrets is not their value; that is for the execution to get.
+        environment = {
+            variable.key: variable.value for variable in variables if variable.key not in definition.secrets
+        }
         writer = self._logs.writer(job.id, self._tools.limits(definition).log_limit)
         execution = Execution(self._tools, job, definition, steps, environment, writer)
         self._executions[job.id] = execution
@@ -256,4 +259,5 @@ class Scheduler:
         log = self._logs.open(job_id)
         if not log.sealed:
             await self._logs.writer(job_id).seal(render.final_lines(job.status, job.error))
+        await self._tools.vault.forget_masks(job_id)
         await jobs.update(job_id, log_size=log.size)

@@ -13,6 +13,7 @@ from rapidflow_web.engine.scheduler import Scheduler
 from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, RequestError
 from rapidflow_web.pipeline import parser, repositories
 from rapidflow_web.pipeline.definition import Definition
+from rapidflow_web.pipeline.variables import HIDDEN, check_env_key, check_env_value
 from rapidflow_web.settings import Settings
 
 _REGISTER_SECONDS = 0.01
@@ -54,7 +55,7 @@ class Service:
             raise NotFound(f"there is no pipeline {pipeline_id}")
         definition = self.parse(pipeline.definition.config, pipeline.definition.name)
         variables = {**definition.env, **(environment or {})}
-        _check(definition, branch, variables)
+        _check(definition, branch, variables, pipeline_id)
         job = await jobs.create(
             {
                 "pipeline_id": pipeline.id,
@@ -69,7 +70,7 @@ class Service:
                 "started_by": started_by,
             },
             definition.steps,
-            variables,
+            variables | dict.fromkeys(definition.secrets, HIDDEN),
         )
         self._scheduler.wake()
         return job
@@ -139,7 +140,9 @@ class Service:
             ending.cancel()
 
 
-def _check(definition: Definition, branch: str | None, variables: Mapping[str, str]) -> None:
+def _check(
+    definition: Definition, branch: str | None, variables: Mapping[str, str], pipeline_id: int
+) -> None:
     problems: list[Problem] = []
     if branch is not None:
         try:
@@ -148,10 +151,19 @@ def _check(definition: Definition, branch: str | None, variables: Mapping[str, s
             problems.append(Problem("branch", str(error)))
     for key, value in variables.items():
         try:
-            parser.check_env_key(key)
-            parser.check_env_value(key, value)
+            check_env_key(key)
+            check_env_value(key, value)
         except ValueError as error:
             problems.append(Problem(f"environments.{key}", str(error)))
+    for name in definition.secrets:
+        if name in variables:
+            problems.append(
+                Problem(
+                    f"environments.{name}",
+                    f"{name} is a secret of this pipeline and can't be given; an administrator can change it "
+                    f"with 'rapidflow secret set {name} --pipeline {pipeline_id}'",
+                )
+            )
     if definition.expose_ports:
         port = variables.get("PORT", "")
         if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):

@@ -13,20 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from rapidflow_web.pipeline.definition import StepDefinition
+from rapidflow_web.pipeline.variables import OWN_OF_SHELLS
 
 SCRIPT = (Path(__file__).parent / "agent.sh").read_text(encoding="utf-8")
 
 BLOCK = 10240
 """Bytes in one block of the `unpack` command; also a record of tar, so that an archive has no odd end."""
-
-_OWN = frozenset(
-    (
-        "BASHOPTS", "BASHPID", "BASH_VERSINFO", "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID",
-        "FUNCNAME", "GROUPS", "HISTCMD", "LINENO", "OPTIND", "PPID", "RANDOM", "SECONDS", "SHELLOPTS",
-        "SRANDOM", "UID",
-    )
-)  # fmt: skip
-"""Variables of which shells have their own: some end when told to export them, some export what they like."""
 
 _START = b"\x1e"
 _LONGEST_MARKER = 120
@@ -79,8 +71,12 @@ def write_scripts(
 
 def _assignments(environment: Mapping[str, str]) -> str:
     """What gives the process that a shell is about to run, its "$@", the variables in `environment`."""
-    lines = [f"export {key}={shlex.quote(value)}\n" for key, value in environment.items() if key not in _OWN]
-    if own := [f"{key}={shlex.quote(value)}" for key, value in environment.items() if key in _OWN]:
+    lines = [
+        f"export {key}={shlex.quote(value)}\n"
+        for key, value in environment.items()
+        if key not in OWN_OF_SHELLS
+    ]
+    if own := [f"{key}={shlex.quote(value)}" for key, value in environment.items() if key in OWN_OF_SHELLS]:
         lines.insert(0, f'set -- "$(command -v env)" {" ".join(own)} "$@"\n')
     return "".join(lines)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from rapidflow_web.pipeline.definition import StepDefinition
 
@@ -13,6 +13,7 @@ def reproduce(
     image: str,
     steps: Sequence[StepDefinition],
     environment: Mapping[str, str],
+    secrets: Collection[str] = (),
     *,
     repo_name: str | None,
     commit: str | None,
@@ -27,7 +28,9 @@ def reproduce(
             lines.append(f"git -C source checkout --recurse-submodules {shlex.quote(commit)}")
         mount = ' -v "$PWD/source:/workspace"'
     script = "\n".join(_step(step) for step in steps)
-    variables = "".join(f" -e {shlex.quote(f'{key}={value}')}" for key, value in environment.items())
+    # Of secrets docker takes the value that the reader's shell has.
+    given = [name if name in secrets else f"{name}={value}" for name, value in environment.items()]
+    variables = "".join(f" -e {shlex.quote(variable)}" for variable in given)
     workdir = shlex.quote(posixpath.normpath(posixpath.join("/workspace", folder or ".")))
     lines.append(
         f"docker run --rm --entrypoint sh{mount} -w {workdir}{variables} "

@@ -127,6 +127,7 @@ def _command(job: Job, environment: dict[str, str]) -> str | None:
             "RAPIDFLOW_WORKSPACE": "/workspace",
         }
         | environment,
+        definition.secrets,
         repo_name=job.repo_name,
         commit=job.commit,
         folder=job.folder,

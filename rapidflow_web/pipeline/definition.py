@@ -35,4 +35,6 @@ class Definition:
     image: str | None = None
     expose_ports: bool = False
     env: Mapping[str, str] = field(default_factory=dict[str, str])
+    secrets: tuple[str, ...] = ()
+    """Names of secrets, whose values the builds are given as variables."""
     limits: Limits = NO_LIMITS

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import functools
 import itertools
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, TypeVar, cast
@@ -17,18 +16,16 @@ from rapidflow_web.pipeline import images, repositories
 from rapidflow_web.pipeline.definition import Definition, StepDefinition, StepType
 from rapidflow_web.pipeline.document import TAG, compose, problem
 from rapidflow_web.pipeline.limits import NO_LIMITS, PARSERS, Limits
+from rapidflow_web.pipeline.variables import check_env_key, check_env_value, check_secret_name
 
 MAX_STEPS = 500
 MAX_NAME = 200
 MAX_PATH = 1000
-MAX_ENV_VALUE = 128_000
-"""Bytes. Linux starts no process with a variable of more than 128 KiB, its name included."""
 MAX_PROBLEMS = 100
 
 _KINDS = {yaml.ScalarNode: "a value", yaml.SequenceNode: "a list", yaml.MappingNode: "a mapping"}
 _SCALARS = {"int": "a number", "float": "a number", "bool": "true or false", "timestamp": "a date"}
 _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-_ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _STEP_TYPES = ("bash", "sh")
 _LONGEST_PART = 255
 _LONGEST_CACHED = 16_384
@@ -76,7 +73,7 @@ class _Reader:
             return None
         known = (
             "name", "repo_name", "branch", "folder", "language", "version", "image",
-            "expose_ports", "env", *PARSERS, "steps",
+            "expose_ports", "env", "secrets", *PARSERS, "steps",
         )  # fmt: skip
         keys = self._mapping(root, "", "the pipeline", known)
         if keys is None:
@@ -97,6 +94,7 @@ class _Reader:
             "env": self._environment(keys),
             "limits": self._limits(keys),
         }
+        values["secrets"] = self._secrets(keys, values["env"], values["expose_ports"])
         steps = self._steps(keys, root)
         return Definition(name=name or "", steps=steps, **values)
 
@@ -170,6 +168,39 @@ class _Reader:
             elif _is_null(value):
                 env[key] = ""
         return env
+
+    def _secrets(
+        self, keys: Mapping[str, yaml.Node], env: Mapping[str, str], expose_ports: bool
+    ) -> tuple[str, ...]:
+        """The names of the secrets that the builds are given."""
+        node = keys.get("secrets")
+        if node is None or _is_null(node):
+            return ()
+        if not isinstance(node, yaml.SequenceNode):
+            self._note(
+                "secrets",
+                node.start_mark,
+                f"'secrets' must be a list of names, not {_kind(node)}; "
+                "values are stored with 'rapidflow secret set NAME'",
+            )
+            return ()
+        names: list[str] = []
+
+        def check(name: str) -> str:
+            check_secret_name(name)
+            if name in names:
+                raise ValueError(f"the secret {name} is there twice")
+            if name in env:
+                raise ValueError(f"{name} is in 'env', too; take it out there, where anybody can read it")
+            if name == "PORT" and expose_ports:
+                raise ValueError("PORT can't be a secret with 'expose_ports', for the port is shown")
+            return name
+
+        for index, item in enumerate(cast(list[yaml.Node], node.value)):
+            name = self._scalar(item, f"secrets[{index}]", "the name of a secret", check, any_scalar=False)
+            if name is not None:
+                names.append(name)
+        return tuple(names)
 
     def _limits(self, keys: Mapping[str, yaml.Node]) -> Limits:
         limits = Limits(
@@ -283,30 +314,6 @@ class _Reader:
         # Where the key is only misspelt, that is what should be read.
         if field not in self._meant:
             self._note(field, node.start_mark, message)
-
-
-def check_env_key(key: str) -> str:
-    """The key, if a shell can export it. Raises ValueError."""
-    if not _ENV_KEY.fullmatch(key):
-        raise ValueError(
-            f"{_short(key)!r} is not the name of a variable; use letters, digits and _, a digit not first"
-        )
-    return key
-
-
-def check_env_value(key: str, value: str) -> str:
-    """The value, if a process can be given it. Raises ValueError."""
-    if "\0" in value:
-        raise ValueError(f"the value of {key} has a NUL character, which no process can be given")
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        raise ValueError(f"the value of {key} has half a character, which is not valid Unicode") from None
-    if size > MAX_ENV_VALUE:
-        raise ValueError(
-            f"the value of {key} has {size} bytes; at most {MAX_ENV_VALUE} are taken, use a file for more"
-        )
-    return value
 
 
 def _check_name(text: str) -> str:

@@ -1,5 +1,7 @@
 """Backup and restore: one tar file with the database, the logs and the keys of an installation.
 
+Only the key of the secrets is not in it: with that beside them they would be in the clear.
+
 A backup is made beside a running server. The database is a snapshot; the log of a build that runs is as it
 was a moment later, and goes on from there when a restored server takes the build up. Mirrors are left out:
 the next build of a repository fetches it again.
@@ -25,7 +27,7 @@ from typing import IO, Any
 
 from rapidflow_web import __version__
 from rapidflow_web.data_folder import DataFolder, is_unused
-from rapidflow_web.db import jobs
+from rapidflow_web.db import jobs, secrets
 from rapidflow_web.db.database import connected, sqlite_path, sqlite_url
 from rapidflow_web.errors import RapidFlowError
 from rapidflow_web.logs import index
@@ -47,8 +49,11 @@ class BackupError(RapidFlowError):
     """A backup can't be made or used; the message says why."""
 
 
-async def back_up(settings: Settings, output: IO[bytes]) -> int:
-    """Writes a backup to `output`; returns the number of jobs in it. Raises `RapidFlowError`, `OSError`."""
+async def back_up(settings: Settings, output: IO[bytes]) -> tuple[int, int]:
+    """Writes a backup to `output`; returns how many jobs and secrets are in it.
+
+    Raises `RapidFlowError`, `OSError`.
+    """
     root = settings.data
     if not (root / "key").exists():
         raise BackupError(f"there is nothing to back up in {root}; set RAPIDFLOW_DATA as for the server")
@@ -62,8 +67,13 @@ async def back_up(settings: Settings, output: IO[bytes]) -> int:
             # What had ended before the snapshot is sealed for good; all else is copied as far as it is.
             ended = set(await jobs.ids(ended=True))
             snapshot = await asyncio.to_thread(_snapshot, url, Path(scratch))
-            every = await jobs.ids(ended=False)
-        manifest = {"format": _FORMAT, "version": __version__, "created_at": int(time.time())}
+            every, secret_count = await jobs.ids(ended=False), await secrets.count()
+        manifest = {
+            "format": _FORMAT,
+            "version": __version__,
+            "created_at": int(time.time()),
+            "secrets": secret_count,
+        }
         _add(tar, _MANIFEST, json.dumps(manifest).encode())
         tar.add(snapshot, snapshot.name)
         for name in _KEPT:
@@ -73,7 +83,7 @@ async def back_up(settings: Settings, output: IO[bytes]) -> int:
         for job_id in every:
             await asyncio.to_thread(_add_log, tar, root, logs.path(job_id), job_id in ended)
         _add(tar, _END, b"")
-    return len(every)
+    return len(every), secret_count
 
 
 def _snapshot(url: str, folder: Path) -> Path:
@@ -153,8 +163,10 @@ class _Chunks(io.RawIOBase):
 # Restore
 
 
-def restore(settings: Settings, source: IO[bytes], *, take_over: bool) -> None:
+def restore(settings: Settings, source: IO[bytes], *, take_over: bool) -> int:
     """Makes the data folder of the settings, which must be missing or unused, from a backup.
+
+    Returns the number of secrets in it, for which the key is to be put back.
 
     With `take_over` the restored server is the one that was backed up, and takes its containers up: that one
     must not run any more. Without, it is a new one. Raises `RapidFlowError`, `OSError`, and changes nothing
@@ -169,7 +181,7 @@ def restore(settings: Settings, source: IO[bytes], *, take_over: bool) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700, parents=True)
     try:
-        _unpack(source, fresh)
+        manifest = _unpack(source, fresh)
         if not take_over:
             (fresh / "installation").unlink(missing_ok=True)
         _restore_database(settings, fresh)
@@ -180,15 +192,18 @@ def restore(settings: Settings, source: IO[bytes], *, take_over: bool) -> None:
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+    # Backups of older versions have none.
+    return int(manifest.get("secrets", 0))
 
 
-def _unpack(source: IO[bytes], fresh: Path) -> None:
+def _unpack(source: IO[bytes], fresh: Path) -> dict[str, Any]:
     names: list[str] = []
+    manifest: dict[str, Any] = {}
     try:
         with tarfile.open(fileobj=source, mode="r|*") as tar:
             for entry in tar:
                 if not names:
-                    _check_manifest(tar, entry)
+                    manifest = _manifest(tar, entry)
                 elif entry.name != _END:
                     _unpack_one(tar, entry, fresh)
                 names.append(entry.name)
@@ -196,9 +211,10 @@ def _unpack(source: IO[bytes], fresh: Path) -> None:
         raise BackupError(f"this is no backup, or it is damaged: {error}") from error
     if _END not in names:
         raise BackupError("this backup is cut off; its end is missing")
+    return manifest
 
 
-def _check_manifest(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
+def _manifest(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> dict[str, Any]:
     try:
         file = tar.extractfile(entry) if entry.name == _MANIFEST else None
         manifest: dict[str, Any] = json.loads(file.read(10_000)) if file is not None else {}
@@ -211,6 +227,7 @@ def _check_manifest(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
             f"this backup was made by version {manifest.get('version')}, in a format that is not known here; "
             "restore it with that version"
         )
+    return manifest
 
 
 def _unpack_one(tar: tarfile.TarFile, entry: tarfile.TarInfo, fresh: Path) -> None:

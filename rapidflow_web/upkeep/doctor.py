@@ -31,6 +31,8 @@ from rapidflow_web.logs.files import open_file
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.logs.salvage import salvage
 from rapidflow_web.settings import Settings
+from rapidflow_web.vault.keys import Keys
+from rapidflow_web.vault.vault import Vault
 
 _LOG_NAME = re.compile(r"([0-9]+)\.(?:log|index)(?:\.zst)?")
 _KEPT_NAME = re.compile(r"[0-9]+\.(?:log|index)\.zst\.damaged")
@@ -56,6 +58,7 @@ class Doctor:
         self._executor = executor
         self._logs = LogStore(folders.logs)
         self._server_runs = server_runs
+        self._vault = Vault(Keys(settings.data, settings.secrets_key))
 
     async def findings(self) -> AsyncIterator[Finding]:
         """All that is wrong."""
@@ -67,6 +70,8 @@ class Doctor:
             yield Finding(f"the database is damaged ({damage}); stop the server and restore a backup")
             return
         async with connected(url):
+            if problem := await self._vault.problem():
+                yield Finding(problem)
             known = set(await jobs.ids(ended=False))
             for examine in (self._jobs, self._steps, self._job_logs):
                 async for finding in examine():

@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from rapidflow_web.db import secrets
 from rapidflow_web.db.models import Mask, Secret
 from rapidflow_web.errors import BuildError, Invalid, Problem
-from rapidflow_web.pipeline.secrets import check_name
+from rapidflow_web.pipeline.variables import check_secret_name
 from rapidflow_web.vault.keys import Keys, VaultError, new_key
 
 LEAST_BYTES = 6
@@ -32,7 +32,7 @@ class Vault:
     async def put(self, scope: int, name: str, value: str, by: str) -> None:
         """Stores a secret, or replaces it; `by` is who does. Raises `Invalid`, `VaultError`."""
         try:
-            check_name(name)
+            check_secret_name(name)
             check_value(value)
         except ValueError as error:
             raise Invalid(

@@ -91,3 +91,11 @@ def test_it_builds_the_commit_in_its_folder_with_docker(tmp_path: Path):
     )
     done = subprocess.run(["sh", "-ec", command], cwd=tmp_path, capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("the commit\nit's me\n", 0), done.stderr
+
+
+def test_the_value_of_a_secret_comes_from_the_readers_shell():
+    command = commands.reproduce(
+        "alpine", [StepDefinition("true")], {"A": "1", "TOKEN": "***"}, ["TOKEN"],
+        repo_name=None, commit=None, folder=None,
+    )  # fmt: skip
+    assert " -e A=1 -e TOKEN " in command and "***" not in command

@@ -145,6 +145,34 @@ def test_parts_may_be_shared_by_anchors():
     assert parse(text).steps == (StepDefinition("make", "sh"),) * 2
 
 
+def test_secrets_are_named_in_their_order():
+    assert parse(with_line("secrets: [DEPLOY_KEY, TOKEN]")).secrets == ("DEPLOY_KEY", "TOKEN")
+    assert parse(with_line("secrets: []")).secrets == parse(with_line("secrets:")).secrets == ()
+    assert parse(with_line("secrets: [PORT]")).secrets == ("PORT",)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("secrets: TOKEN", "'secrets' must be a list of names, not a value; "),
+        ("secrets: {TOKEN: hunter2}", "'secrets' must be a list of names, not a mapping; "),
+        ("secrets: {TOKEN: hunter2}", "values are stored with 'rapidflow secret set NAME'"),
+        ("secrets: [A, B, A]", "the secret A is there twice"),
+        ("secrets: [1A]", "'1A' is not the name of a variable"),
+        ("secrets: [1]", "the name of a secret must be text, not a number"),
+        ("secrets: [[A]]", "the name of a secret must be text, not a list"),
+        ("secrets: [A]\nenv: {A: '1'}", "A is in 'env', too; take it out there, where anybody can read it"),
+        ("secrets: [PORT]\nexpose_ports: true", "PORT can't be a secret with 'expose_ports'"),
+        ("secrets: [CI]", "CI is a variable that every build has"),
+        ("secrets: [RAPIDFLOW_COMMIT]", "RAPIDFLOW_COMMIT is a variable that every build has"),
+        ("secrets: [RANDOM]", "RANDOM is a variable that every build has"),
+        ("secret: [A]", "unknown key 'secret', did you mean 'secrets'?"),
+    ],
+)
+def test_what_is_wrong_with_secrets_is_said(line: str, expected: str):
+    assert expected in message(with_line(line))
+
+
 @pytest.mark.parametrize(
     ("text", "flag"),
     [

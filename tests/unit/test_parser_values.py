@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rapidflow_web.errors import Invalid
-from rapidflow_web.pipeline.parser import check_env_key, check_env_value, parse
+from rapidflow_web.pipeline.parser import parse
+from rapidflow_web.pipeline.variables import check_env_key, check_env_value
 
 SMALLEST = "name: x\nsteps: [ls]\n"
 
