@@ -29,7 +29,6 @@ from rapidflow_web.executors.docker import DockerExecutor
 from rapidflow_web.executors.process import ProcessExecutor
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.settings import Settings
-from rapidflow_web.shielding import to_the_end
 from rapidflow_web.source.mirrors import Mirrors
 from rapidflow_web.upkeep.upkeep import Upkeep
 from rapidflow_web.vault.keys import Keys
@@ -37,6 +36,7 @@ from rapidflow_web.vault.vault import Vault
 from rapidflow_web.web import access as doors
 from rapidflow_web.web import assets, errors, roles, security
 from rapidflow_web.web.kept import KeptAnswers, KeptDetails
+from rapidflow_web.web.leaving import answered
 from rapidflow_web.web.services import EXTENSION, Services
 from rapidflow_web.web.streaming import OpenStreams
 
@@ -44,7 +44,6 @@ _log = logging.getLogger(__name__)
 
 _PATIENCE = 1.0
 """Seconds that a request which was given up has to come to a good end, before a server that ends goes on."""
-
 
 _LONGEST_END = 1.0
 """Seconds after which a server that ends waits no more for what an engine or a disk that hangs holds up."""
@@ -54,7 +53,7 @@ class _App(Quart):
     async def handle_request(self, request: Request) -> ResponseTypes:
         # A client that goes away cancels the handler, in whatever transaction it is; the body that is
         # streamed afterwards is cancelled all the same.
-        return await to_the_end(super().handle_request(request), _PATIENCE)
+        return await answered(super().handle_request(request), _PATIENCE)
 
 
 def create_app(settings: Settings) -> Quart:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-async def to_the_end(work: Coroutine[Any, Any, T], patience: float | None = None) -> T:
+async def to_the_end(
+    work: Coroutine[Any, Any, T], patience: float | None = None, cancelled: Callable[[], None] | None = None
+) -> T:
     """The result of `work`, which goes on when the caller is cancelled; the cancel is raised after it.
 
-    With `patience`, a cancelled caller waits for that many seconds at most.
+    With `patience`, a cancelled caller waits for that many seconds at most, after it has called `cancelled`.
     """
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        if cancelled is not None:
+            cancelled()
         await asyncio.wait({task}, timeout=patience)
+        # Nobody is there any more to be told of its error.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
         raise

@@ -1,22 +1,25 @@
-"""Search and outline of a log. `scan.py` does the work, in a process that is killed when it takes long."""
+"""Search and outline of a log. `scan.py` does the work, in a process that is killed when it takes long.
+
+Or when nobody wants to know any more: what is cancelled here leaves no process behind.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rapidflow_web.errors import RapidFlowError
-from rapidflow_web.logs.files import PlainFile, open_file
+from rapidflow_web.logs.files import File, PlainFile, open_file
 from rapidflow_web.logs.log import CHUNK, Log
+from rapidflow_web.shielding import to_the_end
 
 _SCAN = Path(__file__).with_name("scan.py")
-_SECONDS = 10.0
+_SECONDS = 10
 _AT_ONCE = 2
 _slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -50,38 +53,44 @@ async def outline(log: Log, failed_step: int | None) -> dict[str, Any]:
 
 async def _scan(log: Log, request: dict[str, Any]) -> dict[str, Any]:
     async with _slots:
-        return await asyncio.to_thread(_scan_file, log.path, log.size, request)
-
-
-def _scan_file(path: Path, size: int, request: dict[str, Any]) -> dict[str, Any]:
-    try:
-        file = open_file(path)
-    except FileNotFoundError:
-        return _run(path, 0, request)  # nothing was written yet
-    if isinstance(file, PlainFile):
-        return _run(path, size, request)
-    # On the disk and not in memory, because a log may be large; it has no name, and goes when it is closed.
-    with tempfile.TemporaryFile(dir=path.parent) as plain:
         try:
-            for offset in range(0, size, CHUNK):
-                plain.write(file.read(offset, min(CHUNK, size - offset)))
-            plain.flush()
-        except OSError as error:
-            raise CannotSearch(f"this log can't be searched now: {error.strerror or error}") from None
-        return _run(Path(f"/proc/{os.getpid()}/fd/{plain.fileno()}"), size, request)
+            file = open_file(log.path)
+        except FileNotFoundError:
+            return await _run(log.path, 0, request)  # nothing was written yet
+        if isinstance(file, PlainFile):
+            return await _run(log.path, log.size, request)
+        # On the disk, because a log may be larger than memory; it has no name, and goes when it is closed.
+        with tempfile.TemporaryFile(dir=log.path.parent) as plain:
+            await to_the_end(asyncio.to_thread(_unpack, file, log.size, plain))
+            return await _run(Path(f"/proc/{os.getpid()}/fd/{plain.fileno()}"), log.size, request)
 
 
-def _run(path: Path, size: int, request: dict[str, Any]) -> dict[str, Any]:
+def _unpack(file: File, size: int, plain: IO[bytes]) -> None:
     try:
-        done = subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, "-I", "-S", str(_SCAN), str(path), str(size)],
-            input=json.dumps(request).encode(),
-            capture_output=True,
-            timeout=_SECONDS,
-            check=True,
-        )
-    except subprocess.TimeoutExpired:
+        for offset in range(0, size, CHUNK):
+            plain.write(file.read(offset, min(CHUNK, size - offset)))
+        plain.flush()
+    except OSError as error:
+        raise CannotSearch(f"this log can't be searched now: {error.strerror or error}") from None
+
+
+async def _run(path: Path, size: int, request: dict[str, Any]) -> dict[str, Any]:
+    """What `scan.py` answers. When it is cancelled, the process is gone."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-S", str(_SCAN), str(path), str(size)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(_SECONDS):
+            answer, _ = await process.communicate(json.dumps({"seconds": 2 * _SECONDS, **request}).encode())
+    except TimeoutError:
         raise CannotSearch("this takes too long to search for; make the expression simpler") from None
-    except subprocess.CalledProcessError:
-        raise CannotSearch("this log can't be searched now; the machine may have too little memory") from None
-    return json.loads(done.stdout)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        raise CannotSearch("this log can't be searched now; the machine may have too little memory")
+    return json.loads(answer)

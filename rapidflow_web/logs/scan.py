@@ -2,7 +2,8 @@
 
     python scan.py PATH SIZE <request.json
 
-answers a request of `{"search": …}` or `{"outline": …}` in JSON on standard output; `looking.py` says more.
+answers a request of `{"seconds": …, "search": …}` or `{"seconds": …, "outline": …}` in JSON on standard
+output, and ends after so many seconds in any case; `looking.py` says more.
 Imports nothing of ours and little else, so that it starts in some milliseconds.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import mmap
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,6 +25,8 @@ _MOST_OPEN = 100
 """Groups within groups; a build that prints more never closes any."""
 _LONGEST_LINE = 2_000
 """Bytes of a line that are looked at for an error or a title."""
+_LONGEST_SEARCHED = 16 * 1024 * 1024
+"""Bytes of a line that are searched, for it is held in memory; the rest of a longer one is not."""
 
 # A control sequence, an operating system command, another escape.
 _ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
@@ -36,7 +40,7 @@ Matching = Callable[[bytes], Iterator[int]]
 
 
 def _blocks(log: Log) -> Iterator[bytes]:
-    """The log in pieces of whole lines."""
+    """The log in pieces of whole lines, the longest of which are cut off."""
     start, size = 0, len(log)
     while start < size:
         end = min(start + _BLOCK, size)
@@ -45,7 +49,10 @@ def _blocks(log: Log) -> Iterator[bytes]:
             if newline < 0:
                 newline = log.find(b"\n", end)
             end = newline + 1 if newline >= 0 else size
-        yield log[start:end]
+        if end - start > _LONGEST_SEARCHED:  # which is a single line
+            yield log[start : start + _LONGEST_SEARCHED] + log[end - 1 : end]
+        else:
+            yield log[start:end]
         start = end
 
 
@@ -280,6 +287,8 @@ def _last_line(log: Log, start: int, end: int) -> int | None:
 def main() -> None:
     """Answers one request."""
     request: dict[str, Any] = json.load(sys.stdin)
+    # Who asks ends this process earlier, unless it was killed itself.
+    signal.alarm(request["seconds"])
     size = int(sys.argv[2])
     log: Log = b""
     if size:

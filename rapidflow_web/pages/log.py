@@ -13,6 +13,7 @@ from rapidflow_web.logs import looking
 from rapidflow_web.logs import map as log_map
 from rapidflow_web.logs.log import Log
 from rapidflow_web.pages.blueprint import blueprint
+from rapidflow_web.web.leaving import while_client_waits
 from rapidflow_web.web.requests import Flag, Number, identifier, query
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
@@ -100,7 +101,7 @@ async def search_log(job_id: str) -> Response:
     if "\n" in wanted.q:
         raise Invalid([Problem("q", "a search finds single lines; leave out the line break")])
     try:
-        found = await looking.search(log, wanted.q, case=wanted.case, regex=wanted.regex)
+        found = await while_client_waits(looking.search(log, wanted.q, case=wanted.case, regex=wanted.regex))
     except looking.CannotSearch as error:
         raise Invalid([Problem("q", str(error))]) from None
     return json_response(found, headers=_FRESH)
@@ -113,7 +114,7 @@ async def show_log_outline(job_id: str) -> Response:
     log = await _log(number)
     failed = next((step.id for step in await jobs.steps_of(number) if step.status == "failed"), None)
     try:
-        return json_response(await looking.outline(log, failed), headers=_FRESH)
+        return json_response(await while_client_waits(looking.outline(log, failed)), headers=_FRESH)
     except looking.CannotSearch:
         return json_response({"groups": [], "error": None}, headers=_FRESH)
 

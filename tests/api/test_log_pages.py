@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
 from typing import Any
 
-from tests.support.server import Server
+from tests.support.builds import processes_of
+from tests.support.server import Server, wait_for
 
 
 def test_the_map_says_where_lines_and_steps_stand(server: Server) -> None:
@@ -73,6 +75,17 @@ def test_an_expression_that_takes_for_ever_is_given_up(server: Server) -> None:
     slow = server.get(f"/ui/jobs/{job_id}/log/search?q=%28a%7Ca%29%2Bc&regex=true")
     assert slow.status == 422
     assert "takes too long" in slow.text
+
+
+def test_a_search_ends_when_its_client_leaves(server: Server) -> None:
+    job_id = server.run({"name": "slow", "steps": ["printf '%0.sa' $(seq 40); echo b"]})["job"]["id"]
+    log = server.data / "logs" / f"{job_id // 1000:04}" / f"{job_id}.log"
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    connection.request("GET", f"/ui/jobs/{job_id}/log/search?q=%28a%7Ca%29%2Bc&regex=true")
+    wait_for(lambda: processes_of(log, [str(log)]), "it is searched")
+    connection.close()
+    # Sooner than it would be given up.
+    wait_for(lambda: not processes_of(log, [str(log)]), "nobody searches any more", seconds=5)
 
 
 def test_the_outline_has_groups_and_the_first_error(server: Server) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from rapidflow_web.logs import scan
 from rapidflow_web.logs.scan import outline, search
 
 
@@ -51,6 +57,30 @@ def test_a_regular_expression_matches_within_single_lines():
     assert found(log, "^$", regex=True) == [3]
     with pytest.raises(re.error):
         found(log, "(", regex=True)
+
+
+def test_of_a_line_without_end_the_beginning_is_searched(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(scan, "_BLOCK", 10)
+    monkeypatch.setattr(scan, "_LONGEST_SEARCHED", 100)
+    log = b"one\n" + b"x" * 90 + b"near" + b"x" * 90 + b"far\nlast\n" + b"y" * 200 + b"end"
+    assert found(log, "near") == [1]
+    assert found(log, "far") == []
+    assert found(log, "last") == [2]
+    assert found(log, "y$", regex=True) == []
+    assert found(log, "^y", regex=True) == [3]
+    assert found(log, "", regex=True) == [0, 1, 2, 3]
+
+
+def test_a_search_that_nobody_waits_for_ends_by_itself(tmp_path: Path):
+    (tmp_path / "log").write_bytes(b"a" * 40 + b"b\n")
+    request = {"seconds": 1, "search": {"text": "(a|a)+c", "case": True, "regex": True}}
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", scan.__file__, tmp_path / "log", "42"],
+        input=json.dumps(request).encode(),
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGALRM
 
 
 def test_lines_keep_their_numbers_over_more_than_one_block_and_over_very_long_lines():

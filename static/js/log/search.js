@@ -12,7 +12,6 @@ export class Search {
     this.at = -1;
     this.pattern = null;
     this.asked = "";
-    this.searches = 0;
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.next(event.submitter?.value === "previous" ? -1 : 1);
@@ -35,6 +34,7 @@ export class Search {
   }
 
   close() {
+    this.asking?.abort();
     this.form.hidden = true;
     this.pattern = null;
     this.asked = "";
@@ -61,11 +61,16 @@ export class Search {
   }
 
   async #ask(query) {
-    const mine = ++this.searches;
+    this.asking?.abort(); // which ends that search in the server, too
+    const { signal } = (this.asking = new AbortController());
     this.output.textContent = "Searching…";
-    const response = await fetch(`${this.address}?${query}`);
-    const answer = await response.json();
-    if (mine !== this.searches) return false; // another search was begun meanwhile
+    const response = await fetch(`${this.address}?${query}`, { signal }).catch(() => null);
+    const answer = await response?.json().catch(() => null);
+    if (signal.aborted) return false; // another search was begun meanwhile
+    if (!answer) {
+      this.output.textContent = "The server does not answer; search again";
+      return false;
+    }
     this.lines = response.ok ? answer.lines : [];
     this.count = answer.count ?? 0;
     this.pattern = response.ok ? this.#compiled() : null;
