@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -32,6 +31,7 @@ from rapidflow_web.logs.log import LogWriter
 from rapidflow_web.pipeline.definition import Definition
 from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.pipeline.variables import HIDDEN
+from rapidflow_web.removal import remove_folder
 from rapidflow_web.shielding import to_the_end
 
 _log = logging.getLogger(__name__)
@@ -289,7 +289,7 @@ class Execution:
                 await self._running.remove()
             except RapidFlowError as problem:
                 _log.warning("%s; the next sweep removes what is left", problem)
-        await asyncio.to_thread(shutil.rmtree, self._root, ignore_errors=True)
+        await asyncio.to_thread(remove_folder, self._root)
         self.finished.set()
 
     async def _advance(self, first_step: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from rapidflow_web.executors.base import BuildSpec, Executor, Progress, Running
 from rapidflow_web.pipeline import images
 from rapidflow_web.pipeline.definition import Definition
 from rapidflow_web.pipeline.limits import Limits
+from rapidflow_web.removal import remove_folder
 from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import to_the_end
 from rapidflow_web.source.mirrors import Mirrors
@@ -228,9 +228,11 @@ async def _remove(running: Running) -> None:
 
 
 def _clear(root: Path) -> None:
-    if root.exists():
-        shutil.rmtree(root)
-    root.mkdir(parents=True)
+    remove_folder(root)
+    try:
+        root.mkdir(parents=True)
+    except OSError as error:
+        raise BuildError(f"the build's folder {root} can't be made: {error.strerror}") from error
 
 
 def _is_folder_inside(workspace: Path, folder: PurePosixPath) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 
 from rapidflow_web import metrics
 from rapidflow_web.db import jobs
@@ -18,6 +17,7 @@ from rapidflow_web.executors.base import Executor
 from rapidflow_web.logs import render
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.pipeline import parser
+from rapidflow_web.removal import remove_folder
 from rapidflow_web.server_log import about
 
 _log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ class Scheduler:
     def _sweep_work(self) -> None:
         for folder in self._tools.work.iterdir():
             if not folder.name.isdigit() or int(folder.name) not in self._live:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_folder(folder)
 
     async def _execute(self, job: Job, *, resume: bool = False, slot: bool = True) -> None:
         try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import AsyncGenerator, Callable, Collection
@@ -19,6 +18,7 @@ from rapidflow_web.errors import BuildError
 from rapidflow_web.executors import agent
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Exit, Process, Progress
+from rapidflow_web.removal import remove_folder
 from rapidflow_web.shielding import to_the_end
 
 _POLL = 0.005
@@ -96,7 +96,7 @@ class ProcessExecutor:
         for root in self._roots():
             if not _is_live(root, live):
                 await _kill(root)
-                await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
+                await asyncio.to_thread(remove_folder, root)
                 removed += 1
         return removed
 

@@ -1,0 +1,27 @@
+"""Removes folders in which builds wrote."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder with all that is in it, as far as that can be done; no harm if there is none.
+
+    Builds leave folders in which not even their owner may write.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
+        return
+    with contextlib.suppress(OSError):
+        folder.chmod(0o700)
+    for path, inner, _ in os.walk(folder):
+        for name in inner:
+            # What a link leads to is not the build's; what is another user's stays.
+            if not (Path(path) / name).is_symlink():
+                with contextlib.suppress(OSError):
+                    (Path(path) / name).chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
