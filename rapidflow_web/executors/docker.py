@@ -45,6 +45,7 @@ class DockerExecutor:
         self._engine_timeout = engine_timeout
         self._pulls = Pulls(pull_timeout)
         self._docker: aiodocker.Docker | None = None
+        self._closed = False
         self._owners: dict[str, tuple[int, int]] = {}
 
     def workspace(self, root: Path) -> PurePosixPath:
@@ -52,6 +53,9 @@ class DockerExecutor:
 
     def client(self) -> aiodocker.Docker:
         """The client. Raises `EngineUnavailable` while there is nothing to connect to."""
+        if self._closed:
+            # A build that hangs is still being let go of; nobody would close another client.
+            raise EngineUnavailable("the server ends")
         if self._docker is None:
             try:
                 self._docker = aiodocker.Docker(timeout=_CALL)
@@ -156,6 +160,7 @@ class DockerExecutor:
         return [(container["Labels"].get(JOB_LABEL, ""), container) for container in found]
 
     async def close(self) -> None:
+        self._closed = True
         if self._docker is not None:
             await self._docker.close()
             self._docker = None

@@ -69,6 +69,39 @@ def test_a_server_ends_within_two_seconds_while_the_engine_hangs(server: Server,
     assert_nothing_left(server)
 
 
+_STARTING = [b"/containers/create", b"/attach?", b"/start HTTP"]
+
+
+@pytest.mark.parametrize("call", _STARTING)
+def test_a_server_ends_within_two_seconds_while_the_engine_hangs_in_the_start_of_a_build(
+    server: Server, proxy: EngineProxy, call: bytes
+) -> None:
+    proxy.freeze_after(call)
+    job_id = server.start_job({"name": "starts", "steps": ["echo ran"]})
+    wait_for(lambda: proxy.frozen, "the engine hangs")
+    assert server.stop() < 2
+    assert "ERROR" not in server.log.read_text()
+    proxy.thaw()
+    server.start()
+    assert server.wait_finished(job_id)["steps"][0]["output"] == "ran\n"
+    assert_ended_once(server, job_id)
+    assert_nothing_left(server)
+
+
+@pytest.mark.parametrize("call", _STARTING)
+def test_a_build_is_cancelled_while_the_engine_hangs_in_its_start(
+    server: Server, proxy: EngineProxy, call: bytes
+) -> None:
+    proxy.freeze_after(call)
+    job_id = server.start_job({"name": "starts", "steps": ["echo never"]})
+    wait_for(lambda: proxy.frozen, "the engine hangs")
+    # It is answered although the engine does not answer.
+    assert server.post(f"/jobs/{job_id}/cancel").status == 200
+    assert assert_ended_once(server, job_id)["job"]["status"] == "cancelled"
+    proxy.thaw()
+    assert_nothing_left(server)
+
+
 def test_a_draining_server_waits_for_its_builds_and_starts_no_others(
     new_server: Callable[..., Server], threads: ThreadPoolExecutor
 ) -> None:

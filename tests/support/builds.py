@@ -109,8 +109,8 @@ class Place:
             await build.leave()
         for running in self._started:
             await running.remove()
+        await self.executor.sweep(set())
         for executor in self._executors:
-            await executor.sweep(set())
             await executor.close()
 
 
