@@ -29,6 +29,7 @@ from rapidflow_web.executors.docker import DockerExecutor
 from rapidflow_web.executors.process import ProcessExecutor
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.settings import Settings
+from rapidflow_web.source.git import end_strays
 from rapidflow_web.source.mirrors import Mirrors
 from rapidflow_web.upkeep.upkeep import Upkeep
 from rapidflow_web.vault.keys import Keys
@@ -45,7 +46,7 @@ _log = logging.getLogger(__name__)
 _PATIENCE = 1.0
 """Seconds that a request which was given up has to come to a good end, before a server that ends goes on."""
 
-_LONGEST_END = 1.0
+_LONGEST_END = 0.7
 """Seconds after which a server that ends waits no more for what an engine or a disk that hangs holds up."""
 
 
@@ -110,6 +111,8 @@ def create_app(settings: Settings) -> Quart:
             opened.push_async_callback(close_database)
             await _refuse_to_be_open(settings)
             opened.push_async_callback(executor.close)
+            # Before builds are begun anew where these were at work.
+            await asyncio.to_thread(end_strays, settings.data)
             running = asyncio.create_task(scheduler.run())
             running.add_done_callback(_say_why_it_ended)
             opened.push_async_callback(_cancel, running)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hypercorn.asyncio import run as hypercorn_run
 from hypercorn.asyncio import serve as hypercorn_serve  # pyright: ignore[reportUnknownVariableType]
-from hypercorn.config import Config
+from hypercorn.config import Config, Sockets
 
 from rapidflow_web.app import create_app
 from rapidflow_web.connections import Connection, raise_descriptor_limit
@@ -23,8 +23,11 @@ from rapidflow_web.settings import Bind, Settings, misspelt
 from rapidflow_web.web.services import EXTENSION, Services
 
 _GRACEFUL_SECONDS = 0.5
-_LONGEST_END = 1.4
-"""Seconds after SIGTERM at which the process ends, whatever hangs. The next server takes up what is left."""
+_LONGEST_END = 1.1
+"""Seconds after SIGTERM at which the process ends, whatever hangs. The next server takes up what is left.
+
+Few enough for two seconds to be kept also on a machine that has much else to do.
+"""
 _log = logging.getLogger(__name__)
 
 
@@ -62,7 +65,7 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
     app = create_app(settings)
     services: Services = app.extensions[EXTENSION]
     listener = _listen(settings.bind)
-    config = Config()
+    config = _Config()
     host, port = listener.getsockname()[:2]
     # Hypercorn closes it.
     config.bind = [f"fd://{listener.detach()}"]
@@ -94,6 +97,16 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
         if cause := _of_ours(error):
             raise cause from None
         raise
+
+
+class _Config(Config):
+    """Keeps the listener to ourselves: a git that outlives a killed server would hold its port."""
+
+    def create_sockets(self) -> Sockets:
+        sockets = super().create_sockets()
+        for one in sockets.insecure_sockets:
+            one.set_inheritable(False)
+        return sockets
 
 
 def _most_connections(settings: Settings) -> int:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,10 @@ _NOISE = re.compile(
 )
 _PATIENCE = 2.0
 """Seconds that a git has to take its lock files away when it is stopped."""
+_MARK = "RAPIDFLOW_GIT_IN"
+"""The variable by which the gits of a server are found that was killed; its value is where they work."""
+_KILL_TRIES = 500
+_KILL_SECONDS = 0.01
 
 # Variables that say which repository git works on (`git rev-parse --local-env-vars`); a server that was
 # started from a hook or a rebase has them.
@@ -30,10 +35,11 @@ _LOCAL = (
 )  # fmt: skip
 
 
-def _environment() -> dict[str, str]:
+def _environment(cwd: Path) -> dict[str, str]:
     # The server user's own configuration counts: that is how private repositories are reached.
     environment = {key: value for key, value in os.environ.items() if key not in _LOCAL}
     return environment | {
+        _MARK: str(cwd.absolute()),
         "LC_ALL": "C",
         # Nobody is there to answer. Without a terminal, which a new session has not, ssh asks nothing either.
         "GIT_TERMINAL_PROMPT": "0",
@@ -51,13 +57,16 @@ class GitError(BuildError):
     """Git failed. The message is git's own, without credentials."""
 
 
-async def git(*arguments: str, cwd: Path | None = None) -> str:
-    """What `git ARGUMENTS` prints. Raises `GitError`. When it is cancelled, git and its children are gone."""
+async def git(*arguments: str, cwd: Path) -> str:
+    """What `git ARGUMENTS` prints in the folder `cwd`. Raises `GitError`.
+
+    When it is cancelled, git and its children are gone.
+    """
     process = await asyncio.create_subprocess_exec(
         "git",
         *arguments,
         cwd=cwd,
-        env=_environment(),
+        env=_environment(cwd),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -71,6 +80,31 @@ async def git(*arguments: str, cwd: Path | None = None) -> str:
     if process.returncode != 0:
         raise GitError(_words(errors, arguments))
     return output.decode("utf-8", "surrogateescape")
+
+
+def end_strays(root: Path) -> None:
+    """Ends what a server that was killed has left of its gits that work below `root`, with their children."""
+    for _ in range(_KILL_TRIES):
+        strays = _strays(root.absolute())
+        for pid in strays:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        if not strays:
+            return
+        time.sleep(_KILL_SECONDS)
+
+
+def _strays(root: Path) -> list[int]:
+    """The processes that were started by `git` and work below `root`."""
+    mark, found = f"{_MARK}={root}/".encode(), list[int]()
+    for entry in Path("/proc").glob("[0-9]*"):
+        # One that has just ended, or is another user's, can't be read.
+        with contextlib.suppress(OSError):
+            pid, variables = int(entry.name), (entry / "environ").read_bytes().split(b"\0")
+            # What a git leaves running on purpose, such as a cache of credentials, leads no session.
+            if any(variable.startswith(mark) for variable in variables) and os.getsid(pid) == pid:
+                found.append(pid)
+    return found
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

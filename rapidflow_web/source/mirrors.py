@@ -144,7 +144,7 @@ class Mirrors:
             return
         # Made beside and moved, so that a killed server leaves no half a mirror.
         fresh = mirror.with_suffix(".new")
-        await git("init", "--quiet", "--bare", "--template=", str(fresh))
+        await git("init", "--quiet", "--bare", "--template=", str(fresh), cwd=self._folder)
         for key, value in {
             "remote.origin.url": url,
             "gc.pruneExpire": "never",

@@ -30,11 +30,11 @@ async def _clone(source: Source, folder: Path, mirrors: Mirrors) -> None:
     )  # fmt: skip
     try:
         async with mirrors.unmoved(source.mirror):
-            await git(*clone)
+            await git(*clone, cwd=source.mirror)
     except GitError:
         # The fetch of another build may have renamed a file just when it was to be linked.
         async with mirrors.unmoved(source.mirror, unfetched=True):
-            await git(*clone)
+            await git(*clone, cwd=source.mirror)
     # Before the checkout, because filters such as that of git-lfs fetch from there.
     await git("remote", "set-url", "origin", without_credentials(source.url), cwd=folder)
     if source.branch is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support import images
-from tests.support.builds import WAIT, engine
+from tests.support.builds import WAIT, engine, processes_of
 from tests.support.consistency import assert_ended_once, assert_nothing_left
 from tests.support.repos import Repo
 from tests.support.resuming import ResumingFollower
@@ -155,6 +156,36 @@ def test_a_build_whose_container_vanished_with_the_server_fails_and_says_so(
     assert details["job"]["error"] == "the container of the build was gone when the server started again"
     assert details["steps"][0]["output"].startswith("begin\n")
     assert_ended_once(server, job_id)
+
+
+def test_a_git_of_a_server_that_was_killed_ends_when_the_next_one_starts(
+    new_server: Callable[..., Server],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"git://127.0.0.1:{silent.getsockname()[1]}/app.git"
+        server = new_server().start()
+        others = new_server("others").start()
+        config = {
+            "name": "fetching",
+            "image": images.ensure(images.BASH),
+            "repo_name": url,
+            "steps": ["true"],
+        }
+        for one in (server, others):
+            one.start_job(config)
+            wait_for(lambda one=one: gits(one), "it fetches")
+        left, theirs = gits(server), gits(others)
+        server.kill()
+        assert gits(server) == left
+        server.start()
+        wait_for(lambda: gits(server) and gits(server) != left, "the next server fetches instead")
+        assert not set(gits(server)) & set(left)
+        assert gits(others) == theirs
+
+
+def gits(server: Server) -> list[str]:
+    """What a server runs to find out what it has to fetch."""
+    return [line for line in processes_of(server.data / "mirrors") if " git ls-remote " in f" {line}"]
 
 
 def test_a_cancel_that_a_server_was_killed_over_is_done_by_the_next(
