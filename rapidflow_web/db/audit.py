@@ -9,6 +9,7 @@ from rapidflow_web.db.database import now_ms, uncancelled
 from rapidflow_web.db.models import Deed
 
 LOG_IN = "pages.log_in"
+_LONGEST_ACTOR = 160
 
 
 @uncancelled
@@ -16,12 +17,17 @@ async def note(actor: str, address: str, action: str, target: str, status: int) 
     """Adds a line. `action` is the name of a route or command, `target` what it was done to."""
     await Deed.create(
         at=now_ms(),
-        actor=actor[:160],
-        address=address[:64],
+        actor=_storable(actor)[:_LONGEST_ACTOR],
+        address=_storable(address)[:64],
         action=action[:64],
-        target=target[:1000],
+        target=_storable(target)[:1000],
         status=status,
     )
+
+
+def _storable(text: str) -> str:
+    # PostgreSQL has no NUL in its texts.
+    return text.replace("\0", "\ufffd")
 
 
 @uncancelled
@@ -29,6 +35,7 @@ async def listed(*, user: str | None = None, before: int | None = None, limit: i
     """Up to `limit` lines, newest first, with ids below `before`; of one `user`, with tokens or without."""
     query = Deed.all()
     if user is not None:
+        user = _storable(user)[:_LONGEST_ACTOR]
         query = query.filter(Q(actor=user) | Q(actor__startswith=f"{user} ("))
     if before is not None:
         query = query.filter(id__lt=before)

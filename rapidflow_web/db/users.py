@@ -12,6 +12,7 @@ from rapidflow_web.db.models import Grant, Pipeline, Session, Token, User
 
 _USED_EVERY = 60_000
 """Milliseconds between two notes of when a token was used."""
+_LONGEST_NAME = 64
 
 
 @uncancelled
@@ -31,8 +32,13 @@ async def create(name: str, role: str, password: str | None) -> User | None:
 
 @uncancelled
 async def named(name: str) -> User | None:
-    """The user."""
-    return await User.get_or_none(name=name)
+    """The user; None for what can't be the name of one, too."""
+    return await User.get_or_none(name=name) if _fits(name) else None
+
+
+def _fits(name: str) -> bool:
+    """Whether the database can be asked for it, which refuses what it could not store."""
+    return len(name) <= _LONGEST_NAME and "\0" not in name
 
 
 @uncancelled
@@ -196,7 +202,7 @@ async def visibility(pipeline_id: int) -> tuple[bool, list[str]]:
 async def set_visibility(pipeline_id: int, restricted: bool, names: Sequence[str]) -> str | None:
     """Sets it, and returns None; or the first name that no user has, and changes nothing."""
     async with in_transaction():
-        found = {user.name: user.id for user in await User.filter(name__in=list(names))}
+        found = {user.name: user.id for user in await User.filter(name__in=[*filter(_fits, names)])}
         for name in names:
             if name not in found:
                 return name

@@ -17,7 +17,7 @@ _DEEDS = 100
 @blueprint.get("/ui/audit")
 async def show_deeds() -> Response:
     """Who did what, newest first."""
-    user = request.args.get("user", "").strip().replace("\0", "")
+    user = request.args.get("user", "").strip()
     before = request.args.get("before", "")
     found = await audit.listed(
         user=user or None,

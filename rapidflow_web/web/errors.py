@@ -40,7 +40,7 @@ _SENTENCES = {
 
 # By address, because a wrong method or a body that is too large is found before any route is.
 _STREAM = re.compile(r"/jobs/[^/]+/logs/stream")
-_PAGE = re.compile(r"/|/ui/(?!jobs/[^/]+/log/).*")
+_PAGE = re.compile(r"/|/login|/ui/(?!jobs/[^/]+/log/).*")
 
 
 def install(app: Quart) -> None:

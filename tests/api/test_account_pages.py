@@ -328,6 +328,19 @@ def test_users_whom_a_proxy_logs_in_need_no_password_and_have_no_log_out(new_ser
     assert "New token" not in stranger
 
 
+def test_a_name_that_nobody_can_have_is_just_not_known(team: Team):
+    for name in ("x" * 5_000, "ro\0ot", "<b>root</b>"):
+        answer = team.server.request("POST", "/login", urlencode({"name": name, "password": "wrong"}), FORM)
+        assert answer.status in (401, 429)
+        assert answer.headers["content-type"].startswith("text/html")
+        assert team.get("root", f"/ui/audit?{urlencode({'user': name})}").status == 200
+        assert team.get("root", f"/audit?{urlencode({'user': name.replace(chr(0), '')})}").status == 200
+        assert team.send("root", "/ui/pipelines/1/visibility", seen_by="some", users=[name]).status in (
+            404,
+            422,
+        )
+
+
 # Visibility
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.support.consistency import assert_nothing_left
 from tests.support.postgres import Postgres
 from tests.support.server import Server
+from tests.support.users import PASSWORD, add_user, session_of
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,40 @@ def test_builds_that_are_not_kept_go_and_logs_are_put_to_rest_on_postgres(
     assert "failed" not in server.log.read_text()
     # The database has builds of the other tests, whose logs are elsewhere.
     assert f"job {ids[2]} " not in server.command("doctor").stdout
+
+
+def test_accounts_and_the_audit_log_are_kept_on_postgres(
+    new_server: Callable[..., Server], postgres: Postgres
+) -> None:
+    server = new_server(database_url=postgres.url, executor="process").start()
+    pipeline = server.pipeline({"name": "seen by some", "steps": ["true"]})
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    add_user(server, "root", "admin")
+    for name in ("nobody%00", "x" * 500):
+        wrong = server.request("POST", "/login", f"name={name}&password=wrong", form)
+        assert wrong.status == 401
+    root = {"Cookie": session_of(server, "root")}
+    for path, body in (
+        ("/ui/account/tokens", f"name=laptop&role=viewer&pipelines={pipeline}"),
+        ("/ui/users", f"name=anna&role=viewer&password={PASSWORD}"),
+        (f"/ui/pipelines/{pipeline}/visibility", "seen_by=some&users=anna"),
+        ("/ui/account/sessions?%00", ""),
+    ):
+        assert server.request("POST", path, body, {**form, **root}).status in (200, 303)
+    for page in (
+        "/ui/account",
+        "/ui/users",
+        "/ui/audit",
+        "/ui/audit?user=root%00",
+        f"/ui/pipelines/{pipeline}",
+    ):
+        assert server.get(page, root).status == 200, page
+    numbers = {user["name"]: user["id"] for user in server.get("/users", root).json}
+    assert "<dt>Last login</dt><dd><time" in server.get(f"/ui/users/{numbers['root']}", root).text
+    # The other tests need no login.
+    for name in ("anna", "root"):
+        assert server.request("POST", f"/ui/users/{numbers[name]}/remove", None, root).status == 303
+    assert server.get("/me").status == 200
 
 
 def test_a_database_that_does_not_answer_stops_the_start_with_one_sentence(
