@@ -22,6 +22,7 @@ _COMMANDS = {
 }
 _CLIENT = {"docker": "docker.io"}
 _POSTGRES = Path("/usr/lib/postgresql")
+_SSHD = Path("/usr/sbin/sshd")
 
 
 def main() -> None:
@@ -31,6 +32,8 @@ def main() -> None:
         missing.append("a static busybox")
     if not list(_POSTGRES.glob("*/bin/postgres")) and not debian.install("postgresql"):
         missing.append("postgres")
+    if not _SSHD.exists() and not _install_sshd():
+        missing.append("sshd")
     # The engine first: it brings the client.
     problem = engine.ensure()
     missing += debian.provide(_CLIENT)
@@ -38,6 +41,14 @@ def main() -> None:
         sys.exit(f"The tests need {', '.join(missing)}; install what is missing.")
     if problem:
         sys.exit(f"The tests need a Docker engine: {problem}.")
+
+
+def _install_sshd() -> bool:
+    done = debian.install("openssh-server")
+    if done and Path("/run/systemd/system").exists():
+        # The tests start their own; this one would listen to everybody.
+        subprocess.run(["systemctl", "disable", "--now", "ssh.service"])
+    return done
 
 
 def _is_dynamic(program: str) -> bool:

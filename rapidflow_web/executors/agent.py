@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -67,6 +67,26 @@ def write_scripts(
             path = home / "steps" / f"{order_num}.files" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="")
+        if step.files:
+            links = home / "steps" / f"{order_num}.links"
+            links.write_text(_against_links(step.files), encoding="utf-8", newline="")
+
+
+def _against_links(names: Iterable[str]) -> str:
+    """Commands after which no file of `names` is written through a link that the repository has there."""
+    folders = {folder for name in names for folder in PurePosixPath(name).parents} - {PurePosixPath(".")}
+    lines = [
+        f"if [ -h {link} ]; then echo {message} >&2; exit 1; fi\n"
+        for link, message in (
+            (shlex.quote(f"./{folder}"), shlex.quote(f"no file is written through the link '{folder}'"))
+            for folder in sorted(folders)
+        )
+    ]
+    lines += [
+        f"if [ -h {link} ]; then rm -f {link} || exit; fi\n"
+        for link in (shlex.quote(f"./{name}") for name in names)
+    ]
+    return "".join(lines)
 
 
 def _assignments(environment: Mapping[str, str]) -> str:

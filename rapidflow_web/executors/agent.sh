@@ -125,7 +125,10 @@ rf_run() {
   (
     trap - TERM USR1
     . "$rf_home/workdir" || exit
-    if [ -d "$rf_home/steps/$1.files" ]; then cp -R "$rf_home/steps/$1.files/." . || exit; fi
+    if [ -d "$rf_home/steps/$1.files" ]; then
+      . "$rf_home/steps/$1.links"
+      cp -R "$rf_home/steps/$1.files/." . || exit
+    fi
     if [ -e "$rf_home/steps/$1.bash" ] && [ -n "$rf_bash" ]; then
       set -- "$rf_bash" -e -o pipefail "$rf_home/steps/$1.bash"
     elif [ -e "$rf_home/steps/$1.bash" ]; then

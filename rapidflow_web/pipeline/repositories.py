@@ -25,7 +25,7 @@ def check_url(url: str, file_roots: Sequence[str]) -> str:
     `file_roots` are the folders below which `file://` repositories may lie. Raises ValueError with a
     sentence that says what to write instead.
     """
-    if not url or url.startswith("-") or any(ord(c) <= 32 or ord(c) == 127 for c in url):
+    if not url or url.startswith("-") or any(_is_control(c) or c == " " for c in url):
         raise ValueError("'repo_name' must be a clone URL like https://example.com/user/repo, without spaces")
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -40,14 +40,23 @@ def check_url(url: str, file_roots: Sequence[str]) -> str:
         raise ValueError(f"repositories can't be fetched by '{scheme[:20]}'; use https, ssh, git or file")
     if scheme == "file":
         return _check_file(url, file_roots)
+    if any(map(_is_control, unquote(url))):
+        # Some protocols put the path into a line of its own.
+        raise ValueError(
+            "'repo_name' must be a clone URL without control characters, also as %0A or the like"
+        )
     try:
-        host = urlsplit(url).hostname
+        host = unquote(urlsplit(url).hostname or "")
         _ = urlsplit(url).port
     except ValueError:
         host = None
     if not host or host.startswith("-") or rest.startswith("-") or not rest.partition("/")[2]:
         raise ValueError(f"'repo_name' must name a host and a path, like {scheme}://example.com/user/repo")
     return url
+
+
+def _is_control(character: str) -> bool:
+    return ord(character) < 32 or ord(character) == 127
 
 
 def file_path(url: str) -> str:

@@ -8,10 +8,12 @@ import os
 import re
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from rapidflow_web.errors import BuildError
+from rapidflow_web.source import ssh
 
 _ALLOWED = "https:ssh:git:file"
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
@@ -24,6 +26,8 @@ _MARK = "RAPIDFLOW_GIT_IN"
 """The variable by which the gits of a server are found that was killed; its value is where they work."""
 _KILL_TRIES = 500
 _KILL_SECONDS = 0.01
+_MOST_OUTPUT = 64 * 1024 * 1024
+_CHUNK = 64 * 1024
 
 # Variables that say which repository git works on (`git rev-parse --local-env-vars`); a server that was
 # started from a hook or a rebase has them.
@@ -46,6 +50,8 @@ def _environment(cwd: Path) -> dict[str, str]:
         "GIT_ASKPASS": "",
         "SSH_ASKPASS_REQUIRE": "never",
         "GIT_ALLOW_PROTOCOL": _ALLOWED,
+        # A repository on this machine that lacks objects would fetch them as its own configuration says.
+        "GIT_NO_LAZY_FETCH": "1",
         # A hook of the system's template folder has no business in a fetch.
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": "core.hooksPath",
@@ -57,24 +63,28 @@ class GitError(BuildError):
     """Git failed. The message is git's own, without credentials."""
 
 
-async def git(*arguments: str, cwd: Path) -> str:
-    """What `git ARGUMENTS` prints in the folder `cwd`. Raises `GitError`.
+async def git(*arguments: str, cwd: Path, environment: Mapping[str, str] | None = None) -> str:
+    """What `git ARGUMENTS` prints in the folder `cwd`, with more variables where they are given.
 
-    When it is cancelled, git and its children are gone.
+    Raises `GitError`. When it is cancelled, git and its children are gone.
     """
     process = await asyncio.create_subprocess_exec(
         "git",
         *arguments,
         cwd=cwd,
-        env=_environment(cwd),
+        env=_environment(cwd) | dict(environment or {}),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
+    said = asyncio.ensure_future(_last(cast(asyncio.StreamReader, process.stderr)))
     try:
-        output, errors = await process.communicate()
+        output = await _all(cast(asyncio.StreamReader, process.stdout), arguments)
+        errors = await said
+        await process.wait()
     finally:
+        said.cancel()
         if process.returncode is None:
             await _stop(process)
     if process.returncode != 0:
@@ -107,6 +117,24 @@ def _strays(root: Path) -> list[int]:
     return found
 
 
+async def _all(stream: asyncio.StreamReader, arguments: Sequence[str]) -> bytes:
+    """All that comes. Raises `GitError` where that is too much: who wrote the repository may mean harm."""
+    output = bytearray()
+    while chunk := await stream.read(_CHUNK):
+        output += chunk
+        if len(output) > _MOST_OUTPUT:
+            raise GitError(f"git {arguments[0]} printed more than {_MOST_OUTPUT // 1024**2} MiB")
+    return bytes(output)
+
+
+async def _last(stream: asyncio.StreamReader) -> bytes:
+    """The end of what comes, which may be what a server across the network says for as long as it likes."""
+    end = b""
+    while chunk := await stream.read(_CHUNK):
+        end = (end + chunk)[-_CHUNK:]
+    return end
+
+
 async def _stop(process: asyncio.subprocess.Process) -> None:
     # Helpers such as ssh and git-remote-https are in the same session.
     try:
@@ -122,10 +150,12 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 def _words(errors: bytes, arguments: Sequence[str]) -> str:
     text = without_credentials(_NOISE.sub("", errors.decode("utf-8", "replace")))
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # A server may send what would move the cursor of whoever reads it.
+    lines = ["".join(c if c.isprintable() else " " for c in line).strip() for line in text.splitlines()]
+    lines = [line for line in lines if line]
     if not lines:
         return f"git {arguments[0]} failed and did not say why"
-    return " ".join(lines)[-1000:]
+    return ssh.explained(" ".join(lines))[-1000:]
 
 
 def without_credentials(text: str) -> str:

@@ -14,12 +14,13 @@ import re
 import shutil
 import time
 import weakref
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.repositories import check_branch, check_file_path, check_url, file_path
+from rapidflow_web.source import ssh
 from rapidflow_web.source.git import GitError, git, without_credentials
 
 _log = logging.getLogger(__name__)
@@ -33,12 +34,16 @@ _OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A commit in a mirror. `branch` is the one it was looked up by, None where a commit was asked for."""
+    """A commit in a mirror. `branch` is the one it was looked up by, None where a commit was asked for.
+
+    `environment` are the variables with which git may contact the repository.
+    """
 
     mirror: Path
     url: str
     commit: str
     branch: str | None
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +79,16 @@ class Mirrors:
         try:
             async with asyncio.timeout(self._timeout) as limit, _lock(self._fetching, mirror):
                 await self._ensure(mirror, url)
+                environment = ssh.strict(await _ssh_command(mirror))
                 if commit is not None:
-                    commit = await _fetch_commit(mirror, commit)
+                    commit = await _fetch_commit(mirror, environment, commit)
                 else:
-                    branch = branch or await _default_branch(mirror)
-                    commit = await _fetch_branch(mirror, branch)
+                    branch = branch or await _default_branch(mirror, environment)
+                    commit = await _fetch_branch(mirror, environment, branch)
                 limit.reschedule(None)
                 await self._tidy_up(mirror)
                 await asyncio.to_thread((mirror / _USED).touch)
-                return Source(mirror, url, commit, branch)
+                return Source(mirror, url, commit, branch, environment)
         except TimeoutError:
             raise BuildError(
                 f"could not fetch the source: it took longer than {self._timeout:.0f} s"
@@ -183,8 +189,16 @@ def _is_whole(mirror: Path, first_time: bool) -> bool:
     return True
 
 
-async def _default_branch(mirror: Path) -> str:
-    listing = await git("ls-remote", "--symref", "origin", "HEAD", cwd=mirror)
+async def _ssh_command(mirror: Path) -> str | None:
+    """What the server's user has configured for ssh; where the repository lies may be a condition of it."""
+    try:
+        return (await git("config", "--get", "core.sshCommand", cwd=mirror)).strip()
+    except GitError:
+        return None
+
+
+async def _default_branch(mirror: Path, environment: Mapping[str, str]) -> str:
+    listing = await git("ls-remote", "--symref", "origin", "HEAD", cwd=mirror, environment=environment)
     match = re.match(r"ref: refs/heads/(\S+)\tHEAD", listing)
     if match is None:
         raise BuildError("could not fetch the source: the repository has no default branch; name a 'branch'")
@@ -194,10 +208,10 @@ async def _default_branch(mirror: Path) -> str:
         raise BuildError(f"could not fetch the source: {error}") from None
 
 
-async def _fetch_branch(mirror: Path, branch: str) -> str:
+async def _fetch_branch(mirror: Path, environment: Mapping[str, str], branch: str) -> str:
     # Not under its own name: where there was a branch "a" there may be an "a/b" now. Tags move, too.
     try:
-        await _fetch_refs(mirror, f"+refs/heads/{branch}:{_FETCHED}", "+refs/tags/*:refs/tags/*")
+        await _fetch_refs(mirror, environment, f"+refs/heads/{branch}:{_FETCHED}", "+refs/tags/*:refs/tags/*")
     except GitError as error:
         if "couldn't find remote ref" in str(error):
             raise GitError(f"there is no branch '{branch}' ({error})") from None
@@ -207,25 +221,25 @@ async def _fetch_branch(mirror: Path, branch: str) -> str:
     return commit
 
 
-async def _fetch_commit(mirror: Path, commit: str) -> str:
+async def _fetch_commit(mirror: Path, environment: Mapping[str, str], commit: str) -> str:
     if not _OBJECT_ID.fullmatch(commit):
         raise BuildError(f"could not fetch the source: '{commit[:80]}' is not the id of a commit")
     if not await _has(mirror, commit):
         try:
-            await _fetch_refs(mirror, f"+{commit}:{_FETCHED}")
+            await _fetch_refs(mirror, environment, f"+{commit}:{_FETCHED}")
         except GitError:
             # Not every server gives a commit by its id; one that a branch contains comes with the branch.
-            await _fetch_refs(mirror, "+refs/heads/*:refs/rapidflow/heads/*")
+            await _fetch_refs(mirror, environment, "+refs/heads/*:refs/rapidflow/heads/*")
             if not await _has(mirror, commit):
                 raise
     await _keep(mirror, commit)
     return commit
 
 
-async def _fetch_refs(mirror: Path, *references: str) -> None:
+async def _fetch_refs(mirror: Path, environment: Mapping[str, str], *references: str) -> None:
     await git(
         "fetch", "--quiet", "--force", "--prune", "--no-tags", "--no-auto-gc", "--no-write-fetch-head",
-        "origin", *references, cwd=mirror,
+        "origin", *references, cwd=mirror, environment=environment,
     )  # fmt: skip
 
 

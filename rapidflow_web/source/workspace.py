@@ -40,9 +40,10 @@ async def _clone(source: Source, folder: Path, mirrors: Mirrors) -> None:
     if source.branch is not None:
         tracked = f"refs/remotes/origin/{source.branch}"
         await git("update-ref", tracked, source.commit, cwd=folder)
-        await git("checkout", "--quiet", "--force", "-B", source.branch, "--track", tracked, cwd=folder)
+        head = ("-B", source.branch, "--track", tracked)
     else:
-        await git("checkout", "--quiet", "--force", "--detach", source.commit, cwd=folder)
+        head = ("--detach", source.commit)
+    await git("checkout", "--quiet", "--force", *head, cwd=folder, environment=source.environment)
 
 
 async def _submodules(url: str, folder: Path, mirrors: Mirrors, depth: int) -> None:

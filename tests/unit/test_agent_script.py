@@ -184,6 +184,22 @@ def test_the_files_of_a_step_are_there_before_it_and_not_before_its_turn(start: 
     assert one.output == "A\r\nü\nhchanged".encode()
 
 
+def test_a_file_of_a_step_is_not_written_through_a_link(start: Start, tmp_path: Path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    one = start(
+        f"ln -s {outside}/kept f; ln -s {outside}/new g; ln -s {outside} d",
+        StepDefinition("cat f g", files={"f": "mine", "g": " too"}),
+        StepDefinition("true", files={"d/x": "mine"}),
+    )
+    assert one.run(1, 2)[1] == ("0",)
+    assert one.output == b"mine too"
+    assert one.run(3) != [("0",)]
+    assert b"no file is written through the link 'd'\n" in one.output
+    assert [path.read_text() for path in outside.iterdir()] == ["kept"]
+
+
 def test_a_working_folder_that_is_gone_fails_the_step_with_a_reason(start: Start):
     one = start("rm -r ../app", "echo never", folder="app")
     ends = one.run(1, 2)

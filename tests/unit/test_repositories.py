@@ -42,6 +42,7 @@ def test_a_clone_url_is_taken_as_it_is(url: str):
         "ssh://-oProxyCommand=id/repo",
         "ssh://-oProxyCommand=id@host/repo",
         "ssh://user@-oProxyCommand=id/repo",
+        "ssh://%2doProxyCommand=id/repo",
         "user@-oProxyCommand:repo",
         "host:-oProxyCommand=id",
         "git://-c/repo",
@@ -118,6 +119,14 @@ def test_a_plain_path_is_no_url(url: str):
 def test_a_url_has_no_spaces_or_control_characters(url: str):
     with pytest.raises(ValueError, match=r"without spaces$"):
         check_url(url, ("/",))
+
+
+@pytest.mark.parametrize(
+    "url", ["git://host/repo%0ahost=other", "https://host/%0D%0Ax", "ssh://host/%00", "https://host/%7f"]
+)
+def test_a_url_has_no_control_characters_in_disguise(url: str):
+    with pytest.raises(ValueError, match="without control characters"):
+        check_url(url, ())
 
 
 @pytest.mark.parametrize(
