@@ -17,13 +17,19 @@ from quart_schema import OpenAPIProvider, QuartSchema
 from werkzeug.routing.rules import Rule
 
 from rapidflow_web.api import schemas
-from rapidflow_web.web import requests
+from rapidflow_web.web import requests, roles
 
 View = Callable[..., Awaitable[Response]]
 
 _ID = re.compile(r"<(\w+)>")
 _ATTRIBUTE = "_rapidflow_operation"
 _REFERENCE = "#/components/schemas/{model}"
+_SECURITY = "token"
+_SECURITY_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A token of a user. A server without users, which only its machine can reach, needs none.",
+}
 _ERRORS = {
     400: "The request can't be done in the present state of what it names, or can't be understood.",
     401: "It is not known who asks.",
@@ -122,7 +128,9 @@ class Provider(OpenAPIProvider):
 
     @functools.cached_property
     def _document(self) -> dict[str, Any]:
-        return super().schema()
+        document = super().schema()
+        document["components"]["securitySchemes"] = {_SECURITY: _SECURITY_SCHEME}
+        return document
 
     def schema(self) -> dict[str, Any]:
         """The document. The routes do not change, so it is made once."""
@@ -149,8 +157,11 @@ class Provider(OpenAPIProvider):
         if documented.body is not None:
             entry["requestBody"] = _request_body(documented.body, documented.yaml)
         entry["responses"] = _responses(documented, has_id=bool(ids))
+        methods = list(self.generate_methods(rule))
+        public = all(roles.needed(method, rule.rule) is roles.PUBLIC for method in methods)
+        entry["security"] = [] if public else [{_SECURITY: list[str]()}]
         path = _ID.sub(r"{\1}", rule.rule)
-        return {path: {method.lower(): entry for method in self.generate_methods(rule)}}, _schemas(documented)
+        return {path: {method.lower(): entry for method in methods}}, _schemas(documented)
 
 
 def _parameters(documented: Operation, ids: list[str]) -> list[dict[str, Any]]:

@@ -113,6 +113,13 @@ def test_every_call_is_described_and_has_a_name_of_its_own(document: dict[str, A
             assert response["description"]
 
 
+def test_every_call_but_those_for_anyone_says_that_it_needs_a_token(document: dict[str, Any]) -> None:
+    scheme = document["components"]["securitySchemes"]["token"]
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    for _, path, operation in operations(document):
+        assert operation["security"] == ([] if path in ("/health", "/ready") else [{"token": []}]), path
+
+
 def test_every_reference_leads_somewhere_and_every_schema_is_used(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     references = {inner["$ref"] for inner in everywhere(document) if "$ref" in inner}
