@@ -11,7 +11,7 @@ from quart import Quart, Request
 from quart.typing import ResponseTypes
 from quart_schema import QuartSchema
 
-from rapidflow_web import __version__, pages
+from rapidflow_web import __version__, connections, pages
 from rapidflow_web.access.access import Access
 from rapidflow_web.api import jobs, pipelines, secrets, stream, system
 from rapidflow_web.api import users as user_routes
@@ -83,6 +83,7 @@ def create_app(settings: Settings) -> Quart:
         static_folder=str(assets.folder("static")),
     )
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
+    app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = connections.PATIENCE
     builds = Service(scheduler, settings)
     app.extensions[EXTENSION] = Services(
         settings, builds, scheduler, logs, streams, upkeep, access, vault, details

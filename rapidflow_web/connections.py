@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
+import socket
+from collections.abc import Generator
 from typing import ClassVar
 
 from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.events import Event, Updated
+from hypercorn.events import Closed, Event, RawData, Updated
 
 _SENTENCE = b'{"error": "too many clients are connected; try again in a while"}\n'
 _REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
     b"Retry-After: 5\r\nConnection: close\r\n\r\n%s" % (len(_SENTENCE), _SENTENCE)
 )
+PATIENCE = 60
+"""Seconds that a client has to send the head of a request, to send its body, and to take a plain answer."""
+LONGEST_STALL = 3600
+"""Seconds after which a client that takes nothing of a stream is cut off; it can go on from its offset."""
 _MOST_DESCRIPTORS = 65_536
 """More than clients take, and few enough for programs of builds that go through all of them."""
 
@@ -45,8 +52,44 @@ class Connection(TCPServer):
         await self.idle_task.stop()
 
     async def protocol_send(self, event: Event) -> None:
-        if not (self._client_left and isinstance(event, Updated) and event.idle):
+        if isinstance(event, RawData):
+            await self._send(event.data)
+        elif not (self._client_left and isinstance(event, Updated) and event.idle):
             await super().protocol_send(event)
+
+    async def _send(self, data: bytes) -> None:
+        async with self.send_lock:
+            try:
+                self.writer.write(data)
+                if self.writer.transport.get_write_buffer_size():
+                    # The client is behind.
+                    with self._aborted_after(LONGEST_STALL):
+                        await self.writer.drain()
+                else:
+                    await self.writer.drain()
+            except (ConnectionError, RuntimeError):
+                await self.protocol.handle(Closed())
+
+    async def _close(self) -> None:
+        # It waits until the client has taken what was sent.
+        with self._aborted_after(PATIENCE):
+            await super()._close()
+
+    @contextlib.contextmanager
+    def _aborted_after(self, seconds: float) -> Generator[None]:
+        abort = self.loop.call_later(seconds, self.writer.transport.abort)
+        try:
+            yield
+        finally:
+            abort.cancel()
+
+
+def notice_vanished(listener: socket.socket) -> None:
+    """Lets connections end, some minutes after their client has vanished without a word."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 20), ("TCP_KEEPCNT", 5)):
+        if hasattr(socket, name):  # not on every platform
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def raise_descriptor_limit() -> int:

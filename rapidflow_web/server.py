@@ -10,18 +10,23 @@ import socket
 import threading
 from pathlib import Path
 
+from hypercorn import protocol
 from hypercorn.asyncio import run as hypercorn_run
 from hypercorn.asyncio import serve as hypercorn_serve  # pyright: ignore[reportUnknownVariableType]
 from hypercorn.config import Config, Sockets
 
+from rapidflow_web import connections
 from rapidflow_web.app import create_app
-from rapidflow_web.connections import Connection, raise_descriptor_limit
+from rapidflow_web.connections import Connection, notice_vanished, raise_descriptor_limit
 from rapidflow_web.data_folder import DataFolder
 from rapidflow_web.engine.scheduler import Scheduler
 from rapidflow_web.errors import RapidFlowError, SettingsError
 from rapidflow_web.settings import Bind, Settings, misspelt
 from rapidflow_web.web.services import EXTENSION, Services
+from rapidflow_web.web.strict import StrictProtocol
 
+_BACKLOG = 1024
+"""Clients that may come at once; one more has to try again, which it does after a second."""
 _GRACEFUL_SECONDS = 0.5
 _LONGEST_END = 1.1
 """Seconds after SIGTERM at which the process ends, whatever hangs. The next server takes up what is left.
@@ -70,7 +75,8 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
     # Hypercorn closes it.
     config.bind = [f"fd://{listener.detach()}"]
     config.graceful_timeout = _GRACEFUL_SECONDS
-    config.keep_alive_timeout = 60
+    config.backlog = _BACKLOG
+    config.keep_alive_timeout = connections.PATIENCE
     config.keep_alive_max_requests = 1_000_000
     config.include_server_header = False
     config.errorlog = None
@@ -90,7 +96,9 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
         services.builds.end_waits()
 
     Connection.most = _most_connections(settings)
-    hypercorn_run.TCPServer = Connection  # pyright: ignore[reportPrivateImportUsage] - there is no setting for it
+    # There are no settings for these.
+    hypercorn_run.TCPServer = Connection  # pyright: ignore[reportPrivateImportUsage]
+    protocol.H11Protocol = StrictProtocol  # pyright: ignore[reportPrivateImportUsage]
     try:
         await hypercorn_serve(app, config, shutdown_trigger=announced)
     except Exception as error:
@@ -180,7 +188,8 @@ def _listen(bind: Bind) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((bind.host, bind.port))
-        listener.listen(1024)
+        notice_vanished(listener)
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise SettingsError(

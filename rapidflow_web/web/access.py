@@ -120,8 +120,15 @@ def _check_site() -> None:
     if request.method in _READING:
         return
     site, origin = request.headers.get("Sec-Fetch-Site", "none"), request.headers.get("Origin")
-    if site not in ("same-origin", "none") or (origin and urlsplit(origin).netloc != request.host):
+    if site not in ("same-origin", "none") or (origin and not _is_here(origin)):
         raise Forbidden("this was sent by another website; open the page of this server and do it there")
+
+
+def _is_here(origin: str) -> bool:
+    try:
+        return urlsplit(origin).netloc == request.host
+    except ValueError:
+        return False
 
 
 async def _actor(access: Access) -> Actor:

@@ -10,6 +10,8 @@ from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestEntityTooLarge
 
 _DROPPED = 16 * 1024 * 1024
+_LOGIN = "/login"
+_LARGEST_LOGIN = 16 * 1024
 
 
 class PatientBody(Body):
@@ -21,7 +23,7 @@ class PatientBody(Body):
 
     def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
         super().__init__(None, None)
-        self._limit = max_content_length
+        self.limit = max_content_length
         self._size = 0
         if expected_content_length is not None and self._is_too_much(expected_content_length - _DROPPED):
             self._size = expected_content_length
@@ -51,10 +53,17 @@ class PatientBody(Body):
             raise
 
     def _is_too_much(self, size: int) -> bool:
-        return self._limit is not None and size > self._limit
+        return self.limit is not None and size > self.limit
 
 
 class PatientRequest(Request):
-    """A request with such a body."""
+    """A request with such a body; one that anybody may send has a small one, as there may be thousands."""
 
     body_class = PatientBody
+
+    def __init__(
+        self, method: str, scheme: str, path: str, *others: Any, max_content_length: int | None, **more: Any
+    ) -> None:
+        if path == _LOGIN:
+            max_content_length = min(_LARGEST_LOGIN, max_content_length or _LARGEST_LOGIN)
+        super().__init__(method, scheme, path, *others, max_content_length=max_content_length, **more)

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 from quart import Quart, Response, has_request_context, render_template, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -22,7 +22,7 @@ from rapidflow_web.errors import (
     Unauthorized,
 )
 from rapidflow_web.logs.compressed import Damaged
-from rapidflow_web.web.body import PatientRequest
+from rapidflow_web.web.body import PatientBody, PatientRequest
 from rapidflow_web.web.responses import json_response, text_response
 
 _log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def install(app: Quart) -> None:
             headers["Allow"] = ", ".join(sorted(error.valid_methods))
             sentence += f"; use {headers['Allow']}"
         if status == 413:
-            sentence += f"; at most {app.config['MAX_CONTENT_LENGTH']} bytes are taken"
+            sentence += f"; at most {cast(PatientBody, request.body).limit} bytes are taken"
         return await _respond(sentence, status, headers)
 
     async def unexpected(error: Exception) -> Response:

@@ -351,15 +351,6 @@ def test_yaml_that_is_not_utf_8_is_not_understood(server: Server, body: bytes) -
     )
 
 
-def test_a_web_socket_is_refused(server: Server) -> None:
-    for path in ("/jobs", "/nothing", "/jobs/1/logs/stream"):
-        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
-            connection.sendall((head + key).encode())
-            assert connection.recv(65536)[:13] in (b"HTTP/1.1 400 ", b"HTTP/1.1 404 ")
-
-
 def test_an_error_inside_is_told_without_its_cause(tmp_path_factory: pytest.TempPathFactory) -> None:
     server = Server(tmp_path_factory.mktemp("broken") / "data", executor="process").start()
     job_id = server.run({"name": "to be broken", "steps": ["true"]})["job"]["id"]

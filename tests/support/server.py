@@ -54,6 +54,7 @@ class Server:
             "RAPIDFLOW_DATA": str(data),
             **{f"RAPIDFLOW_{key.upper()}": value for key, value in settings.items()},
         }
+        self.program = ("-m", "rapidflow_web")
         self.process: subprocess.Popen[bytes] | None = None
 
     def set(self, **settings: str) -> None:
@@ -90,7 +91,7 @@ class Server:
         """Starts it with `arguments`, and unless told otherwise waits until it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "rapidflow_web", "serve", *arguments],
+                [sys.executable, *self.program, "serve", *arguments],
                 env=self._environment,
                 stdout=log,
                 stderr=log,
@@ -159,6 +160,13 @@ class Server:
         return self.request(
             "POST", path, json.dumps(value), {"Content-Type": "application/json"}, timeout=timeout
         )
+
+    @property
+    def memory(self) -> int:
+        """The bytes of memory that it takes."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024
 
     # Builds
 
