@@ -22,6 +22,7 @@ def main() -> None:
             "first-output": lambda: start.first_output(server, image),
             "further-step": lambda: start.further_step(server, image),
             "throughput": lambda: output.throughput(server, image),
+            "masking": lambda: output.masking(server, image),
             "live-delay": lambda: output.live_delay(server, image),
             "followers": lambda: output.many_followers(server, image),
             "memory": lambda: load.memory(server, image),

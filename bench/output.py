@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing
+import secrets
 import subprocess
 import time
 from multiprocessing.connection import Connection
@@ -14,6 +16,7 @@ from tests.support.server import Server
 _LINES = 2_000_000
 _EXPECTED = sum(len(str(number)) + 1 for number in range(1, _LINES + 1))
 _RUNS = 5
+_SECRETS = 5
 _FOLLOWERS = 100
 _RATE = 2000
 _SECONDS = 5
@@ -21,16 +24,9 @@ _SECONDS = 5
 
 def throughput(server: Server, image: str) -> Row:
     """Two million short lines from a container to `curl`, first byte to last, against `docker run`."""
-    config = {"name": "bench throughput", "image": image, "steps": [f"seq {_LINES}"]}
-    pipeline = server.pipeline(config)
-    ours, exact = [], True
-    for _ in range(_RUNS):
-        job = server.start_build(pipeline)
-        size, seconds = _read(["curl", "-sN", f"{server.url}/jobs/{job}/logs/stream?follow=true"])
-        exact = exact and size == _EXPECTED + len("=== Step 1 (bash) ===\n\n=== Build completed ===\n")
-        ours.append(size / seconds / 1e6)
-        server.wait_finished(job)
-        time.sleep(0.5)
+    pipeline = server.pipeline({"name": "bench throughput", "image": image, "steps": [f"seq {_LINES}"]})
+    ours = [_build(server, pipeline) for _ in range(_RUNS)]
+    exact = 0 not in ours
     size, seconds = _read(["docker", "run", "--rm", image, "seq", str(_LINES)])
     engine = size / seconds / 1e6
     return Row(
@@ -40,6 +36,37 @@ def throughput(server: Server, image: str) -> Row:
         f"docker run {engine:.1f} MB/s: {median(ours) / engine:.0f} times as fast",
         exact and median(ours) > 80,
     )
+
+
+def masking(server: Server, image: str) -> Row:
+    """The same lines from builds that have secrets, and from builds that have none, one after the other."""
+    names = [f"SECRET_{number}" for number in range(_SECRETS)]
+    for name in names:
+        body = json.dumps({"value": secrets.token_urlsafe(30)})
+        stored = server.request("PUT", f"/secrets/{name}", body, {"Content-Type": "application/json"})
+        assert stored.status == 200, stored.text
+    config = {"name": "bench masking", "image": image, "steps": [f"seq {_LINES}"]}
+    plain, masked = server.pipeline(config), server.pipeline({**config, "secrets": names})
+    pairs = [(_build(server, plain), _build(server, masked)) for _ in range(_RUNS)]
+    without, ours = median([pair[0] for pair in pairs]), median([pair[1] for pair in pairs])
+    exact = all(rate for pair in pairs for rate in pair)
+    return Row(
+        f"the same with {_SECRETS} secrets masked",
+        "at least 75 % of without, byte-exact",
+        f"{ours:.0f} MB/s, {'exact' if exact else 'NOT EXACT'}",
+        f"without {without:.0f} MB/s: {100 * ours / without:.0f} %",
+        exact and ours >= 0.75 * without,
+    )
+
+
+def _build(server: Server, pipeline: int) -> float:
+    """MB/s at which a build's lines arrive; 0 where not all do."""
+    job = server.start_build(pipeline)
+    size, seconds = _read(["curl", "-sN", f"{server.url}/jobs/{job}/logs/stream?follow=true"])
+    server.wait_finished(job)
+    time.sleep(0.5)
+    exact = size == _EXPECTED + len("=== Step 1 (bash) ===\n\n=== Build completed ===\n")
+    return size / seconds / 1e6 if exact else 0
 
 
 def _read(command: list[str]) -> tuple[int, float]:

@@ -5,8 +5,9 @@ Its markers begin and end steps in the log and, after it, in the database; what 
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 
 from rapidflow_web import metrics
@@ -14,6 +15,7 @@ from rapidflow_web.db import jobs
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Step
 from rapidflow_web.engine import reasons
+from rapidflow_web.engine.masks import Masks
 from rapidflow_web.engine.silence import Silence
 from rapidflow_web.engine.stopping import Outcome, Stopping
 from rapidflow_web.errors import BuildError, EngineUnavailable
@@ -22,11 +24,14 @@ from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import Running
 from rapidflow_web.logs.index import Kind, Record
 from rapidflow_web.logs.log import LogWriter
+from rapidflow_web.logs.masking import Added, Masker, Piece
 from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.pipeline.limits import Limits, format_size
 
 _KILLED = 137
 _LONGEST_COMPLAINT = 1000
+_MOST_HEARD = 64 * 1024
+"""Bytes that are kept of what is printed before the first step: secrets in them must not be cut."""
 _MOST_OUTPUT = 10
 """How often the limit of its log a build may print before it is stopped."""
 
@@ -48,6 +53,7 @@ class Conversation:
         steps: Sequence[Step],
         limits: Limits,
         writer: LogWriter,
+        masks: Masks,
         stopping: Stopping,
         place: str,
         advanced: Callable[[bool], Awaitable[None]],
@@ -57,12 +63,15 @@ class Conversation:
         self._steps = steps
         self._limits = limits
         self._writer = writer
+        self._masks = masks
+        self._masker = Masker(())
         self._stopping = stopping
         self._place = place
         self._advanced = advanced
         self._archive: Archive | None = None
         """What the agent is still to be brought. An earlier server brought all of it, or no step has run."""
-        self._complaint = b""
+        self._heard = b""
+        """What was printed before the first step."""
         self._step_since = time.monotonic()
 
     async def follow(self, running: Running, archive: Archive | None = None) -> Outcome:
@@ -70,7 +79,8 @@ class Conversation:
 
         Raises `StartOver` where no step has run and the connection broke, `BuildError`.
         """
-        self._archive, self._complaint = archive, b""
+        self._archive, self._heard = archive, b""
+        self._masker = Masker(self._masks.values, await self._writer.at_line_start())
         self._stopping.concerns(running)
         parser = agent.MarkerParser(self._nonce, self._writer.source)
         try:
@@ -91,7 +101,7 @@ class Conversation:
 
     async def _output(self, output: agent.Output) -> None:
         if self.step_runs:
-            await self._writer.append(output.data, output.source)
+            await self._store(self._masker.feed(output.data, output.source))
             if self._limits.log_limit is not None and output.source > _MOST_OUTPUT * self._limits.log_limit:
                 # All of it is in the agent's copy, which would fill the disk.
                 most = format_size(_MOST_OUTPUT * self._limits.log_limit)
@@ -100,15 +110,47 @@ class Conversation:
                 )
         else:
             # Before the first step only the agent speaks, and only of a failure.
-            self._complaint = (self._complaint + output.data)[-_LONGEST_COMPLAINT:]
+            self._heard = (self._heard + output.data)[-_MOST_HEARD:]
+
+    async def _store(self, masked: Iterable[list[Piece] | Added]) -> None:
+        for item in masked:
+            if isinstance(item, Added):
+                # No later server may go on before the line that adds it: what it is to mask is stored now.
+                await self._writer.check()
+                await self._masks.add(item.values)
+            elif len(item) == 1:
+                await self._writer.append(*item[0])
+            else:
+                await self._append(item)
+
+    async def _append(self, pieces: list[Piece]) -> None:
+        data = b"".join(piece.data for piece in pieces)
+        if self._writer.has_room(len(data)):
+            await self._writer.append(data, pieces[-1].source)
+        else:
+            for piece in pieces:
+                await self._writer.append(*piece)
+        # To find many secrets takes time, and other builds print, too.
+        await asyncio.sleep(0)
+
+    async def end(self) -> None:
+        """Stores what was held back of the output, when no more comes. Safe to call again."""
+        for item in self._masker.flush() if self.step_runs else ():
+            if not isinstance(item, Added):
+                await self._append(item)
+
+    @property
+    def _complaint(self) -> str:
+        """What was printed before the first step, as part of a sentence."""
+        printed = self._masks.hide(self._heard.decode("utf-8", "replace"))
+        return reasons.words(printed)[-_LONGEST_COMPLAINT:]
 
     async def _marker(self, running: Running, marker: agent.Marker) -> Outcome | None:
         match marker.words:
             case ("ready", can) if not self.begun:
                 await self._deliver(running, can == "unpack")
             case ("unpacked", code) if code != "0":
-                words = reasons.words(self._complaint)
-                raise BuildError(f"could not unpack the source in the container: {words}")
+                raise BuildError(f"could not unpack the source in the container: {self._complaint}")
             case ("start", "1") if not self.begun:
                 await self.begin_step(1, marker.source)
                 await self._advanced(True)
@@ -161,6 +203,7 @@ class Conversation:
         if goes_on:
             # First of all, so that the next step starts while this one's end is written down.
             await running.send(agent.run_command(number + 1))
+        await self._store(self._masker.flush())
         await self._writer.end_step(code, source)
         if not goes_on:
             await self._store_end(step.id, code, now_ms(), self.silence.longest)

@@ -18,6 +18,7 @@ from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job, Step
 from rapidflow_web.engine.began import Began, uptime
 from rapidflow_web.engine.conversation import Conversation, StartOver
+from rapidflow_web.engine.masks import Masks
 from rapidflow_web.engine.preparation import Preparation, Tools, has_begun, when_reachable
 from rapidflow_web.engine.silence import Silence
 from rapidflow_web.engine.stopping import Outcome, Stopping
@@ -30,7 +31,6 @@ from rapidflow_web.logs.index import Kind
 from rapidflow_web.logs.log import LogWriter
 from rapidflow_web.pipeline.definition import Definition
 from rapidflow_web.pipeline.durations import format_duration
-from rapidflow_web.pipeline.variables import HIDDEN
 from rapidflow_web.removal import remove_folder
 from rapidflow_web.shielding import to_the_end
 
@@ -59,10 +59,9 @@ class Execution:
         writer: LogWriter,
     ) -> None:
         self.job = job
-        self.timeline = Timeline(job.timeline)
+        self._masks = Masks(tools.vault, job.id)
+        self.timeline = Timeline(job.timeline, self._masks.hide)
         self.finished = asyncio.Event()
-        self.masked: list[str] = []
-        """What is not to be read in the output: the secrets that the build is given, known before it runs."""
         self._tools = tools
         self._definition = definition
         self._environment = environment
@@ -75,7 +74,7 @@ class Execution:
         self._stopping = Stopping(job.id, lambda: tools.settings.grace if self._conversation.step_runs else 0)
         place = "the container" if tools.executor.images else "the process of the build"
         self._conversation = Conversation(
-            self._nonce, steps, self._limits, writer, self._stopping, place, self._advance
+            self._nonce, steps, self._limits, writer, self._masks, self._stopping, place, self._advance
         )
 
     @property
@@ -97,7 +96,7 @@ class Execution:
     async def processes(self) -> list[Process]:
         """What runs in the build now. Raises `EngineUnavailable`, `BuildError`."""
         found = [] if self._running is None else await self._running.processes()
-        return [replace(process, command=self._hidden(process.command)) for process in found]
+        return [replace(process, command=self._masks.hide(process.command)) for process in found]
 
     def cancel(self) -> None:
         """Ends the build at a person's request; `finished` tells when that is done."""
@@ -134,7 +133,7 @@ class Execution:
                 timer.cancel()
         await self._stopping.end()
         outcome = self._stopping.outcome or outcome
-        return replace(outcome, error=outcome.error and self._hidden(outcome.error))
+        return replace(outcome, error=outcome.error and self._masks.hide(outcome.error))
 
     def _time_out(self) -> None:
         timeout = format_duration(self._limits.timeout or 0)
@@ -154,22 +153,16 @@ class Execution:
 
         They are noted as they are now: a server that takes the build up has to mask what the build was given.
         """
-        vault, names = self._tools.vault, self._definition.secrets
-        values = await vault.of_build(self.job.pipeline_id, names)
-        await vault.add_masks(self.job.id, values.values())
-        self.masked = await vault.masks_of(self.job.id)
+        values = await self._tools.vault.of_build(self.job.pipeline_id, self._definition.secrets)
+        await self._masks.load()
+        await self._masks.add(values.values())
         self._environment |= values
-
-    def _hidden(self, text: str) -> str:
-        for value in self.masked:
-            text = text.replace(value, HIDDEN)
-        return text
 
     async def _build(self) -> Outcome:
         began = uptime()
         await self._grant()
         for _ in range(_ATTEMPTS):
-            self.timeline = Timeline([])
+            self.timeline = Timeline([], self._masks.hide)
             self.timeline.begin("queued", self.job.created_at).finished_at = self.job.started_at
             preparation = Preparation(
                 self._tools, self.job, self._definition, self._environment, self.timeline
@@ -226,11 +219,15 @@ class Execution:
         if outcome is None and ended and not self._conversation.step_runs:
             # Between the end of a step and the header of the next one.
             await self._conversation.begin_step(len(ended) + 1, self._writer.source)
-        self._running = running = await self._find(wait=outcome is None)
+        running = await self._find(wait=outcome is None)
+        try:
+            if outcome is None:
+                # Without them nothing of what it prints and does may be shown: it ends with the reason.
+                await self._masks.load()
+        finally:
+            self._running = running
         if outcome is not None:
             return outcome
-        # Without them nothing that the build prints may be written down: it ends with the reason.
-        self.masked = await self._tools.vault.masks_of(self.job.id)
         if running is not None:
             return await self._go_on(running)
         if self._conversation.begun or self._first.noted:
@@ -281,8 +278,9 @@ class Execution:
         )
         metrics.BUILDS.labels(status).inc()
         _log.info("%s%s", status, f": {error}" if error else "")
+        await self._conversation.end()
         await self._writer.seal(render.final_lines(status, error))
-        await self._tools.vault.forget_masks(job.id)
+        await self._masks.forget()
         await jobs.update(job.id, log_size=self._writer.log.size)
         if self._running is not None:
             try:

@@ -12,7 +12,7 @@ def out_of_memory(where: str, limits: Limits) -> str:
     return f"{where} ran out of memory{limit}"
 
 
-def ended(what: str, step: str | None, how: Exit, complaint: bytes, limits: Limits) -> str:
+def ended(what: str, step: str | None, how: Exit, complaint: str, limits: Limits) -> str:
     """What the build ran in, `what`, ended by itself; `step` is what ran then, None before the first one.
 
     `complaint` is what was printed before the first step.
@@ -22,10 +22,10 @@ def ended(what: str, step: str | None, how: Exit, complaint: bytes, limits: Limi
     code = "" if how.code is None else f" (exit code {how.code})"
     if step is not None:
         return f"{what} ended during {step}{code}"
-    reason = f": {words(complaint)}" if complaint.strip() else ""
+    reason = f": {complaint}" if complaint else ""
     return f"{what} ended before the first step{code}{reason}"
 
 
-def words(printed: bytes) -> str:
+def words(printed: str) -> str:
     """What was printed, as part of a sentence."""
-    return " ".join(printed.decode("utf-8", "replace").split())
+    return " ".join(printed.split())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 from typing import Any
 
 from rapidflow_web.db.database import now_ms
@@ -19,10 +19,12 @@ class Phase:
     finished_at: int | None = None
     detail: str | None = None
     failed: bool = False
+    hide: Callable[[str], str] = field(default=str, repr=False)
+    """Takes the secrets out of a sentence."""
 
     def note(self, detail: str) -> None:
         """Says how far the phase is; replaces what was said before."""
-        self.detail = detail
+        self.detail = self.hide(detail)
 
     def finish(self) -> None:
         """Takes note of the end; the first one counts."""
@@ -30,15 +32,19 @@ class Phase:
             self.finished_at = now_ms()
 
 
-class Timeline:
-    """The phases of a job, in the order they began."""
+_STORED = ("name", "started_at", "finished_at", "detail", "failed")
 
-    def __init__(self, stored: list[dict[str, Any]]) -> None:
+
+class Timeline:
+    """The phases of a job, in the order they began. `hide` takes the secrets out of what they say."""
+
+    def __init__(self, stored: list[dict[str, Any]], hide: Callable[[str], str] = str) -> None:
         self.phases = [Phase(**entry) for entry in stored]
+        self._hide = hide
 
     def begin(self, name: str, started_at: int | None = None) -> Phase:
         """Begins a phase that the caller finishes."""
-        phase = Phase(name, started_at if started_at is not None else now_ms())
+        phase = Phase(name, started_at if started_at is not None else now_ms(), hide=self._hide)
         self.phases.append(phase)
         return phase
 
@@ -49,7 +55,8 @@ class Timeline:
         try:
             yield phase
         except Exception as error:
-            phase.failed, phase.detail = True, str(error)
+            phase.note(str(error))
+            phase.failed = True
             raise
         finally:
             phase.finish()
@@ -61,4 +68,4 @@ class Timeline:
 
     def stored(self) -> list[dict[str, Any]]:
         """The timeline as the database holds it."""
-        return [asdict(phase) for phase in self.phases]
+        return [{name: getattr(phase, name) for name in _STORED} for phase in self.phases]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from rapidflow_web.logs import render
+
+_MOST = 1024 * 1024
+"""Bytes that are kept of the end of a step."""
+_LEAST = 4096
+
 
 class KeptEnd:
-    """Takes what is over the limit of a log, and keeps its last `size` bytes."""
+    """Takes what is over the `limit` of a log, and keeps the last `size` bytes of each step."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._bytes = bytearray()
+    def __init__(self, limit: int) -> None:
+        self.size = min(_MOST, limit // 2)
         self.total = 0
-        """Bytes that were added."""
+        """Bytes that were added in this step."""
+        self._limit = limit
+        self._bytes = bytearray()
 
     def add(self, data: bytes) -> None:
         """Takes more output."""
@@ -20,7 +27,18 @@ class KeptEnd:
         if len(self._bytes) > 2 * self.size:
             del self._bytes[: -self.size]
 
-    def end(self) -> bytes:
-        """The last `size` bytes, from the beginning of a line where something before it is left out."""
-        kept = bytes(self._bytes[-self.size :])
-        return kept[kept.find(b"\n") + 1 :] if len(kept) < self.total else kept
+    def take(self, before: bytes, log_size: int) -> bytes:
+        """What is to follow in a log of `log_size` bytes, of which `before` is the last, when a step ends.
+
+        Where something is left out, it begins with a line that says so, and goes on with a whole line.
+        """
+        end = bytes(self._bytes[-self.size :])
+        if len(end) < self.total:
+            end = end[end.find(b"\n") + 1 :]
+            end = render.left_out(self.total - len(end), self._limit, before) + end
+        # The more there is, the less the steps to come may keep.
+        room = 2 * self._limit - log_size - len(end)
+        self.size = max(_LEAST, min(self.size, room))
+        self.total = 0
+        self._bytes.clear()
+        return end

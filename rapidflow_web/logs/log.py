@@ -33,8 +33,6 @@ _CHECK_BYTES = 64 * 1024
 _CHECK_SECONDS = 0.02
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 _RETRY_SECONDS = 1.0
-_KEPT_END = 1024 * 1024
-"""Bytes of the end of a step's output that are kept where the log is too long."""
 
 
 class Log:
@@ -136,7 +134,6 @@ class Log:
                 waiter.set_result(None)
 
 
-_LEAST_END = 4096
 _RECENT = 32
 """Finished logs that are kept open."""
 _LEAST_COMPRESSED = 4096
@@ -153,10 +150,9 @@ class LogWriter:
     def __init__(self, log: Log, records: list[Record], index_size: int, limit: int | None = None) -> None:
         self.log = log
         self._limit = limit
-        kept = min(_KEPT_END, (limit or 0) // 2)
-        self._beginning = (limit or 0) - kept
+        self._withheld = KeptEnd(limit or 0)
+        self._beginning = (limit or 0) - self._withheld.size
         """Bytes after which output is withheld, up to the end of its step."""
-        self._withheld = KeptEnd(kept)
         self.records = records
         """What an earlier writer left, for a build that is taken up again (see `index.load`)."""
         self.source = records[-1].source if records else 0
@@ -183,14 +179,22 @@ class LogWriter:
         await self._append(render.header(order_num, step_type))
         await self._record(Kind.START, at)
 
-    async def append(self, data: bytes, source: int) -> None:
-        """Appends output of the step that runs.
+    async def at_line_start(self) -> bool:
+        """Whether what is appended next begins a line."""
+        return not self.log.size or await self.log.read(self.log.size - 1, 1) == b"\n"
+
+    def has_room(self, size: int) -> bool:
+        """Whether nothing would be withheld of `size` bytes more."""
+        return self._limit is None or (not self._withheld.total and self.log.size + size <= self._beginning)
+
+    async def append(self, data: bytes, source: int, whole: bool = False) -> None:
+        """Appends output of the step that runs; where it is a `whole`, not only a part of it.
 
         Where the log has become too long, nothing is appended until the step ends: then what is kept of the
         output's end. A later writer withholds the same again, because the source offset stays where it is.
         """
-        if self._limit is not None and (over := self.log.size + len(data) - self._beginning) > 0:
-            room = max(0, len(data) - over)
+        if not self.has_room(len(data)):
+            room = 0 if whole or self._withheld.total else max(0, self._beginning - self.log.size)
             self._withheld.add(data[room:])
             source -= len(data) - room
             data = data[:room]
@@ -222,18 +226,16 @@ class LogWriter:
         await self._record(Kind.END, at, value=exit_code)
 
     async def _append_withheld(self) -> None:
-        withheld = self._withheld
-        if withheld.total == 0:
-            return
-        end = withheld.end()
-        if left_out := withheld.total - len(end):
+        if self._withheld.total:
             before = await self.log.read(self.log.size - 1, 1)
-            end = render.left_out(left_out, self._limit or 0, before) + end
-        await self._append(end)
-        self._last = end[-1:]
-        # The more there is, the less the steps to come may keep.
-        room = 2 * (self._limit or 0) - self.log.size
-        self._withheld = KeptEnd(max(_LEAST_END, min(withheld.size, room)))
+            end = self._withheld.take(before, self.log.size)
+            await self._append(end)
+            self._last = end[-1:]
+
+    async def check(self) -> None:
+        """Accounts for all that was appended: a later writer goes on after it, not before."""
+        if self._recorded_size < self.log.size:
+            await self._record(Kind.CHECK, self._line_start)
 
     async def seal(self, final_lines: bytes) -> None:
         """Writes the final lines; nothing can be written after them. Closes the writer."""

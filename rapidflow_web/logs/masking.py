@@ -19,6 +19,9 @@ _COMMAND = b"::add-mask::"
 _LONGEST_LINE = 64 * 1024
 """Bytes of a line that adds a mask, with its newline; a longer one is output like any other."""
 _MOST_ADDED = 500
+_MOST_BYTES_ADDED = 64 * 1024
+_AT_ONCE = 64 * 1024
+"""Bytes that are searched before others have their turn: secrets at every byte take time."""
 _NEWLINE = ord("\n")
 _ESCAPE = re.compile("%25|%0D|%0A")
 _ESCAPED = {"%25": "%", "%0D": "\r", "%0A": "\n"}
@@ -56,7 +59,7 @@ class Masker:
         self._secrets: set[str] = set()
         self._forms: set[bytes] = set()
         self._search = SecretSearch(())
-        self._added = 0
+        self._added = self._bytes_added = 0
         self._held = b""
         self._context = 0
         """Bytes of what is held that were already given, when a step ended."""
@@ -70,6 +73,15 @@ class Masker:
 
     def feed(self, data: bytes, source: int) -> Iterator[list[Piece] | Added]:
         """Gives what is certain after more output; `source` is the offset after it. Raises `TooManyMasks`."""
+        if not self._forms or len(data) <= _AT_ONCE:
+            yield from self._fed(data, source)
+            return
+        begin = source - len(data)
+        for at in range(0, len(data), _AT_ONCE):
+            part = data[at : at + _AT_ONCE]
+            yield from self._fed(part, begin + at + len(part))
+
+    def _fed(self, data: bytes, source: int) -> Iterator[list[Piece] | Added]:
         if not self._held:
             self._gaps.clear()
         elif gap := source - len(data) - self._source:
@@ -137,7 +149,7 @@ class Masker:
             newline = data.find(b"\n", end, line + _LONGEST_LINE)
             if newline < 0 and at_end and len(data) - line < _LONGEST_LINE:
                 newline = len(data)
-            if newline >= 0:
+            if newline - end >= LEAST_BYTES:
                 end = newline
                 yield line, newline
 
@@ -162,9 +174,13 @@ class Masker:
             text for text in dict.fromkeys((unescaped, value)) if text not in self._secrets and forms(text)
         )
         self._added += bool(values)
-        if self._added > _MOST_ADDED:
+        self._bytes_added += len(printed) if values else 0
+        if self._added > _MOST_ADDED or self._bytes_added > _MOST_BYTES_ADDED:
             self._held = b""
-            raise TooManyMasks(f"a step masked more than {_MOST_ADDED} values with ::add-mask::")
+            size = _MOST_BYTES_ADDED // 1024
+            raise TooManyMasks(
+                f"with ::add-mask:: a build may mask {_MOST_ADDED} values, of {size} KiB together"
+            )
         return values
 
     def _mask_also(self, secrets: Iterable[str]) -> None:

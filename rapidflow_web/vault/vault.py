@@ -14,10 +14,10 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from rapidflow_web.db import secrets
 from rapidflow_web.db.models import Mask, Secret
 from rapidflow_web.errors import BuildError, Invalid, Problem
+from rapidflow_web.logs.secret_forms import LEAST_BYTES
 from rapidflow_web.pipeline.variables import check_secret_name
 from rapidflow_web.vault.keys import Keys, VaultError, new_key
 
-LEAST_BYTES = 6
 MOST_BYTES = 64 * 1024
 
 
@@ -133,7 +133,8 @@ class _BadValue(ValueError):
 def check_value(value: str) -> None:
     """Raises ValueError for a value that can't be kept secret, or that no variable can have."""
     size = len(value.encode())
-    if size < LEAST_BYTES:
+    # White space around it is not masked with it.
+    if len(value.strip().encode()) < LEAST_BYTES:
         raise _BadValue(
             f"a secret has at least {LEAST_BYTES} bytes; a shorter one can't be masked in logs, "
             "because it stands in other words, too"

@@ -6,6 +6,7 @@ In `make test` a few kills; `make torture` sets TORTURE_KILLS.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import time
@@ -22,22 +23,28 @@ SEED = int(os.environ.get("TORTURE_SEED", "0")) or random.randrange(1, 10**6)
 _LINES = 150
 _STEPS = 4
 _AT_ONCE = 4
+_TOKEN = "hunter2-correct-horse"
 _CANCELLED = 5
 """Every so many builds one is cancelled at some moment."""
 
 
 def _step(number: int) -> str:
-    """A step that numbers its lines, some slowly, some in a burst, and notes that it ran."""
+    """A step that numbers its lines, some slowly, some in a burst, with secrets, and notes that it ran."""
     first = (number - 1) * _LINES
     return (
-        f"echo {number} >>/ran; i={first}; while [ $i -lt {first + _LINES} ]; do i=$((i+1)); "
-        "echo line $i; if [ $((i % 10)) = 0 ]; then sleep 0.02; fi; done"
+        f"echo {number} >>/ran; echo ::add-mask::added-{number}; i={first}; "
+        f"while [ $i -lt {first + _LINES} ]; do i=$((i+1)); "
+        "echo line $i; if [ $((i % 10)) = 0 ]; then echo $TOKEN added-1; sleep 0.02; fi; done"
     )
 
 
+def _line(number: int) -> str:
+    return f"line {number}\n" + ("*** ***\n" if number % 10 == 0 else "")
+
+
 _EXPECTED = "".join(
-    f"=== Step {number} (bash) ===\n"
-    + "".join(f"line {line}\n" for line in range((number - 1) * _LINES + 1, number * _LINES + 1))
+    f"=== Step {number} (bash) ===\n::add-mask::***\n"
+    + "".join(map(_line, range((number - 1) * _LINES + 1, number * _LINES + 1)))
     + "\n"
     for number in range(1, _STEPS + 1)
 ) + (
@@ -59,7 +66,14 @@ class _Torture:
         self.randoms = randoms
         self.builds: list[_Build] = []
         self._pipeline = server.pipeline(
-            {"name": "tortured", "steps": [*(_step(n) for n in range(1, _STEPS + 1)), "cat /ran"]}
+            {
+                "name": "tortured",
+                "secrets": ["TOKEN"],
+                "steps": [*(_step(n) for n in range(1, _STEPS + 1)), "cat /ran"],
+            }
+        )
+        server.request(
+            "PUT", "/secrets/TOKEN", json.dumps({"value": _TOKEN}), {"Content-Type": "application/json"}
         )
 
     def keep_busy(self) -> None:

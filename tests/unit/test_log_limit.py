@@ -116,3 +116,33 @@ async def test_a_later_writer_goes_on_from_where_output_was_withheld(store: LogS
     await undisturbed.end_step(0, len(output))
     await undisturbed.seal(b"")
     assert await stream(again) == await stream(expected)
+
+
+async def test_what_stands_for_a_secret_is_kept_whole_or_not_at_all(store: LogStore):
+    writer = store.writer(1, LIMIT)
+    await writer.begin_step(11, 1, "bash", 0)
+    data = b"x" * (LIMIT - KEPT - len("=== Step 1 (bash) ===\n") - 1)
+    await writer.append(data, len(data))
+    # Of the secret's twenty bytes not one is left to print for whoever goes on here.
+    await writer.append(b"***", len(data) + 20, whole=True)
+    assert writer.source == len(data)
+    assert not writer.has_room(1)
+    await writer.append(b"y", len(data) + 21)
+    assert writer.source == len(data)
+    await writer.end_step(0, len(data) + 21)
+    await writer.seal(b"")
+    assert (await stream(store)).endswith(b"x***y\n\n")
+
+
+async def test_a_later_writer_goes_on_after_what_was_accounted_for(store: LogStore):
+    writer = store.writer(1)
+    await writer.begin_step(11, 1, "bash", 0)
+    assert await writer.at_line_start()
+    await writer.append(b"one", 3)
+    await writer.append(b"two", 6)
+    await writer.check()
+    assert not await writer.at_line_start()
+    writer.close()
+    later = LogStore(store.path(1).parent.parent).writer(1)
+    assert (later.source, await stream(store)) == (6, b"=== Step 1 (bash) ===\nonetwo")
+    later.close()

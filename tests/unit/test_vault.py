@@ -78,6 +78,7 @@ async def test_nothing_in_the_folder_holds_a_value_and_only_the_owner_may_read_t
     ("value", "why"),
     [
         ("short", "a secret has at least 6 bytes; a shorter one can't be masked in logs"),
+        ("  short  \n", "a secret has at least 6 bytes; a shorter one can't be masked in logs"),
         ("x" * (64 * 1024 + 1), "a secret has at most 65536 bytes; this one has 65537"),
         ("with\0nothing", "a secret has no NUL character"),
     ],
