@@ -31,6 +31,7 @@ from rapidflow_web.logs.log import LogStore
 from rapidflow_web.settings import Settings
 from rapidflow_web.source.git import end_strays
 from rapidflow_web.source.mirrors import Mirrors
+from rapidflow_web.upkeep.passwords import take_out_passwords
 from rapidflow_web.upkeep.upkeep import Upkeep
 from rapidflow_web.vault.keys import Keys
 from rapidflow_web.vault.vault import Vault
@@ -84,7 +85,7 @@ def create_app(settings: Settings) -> Quart:
     )
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = connections.PATIENCE
-    builds = Service(scheduler, settings)
+    builds = Service(scheduler, vault, settings)
     app.extensions[EXTENSION] = Services(
         settings, builds, scheduler, logs, streams, upkeep, access, vault, details
     )
@@ -111,6 +112,7 @@ def create_app(settings: Settings) -> Quart:
             await open_database(settings.database_url or sqlite_url(folders.database))
             opened.push_async_callback(close_database)
             await _refuse_to_be_open(settings)
+            await take_out_passwords(vault, tools.mirrors)
             opened.push_async_callback(executor.close)
             # Before builds are begun anew where these were at work.
             await asyncio.to_thread(end_strays, settings.data)

@@ -314,13 +314,18 @@ def _pipeline_id(client: Client, named: str) -> str:
 
 
 def _stored(client: Client, file: Path) -> str:
+    from rapidflow_web.pipeline.logins import taken_out
+
     try:
         config, definition = _read(file)
     except Invalid as error:
         raise ClientError("\n".join(f"{file}: {problem.message}" for problem in error.problems)) from None
     found = client.call("GET", f"/pipelines?{_query(name=definition.name, limit=200)}")
+    public, password = taken_out(config)
     for pipeline in found:
-        if pipeline["config"] == config:
+        if pipeline["config"] == public:
+            if password is not None:  # it may be another than that of the last time
+                client.call("PUT", f"/pipelines/{pipeline['id']}", {"config": config})
             return str(pipeline["id"])
     if len(found) > 1:
         # Any of them may be somebody else's.

@@ -9,7 +9,7 @@ from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.operation import operation
 from rapidflow_web.db import jobs, pipelines
 from rapidflow_web.db.models import Pipeline
-from rapidflow_web.errors import BadRequest, NotFound, UnsupportedMediaType
+from rapidflow_web.errors import BadRequest, UnsupportedMediaType
 from rapidflow_web.web import requests
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
@@ -23,9 +23,10 @@ async def create_pipeline() -> Response:
     """Store a pipeline.
 
     As JSON with the YAML text in `config`, or as the YAML text itself with `Content-Type: application/yaml`.
+    A password in the clone URL is taken out of the text and kept apart; nothing sends it again.
     """
     name, config = await _submitted()
-    pipeline = await pipelines.create(name, config)
+    pipeline = await services().builds.add(config, name, by=requests.started_by())
     return json_response(render.pipeline(pipeline), 201, {"Location": f"/pipelines/{pipeline.id}"})
 
 
@@ -47,11 +48,14 @@ async def get_pipeline(pipeline_id: int) -> Response:
 @blueprint.put("/pipelines/<pipeline_id>")
 @operation(schemas.Pipeline, body=schemas.NewPipeline, yaml=True)
 async def update_pipeline(pipeline_id: int) -> Response:
-    """Give a pipeline a new definition. Jobs keep the one that they ran with."""
+    """Give a pipeline a new definition. Jobs keep the one that they ran with.
+
+    A password that is stored stays where the clone URL has none, for the server and the user that it is for.
+    """
     await existing_pipeline(pipeline_id)
     name, config = await _submitted()
-    await pipelines.update(pipeline_id, name, config)
-    return json_response(render.pipeline(await existing_pipeline(pipeline_id)))
+    pipeline = await services().builds.change(pipeline_id, config, name, by=requests.started_by())
+    return json_response(render.pipeline(pipeline))
 
 
 @blueprint.delete("/pipelines/<pipeline_id>")
@@ -89,14 +93,11 @@ async def list_pipeline_jobs(page: schemas.JobPage, pipeline_id: int) -> Respons
 
 async def existing_pipeline(pipeline_id: int) -> Pipeline:
     """The pipeline. Raises `NotFound`."""
-    pipeline = await pipelines.get(pipeline_id)
-    if pipeline is None:
-        raise NotFound(f"there is no pipeline {pipeline_id}")
-    return pipeline
+    return await services().builds.existing(pipeline_id)
 
 
-async def _submitted() -> tuple[str, str]:
-    """Name and YAML text of the submitted pipeline, which is valid."""
+async def _submitted() -> tuple[str | None, str]:
+    """Name, if it was given beside, and YAML text of the submitted pipeline."""
     data = await requests.content()
     name = None
     if requests.media_type() in requests.YAML:
@@ -111,4 +112,4 @@ async def _submitted() -> tuple[str, str]:
         raise UnsupportedMediaType(
             "send a pipeline as application/yaml, or as application/json with 'name' and 'config'"
         )
-    return services().builds.parse(config, name).name, config
+    return name, config

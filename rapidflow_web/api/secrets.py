@@ -7,10 +7,12 @@ from quart import Blueprint, Response
 from rapidflow_web.api import render
 from rapidflow_web.api import user_schemas as schemas
 from rapidflow_web.api.operation import operation
+from rapidflow_web.api.pipelines import existing_pipeline
 from rapidflow_web.api.schemas import Message
-from rapidflow_web.db import pipelines, secrets
+from rapidflow_web.db import secrets
 from rapidflow_web.db.secrets import EVERYWHERE
 from rapidflow_web.errors import NotFound
+from rapidflow_web.pipeline.variables import CLONE_PASSWORD
 from rapidflow_web.web import requests
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
@@ -43,15 +45,19 @@ async def delete_secret(name: str) -> Response:
 @operation(schemas.Secrets)
 async def list_pipeline_secrets(pipeline_id: int) -> Response:
     """List the names of the secrets that only this pipeline may name."""
-    await _existing(pipeline_id)
+    await existing_pipeline(pipeline_id)
     return await _list(pipeline_id)
 
 
 @blueprint.put("/pipelines/<pipeline_id>/secrets/<name>")
 @operation(schemas.Secret, body=schemas.NewSecret)
 async def put_pipeline_secret(pipeline_id: int, name: str) -> Response:
-    """Store a secret that only this pipeline may name, or replace it."""
-    await _existing(pipeline_id)
+    """Store a secret that only this pipeline may name, or replace it.
+
+    `RAPIDFLOW_CLONE_PASSWORD` is given to no build: with it the server fetches the source, for the server and
+    the user that the clone URL names.
+    """
+    await existing_pipeline(pipeline_id)
     return await _put(pipeline_id, name)
 
 
@@ -59,7 +65,7 @@ async def put_pipeline_secret(pipeline_id: int, name: str) -> Response:
 @operation(Message)
 async def delete_pipeline_secret(pipeline_id: int, name: str) -> Response:
     """Remove a secret of a pipeline."""
-    await _existing(pipeline_id)
+    await existing_pipeline(pipeline_id)
     return await _delete(pipeline_id, name)
 
 
@@ -68,8 +74,11 @@ async def _list(scope: int) -> Response:
 
 
 async def _put(scope: int, name: str) -> Response:
-    wanted = await requests.body(schemas.NewSecret)
-    await services().vault.put(scope, name, wanted.value, requests.started_by())
+    wanted, by = await requests.body(schemas.NewSecret), requests.started_by()
+    if name == CLONE_PASSWORD and scope != EVERYWHERE:
+        await services().builds.put_clone_password(scope, wanted.value, by=by)
+    else:
+        await services().vault.put(scope, name, wanted.value, by)
     stored = await secrets.get(scope, name)
     if stored is None:
         raise _missing(name)  # somebody removed it just now
@@ -84,8 +93,3 @@ async def _delete(scope: int, name: str) -> Response:
 
 def _missing(name: str) -> NotFound:
     return NotFound(f"there is no secret '{name[:40]}'")
-
-
-async def _existing(pipeline_id: int) -> None:
-    if await pipelines.get(pipeline_id) is None:
-        raise NotFound(f"there is no pipeline {pipeline_id}")

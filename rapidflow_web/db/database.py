@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 from tortoise import Tortoise, connections
 from tortoise.exceptions import DBConnectionError, OperationalError
 
+from rapidflow_web.db.sql import dialect, rows
 from rapidflow_web.errors import DatabaseError
 from rapidflow_web.shielding import to_the_end
 
@@ -103,6 +104,13 @@ async def connected(url: str) -> AsyncGenerator[None]:
         await close_database()
 
 
+async def rewrite() -> None:
+    """Leaves nothing in the file of an SQLite database of what was changed or deleted in it."""
+    if dialect() == "sqlite":
+        for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+            await rows(statement)
+
+
 def sqlite_path(url: str) -> Path | None:
     """The file of an SQLite database; None for any other."""
     return Path(url.removeprefix("sqlite://").partition("?")[0]) if url.startswith("sqlite://") else None
@@ -144,10 +152,10 @@ async def _applied(url: str) -> list[str]:
     """Names of the migrations that the database has, oldest first."""
     await Tortoise.init(config=tortoise_config(url))
     try:
-        rows = await connections.get("default").execute_query_dict(
+        found = await connections.get("default").execute_query_dict(
             "SELECT name FROM tortoise_migrations WHERE app = 'rapidflow' ORDER BY name"
         )
-        return [row["name"] for row in rows]
+        return [row["name"] for row in found]
     except OperationalError as error:
         if "tortoise_migrations" in str(error):
             return []  # a new database

@@ -5,8 +5,9 @@ from __future__ import annotations
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.db.database import now_ms, uncancelled
-from rapidflow_web.db.models import Definition, Pipeline
+from rapidflow_web.db.models import Definition, Job, Pipeline
 from rapidflow_web.db.sight import current
+from rapidflow_web.db.sql import rows
 
 
 @uncancelled
@@ -49,3 +50,33 @@ async def listed(*, name: str | None = None, before: int | None = None, limit: i
     if before is not None:
         query = query.filter(id__lt=before)
     return await query.order_by("-id").limit(limit).select_related("definition")
+
+
+@uncancelled
+async def definitions_with_passwords() -> list[tuple[int, str]]:
+    """Ids and texts of definitions in which there may be a URL with a password, newest first."""
+    found = await rows(
+        "SELECT id, config FROM definition WHERE config LIKE ?1 OR config LIKE ?2 ESCAPE '!' "
+        "ORDER BY id DESC",
+        ["%://%:%@%", "%:\\/\\/%:%@%"],  # as it is, and as in JSON that escapes slashes
+    )
+    return [(row[0], row[1]) for row in found]
+
+
+@uncancelled
+async def of_definition(definition_id: int) -> list[int]:
+    """The pipelines that have a definition, or ran with it."""
+    found = await rows(
+        "SELECT id FROM pipeline WHERE definition_id = ?1 "
+        "UNION SELECT pipeline_id FROM job WHERE definition_id = ?1 ORDER BY 1",
+        [definition_id],
+    )
+    return [row[0] for row in found]
+
+
+@uncancelled
+async def rewrite_definition(definition_id: int, config: str, repo_name: str) -> None:
+    """Gives a definition another text with the same meaning, and the jobs that ran with it its clone URL."""
+    async with in_transaction():
+        await Job.filter(definition_id=definition_id).update(repo_name=repo_name)
+        await Definition.filter(id=definition_id).update(config=config)

@@ -20,6 +20,7 @@ async def put(scope: int, name: str, value: str, by: str) -> None:
     )
 
 
+@patient
 @uncancelled
 async def get(scope: int, name: str) -> Secret | None:
     """The secret of this name."""
@@ -36,6 +37,12 @@ async def remove(scope: int, name: str) -> bool:
 async def listed(scope: int) -> list[Secret]:
     """The secrets of a scope by name."""
     return await Secret.filter(scope=scope).order_by("name")
+
+
+@uncancelled
+async def scopes_of(name: str) -> list[int]:
+    """The scopes that have a secret of this name."""
+    return [secret.scope for secret in await Secret.filter(name=name).order_by("scope")]
 
 
 @uncancelled

@@ -31,6 +31,7 @@ from rapidflow_web.logs.index import Kind
 from rapidflow_web.logs.log import LogWriter
 from rapidflow_web.pipeline.definition import Definition
 from rapidflow_web.pipeline.durations import format_duration
+from rapidflow_web.pipeline.logins import Login
 from rapidflow_web.removal import remove_folder
 from rapidflow_web.shielding import to_the_end
 
@@ -65,6 +66,7 @@ class Execution:
         self._tools = tools
         self._definition = definition
         self._environment = environment
+        self._login: Login | None = None
         self._writer = writer
         self._root = tools.work / str(job.id)
         self._first = Began(self._root)
@@ -153,9 +155,13 @@ class Execution:
 
         They are noted as they are now: a server that takes the build up has to mask what the build was given.
         """
-        values = await self._tools.vault.of_build(self.job.pipeline_id, self._definition.secrets)
+        vault = self._tools.vault
+        values = await vault.of_build(self.job.pipeline_id, self._definition.secrets)
+        self._login = await vault.login_of(self.job.pipeline_id)
         await self._masks.load()
-        await self._masks.add(values.values())
+        await self._masks.add(
+            [*values.values(), *([self._login.password] if self._login is not None else [])]
+        )
         self._environment |= values
 
     async def _build(self) -> Outcome:
@@ -165,7 +171,7 @@ class Execution:
             self.timeline = Timeline([], self._masks.hide)
             self.timeline.begin("queued", self.job.created_at).finished_at = self.job.started_at
             preparation = Preparation(
-                self._tools, self.job, self._definition, self._environment, self.timeline
+                self._tools, self.job, self._definition, self._environment, self._login, self.timeline
             )
             self._running = running = await self._unless_stopped(preparation.run())
             try:

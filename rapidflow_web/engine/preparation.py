@@ -22,10 +22,11 @@ from rapidflow_web.executors.base import BuildSpec, Executor, Progress, Running
 from rapidflow_web.pipeline import images
 from rapidflow_web.pipeline.definition import Definition
 from rapidflow_web.pipeline.limits import Limits
+from rapidflow_web.pipeline.logins import Login
 from rapidflow_web.removal import remove_folder
 from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import to_the_end
-from rapidflow_web.source.mirrors import Mirrors
+from rapidflow_web.source.mirrors import Account, Mirrors
 from rapidflow_web.source.workspace import check_out
 from rapidflow_web.vault.vault import Vault
 
@@ -70,12 +71,19 @@ class Preparation:
     """Prepares one job. What is found out on the way is stored on `job`."""
 
     def __init__(
-        self, tools: Tools, job: Job, definition: Definition, environment: dict[str, str], timeline: Timeline
+        self,
+        tools: Tools,
+        job: Job,
+        definition: Definition,
+        environment: dict[str, str],
+        login: Login | None,
+        timeline: Timeline,
     ) -> None:
         self._tools = tools
         self._job = job
         self._definition = definition
         self._environment = environment
+        self._login = login
         self._timeline = timeline
         self._root = tools.work / str(job.id)
         self.archive = Archive(self._root)
@@ -111,7 +119,9 @@ class Preparation:
         else:
             with self._timeline.phase("source") as phase:
                 phase.note(f"fetching {job.branch or 'the default branch'}")
-                source = await self._tools.mirrors.fetch(job.repo_name, job.branch, job.commit)
+                source = await self._tools.mirrors.fetch(
+                    job.repo_name, job.branch, job.commit, Account(job.pipeline_id, self._login)
+                )
                 job.commit, job.branch = source.commit, source.branch
                 await jobs.update(job.id, commit=job.commit, branch=job.branch)
                 await check_out(source, workspace, self._tools.mirrors)

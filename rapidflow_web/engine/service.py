@@ -7,14 +7,16 @@ from collections.abc import Mapping
 
 from rapidflow_web import metrics
 from rapidflow_web.db import jobs, pipelines
-from rapidflow_web.db.models import Job
+from rapidflow_web.db.models import Job, Pipeline
 from rapidflow_web.engine.execution import Execution
 from rapidflow_web.engine.scheduler import Scheduler
 from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, RequestError
 from rapidflow_web.pipeline import parser, repositories
 from rapidflow_web.pipeline.definition import Definition
+from rapidflow_web.pipeline.logins import Login, login_for, login_in, taken_out
 from rapidflow_web.pipeline.variables import HIDDEN, check_env_key, check_env_value
 from rapidflow_web.settings import Settings
+from rapidflow_web.vault.vault import Vault, check_value
 
 _REGISTER_SECONDS = 0.01
 _REGISTER_AT_MOST = 10.0
@@ -29,14 +31,64 @@ class ServerEnds(RequestError):
 class Service:
     """Starts, cancels and retries builds."""
 
-    def __init__(self, scheduler: Scheduler, settings: Settings) -> None:
+    def __init__(self, scheduler: Scheduler, vault: Vault, settings: Settings) -> None:
         self._scheduler = scheduler
+        self._vault = vault
         self._settings = settings
         self._ending = asyncio.Event()
 
     def parse(self, config: str, name: str | None = None) -> Definition:
         """The definition in YAML text. Raises `Invalid`."""
         return parser.parse(config, self._settings.file_roots, name, self._settings.most_limits)
+
+    async def add(self, config: str, name: str | None = None, *, by: str) -> Pipeline:
+        """Stores a pipeline, and apart from it the password of its clone URL.
+
+        Raises `Invalid`, `VaultError`.
+        """
+        definition = self.parse(config, name)
+        config, login = _without_password(config)
+        if login is not None:
+            self._vault.check_key()
+        pipeline = await pipelines.create(definition.name, config)
+        if login is not None:
+            await self._vault.put_login(pipeline.id, login, by)
+        return pipeline
+
+    async def change(self, pipeline_id: int, config: str, name: str | None = None, *, by: str) -> Pipeline:
+        """Gives a pipeline a new definition; a password that is stored stays where the clone URL has none.
+
+        Raises `NotFound`, `Invalid`, `VaultError`.
+        """
+        pipeline = await self.existing(pipeline_id)
+        definition = self.parse(config, name)
+        config, login = _without_password(config)
+        if login is not None:
+            await self._vault.put_login(pipeline_id, login, by)
+        if (definition.name, config) != (pipeline.definition.name, pipeline.definition.config):
+            await pipelines.update(pipeline_id, definition.name, config)
+        return await self.existing(pipeline_id)
+
+    async def put_clone_password(self, pipeline_id: int, password: str, *, by: str) -> None:
+        """Stores the password for the clone URL that a pipeline has.
+
+        Raises `NotFound`, `Invalid`, `VaultError`.
+        """
+        definition = (await self.existing(pipeline_id)).definition
+        url = self.parse(definition.config, definition.name).repo_name or ""
+        try:
+            check_value(password)
+            login = login_for(url, password)
+        except ValueError as error:
+            raise Invalid([Problem("value", str(error))]) from None
+        await self._vault.put_login(pipeline_id, login, by)
+
+    async def existing(self, pipeline_id: int) -> Pipeline:
+        """The pipeline with its definition. Raises `NotFound`."""
+        pipeline = await pipelines.get(pipeline_id)
+        if pipeline is None:
+            raise NotFound(f"there is no pipeline {pipeline_id}")
+        return pipeline
 
     async def start(
         self,
@@ -50,9 +102,7 @@ class Service:
 
         Raises `NotFound`, `Invalid`.
         """
-        pipeline = await pipelines.get(pipeline_id)
-        if pipeline is None:
-            raise NotFound(f"there is no pipeline {pipeline_id}")
+        pipeline = await self.existing(pipeline_id)
         definition = self.parse(pipeline.definition.config, pipeline.definition.name)
         variables = {**definition.env, **(environment or {})}
         _check(definition, branch, variables, pipeline_id)
@@ -138,6 +188,12 @@ class Service:
         finally:
             finished.cancel()
             ending.cancel()
+
+
+def _without_password(config: str) -> tuple[str, Login | None]:
+    """The text of a valid pipeline without the password of its clone URL, and with what to fetch it."""
+    config, url = taken_out(config)
+    return config, login_in(url) if url is not None else None
 
 
 def _check(

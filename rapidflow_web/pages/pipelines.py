@@ -44,11 +44,10 @@ async def add_pipeline() -> Response | WerkzeugResponse:
     form = await forms.fields()
     config = forms.lines(form.get("config", ""))
     try:
-        definition = services().builds.parse(config)
+        pipeline = await services().builds.add(config, by=started_by("web"))
     except Invalid as error:
         page = await render_template("new_pipeline.html", config=config, problems=error.problems)
         return Response(page, 422)
-    pipeline = await pipelines.create(definition.name, config)
     if form.get("then") != "start":
         return redirect(f"/ui/pipelines/{pipeline.id}", 303)
     try:
@@ -70,10 +69,9 @@ async def edit_pipeline(pipeline_id: str) -> Response | WerkzeugResponse:
     pipeline = await existing(pipeline_id)
     config = forms.lines((await forms.fields()).get("config", ""))
     try:
-        definition = services().builds.parse(config)
+        await services().builds.change(pipeline.id, config, by=started_by("web"))
     except Invalid as error:
         return await _page(pipeline, config=config, problems=error.problems)
-    await pipelines.update(pipeline.id, definition.name, config)
     return redirect(f"/ui/pipelines/{pipeline.id}", 303)
 
 

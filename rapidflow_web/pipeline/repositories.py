@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from urllib.parse import unquote, urlsplit
 
+from rapidflow_web.pipeline import logins
+
 SCHEMES = ("https", "ssh", "git", "file")
 MAX_BRANCH = 250
 """Bytes: git keeps a branch in a file of that name."""
@@ -34,7 +36,7 @@ def check_url(url: str, file_roots: Sequence[str]) -> str:
             return url
         raise ValueError(
             f"'repo_name' must be a clone URL that begins with https://, ssh://, git:// or file://, "
-            f"or one like git@host:path, not '{url[:100]}'"
+            f"or one like git@host:path, not '{url.rpartition('@')[2][:100]}'"
         )
     if scheme not in SCHEMES:
         raise ValueError(f"repositories can't be fetched by '{scheme[:20]}'; use https, ssh, git or file")
@@ -46,17 +48,25 @@ def check_url(url: str, file_roots: Sequence[str]) -> str:
             "'repo_name' must be a clone URL without control characters, also as %0A or the like"
         )
     try:
-        host = unquote(urlsplit(url).hostname or "")
+        host, password = unquote(urlsplit(url).hostname or ""), urlsplit(url).password
         _ = urlsplit(url).port
     except ValueError:
-        host = None
+        host = password = None
     if not host or host.startswith("-") or rest.startswith("-") or not rest.partition("/")[2]:
         raise ValueError(f"'repo_name' must name a host and a path, like {scheme}://example.com/user/repo")
+    if password:
+        _check_password(url, scheme)
     return url
 
 
 def _is_control(character: str) -> bool:
     return ord(character) < 32 or ord(character) == 127
+
+
+def _check_password(url: str, scheme: str) -> None:
+    if scheme != "https":
+        raise ValueError(f"git takes no password from a URL that begins with {scheme}://; leave it out")
+    logins.login_in(url)
 
 
 def file_path(url: str) -> str:

@@ -8,6 +8,8 @@ MAX_ENV_VALUE = 128_000
 """Bytes. Linux starts no process with a variable of more than 128 KiB, its name included."""
 HIDDEN = "***"
 """What is shown where a value is secret."""
+CLONE_PASSWORD = "RAPIDFLOW_CLONE_PASSWORD"  # noqa: S105 - only its name
+"""A secret of a pipeline that no build is given: with it the server fetches the source."""
 
 OWN_OF_SHELLS = frozenset(
     (
@@ -48,6 +50,11 @@ def check_env_value(key: str, value: str) -> str:
 def check_secret_name(name: str) -> str:
     """The name, if a secret can have it. Raises ValueError."""
     check_env_key(name)
+    if name == CLONE_PASSWORD:
+        raise ValueError(
+            f"{name} is for fetching the source of one pipeline; store it with "
+            f"'rapidflow secret set {name} --pipeline ID', no build is given it"
+        )
     # Shells take their own variables only from a command line, which others can read.
     if name in OWN_OF_SHELLS or name == "CI" or name.startswith("RAPIDFLOW_"):
         raise ValueError(f"{name} is a variable that every build has; name the secret otherwise")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from rapidflow_web.errors import BuildError
+from rapidflow_web.pipeline.logins import Login
 from rapidflow_web.source import ssh
 
 _ALLOWED = "https:ssh:git:file"
@@ -39,6 +40,13 @@ _LOCAL = (
 )  # fmt: skip
 
 
+_USER, _PASSWORD = "RAPIDFLOW_GIT_USER", "RAPIDFLOW_GIT_PASSWORD"
+_HELPER = (
+    f"""!f() {{ test "$1" != get || printf 'username=%s\\npassword=%s\\n' "${_USER}" "${_PASSWORD}"; }}; f"""
+)
+"""What git asks for a password. printf is a command of every shell's own, so it is no process."""
+
+
 def _environment(cwd: Path) -> dict[str, str]:
     # The server user's own configuration counts: that is how private repositories are reached.
     environment = {key: value for key, value in os.environ.items() if key not in _LOCAL}
@@ -56,6 +64,26 @@ def _environment(cwd: Path) -> dict[str, str]:
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": "core.hooksPath",
         "GIT_CONFIG_VALUE_0": os.devnull,
+    }
+
+
+def login_variables(login: Login | None) -> dict[str, str]:
+    """The variables with which git logs in. They hold the password, which no command line does.
+
+    Only for its own server, wherever that redirects to. The helpers that the server's user configured are not
+    asked about that one, nor told to keep the password.
+    """
+    if login is None:
+        return {}
+    helper = f"credential.{login.origin}.helper"
+    return {
+        "GIT_CONFIG_COUNT": "3",  # one more is in every environment
+        "GIT_CONFIG_KEY_1": helper,
+        "GIT_CONFIG_VALUE_1": "",
+        "GIT_CONFIG_KEY_2": helper,
+        "GIT_CONFIG_VALUE_2": _HELPER,
+        _USER: login.user,
+        _PASSWORD: login.password,
     }
 
 

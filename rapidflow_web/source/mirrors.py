@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rapidflow_web.errors import BuildError
+from rapidflow_web.pipeline.logins import Login, login_in, without_password
 from rapidflow_web.pipeline.repositories import check_branch, check_file_path, check_url, file_path
 from rapidflow_web.source import ssh
-from rapidflow_web.source.git import GitError, git, without_credentials
+from rapidflow_web.source.git import GitError, git, login_variables, without_credentials
 
 _log = logging.getLogger(__name__)
 
@@ -33,17 +34,37 @@ _OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """On whose behalf source is fetched. What was fetched with a password is for that pipeline alone."""
+
+    pipeline_id: int
+    login: Login | None = None
+
+    def login_for(self, url: str) -> Login | None:
+        """The login for a URL: its own, as that of a submodule may have, else the pipeline's if it fits.
+
+        Raises ValueError.
+        """
+        return login_in(url) or (self.login if self.login is not None and self.login.fits(url) else None)
+
+
+NOBODY = Account(0)
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """A commit in a mirror. `branch` is the one it was looked up by, None where a commit was asked for.
 
-    `environment` are the variables with which git may contact the repository.
+    `environment` are the variables with which git may contact the repository, `account` is for whom it does.
+    The `url` has no password.
     """
 
     mirror: Path
     url: str
     commit: str
     branch: str | None
-    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    account: Account = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +90,24 @@ class Mirrors:
         self._moving: weakref.WeakValueDictionary[Path, asyncio.Lock] = weakref.WeakValueDictionary()
         self._cleared: set[Path] = set()
 
-    async def fetch(self, url: str, branch: str | None = None, commit: str | None = None) -> Source:
+    async def fetch(
+        self,
+        url: str,
+        branch: str | None = None,
+        commit: str | None = None,
+        account: Account = NOBODY,
+    ) -> Source:
         """Fetches a commit: `commit` itself, else the head of `branch`, else that of the remote's HEAD.
 
         Raises `BuildError` with git's own words.
         """
-        self._check(url)
-        mirror = self._folder / _folder_name(url)
+        login = self._checked(url, account)
+        url = without_password(url)
+        mirror = self._folder / folder_name(url, None if login is None else account.pipeline_id)
         try:
             async with asyncio.timeout(self._timeout) as limit, _lock(self._fetching, mirror):
                 await self._ensure(mirror, url)
-                environment = ssh.strict(await _ssh_command(mirror))
+                environment = ssh.strict(await _ssh_command(mirror)) | login_variables(login)
                 if commit is not None:
                     commit = await _fetch_commit(mirror, environment, commit)
                 else:
@@ -88,7 +116,9 @@ class Mirrors:
                 limit.reschedule(None)
                 await self._tidy_up(mirror)
                 await asyncio.to_thread((mirror / _USED).touch)
-                return Source(mirror, url, commit, branch, environment)
+                # What is relative to a submodule with a login of its own is fetched with that.
+                account = Account(account.pipeline_id, login or account.login)
+                return Source(mirror, url, commit, branch, environment, account)
         except TimeoutError:
             raise BuildError(
                 f"could not fetch the source: it took longer than {self._timeout:.0f} s"
@@ -124,6 +154,30 @@ class Mirrors:
         async with self.unmoved(mirror, unfetched=True):
             await asyncio.to_thread(shutil.rmtree, mirror)
 
+    async def with_passwords(self) -> dict[Path, str]:
+        """Mirrors that an older version made, which have a URL with a password, and the URL."""
+        return await asyncio.to_thread(_with_passwords, self._folder)
+
+    async def take_out_passwords(self, owners: Mapping[Login, Sequence[int]]) -> None:
+        """Gives such a mirror to the pipelines that have its login; one that nobody has goes."""
+        for mirror, url in (await self.with_passwords()).items():
+            with contextlib.suppress(ValueError):
+                login = login_in(url)
+                for pipeline_id in owners.get(login, ()) if login is not None else ():
+                    await self._give(mirror, without_password(url), pipeline_id)
+            await asyncio.to_thread(shutil.rmtree, mirror)
+
+    async def _give(self, mirror: Path, url: str, pipeline_id: int) -> None:
+        target = self._folder / folder_name(url, pipeline_id)
+        fresh = target.with_suffix(".new")
+        if target.exists() or mirror.suffix == ".new":
+            return
+        await asyncio.to_thread(shutil.rmtree, fresh, ignore_errors=True)
+        await asyncio.to_thread(shutil.copytree, mirror, fresh, copy_function=os.link)
+        # Git writes a file anew to change it, so that those with links to it keep theirs.
+        await git("config", "remote.origin.url", url, cwd=fresh)
+        await asyncio.to_thread(fresh.rename, target)
+
     @contextlib.asynccontextmanager
     async def unmoved(self, mirror: Path, *, unfetched: bool = False) -> AsyncGenerator[None]:
         """Meanwhile no object in the mirror is moved. With `unfetched` none is added either."""
@@ -133,13 +187,15 @@ class Mirrors:
             await stack.enter_async_context(_lock(self._moving, mirror))
             yield
 
-    def _check(self, url: str) -> None:
+    def _checked(self, url: str, account: Account) -> Login | None:
+        """The login for a URL from which may be fetched. Raises `BuildError`."""
         # Once more, and through symbolic links: what was allowed when the pipeline was stored may not be now.
         try:
             check_url(url, self._file_roots)
             if url.startswith("file://"):
                 real_roots = [os.path.realpath(root) for root in self._file_roots]
                 check_file_path(os.path.realpath(file_path(url)), real_roots)
+            return account.login_for(url)
         except ValueError as error:
             raise BuildError(f"could not fetch the source: {without_credentials(str(error))}") from None
 
@@ -158,6 +214,17 @@ class Mirrors:
         }.items():
             await git("config", key, value, cwd=fresh)
         await asyncio.to_thread(fresh.rename, mirror)
+
+
+def _with_passwords(folder: Path) -> dict[Path, str]:
+    found: dict[Path, str] = {}
+    for mirror in folder.iterdir():
+        with contextlib.suppress(OSError):
+            text = (mirror / "config").read_text(encoding="utf-8", errors="surrogateescape")
+            url = re.search(r"^\s*url = \"?([^\s\"]+)", text, re.MULTILINE)
+            if url is not None and without_password(url[1]) != url[1]:
+                found[mirror] = url[1]
+    return found
 
 
 def _sizes(folder: Path) -> list[MirrorSize]:
@@ -257,8 +324,12 @@ async def _keep(mirror: Path, commit: str) -> None:
     await git("update-ref", f"refs/rapidflow/commits/{commit}", commit, cwd=mirror)
 
 
-def _folder_name(url: str) -> str:
-    """Unlike for unlike URLs, and readable for the person who looks into the folder."""
+def folder_name(url: str, pipeline_id: int | None) -> str:
+    """Unlike for unlike URLs, and readable for the person who looks into the folder.
+
+    With a `pipeline_id` it is the mirror of that pipeline alone: who may read it was asked for a password.
+    """
     public = without_credentials(url)
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", public.partition("://")[2] or public).strip("-.")[-60:]
-    return f"{readable}-{hashlib.sha256(url.encode()).hexdigest()[:24]}.git"
+    whose = url if pipeline_id is None else f"{url}\n{pipeline_id}"
+    return f"{readable}-{hashlib.sha256(whose.encode()).hexdigest()[:24]}.git"

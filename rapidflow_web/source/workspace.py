@@ -17,7 +17,7 @@ async def check_out(source: Source, folder: Path, mirrors: Mirrors) -> None:
     """Makes `folder`, which must not exist, the work tree of `source`. Raises `BuildError`."""
     try:
         await _clone(source, folder, mirrors)
-        await _submodules(source.url, folder, mirrors, depth=1)
+        await _submodules(source, folder, mirrors, depth=1)
     except GitError as error:
         raise BuildError(f"could not check out {source.commit[:12]}: {error}") from error
 
@@ -46,7 +46,7 @@ async def _clone(source: Source, folder: Path, mirrors: Mirrors) -> None:
     await git("checkout", "--quiet", "--force", *head, cwd=folder, environment=source.environment)
 
 
-async def _submodules(url: str, folder: Path, mirrors: Mirrors, depth: int) -> None:
+async def _submodules(within: Source, folder: Path, mirrors: Mirrors, depth: int) -> None:
     if not await asyncio.to_thread((folder / ".gitmodules").is_file):
         return
     links = await _links(folder)
@@ -59,13 +59,14 @@ async def _submodules(url: str, folder: Path, mirrors: Mirrors, depth: int) -> N
                 f"could not fetch the source: submodules are nested deeper than {MAX_SUBMODULE_DEPTH}"
             )
         try:
-            source = await mirrors.fetch(_absolute(url, values.get("url", "")), commit=links[path])
+            url = _absolute(within.url, values.get("url", ""))
+            source = await mirrors.fetch(url, commit=links[path], account=within.account)
         except BuildError as error:
             raise BuildError(f"the submodule '{name}': {error}") from error
         await asyncio.to_thread(_clear, folder, path)
         await _clone(source, folder / path, mirrors)
         await git("config", f"submodule.{name}.url", without_credentials(source.url), cwd=folder)
-        await _submodules(source.url, folder / path, mirrors, depth + 1)
+        await _submodules(source, folder / path, mirrors, depth + 1)
 
 
 async def _listed(folder: Path) -> dict[str, dict[str, str]]:

@@ -15,7 +15,8 @@ from rapidflow_web.db import secrets
 from rapidflow_web.db.models import Mask, Secret
 from rapidflow_web.errors import BuildError, Invalid, Problem
 from rapidflow_web.logs.secret_forms import LEAST_BYTES
-from rapidflow_web.pipeline.variables import check_secret_name
+from rapidflow_web.pipeline.logins import Login
+from rapidflow_web.pipeline.variables import CLONE_PASSWORD, check_secret_name
 from rapidflow_web.vault.keys import Keys, VaultError, new_key
 
 MOST_BYTES = 64 * 1024
@@ -55,6 +56,24 @@ class Vault:
                     f"'rapidflow secret set {name} --pipeline {pipeline_id}'"
                 )
         return {name: self._open(found[name]) for name in names}
+
+    async def put_login(self, pipeline_id: int, login: Login, by: str) -> None:
+        """Stores with what the source of a pipeline is fetched, or replaces it. Raises `VaultError`."""
+        value = json.dumps([login.origin, login.user, login.password])
+        await self._store(
+            [pipeline_id, CLONE_PASSWORD],
+            value,
+            lambda sealed: secrets.put(pipeline_id, CLONE_PASSWORD, sealed, by),
+        )
+
+    async def login_of(self, pipeline_id: int) -> Login | None:
+        """With what the source of a pipeline is fetched. Raises `VaultError`."""
+        secret = await secrets.get(pipeline_id, CLONE_PASSWORD)
+        return None if secret is None else Login(*json.loads(self._open(secret)))
+
+    def check_key(self) -> None:
+        """Raises `VaultError` where nothing could be stored."""
+        _cipher(self._keys.ensure())
 
     # What a build masks
 

@@ -1,0 +1,128 @@
+"""A git server behind https and a password, that keeps what it was asked."""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import os
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+
+class GitServer:
+    """Serves the repositories below `root` at `https://127.0.0.1:<port>/<name>`, and to `passwords` only.
+
+    `passwords` are those of each user; none lets anybody in. What is below `/elsewhere/` is redirected to
+    `elsewhere`. `asked` has the path of each request, and whom it came from: `user:password` or None.
+    """
+
+    def __init__(self, port: int, root: Path) -> None:
+        self.host = f"127.0.0.1:{port}"
+        self.root = root
+        self.passwords: dict[str, str] = {}
+        self.elsewhere = ""
+        self.asked: list[tuple[str, str | None]] = []
+
+    def url(self, name: str, login: str = "") -> str:
+        """The URL of a repository, with `user:password` if it is to be in it."""
+        return f"https://{login}{'@' if login else ''}{self.host}/{name}"
+
+    def lets_in(self, login: str | None) -> bool:
+        """Whether somebody may fetch."""
+        user, _, password = (login or "").partition(":")
+        return not self.passwords or (login is not None and self.passwords.get(user) == password)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    git: GitServer
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        scheme, _, word = self.headers.get("Authorization", "").partition(" ")
+        login = base64.b64decode(word).decode() if scheme == "Basic" else None
+        self.git.asked.append((self.path, login))
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path.startswith("/elsewhere/"):
+            self.send_response(302)
+            self.send_header("Location", self.git.elsewhere + self.path.removeprefix("/elsewhere"))
+        elif not self.git.lets_in(login):
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+        else:
+            self._serve(body)
+            return
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _serve(self, body: bytes) -> None:
+        parts = urlsplit(self.path)
+        done = subprocess.run(
+            ["git", "http-backend"],
+            input=body,
+            capture_output=True,
+            check=True,
+            env={
+                **os.environ,
+                "GIT_PROJECT_ROOT": str(self.git.root),
+                "GIT_HTTP_EXPORT_ALL": "1",
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": "safe.directory",
+                "GIT_CONFIG_VALUE_0": "*",
+                "REQUEST_METHOD": self.command,
+                "PATH_INFO": unquote(parts.path),
+                "QUERY_STRING": parts.query,
+                "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+                "CONTENT_LENGTH": str(len(body)),
+                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+                "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            },
+        )
+        head, _, content = done.stdout.partition(b"\r\n\r\n")
+        fields = [line.partition(":") for line in head.decode().splitlines()]
+        status = next((value.split()[0] for name, _, value in fields if name == "Status"), "200")
+        self.send_response(int(status))
+        for name, _, value in fields:
+            if name != "Status":
+                self.send_header(name, value.strip())
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def git_server(folder: Path) -> Iterator[GitServer]:
+    """A server of what is below a folder, whose certificate nobody knows."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    if not key.exists():
+        make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+        subprocess.run(
+            [*make, "-keyout", str(key), "-out", str(certificate)], capture_output=True, check=True
+        )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    handler = type("Handler", (_Handler,), {})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        git = GitServer(server.server_port, folder)
+        handler.git = git
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield git
+        finally:
+            server.shutdown()
+            thread.join()
