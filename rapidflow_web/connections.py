@@ -11,11 +11,6 @@ from typing import ClassVar
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Closed, Event, RawData, Updated
 
-_SENTENCE = b'{"error": "too many clients are connected; try again in a while"}\n'
-_REFUSAL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-    b"Retry-After: 5\r\nConnection: close\r\n\r\n%s" % (len(_SENTENCE), _SENTENCE)
-)
 PATIENCE = 60
 """Seconds that a client has to send the head of a request, to send its body, and to take a plain answer."""
 LONGEST_STALL = 3600
@@ -32,12 +27,14 @@ class Connection(TCPServer):
     """
 
     most: ClassVar[int] = 4096
+    refusal: ClassVar[bytes] = b""
+    """The answer to a client that is one too many."""
     _open: ClassVar[int] = 0
     _client_left = False
 
     async def run(self) -> None:
         if Connection._open >= Connection.most:
-            self.writer.write(_REFUSAL)
+            self.writer.write(self.refusal)
             await self._close()
             return
         Connection._open += 1

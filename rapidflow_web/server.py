@@ -22,8 +22,8 @@ from rapidflow_web.data_folder import DataFolder
 from rapidflow_web.engine.scheduler import Scheduler
 from rapidflow_web.errors import RapidFlowError, SettingsError
 from rapidflow_web.settings import Bind, Settings, misspelt
+from rapidflow_web.web import strict
 from rapidflow_web.web.services import EXTENSION, Services
-from rapidflow_web.web.strict import StrictProtocol
 
 _BACKLOG = 1024
 """Clients that may come at once; one more has to try again, which it does after a second."""
@@ -95,10 +95,10 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
         services.streams.cut()
         services.builds.end_waits()
 
-    Connection.most = _most_connections(settings)
+    Connection.most, Connection.refusal = _most_connections(settings), strict.too_many()
     # There are no settings for these.
     hypercorn_run.TCPServer = Connection  # pyright: ignore[reportPrivateImportUsage]
-    protocol.H11Protocol = StrictProtocol  # pyright: ignore[reportPrivateImportUsage]
+    protocol.H11Protocol = strict.StrictProtocol  # pyright: ignore[reportPrivateImportUsage]
     try:
         await hypercorn_serve(app, config, shutdown_trigger=announced)
     except Exception as error:

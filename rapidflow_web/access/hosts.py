@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Iterable
 
+_LOCAL = re.compile(r"[a-z0-9._-]+\.localhost")
 _PORT = re.compile(r":[0-9]{1,5}$")
 
 
@@ -27,7 +28,7 @@ class Hosts:
         if host in self._known:
             return True
         name = _PORT.sub("", host).lower().rstrip(".")
-        known = name in self._names or name.endswith(".localhost") or _is_address(name)
+        known = name in self._names or _LOCAL.fullmatch(name) is not None or _is_address(name)
         if known and len(self._known) < 100:
             self._known.add(host)
         return known

@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 COOKIE = "rapidflow_session"
 _READING = ("GET", "HEAD", "OPTIONS")
+_DEFAULT_PORT = re.compile(r":(80|443)$")
 _PAGE = re.compile(r"/(ui(/.*)?)?")
 _CHANGES_NOTHING = "pages.check_pipeline"
 """Asked at every key that is typed, with a body that is too long for an address."""
@@ -109,10 +110,11 @@ def address() -> str:
 
 
 def _check_host(access: Access) -> None:
+    # The header as it was sent: the framework takes names that browsers know and it does not for none at all.
+    host = request.headers.get("Host")
     # HTTP/1.0 has none, and no browser speaks it.
-    if request.host and not access.hosts.knows(request.host):
-        name = request.host[:100]
-        raise Forbidden(f"this server does not answer to the name '{name}'; add it to RAPIDFLOW_HOSTS")
+    if host is not None and not access.hosts.knows(host):
+        raise Forbidden(f"this server does not answer to the name '{host[:100]}'; add it to RAPIDFLOW_HOSTS")
 
 
 def _check_site() -> None:
@@ -126,9 +128,11 @@ def _check_site() -> None:
 
 def _is_here(origin: str) -> bool:
     try:
-        return urlsplit(origin).netloc == request.host
+        netloc = urlsplit(origin).netloc
     except ValueError:
         return False
+    host = request.headers.get("Host", "")
+    return _DEFAULT_PORT.sub("", netloc) == _DEFAULT_PORT.sub("", host) != ""
 
 
 async def _actor(access: Access) -> Actor:

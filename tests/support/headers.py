@@ -1,0 +1,13 @@
+"""What every answer must say to browsers."""
+
+from __future__ import annotations
+
+from rapidflow_web.web.security import HEADERS
+from tests.support.server import Answer
+
+
+def assert_safe(answer: Answer, what: object) -> None:
+    """That an answer has what keeps browsers from doing harm with it, each once."""
+    for name, value in HEADERS.items():
+        # Said twice, it would be joined by a comma.
+        assert answer.headers.get(name.lower()) == value, (what, name)
