@@ -9,6 +9,7 @@ from rapidflow_web.pages import (
     log,
     login,
     pipelines,
+    secrets,
     users,
     visibility,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "log",
     "login",
     "pipelines",
+    "secrets",
     "users",
     "visibility",
 ]

@@ -17,7 +17,7 @@ from rapidflow_web.web.services import services
 
 blueprint = Blueprint("pages", __name__)
 
-ACTIONS = "cancel, retry, delete, jobs, visibility, role, password, remove"
+ACTIONS = "cancel, retry, delete, jobs, visibility, role, password, remove, secrets"
 """What the forms of one thing's page do, as their addresses end."""
 
 
@@ -41,7 +41,7 @@ _STATUSES = {
 _MAY_DO = {
     "viewer": "reads pipelines, builds and logs; has tokens",
     "builder": "reads, and starts, cancels and retries builds",
-    "admin": "does everything: edits pipelines, users and who sees what, prunes, reads the audit log",
+    "admin": "does everything: edits pipelines, secrets and users, prunes, reads the audit log",
 }
 
 
@@ -86,6 +86,18 @@ async def lead_to_api() -> WerkzeugResponse:
 async def lead_back(kind: str, number: str, _action: str) -> WerkzeugResponse:
     """To a page from the address of a form on it, where reloading a rejected form leads."""
     return redirect(f"/ui/{kind}/{number}", 303)
+
+
+@blueprint.get("/ui/secrets/remove")
+async def lead_back_to_secrets() -> WerkzeugResponse:
+    """The same for secrets."""
+    return redirect("/ui/secrets", 303)
+
+
+@blueprint.get("/ui/pipelines/<number>/secrets/remove")
+async def lead_back_to_pipeline(number: str) -> WerkzeugResponse:
+    """The same for secrets of a pipeline."""
+    return redirect(f"/ui/pipelines/{number}", 303)
 
 
 @blueprint.get("/ui/account/<any(password, sessions, tokens):_form>")

@@ -17,6 +17,7 @@ from rapidflow_web.errors import Invalid, LogUnreadable, NotFound
 from rapidflow_web.pages import commands
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.pipeline import parser
+from rapidflow_web.pipeline.definition import Definition
 from rapidflow_web.web.requests import identifier, started_by
 from rapidflow_web.web.services import services
 
@@ -72,16 +73,18 @@ async def _state(job_id: str) -> dict[str, Any]:
     execution = scheduler.execution(number)
     timeline = execution.timeline if execution else Timeline(job.timeline)
     environment = await jobs.environment_of(number)
+    definition = _definition(job)
     return {
         "job": job,
         "finished": job.status in jobs.FINISHED,
         "steps": await jobs.steps_of(number),
         "environment": environment,
+        "secrets": definition.secrets if definition is not None else (),
         "phases": timeline.phases,
         "related": await related(job),
         "waits": await _waits(job),
         "stall": await _stall(execution),
-        "command": _command(job, {variable.key: variable.value for variable in environment}),
+        "command": _command(job, definition, {variable.key: variable.value for variable in environment}),
     }
 
 
@@ -107,13 +110,17 @@ async def _waits(job: Job) -> str | None:
     return f"Waiting for one of {slots} slots; {ahead_of}"
 
 
-def _command(job: Job, environment: dict[str, str]) -> str | None:
-    """What runs the build again on the reader's machine; None where it has no image."""
-    if job.image is None:
-        return None
+def _definition(job: Job) -> Definition | None:
+    """What the job was told to do; None for a definition of an earlier version that is not valid any more."""
     try:
-        definition = parser.parse(job.definition.config, ("/",), job.definition.name)
+        return parser.parse(job.definition.config, ("/",), job.definition.name)
     except Invalid:
+        return None
+
+
+def _command(job: Job, definition: Definition | None, environment: dict[str, str]) -> str | None:
+    """What runs the build again on the reader's machine; None where it has no image."""
+    if job.image is None or definition is None:
         return None
     return commands.reproduce(
         job.image,

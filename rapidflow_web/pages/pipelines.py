@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlencode
 
 from quart import Response, redirect, render_template, request
@@ -12,7 +13,7 @@ from rapidflow_web.db import builds, pipelines, users
 from rapidflow_web.db.jobs import STATUSES
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.errors import Invalid, NotFound, Problem
-from rapidflow_web.pages import charts, forms
+from rapidflow_web.pages import charts, forms, named_secrets
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.web.access import may
 from rapidflow_web.web.requests import identifier, started_by
@@ -53,14 +54,14 @@ async def add_pipeline() -> Response | WerkzeugResponse:
     try:
         job = await services().builds.start(pipeline.id, started_by=started_by("web"))
     except Invalid as error:
-        return await _page(pipeline, start_problems=error.problems)
+        return await pipeline_page(pipeline, 422, start_problems=error.problems)
     return redirect(f"/ui/jobs/{job.id}", 303)
 
 
 @blueprint.get("/ui/pipelines/<pipeline_id>")
 async def show_pipeline(pipeline_id: str) -> Response:
     """A pipeline with its builds."""
-    return await _page(await existing(pipeline_id))
+    return await pipeline_page(await existing(pipeline_id))
 
 
 @blueprint.post("/ui/pipelines/<pipeline_id>")
@@ -71,7 +72,7 @@ async def edit_pipeline(pipeline_id: str) -> Response | WerkzeugResponse:
     try:
         await services().builds.change(pipeline.id, config, by=started_by("web"))
     except Invalid as error:
-        return await _page(pipeline, config=config, problems=error.problems)
+        return await pipeline_page(pipeline, 422, config=config, problems=error.problems)
     return redirect(f"/ui/pipelines/{pipeline.id}", 303)
 
 
@@ -107,19 +108,14 @@ async def start_build(pipeline_id: str) -> Response | WerkzeugResponse:
             environment=_variables(environment),
         )
     except Invalid as error:
-        return await _page(pipeline, branch=branch, environment=environment, start_problems=error.problems)
+        return await pipeline_page(
+            pipeline, 422, branch=branch, environment=environment, start_problems=error.problems
+        )
     return redirect(f"/ui/jobs/{job.id}", 303)
 
 
-async def _page(
-    pipeline: Pipeline,
-    *,
-    config: str | None = None,
-    problems: tuple[Problem, ...] = (),
-    branch: str = "",
-    environment: str = "",
-    start_problems: tuple[Problem, ...] = (),
-) -> Response:
+async def pipeline_page(pipeline: Pipeline, status: int = 200, **typed: Any) -> Response:
+    """The page of a pipeline, with what was `typed` into its forms and what is wrong with that."""
     filters = _filters()
     found = await builds.newest(
         _BUILDS + 1,
@@ -130,7 +126,16 @@ async def _page(
     )
     bars = (await builds.bars_of_each([pipeline.id], _CHART))[pipeline.id]
     numbers = charts.statistics(bars)
-    administers = may(Role.ADMIN)
+    shown: dict[str, Any] = {
+        "config": pipeline.definition.config,
+        "secret_name": request.args.get("secret", ""),
+    }
+    if may(Role.ADMIN):
+        shown |= {
+            "visible_to": (await users.visibility(pipeline.id))[1],
+            "users": await users.listed(),
+            "secrets": await named_secrets.of_pipeline(pipeline),
+        }
     page = await render_template(
         "pipeline.html",
         pipeline=pipeline,
@@ -142,15 +147,9 @@ async def _page(
         charted=len(bars),
         longest=max((bar.duration or 0 for bar in bars), default=0),
         numbers=numbers,
-        config=pipeline.definition.config if config is None else config,
-        problems=problems,
-        branch=branch,
-        environment=environment,
-        start_problems=start_problems,
-        visible_to=(await users.visibility(pipeline.id))[1] if administers else [],
-        users=await users.listed() if administers else [],
+        **shown | typed,
     )
-    return Response(page, 422 if problems or start_problems else 200)
+    return Response(page, status)
 
 
 def _filters() -> dict[str, str]:

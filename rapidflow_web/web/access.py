@@ -68,7 +68,7 @@ def install(app: Quart) -> None:
 
 async def _note(words: str, status: int) -> None:
     # What somebody may have put into the query of a request about a secret is none of it.
-    target = request.path if request.blueprint == "secrets" else request.full_path.rstrip("?")
+    target = request.path if "secret" in str(request.endpoint) else request.full_path.rstrip("?")
     if (concerned := g.get("concern")) is not None:
         target = f"{target} ({concerned})"
     try:

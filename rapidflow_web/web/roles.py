@@ -54,7 +54,7 @@ ROLES: dict[tuple[str, str], Role | None] = {
     (
         "GET",
         "/ui/<any(jobs, pipelines, users):kind>/<number>"
-        "/<any(cancel, retry, delete, jobs, visibility, role, password, remove):_action>",
+        "/<any(cancel, retry, delete, jobs, visibility, role, password, remove, secrets):_action>",
     ): VIEWER,
     # Their own affairs
     ("GET", "/tokens"): VIEWER,
@@ -105,6 +105,13 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("POST", "/ui/users/<user_id>/remove"): ADMIN,
     ("POST", "/ui/users/<user_id>/tokens/<token_id>/revoke"): ADMIN,
     ("GET", "/ui/audit"): ADMIN,
+    ("GET", "/ui/secrets"): ADMIN,
+    ("POST", "/ui/secrets"): ADMIN,
+    ("GET", "/ui/secrets/remove"): ADMIN,
+    ("POST", "/ui/secrets/remove"): ADMIN,
+    ("POST", "/ui/pipelines/<pipeline_id>/secrets"): ADMIN,
+    ("GET", "/ui/pipelines/<number>/secrets/remove"): VIEWER,
+    ("POST", "/ui/pipelines/<pipeline_id>/secrets/remove"): ADMIN,
     ("POST", "/prune"): ADMIN,
 }
 

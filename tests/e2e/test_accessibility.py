@@ -42,15 +42,19 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     ).start()
     empty = Server(folder / "empty", executor="process").start()
     team = Server(folder / "team", executor="process").start()
-    team.pipeline({"name": "Seen by some", "steps": ["true"]})
+    team.pipeline({"name": "Seen by some", "secrets": ["MISSING", "OF_ALL"], "steps": ["true"]})
     for user, role in (("root", "admin"), ("a.rather-long-name@department.example.org", "viewer")):
         add_user(team, user, role)
     token_of(team, "root", "--pipeline", "1")
     cookie = session_of(team, "root")
-    body = '{"restricted": true}'
-    team.request(
-        "PUT", "/pipelines/1/visibility", body, {"Cookie": cookie, "Content-Type": "application/json"}
-    )
+    for path, body in (
+        ("/pipelines/1/visibility", '{"restricted": true}'),
+        ("/secrets/OF_ALL", '{"value": "a value"}'),
+        (f"/pipelines/1/secrets/{'A_LONG_NAME_' * 5}", '{"value": "a value"}'),
+        (f"/secrets/{'A_LONG_NAME_' * 5}", '{"value": "a value"}'),
+    ):
+        headers = {"Cookie": cookie, "Content-Type": "application/json"}
+        assert team.request("PUT", path, body, headers).status == 200
     name = "A pipeline with a name that is rather long and goes on for quite a while"
     pipeline = busy.pipeline({"name": name, "steps": [{"name": name, "content": "sleep $((${LONG:-0}))"}]})
     success = busy.start_build(pipeline, environments={"KEY": "value" * 30})
@@ -82,6 +86,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
             "users": f"{team.url}/ui/users",
             "user": f"{team.url}/ui/users/2",
             "audit": f"{team.url}/ui/audit",
+            "secrets": f"{team.url}/ui/secrets?secret=OF_ALL",
             "restricted": f"{team.url}/ui/pipelines/1",
             "list": team.url,
             "no account": f"{empty.url}/ui/account",

@@ -151,6 +151,46 @@ async def test_the_audit_log_is_filtered_by_a_user(page: Page, team: Server):
         assert who.startswith("anna")
 
 
+async def test_secrets_are_set_where_they_are_missing_replaced_and_removed(
+    page: Page, team: Server, console: Console
+):
+    console.allow("422")
+    await log_in(page, team, "root", "/ui/pipelines/new")
+    config = "name: Secretive\nsecrets: [TOKEN]\nsteps:\n  - 'true'\n"
+    await page.get_by_label("Definition, in YAML").fill(config)
+    await page.get_by_role("button", name="Save", exact=True).click()
+    panel = page.locator("#secrets")
+    await expect(panel).to_contain_text("not stored, so builds fail")
+    await panel.get_by_role("link", name="Set TOKEN").click()
+    await expect(panel.get_by_label("Name")).to_have_value("TOKEN")
+    value = panel.get_by_label("Value")
+    await expect(value).to_be_focused()
+    hidden = "(field) => getComputedStyle(field).webkitTextSecurity"
+    assert await value.evaluate(hidden) == "disc"
+    await panel.get_by_label("Show what I type").check()
+    assert await value.evaluate(hidden) == "none"
+    await value.fill("short")
+    await panel.get_by_role("button", name="Store").click()
+    await expect(panel.get_by_role("alert")).to_contain_text("at least 6 bytes")
+    await expect(panel.get_by_label("Name")).to_have_value("TOKEN")
+    await expect(value).to_have_value("")
+    await value.fill("long enough\nand of two lines")
+    await panel.get_by_role("button", name="Store").click()
+    await expect(panel.locator("li")).to_contain_text("set just now by root")
+    page.once("dialog", lambda dialog: dialog.accept())
+    await panel.get_by_role("button", name="Remove TOKEN").click()
+    await expect(panel).to_contain_text("not stored, so builds fail")
+    await page.get_by_role("link", name="Secrets", exact=True).click()
+    await page.get_by_label("Name").fill("TOKEN")
+    await page.get_by_label("Value").fill("for all pipelines")
+    await page.get_by_role("button", name="Store").click()
+    await expect(page.get_by_text("The secret is stored.")).to_be_visible()
+    await page.go_back()
+    await page.go_back()
+    await page.reload()
+    await expect(panel.get_by_role("link", name="all pipelines")).to_be_visible()
+
+
 async def test_without_scripts_users_tokens_passwords_and_visibility_are_kept(browser: Browser, team: Server):
     context = await browser.new_context(java_script_enabled=False)
     page = await context.new_page()
@@ -185,6 +225,12 @@ async def test_without_scripts_users_tokens_passwords_and_visibility_are_kept(br
     await page.get_by_role("button", name="Revoke no scripts").click()
     await expect(page.get_by_text("The token is revoked.")).to_be_visible()
     assert team.get("/me", as_(secret)).status == 401
+    await page.get_by_role("link", name="Secrets").click()
+    await page.get_by_label("Name").fill("PLAIN")
+    await page.get_by_label("Value").fill("without scripts")
+    await page.get_by_role("button", name="Store").click()
+    await page.get_by_role("button", name="Remove PLAIN").click()
+    await expect(page.get_by_text("The secret is removed.")).to_be_visible()
     await context.close()
 
 

@@ -348,6 +348,13 @@ async def test_hostile_accounts_are_text(tab: Page, hostile: Hostile, console: C
     await tab.get_by_role("button", name="Add user").click()
     await expect(tab.get_by_role("alert")).to_contain_text("x-hostile")
     await tab.watch.scan(tab)
+    for address in ("/ui/secrets", f"/ui/pipelines/{hostile.pipeline}"):
+        await tab.goto(f"{hostile.server.url}{address}?{urlencode({'secret': NAME})}")
+        await tab.watch.scan(tab)
+        await tab.locator("#secret-value").fill(NAME)
+        await tab.get_by_role("button", name="Store").click()
+        await expect(tab.get_by_role("alert")).to_contain_text("is not the name of a variable")
+        await tab.watch.scan(tab)
     await tab.goto(f"{hostile.server.url}/ui/account")
     await tab.locator("#token-name").fill(SHORT)
     await tab.get_by_text("Only for some pipelines").click()

@@ -1,0 +1,143 @@
+"""Pages of secrets over HTTP: values go in, and never come out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.support.server import Answer, Server, wait_for
+from tests.support.users import add_user, session_of
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+VALUE = "-----BEGIN KEY-----\nnobody sees this line\n-----END KEY-----"
+
+
+class Keeper:
+    """A server with an administrator, a viewer, and a pipeline that names secrets."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        steps = ['for one in "$KEY" "$TOKEN"; do printf %s "$one" | sha256sum; done']
+        config = {"name": "deploys", "secrets": ["KEY", "TOKEN"], "steps": steps}
+        self.pipeline = server.pipeline(config)
+        self.page = f"/ui/pipelines/{self.pipeline}"
+        for name, role in (("root", "admin"), ("vera", "viewer")):
+            add_user(server, name, role)
+        self.cookies = {name: {"Cookie": session_of(server, name)} for name in ("root", "vera")}
+
+    def get(self, path: str, who: str = "root") -> Answer:
+        """A page as one of them sees it."""
+        return self.server.get(path, self.cookies[who])
+
+    def send(self, path: str, who: str = "root", /, **fields: str) -> Answer:
+        """A form as one of them sends it, with the line ends of browsers."""
+        form = urlencode({name: value.replace("\n", "\r\n") for name, value in fields.items()})
+        return self.server.request("POST", path, form, {**FORM, **self.cookies[who]})
+
+    def run(self) -> dict[str, Any]:
+        """Builds the pipeline; returns the details of the job."""
+        started = self.server.request("POST", f"/pipelines/{self.pipeline}/jobs", None, self.cookies["root"])
+        path = f"/jobs/{started.json['id']}/details"
+        wait_for(lambda: self.get(path).json["job"]["finished_at"], "the build ends")
+        return self.get(path).json
+
+
+@pytest.fixture(scope="module")
+def keeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:
+    server = Server(tmp_path_factory.mktemp("keeper") / "data", executor="process", grace="1s").start()
+    yield Keeper(server)
+    server.stop()
+
+
+def test_a_secret_that_was_typed_reaches_the_build_as_it_was_typed_and_nobody_else(keeper: Keeper):
+    assert "not stored" in keeper.get(keeper.page).text
+    stored = keeper.send("/ui/secrets", name="KEY", value=f"{VALUE}\n")
+    assert stored.headers["location"] == "/ui/secrets?done=set"
+    stored = keeper.send(f"{keeper.page}/secrets", name="TOKEN", value=f"{VALUE}\n\n")
+    assert stored.headers["location"] == f"{keeper.page}#secrets"
+    page = keeper.get(keeper.page).text
+    assert "not stored" not in page
+    assert 'for <a href="/ui/secrets">all pipelines</a>' in page
+    details = keeper.run()
+    # The end of the last line is no part of a value.
+    assert re.findall("[0-9a-f]{64}", details["steps"][0]["output"]) == [
+        hashlib.sha256(value.encode()).hexdigest() for value in (VALUE, f"{VALUE}\n")
+    ]
+    job = details["job"]["id"]
+    for path in (
+        keeper.page,
+        "/ui/secrets",
+        "/ui/audit",
+        "/audit?limit=200",
+        "/secrets",
+        f"/ui/jobs/{job}",
+        f"/jobs/{job}/details",
+    ):
+        assert "nobody sees" not in keeper.get(path).text, path
+    assert 'title="Only the build knows its value">secret</span>' in keeper.get(f"/ui/jobs/{job}").text
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"name": "KEY", "value": "x7q!"}, "A secret has at least 6 bytes"),
+        ({"name": "KEY", "value": ""}, "A secret has at least 6 bytes"),
+        ({"name": "no name", "value": VALUE}, "is not the name of a variable"),
+        ({"name": "CI", "value": VALUE}, "CI is a variable that every build has"),
+        ({"value": VALUE}, "is not the name of a variable"),
+    ],
+)
+def test_a_secret_that_can_not_be_is_refused_and_its_value_not_sent_back(
+    keeper: Keeper, fields: dict[str, str], sentence: str
+):
+    for path in ("/ui/secrets", f"{keeper.page}/secrets"):
+        page = keeper.send(path, **fields)
+        assert page.status == 422
+        assert sentence in page.text
+        assert f'name="name" value="{fields.get("name", "")}"' in page.text
+        assert "nobody sees" not in page.text
+        assert not fields["value"] or fields["value"] not in page.text
+
+
+def test_secrets_are_replaced_and_removed_and_the_audit_log_says_which(keeper: Keeper):
+    for path in ("/ui/secrets", f"{keeper.page}/secrets"):
+        for value in ("first value", "second value"):
+            assert keeper.send(path, name="OF_A_TEST", value=value).status == 303
+        assert "OF_A_TEST" in keeper.get("/ui/secrets" if path == "/ui/secrets" else keeper.page).text
+        assert keeper.send(f"{path}/remove", name="OF_A_TEST").status == 303
+        missing = keeper.send(f"{path}/remove", name="OF_A_TEST")
+        assert missing.status == 404
+        assert "There is no secret &#39;OF_A_TEST&#39;." in missing.text
+        assert keeper.get(f"{path}/remove").status == 303
+    deeds = [
+        (deed["action"], deed["target"], deed["status"])
+        for deed in keeper.get("/audit?limit=8").json
+        if deed["status"] == 303
+    ]
+    for form, action in (("", "set"), ("/remove", "remove")):
+        assert (f"pages.{action}_secret", f"/ui/secrets{form} (OF_A_TEST)", 303) in deeds
+        target = f"{keeper.page}/secrets{form} (OF_A_TEST)"
+        assert (f"pages.{action}_pipeline_secret", target, 303) in deeds
+
+
+def test_what_is_in_the_query_of_a_form_of_secrets_is_not_noted(keeper: Keeper):
+    assert keeper.send("/ui/secrets?value=nobody-sees-this", name="IN_QUERY", value="a value").status == 303
+    assert "nobody-sees-this" not in keeper.get("/audit").text
+
+
+def test_only_administrators_see_names_of_secrets(keeper: Keeper):
+    assert keeper.send(f"{keeper.page}/secrets", name="UNNAMED", value="a value").status == 303
+    refused = keeper.get("/ui/secrets", "vera")
+    assert refused.status == 403
+    assert "This needs the role admin" in refused.text
+    page = keeper.get(keeper.page, "vera").text
+    assert "UNNAMED" not in page and 'id="secrets"' not in page
+    assert 'href="/ui/secrets"' not in page
+    assert keeper.send("/ui/secrets", "vera", name="KEY", value="her value").status == 403
+    assert json.loads(keeper.get("/secrets").body)[0]["updated_by"] == "root"
