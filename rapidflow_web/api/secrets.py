@@ -11,11 +11,9 @@ from rapidflow_web.api.pipelines import existing_pipeline
 from rapidflow_web.api.schemas import Message
 from rapidflow_web.db import secrets
 from rapidflow_web.db.secrets import EVERYWHERE
-from rapidflow_web.errors import NotFound
-from rapidflow_web.pipeline.variables import CLONE_PASSWORD
 from rapidflow_web.web import requests
+from rapidflow_web.web import secrets as changes
 from rapidflow_web.web.responses import json_response
-from rapidflow_web.web.services import services
 
 blueprint = Blueprint("secrets", __name__)
 
@@ -74,22 +72,11 @@ async def _list(scope: int) -> Response:
 
 
 async def _put(scope: int, name: str) -> Response:
-    wanted, by = await requests.body(schemas.NewSecret), requests.started_by()
-    if name == CLONE_PASSWORD and scope != EVERYWHERE:
-        await services().builds.put_clone_password(scope, wanted.value, by=by)
-    else:
-        await services().vault.put(scope, name, wanted.value, by)
-    stored = await secrets.get(scope, name)
-    if stored is None:
-        raise _missing(name)  # somebody removed it just now
+    wanted = await requests.body(schemas.NewSecret)
+    stored = await changes.put(scope, name, wanted.value, requests.started_by())
     return json_response(render.secret(stored))
 
 
 async def _delete(scope: int, name: str) -> Response:
-    if not await secrets.remove(scope, name):
-        raise _missing(name)
+    await changes.remove(scope, name)
     return json_response({"message": "secret removed successfully"})
-
-
-def _missing(name: str) -> NotFound:
-    return NotFound(f"there is no secret '{name[:40]}'")

@@ -8,6 +8,7 @@ from rapidflow_web.db import secrets
 from rapidflow_web.db.models import Pipeline, Secret
 from rapidflow_web.errors import Invalid
 from rapidflow_web.pipeline import parser
+from rapidflow_web.pipeline.variables import CLONE_PASSWORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,11 @@ class Named:
     """Whether it can be changed on the page that shows it."""
     used: bool
     """Whether the definition names it."""
+
+    @property
+    def fetches(self) -> bool:
+        """Whether it is for fetching the source, and given to no build."""
+        return self.name == CLONE_PASSWORD
 
 
 async def of_all_pipelines() -> list[Named]:

@@ -105,6 +105,18 @@ def test_a_secret_that_can_not_be_is_refused_and_its_value_not_sent_back(
         assert not fields["value"] or fields["value"] not in page.text
 
 
+def test_the_password_of_the_repository_is_set_on_the_page_of_its_pipeline(keeper: Keeper):
+    name, password = "RAPIDFLOW_CLONE_PASSWORD", "fetch with this"
+    config = "name: fetched\nrepo_name: https://user@192.0.2.1/repo\nsteps: ['true']\n"
+    added = keeper.send("/ui/pipelines", config=config).headers["location"]
+    assert keeper.send(f"{added}/secrets", name=name, value=password).status == 303
+    page = keeper.get(added).text
+    assert "the source is fetched with it" in page and password not in page
+    refused = keeper.send("/ui/secrets", name=name, value=password)
+    assert refused.status == 422
+    assert "is for fetching the source of one pipeline" in refused.text
+
+
 def test_secrets_are_replaced_and_removed_and_the_audit_log_says_which(keeper: Keeper):
     for path in ("/ui/secrets", f"{keeper.page}/secrets"):
         for value in ("first value", "second value"):
