@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 # Tests wait more than they compute.
 WORKERS ?= 2
-.PHONY: help run test lint torture soak bench migration pins clean
+.PHONY: help run test lint audit torture soak bench migration pins clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ lint: ## Check style, types and which room imports which.
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright --pythonpath .venv/bin/python
 	.venv/bin/lint-imports --no-logo
+
+audit: ## Ask a public service whether a pinned version has a known vulnerability.
+	@scripts/venv.sh dev
+	@.venv/bin/python -m scripts.audit
 
 torture: ## Break things on purpose for half an hour: 200 kills, 1,000 followers, 10,000 races and requests.
 	@scripts/venv.sh dev
