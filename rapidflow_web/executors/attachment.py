@@ -16,6 +16,8 @@ _HIGH_WATER = 1024 * 1024
 _BURST_BYTES = 16 * 1024
 _BURST_SECONDS = 0.002
 _ATTACH_SECONDS = 30.0
+_REASONS = {404: "it is gone", 409: "it is paused or being restarted"}
+"""What the engine means; its own words can't be read where the connection was to become another one."""
 
 
 class Attachment:
@@ -127,6 +129,6 @@ async def attach(docker: aiodocker.Docker, container_id: str) -> Attachment:
             read_until_eof=False,
         )
         if response.status >= 400:
-            message = (await response.read()).decode("utf-8", "replace")
-            raise aiodocker.DockerError(response.status, message)
+            response.close()
+            raise aiodocker.DockerError(response.status, _REASONS.get(response.status, str(response.reason)))
     return Attachment(response)

@@ -58,7 +58,12 @@ class DockerBuild:
         while True:
             attachment = self.attachment
             if attachment is None:
-                runs = (await self._state())["Running"]
+                state = await self._state()
+                if state["Paused"]:
+                    # By somebody's hand; until it goes on, nobody can attach to it.
+                    await asyncio.sleep(_RECONNECT_SECONDS)
+                    continue
+                runs = state["Running"]
                 try:
                     async with aclosing(self._take_up(offset) if runs else self._copy(offset)) as chunks:
                         async for chunk in chunks:

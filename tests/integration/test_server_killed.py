@@ -142,6 +142,27 @@ def test_a_build_that_ends_while_there_is_no_server_ends_as_it_did(new_server: C
     assert_nothing_left(server)
 
 
+def test_a_build_whose_container_is_paused_while_the_server_is_killed_goes_on_when_that_does(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server().start()
+    pipeline_id = server.pipeline({"name": "paused", "steps": ["echo ready; sleep 2; echo more", "echo end"]})
+    goes_on, cancelled = (server.start_build(pipeline_id) for _ in range(2))
+    for job_id in (goes_on, cancelled):
+        server.wait_output(job_id, "ready\n")
+        engine("pause", server.job(job_id)["container_id"])
+    server.kill()
+    server.start()
+    assert server.post(f"/jobs/{cancelled}/cancel").status == 200
+    assert server.job(goes_on)["status"] == "running"
+    engine("unpause", server.job(goes_on)["container_id"])
+    details = server.wait_finished(goes_on)
+    assert [step["output"] for step in details["steps"]] == ["ready\nmore\n", "end\n"]
+    for job_id in (goes_on, cancelled):
+        assert_ended_once(server, job_id)
+    assert_nothing_left(server)
+
+
 def test_a_build_whose_container_vanished_with_the_server_fails_and_says_so(
     new_server: Callable[..., Server],
 ) -> None:
