@@ -74,7 +74,9 @@ class DataFolder:
     @contextlib.contextmanager
     def owned(self) -> Generator[None]:
         """Keeps a second server away from the data folder."""
-        with (self._root / "lock").open("w") as lock:
+        with self._usable():
+            opened = (self._root / "lock").open("w")
+        with opened as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -160,7 +160,7 @@ class Scheduler:
     async def _sweep(self) -> None:
         try:
             if removed := await self.executor.sweep(self._live):
-                _log.info("removed what %d builds left behind", removed)
+                _log.info("removed what %d build%s left behind", removed, "s" * (removed != 1))
             await asyncio.to_thread(self._sweep_work)
         except Exception as error:
             _log.warning("what is left of builds that have ended can't be removed yet: %s", error)

@@ -47,6 +47,13 @@ def test_a_folder_that_can_not_be_written_is_refused(tmp_path: Path):
     assert str(error.value) == f"RAPIDFLOW_DATA is '{tmp_path}', which can't be used: Is a directory."
 
 
+def test_a_folder_in_which_no_lock_can_be_made_is_refused(tmp_path: Path):
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(SettingsError) as error, DataFolder(tmp_path).owned():
+        pass
+    assert str(error.value) == f"RAPIDFLOW_DATA is '{tmp_path}', which can't be used: Is a directory."
+
+
 def test_two_installations_have_nothing_in_common(tmp_path: Path):
     one, other = DataFolder(tmp_path / "one"), DataFolder(tmp_path / "other")
     assert one.installation() != other.installation()
