@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -121,19 +122,29 @@ async def _examine(*, fix: bool) -> int:
     settings = from_environment(os.environ)
     left = mendable = 0
     async for finding in doctor.examine(settings, lambda folders: executor_of(settings, folders)):
-        mended = fix and finding.mend is not None
-        if mended and finding.mend is not None:
-            await finding.mend()
+        if fix and finding.mend is not None:
+            left += not await _mended(finding.what, finding.mend)
         else:
             left += 1
             mendable += finding.mend is not None
-        print(f"{'mended: ' if mended else ''}{finding.what}")
+            print(finding.what)
     if not left:
         print(f"all is well in {settings.data}")
         return 0
     hint = f"; 'rapidflow doctor --fix' mends {mendable} of them" if mendable else ""
     print(f"{_count(left, 'problem')} in {settings.data}{hint}")
     return _WRONG
+
+
+async def _mended(what: str, mend: Callable[[], Awaitable[object]]) -> bool:
+    try:
+        await mend()
+    except (RapidFlowError, OSError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        print(f"{what}, and can't be mended: {reason}")
+        return False
+    print(f"mended: {what}")
+    return True
 
 
 def prune(options: argparse.Namespace, client: Client) -> int:

@@ -100,6 +100,8 @@ async def connected(url: str) -> AsyncGenerator[None]:
         raise DatabaseError(f"the database {_without_password(url)} can't be opened: {error}.") from error
     try:
         yield
+    except (DBConnectionError, OperationalError, sqlite3.Error) as error:
+        raise DatabaseError(f"the database {_without_password(url)} can't be used: {error}.") from error
     finally:
         await close_database()
 

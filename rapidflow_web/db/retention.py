@@ -93,6 +93,45 @@ async def with_running_steps() -> list[tuple[int, str]]:
     return [(row[0], row[1]) for row in found]
 
 
+_ENDED = "'success', 'failed', 'cancelled'"
+
+
+@uncancelled
+async def in_no_state() -> list[tuple[int, str]]:
+    """The id and status of jobs whose log has ended, and that yet have not, or have a status that is none."""
+    found = await rows(
+        f"SELECT id, status FROM job WHERE log_size IS NOT NULL AND status NOT IN ({_ENDED}) ORDER BY id"  # noqa: S608
+    )
+    return [(row[0], row[1]) for row in found]
+
+
+@uncancelled
+async def without_a_time() -> list[int]:
+    """Jobs that have ended, at no time."""
+    found = await rows(
+        f"SELECT id FROM job WHERE finished_at IS NULL AND status IN ({_ENDED}) ORDER BY id"  # noqa: S608
+    )
+    return [row[0] for row in found]
+
+
+@uncancelled
+async def set_end(job_id: int, status: str, error: str | None) -> None:
+    """Sets how a job ended whose row is damaged."""
+    await Job.filter(id=job_id).update(status=status, error=error, cancelled=status == "cancelled")
+    if await Job.filter(id=job_id, finished_at__isnull=True).exists():
+        await give_a_time(job_id)
+
+
+@uncancelled
+async def give_a_time(job_id: int) -> None:
+    """Sets when a job ended by what else is known of it."""
+    steps = "SELECT MAX(finished_at) FROM step WHERE job_id = ?1"
+    await rows(
+        f"UPDATE job SET finished_at = COALESCE(({steps}), started_at, created_at) WHERE id = ?1",  # noqa: S608
+        [job_id],
+    )
+
+
 @uncancelled
 async def delete(job_ids: Sequence[int]) -> None:
     """Deletes finished builds with their steps and variables. Others are left alone."""

@@ -202,6 +202,8 @@ class Scheduler:
             await self._fail(job.id, f"the pipeline is no longer valid: {error}")
             return
         _log.info("%s: %s", "taken up again" if resume else "started", definition.name)
+        if not resume:
+            self._make_room(job.id)
         steps, variables = await jobs.steps_of(job.id), await jobs.environment_of(job.id)
         # What is stored of secrets is not their value; that is for the execution to get.
         environment = {
@@ -214,6 +216,11 @@ class Scheduler:
             await execution.run(resume)
         finally:
             writer.close()
+
+    def _make_room(self, job_id: int) -> None:
+        strays = self._tools.settings.data / "strays"
+        if self._logs.set_aside(job_id, strays):
+            _log.warning("there was a log of another job of this number; it is in %s now", strays)
 
     async def _recover(self, group: asyncio.TaskGroup) -> None:
         for job in await jobs.unsealed():
@@ -256,6 +263,8 @@ class Scheduler:
         job = await jobs.get(job_id)
         if job is None:
             return
+        if job.started_at is None:
+            self._make_room(job_id)
         log = self._logs.open(job_id)
         if not log.sealed:
             await self._logs.writer(job_id).seal(render.final_lines(job.status, job.error))

@@ -78,17 +78,26 @@ class Log:
         except FileNotFoundError:
             raise self._missing() from None
         except Damaged as error:
-            # Here, because what has begun to be sent can't say it to anybody else.
+            raise self._damaged(str(error)) from error
+        except OSError as error:
             _logger.error("the log of job %s can't be read: %s", self.path.stem, error)
             raise LogUnreadable(
-                f"the log of job {self.path.stem} is damaged; "
-                "stop the server and run 'rapidflow doctor --fix'"
+                f"the log of job {self.path.stem} can't be read: {error.strerror or error}"
             ) from error
 
     def expect(self, stored_size: int | None) -> None:
-        """Raises `LogUnreadable` where a log of which `stored_size` bytes were stored is not there."""
+        """Raises `LogUnreadable` where a log is not there as it was stored, with `stored_size` bytes."""
         if stored_size and not self.size:
             raise self._missing()
+        if stored_size and self.size != stored_size:
+            raise self._damaged(f"it has {self.size} bytes instead of {stored_size}")
+
+    def _damaged(self, reason: str) -> LogUnreadable:
+        # Here, because what has begun to be sent can't say it to anybody else.
+        _logger.error("the log of job %s can't be read: %s", self.path.stem, reason)
+        return LogUnreadable(
+            f"the log of job {self.path.stem} is damaged; stop the server and run 'rapidflow doctor --fix'"
+        )
 
     def _missing(self) -> LogUnreadable:
         _logger.error("the log of job %s is missing", self.path.stem)
@@ -372,6 +381,21 @@ class LogStore:
             file.truncate(index_size)
             file.seek(index_size)
             file.write(end.pack())
+
+    def set_aside(self, job_id: int, folder: Path) -> bool:
+        """Moves the log of a job that has not begun to `folder`; says whether there was one.
+
+        It is that of a job of the same number, in a database that is lost or was replaced by an older one.
+        """
+        found = [file for path in self._files(job_id) for file in (path, path_of(path)) if file.exists()]
+        if found:
+            # Only then: who waits for the job to begin has its log open.
+            self._recent.pop(job_id, None)
+            self._live.pop(job_id, None)
+        for file in found:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file.rename(folder / f"{file.name}.{time.time_ns()}")
+        return bool(found)
 
     def delete(self, job_id: int) -> None:
         """Removes a log; no harm if there is none."""

@@ -39,3 +39,14 @@ def final_lines(status: str, error: str | None) -> bytes:
         return b"=== Build cancelled ===\n" + COMPLETED
     reason = " ".join((error or "no reason is known").splitlines())
     return f"=== Build failed: {reason} ===\n".encode("utf-8", "replace") + COMPLETED
+
+
+def end_of(final: bytes) -> tuple[str, str | None]:
+    """Status and error of a build by its final lines; failed for no known reason where they are none."""
+    if final == COMPLETED:
+        return "success", None
+    if final == final_lines("cancelled", None):
+        return "cancelled", None
+    line = final.decode("utf-8", "replace").partition("\n")[0]
+    reason = line.removeprefix("=== Build failed: ").removesuffix(" ===")
+    return "failed", reason if reason != line else "no reason is known"

@@ -10,41 +10,29 @@ import asyncio
 import contextlib
 import re
 import shutil
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from rapidflow_web.data_folder import DataFolder
-from rapidflow_web.db import jobs, retention
+from rapidflow_web.db import jobs
 from rapidflow_web.db.database import connected, sqlite_path, sqlite_url
 from rapidflow_web.db.models import Job
 from rapidflow_web.engine import disk
 from rapidflow_web.engine.began import Began
 from rapidflow_web.errors import RapidFlowError, SettingsError
 from rapidflow_web.executors.base import BuildSpec, Executor
-from rapidflow_web.logs import render
-from rapidflow_web.logs.compressed import SUFFIX, CompressedFile
-from rapidflow_web.logs.files import open_file
+from rapidflow_web.logs.compressed import SUFFIX
 from rapidflow_web.logs.log import LogStore
-from rapidflow_web.logs.salvage import salvage
 from rapidflow_web.settings import Settings
+from rapidflow_web.upkeep.finding import Finding
+from rapidflow_web.upkeep.log_check import LogCheck
+from rapidflow_web.upkeep.state_check import StateCheck, file_findings
 from rapidflow_web.vault.keys import Keys
 from rapidflow_web.vault.vault import Vault
 
 _LOG_NAME = re.compile(r"([0-9]+)\.(?:log|index)(?:\.zst)?")
 _KEPT_NAME = re.compile(r"[0-9]+\.(?:log|index)\.zst\.damaged")
 _GONE = "the container of the build was gone when the installation was repaired"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is wrong, as a sentence; `mend` puts it right, None where that is for a person to do."""
-
-    what: str
-    mend: Callable[[], Awaitable[object]] | None = None
 
 
 class Doctor:
@@ -57,6 +45,7 @@ class Doctor:
         self._folders = folders
         self._executor = executor
         self._logs = LogStore(folders.logs)
+        self._log_check = LogCheck(folders.logs, server_runs)
         self._server_runs = server_runs
         self._vault = Vault(Keys(settings.data, settings.secrets_key))
 
@@ -66,14 +55,17 @@ class Doctor:
             if problem is not None:
                 yield Finding(problem)
         url = self._settings.database_url or sqlite_url(self._folders.database)
-        if damage := await asyncio.to_thread(_damage, sqlite_path(url)):
-            yield Finding(f"the database is damaged ({damage}); stop the server and restore a backup")
+        path = sqlite_path(url)
+        found = await file_findings(path, self._server_runs) if path is not None and path.exists() else []
+        for finding in found:
+            yield finding
+        if any(finding.mend is None for finding in found):
             return
         async with connected(url):
             if problem := await self._vault.problem():
                 yield Finding(problem)
             known = set(await jobs.ids(ended=False))
-            for examine in (self._jobs, self._steps, self._job_logs):
+            for examine in (self._jobs, StateCheck(self._folders.logs).findings, self._log_check.findings):
                 async for finding in examine():
                     yield finding
             unfinished = {job.id for job in await jobs.unsealed()}
@@ -108,7 +100,8 @@ class Doctor:
                     )
             elif job.status != "pending":
                 yield Finding(
-                    f"the log of job {job.id} has no end", self._gets_an_end(job.id, job.status, job.error)
+                    f"the log of job {job.id} has no end",
+                    self._log_check.gets_an_end(job.id, job.status, job.error),
                 )
 
     async def _is_lost(self, job: Job) -> bool:
@@ -123,59 +116,7 @@ class Doctor:
         async def mend() -> None:
             await jobs.end_steps(job.id, "failed")
             status, error = await jobs.finish(job.id, "failed", _GONE)
-            await self._gets_an_end(job.id, status, error)()
-
-        return mend
-
-    async def _steps(self) -> AsyncIterator[Finding]:
-        for job_id, status in await retention.with_running_steps():
-            what = f"a step of job {job_id} is running, though the job has finished"
-            yield Finding(what, partial(jobs.end_steps, job_id, status))
-
-    # Logs
-
-    async def _job_logs(self) -> AsyncIterator[Finding]:
-        for job_id, status, error, size in await retention.stored_logs():
-            problem = await asyncio.to_thread(self._log_problem, job_id, size)
-            if problem and await jobs.get(job_id) is not None:
-                # A running server keeps logs open, and would go on with what it knows of them.
-                mend = None if self._server_runs else self._is_salvaged(job_id, status, error, size)
-                hint = "; stop the server to have it mended" if self._server_runs else ""
-                yield Finding(f"the log of job {job_id} {problem}{hint}", mend)
-
-    def _log_problem(self, job_id: int, size: int) -> str | None:
-        path = self._logs.path(job_id)
-        try:
-            there = _checked_size(path)
-            _checked_size(path.with_suffix(".index"))
-            log = self._logs.open(job_id)
-        except FileNotFoundError:
-            return "is missing"
-        except OSError as error:
-            return f"can't be read ({error.strerror or error})"
-        if there != size or log.size != size:
-            return f"has {min(there, log.size)} bytes instead of {size}"
-        return None if log.sealed else "has no end"
-
-    def _is_salvaged(
-        self, job_id: int, status: str, error: str | None, size: int
-    ) -> Callable[[], Awaitable[None]]:
-        async def mend() -> None:
-            said = await asyncio.to_thread(salvage, self._logs.path(job_id), size)
-            await self._gets_an_end(job_id, status, error, b"" if said else render.LOST)()
-
-        return mend
-
-    def _gets_an_end(
-        self, job_id: int, status: str, error: str | None, before: bytes = b""
-    ) -> Callable[[], Awaitable[None]]:
-        async def mend() -> None:
-            # Not the log that was looked at: it knows what was there before.
-            logs = LogStore(self._folders.logs)
-            await asyncio.to_thread(logs.keep_the_rest, job_id)
-            if not logs.open(job_id).sealed:
-                await logs.writer(job_id).seal(before + render.final_lines(status, error))
-            await jobs.update(job_id, log_size=logs.open(job_id).size, stored_size=None)
+            await self._log_check.gets_an_end(job.id, status, error)()
 
         return mend
 
@@ -185,6 +126,9 @@ class Doctor:
         paths = await asyncio.to_thread(lambda: sorted(self._folders.logs.glob("**/*")))
         # Only now: the server may have started builds since, and a job is there before its log.
         known = {*known, *await jobs.ids(ended=False)}
+        if not known and any(path.is_file() for path in paths):
+            yield Finding("there are logs, and the database knows no build; restore a backup of the database")
+            return
         # A folder after what is in it: it may be empty once that is mended.
         for path in sorted(paths, key=Path.is_dir):
             if path.is_dir():
@@ -260,31 +204,6 @@ async def examine(
                 yield finding
         finally:
             await executor.close()
-
-
-def _damage(path: Path | None) -> str | None:
-    """What is wrong with a database file."""
-    if path is None or not path.exists():
-        return None
-    try:
-        with closing(sqlite3.connect(path)) as database:
-            found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-            broken = database.execute("PRAGMA foreign_key_check").fetchone()
-    except sqlite3.DatabaseError as error:
-        return str(error)
-    if found != "ok":
-        return str(found)
-    return f"a row of {broken[0]} refers to nothing" if broken else None
-
-
-def _checked_size(path: Path) -> int:
-    """The bytes of a file of a log. Reads all of a compressed one. Raises `OSError`."""
-    file = open_file(path)
-    if isinstance(file, CompressedFile):
-        file.check()
-    size = file.size
-    file.close()
-    return size
 
 
 def _removal(path: Path) -> Callable[[], Awaitable[None]]:

@@ -207,6 +207,146 @@ def test_damage_inside_a_compressed_log_is_found_and_what_can_be_read_is_kept(
         assert server.get(f"/jobs/{job_id}/logs").json["logs"][0]["output"] in text
 
 
+def test_an_index_that_is_lost_or_damaged_is_made_anew(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process").start()
+    pipeline_id = server.pipeline(
+        {"name": "long", "steps": ["seq 30000", "printf two", "true", "seq 9; exit 3"]}
+    )
+    ids = [server.wait_finished(server.start_build(pipeline_id))["job"]["id"] for _ in range(6)]
+    missing, empty, cut, torn, longer, packed = ids
+    before = {job_id: server.details(job_id) for job_id in ids}
+    whole, failed = server.stream(missing), "=== Build failed: step 4 (bash) exited with 3 ===\n"
+    server.stop()
+    logs = server.data / "logs" / "0000"
+    (logs / f"{missing}.index").unlink()
+    (logs / f"{empty}.index").write_bytes(b"")
+    with (logs / f"{cut}.index").open("r+b") as index:
+        index.truncate(100)
+    (logs / f"{torn}.index").write_bytes(bytes(range(256)) * 9)
+    with (logs / f"{longer}.log").open("ab") as log:
+        log.write(b"somebody was here\n")
+    LogStore(server.data / "logs").compress(packed)
+    (logs / f"{packed}.index").unlink()
+
+    code, found = examined(server)
+    assert (code, found[:-1]) == (
+        1,
+        [
+            f"the log of job {missing} has no index",
+            f"the log of job {empty} has an index that does not fit it",
+            f"the log of job {cut} has an index that does not fit it",
+            f"the log of job {torn} has an index that does not fit it",
+            f"the log of job {longer} has {len(whole) + 18} bytes instead of {len(whole)}",
+            f"the log of job {packed} has no index",
+        ],
+    )
+    server.start()
+    for job_id in (missing, empty, cut, torn):
+        answer = server.get(f"/jobs/{job_id}/logs/stream?follow=true")
+        assert (answer.status, answer.text.strip()) == (
+            500,
+            server.get(f"/jobs/{job_id}/details").json["error"],
+        )
+    server.stop()
+    assert examined(server, "--fix")[0] == 0
+    assert examined(server) == (0, ["all is well in DATA"])
+    server.start()
+    for job_id in ids:
+        assert server.stream(job_id) == whole
+        assert whole.endswith(f"9\n\n{failed}=== Build completed ===\n")
+        details = server.details(job_id)
+        outputs = [step["output"] for step in before[job_id]["steps"]]
+        if job_id != longer:
+            outputs[1] = "two\n"  # nobody knows any more that it had no end
+        assert [step["output"] for step in details["steps"]] == outputs
+        assert details["steps"][3]["exit_code"] == 3
+
+
+def test_states_that_no_job_can_have_are_mended_by_what_its_log_says(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server(executor="process").start()
+    good, timeless, vanished, resized = (
+        server.run({"name": "good", "steps": ["echo out"]})["job"]["id"] for _ in range(4)
+    )
+    bad = server.run({"name": "bad", "steps": ["exit 3"]})["job"]["id"]
+    cancelled = server.start_job({"name": "cancelled", "steps": ["echo ready; sleep 1000"]})
+    server.wait_output(cancelled, "ready\n")
+    assert server.post(f"/jobs/{cancelled}/cancel").status == 200
+    for job_id in (good, bad, cancelled):
+        assert_ended_once(server, job_id)
+    server.stop()
+    server.sql("UPDATE job SET status = 'running' WHERE id IN (?, ?)", good, cancelled)
+    server.sql("UPDATE job SET status = 'strange', error = NULL, finished_at = NULL WHERE id = ?", bad)
+    server.sql("UPDATE job SET finished_at = NULL WHERE id = ?", timeless)
+    server.sql("UPDATE job SET log_size = 7 WHERE id = ?", resized)
+    server.sql("DELETE FROM job WHERE id = ?", vanished)
+    size = (server.data / "logs" / "0000" / f"{resized}.log").stat().st_size
+    code, found = examined(server)
+    assert (code, found[:-1]) == (
+        1,
+        [
+            "a row of step in the database refers to nothing",
+            f"job {good} is running, though its log has ended",
+            f"job {bad} is strange, though its log has ended",
+            f"job {cancelled} is running, though its log has ended",
+            f"job {timeless} has ended, and nothing says when",
+            f"the log of job {resized} has {size} bytes instead of 7",
+            f"DATA/logs/0000/{vanished}.index is the log of no job",
+            f"DATA/logs/0000/{vanished}.log is the log of no job",
+        ],
+    )
+    assert examined(server, "--fix")[0] == 0
+    assert examined(server) == (0, ["all is well in DATA"])
+    server.start()
+    for job_id in (good, bad, timeless, resized, cancelled):
+        assert_ended_once(server, job_id)
+    assert server.job(good)["status"] == "success"
+    assert server.job(bad)["error"] == "step 1 (bash) exited with 3"
+    assert server.job(cancelled)["status"] == "cancelled"
+
+
+def test_a_database_that_is_lost_loses_no_log(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process").start()
+    job_id = server.run({"name": "before", "steps": ["echo before"]})["job"]["id"]
+    server.stop()
+    for path in server.data.glob("rapidflow.db*"):
+        path.unlink()
+    server.start()
+    found = "there are logs, and the database knows no build; restore a backup of the database"
+    assert examined(server, "--fix") == (1, [found, "1 problem in DATA"])
+    again = server.run({"name": "after", "steps": ["echo after"]})["job"]["id"]
+    assert again == job_id
+    assert server.stream(again) == "=== Step 1 (bash) ===\nafter\n\n=== Build completed ===\n"
+    assert "there was a log of another job of this number" in server.log.read_text()
+    (kept,) = (server.data / "strays").glob(f"{job_id}.log.*")
+    assert kept.read_text() == "=== Step 1 (bash) ===\nbefore\n\n=== Build completed ===\n"
+    server.stop()
+    server.sql("DROP TABLE step")
+    done = server.command("doctor")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"rapidflow: the database sqlite://{server.data}/rapidflow.db can't be used: no such table: step.\n",
+    )
+
+
+def test_what_can_not_be_mended_is_said_in_a_sentence(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process").start()
+    job_id = server.run({"name": "short", "steps": ["echo out"]})["job"]["id"]
+    server.stop()
+    log = server.data / "logs" / "0000" / f"{job_id}.log"
+    log.unlink()
+    log.mkdir()
+    (log / "file").write_text("in the way")
+    code, found = examined(server, "--fix")
+    assert code == 1
+    assert found[0].endswith(", and can't be mended: Is a directory")
+    server.start()
+    answer = server.get(f"/jobs/{job_id}/logs/stream")
+    assert answer.status == 500
+    assert answer.text.startswith(f"the log of job {job_id} ")
+
+
 def test_strays_among_the_logs_are_found_beside_a_server_too(new_server: Callable[..., Server]) -> None:
     server = new_server(executor="process").start()
     server.run({"name": "short", "steps": ["echo out"]})
