@@ -7,7 +7,6 @@ from quart import Blueprint, Response
 from rapidflow_web.api import render
 from rapidflow_web.api import user_schemas as schemas
 from rapidflow_web.api.operation import operation
-from rapidflow_web.api.pipelines import existing_pipeline
 from rapidflow_web.api.schemas import Message
 from rapidflow_web.db import secrets
 from rapidflow_web.db.secrets import EVERYWHERE
@@ -43,7 +42,7 @@ async def delete_secret(name: str) -> Response:
 @operation(schemas.Secrets)
 async def list_pipeline_secrets(pipeline_id: int) -> Response:
     """List the names of the secrets that only this pipeline may name."""
-    await existing_pipeline(pipeline_id)
+    await _known(pipeline_id)
     return await _list(pipeline_id)
 
 
@@ -55,7 +54,7 @@ async def put_pipeline_secret(pipeline_id: int, name: str) -> Response:
     `RAPIDFLOW_CLONE_PASSWORD` is given to no build: with it the server fetches the source, for the server and
     the user that the clone URL names.
     """
-    await existing_pipeline(pipeline_id)
+    await _known(pipeline_id)
     return await _put(pipeline_id, name)
 
 
@@ -63,7 +62,7 @@ async def put_pipeline_secret(pipeline_id: int, name: str) -> Response:
 @operation(Message)
 async def delete_pipeline_secret(pipeline_id: int, name: str) -> Response:
     """Remove a secret of a pipeline."""
-    await existing_pipeline(pipeline_id)
+    await _known(pipeline_id)
     return await _delete(pipeline_id, name)
 
 
@@ -80,3 +79,8 @@ async def _put(scope: int, name: str) -> Response:
 async def _delete(scope: int, name: str) -> Response:
     await changes.remove(scope, name)
     return json_response({"message": "secret removed successfully"})
+
+
+async def _known(pipeline_id: int) -> None:
+    # The builds of a deleted one can be retried, with its secrets.
+    await services().builds.existing(pipeline_id, also_deleted=True)

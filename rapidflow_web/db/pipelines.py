@@ -34,11 +34,12 @@ async def delete(pipeline_id: int) -> None:
 
 
 @uncancelled
-async def get(pipeline_id: int) -> Pipeline | None:
+async def get(pipeline_id: int, *, also_deleted: bool = False) -> Pipeline | None:
     """The pipeline with its definition; None if there is none or it was deleted."""
     if not current().shows(pipeline_id):
         return None
-    return await Pipeline.get_or_none(id=pipeline_id, deleted_at__isnull=True).select_related("definition")
+    found = await Pipeline.get_or_none(id=pipeline_id).select_related("definition")
+    return found if found is None or also_deleted or found.deleted_at is None else None
 
 
 @uncancelled

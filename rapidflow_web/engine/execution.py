@@ -157,7 +157,8 @@ class Execution:
         """
         vault = self._tools.vault
         values = await vault.of_build(self.job.pipeline_id, self._definition.secrets)
-        self._login = await vault.login_of(self.job.pipeline_id)
+        if self.job.repo_name is not None:
+            self._login = await vault.login_of(self.job.pipeline_id)
         await self._masks.load()
         await self._masks.add(
             [*values.values(), *([self._login.password] if self._login is not None else [])]

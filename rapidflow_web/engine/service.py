@@ -74,7 +74,7 @@ class Service:
 
         Raises `NotFound`, `Invalid`, `VaultError`.
         """
-        definition = (await self.existing(pipeline_id)).definition
+        definition = (await self.existing(pipeline_id, also_deleted=True)).definition
         url = self.parse(definition.config, definition.name).repo_name or ""
         try:
             check_value(password)
@@ -83,9 +83,9 @@ class Service:
             raise Invalid([Problem("value", str(error))]) from None
         await self._vault.put_login(pipeline_id, login, by)
 
-    async def existing(self, pipeline_id: int) -> Pipeline:
+    async def existing(self, pipeline_id: int, *, also_deleted: bool = False) -> Pipeline:
         """The pipeline with its definition. Raises `NotFound`."""
-        pipeline = await pipelines.get(pipeline_id)
+        pipeline = await pipelines.get(pipeline_id, also_deleted=also_deleted)
         if pipeline is None:
             raise NotFound(f"there is no pipeline {pipeline_id}")
         return pipeline

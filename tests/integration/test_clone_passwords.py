@@ -211,6 +211,25 @@ def test_submodules_on_the_same_server_are_fetched_with_it_and_no_others(
         assert stranger.asked and {login for _, login in stranger.asked} == {None}
 
 
+def test_a_submodule_whose_url_has_a_password_is_fetched_with_that(
+    new_server: Callable[..., Server], git: GitServer, tmp_path: Path
+) -> None:
+    commit = Repo(git.root / "inner").commit({"file": "of the submodule\n"})
+    outer = Repo(tmp_path / "repos" / "outer")
+    url = git.url("inner", f"anna:{QUOTED}")
+    outer.commit({".gitmodules": f'[submodule "a"]\n\tpath = a\n\turl = {url}\n'})
+    outer.git("update-index", "--add", "--cacheinfo", f"160000,{commit},a")
+    outer.git("commit", "--quiet", "--message", "a submodule")
+    server = new_server(executor="process", file_roots=str(tmp_path / "repos")).start()
+    steps = ["cat a/file", "git config submodule.a.url", "cat a/.git/config"]
+    details = server.run({"name": "a", "repo_name": outer.url, "steps": steps})
+    assert details["steps"][0]["output"] == "of the submodule\n"
+    assert details["steps"][1]["output"] == f"https://{git.host}/inner\n"
+    assert "anna" not in details["steps"][2]["output"]
+    configs = list((server.data / "mirrors").glob("*/config"))
+    assert len(configs) == 2 and not any(QUOTED in path.read_text() for path in configs)
+
+
 def test_a_server_to_which_is_redirected_is_not_given_it(
     new_server: Callable[..., Server], git: GitServer, tmp_path: Path
 ) -> None:

@@ -39,6 +39,10 @@ class Postgres:
         """Ends it at once, with all connections."""
         self._run("pg_ctl", "stop", "--pgdata", "data", "--mode", "immediate", "--wait")
 
+    def sql(self, statement: str) -> None:
+        """Changes what is stored."""
+        self._run("psql", "--dbname", self.url, "--command", statement)
+
     def close(self) -> None:
         """Ends it and forgets all."""
         self.stop()
