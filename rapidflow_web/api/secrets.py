@@ -13,6 +13,7 @@ from rapidflow_web.db.secrets import EVERYWHERE
 from rapidflow_web.web import requests
 from rapidflow_web.web import secrets as changes
 from rapidflow_web.web.responses import json_response
+from rapidflow_web.web.services import services
 
 blueprint = Blueprint("secrets", __name__)
 
