@@ -140,7 +140,14 @@ def executor_of(settings: Settings, folders: DataFolder) -> Executor:
     """The executor that the settings choose."""
     if settings.executor == "process":
         return ProcessExecutor(folders.work)
-    return DockerExecutor(folders.installation(), settings.engine_timeout, settings.pull_timeout)
+    return DockerExecutor(
+        folders.installation(),
+        settings.engine_timeout,
+        settings.pull_timeout,
+        settings.network,
+        settings.dns,
+        settings.spare_networks,
+    )
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

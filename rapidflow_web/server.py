@@ -96,6 +96,7 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
         services.builds.end_waits()
 
     Connection.most, Connection.refusal = _most_connections(settings), strict.too_many()
+    Connection.shut_out = services.scheduler.executor.addresses
     # There are no settings for these.
     hypercorn_run.TCPServer = Connection  # pyright: ignore[reportPrivateImportUsage]
     protocol.H11Protocol = strict.StrictProtocol  # pyright: ignore[reportPrivateImportUsage]

@@ -82,6 +82,27 @@ def _executor(text: str) -> str:
     return text
 
 
+def _network(text: str) -> str:
+    if text in ("host", "none", "default"):
+        raise ValueError("use closed, or the name of a network that the engine has, such as bridge")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text):
+        raise ValueError("use closed, or the name of a network, which has letters, digits, '_', '.' and '-'")
+    return text
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_address(part.strip())) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ValueError(f"{error}; write addresses like 10.0.0.2") from None
+
+
+def _spare(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 100:
+        raise ValueError("use a whole number from 0 to 100")
+    return int(text)
+
+
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10_000:
         raise ValueError("use a whole number from 1 to 10000")
@@ -238,6 +259,29 @@ class Settings:
             "docker",
             "Where builds run: `docker`, or `process` for plain processes on this machine, "
             "without isolation.",
+        )
+    )
+    network: str = field(
+        metadata=_said(
+            _network,
+            "closed",
+            "The network of builds in Docker: `closed`, in which they reach neither each other nor this "
+            "server nor a cloud's metadata, or the name of one that the engine has, such as `bridge`.",
+        )
+    )
+    dns: tuple[str, ...] = field(
+        metadata=_said(
+            _addresses,
+            "",
+            "The name servers of builds in Docker, separated by commas. Default: those of the engine.",
+        )
+    )
+    spare_networks: int = field(
+        metadata=_said(
+            _spare,
+            "2",
+            "How many networks are kept ready for the next builds, for ten minutes after the last; each is a "
+            "container that does nothing.",
         )
     )
     connections: int = field(

@@ -12,7 +12,7 @@ import pytest
 from tests.support import images
 from tests.support.engine_proxy import EngineProxy
 from tests.support.repos import Repo
-from tests.support.server import Server, containers_of
+from tests.support.server import Server, containers_of, sandboxes_of
 
 # A shell that starts the tests in the background has SIGINT ignored, by all that the tests start as well.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -74,5 +74,5 @@ def proxy() -> Iterator[EngineProxy]:
 def _end(server: Server) -> None:
     server.stop()
     # A server that ends leaves its builds running, for one that never comes here.
-    if (server.data / "installation").exists() and (left := containers_of(server)):
+    if (server.data / "installation").exists() and (left := containers_of(server) + sandboxes_of(server)):
         subprocess.run(["docker", "rm", "--force", "--volumes", *left], capture_output=True)

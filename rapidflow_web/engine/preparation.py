@@ -64,6 +64,8 @@ class Tools:
             root=self.work / str(job.id),
             port=int(environment["PORT"]) if job.expose_ports else None,
             limits=self.limits(definition),
+            network=definition.network,
+            new_privileges=definition.new_privileges,
         )
 
 

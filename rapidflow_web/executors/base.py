@@ -6,8 +6,9 @@ it. It knows nothing of steps, logs or states.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -24,7 +25,9 @@ class BuildSpec:
 
     `root` is the build's own folder on this machine, which gets rapidflow/ (scripts) and workspace/ (source).
     `port` is the one to publish on loopback while the build runs. `nonce` is that of the markers.
-    Of `limits` an executor enforces memory, CPUs and processes, or its warning says that it does not.
+    Of `limits` an executor enforces memory, CPUs and processes, or its warning says that it does not. Without
+    `network` the build reaches nothing; with `new_privileges` its processes may become another user by `sudo`
+    and the like.
     """
 
     job_id: int
@@ -33,6 +36,8 @@ class BuildSpec:
     root: Path
     port: int | None = None
     limits: Limits = NO_LIMITS
+    network: bool = True
+    new_privileges: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,14 @@ class Executor(Protocol):
     @property
     def images(self) -> bool:
         """Whether builds run in images."""
+        ...
+
+    @property
+    def addresses(self) -> Sequence[IPv4Network | IPv6Network]:
+        """From where builds connect to this machine, as far as they have networks of their own.
+
+        It grows while the executor makes networks.
+        """
         ...
 
     def workspace(self, root: Path) -> PurePosixPath:

@@ -42,6 +42,8 @@ class DockerBuild:
         self.attachment: Attachment | None = None
         self.owner: tuple[int, int] = (0, 0)
         """User and group to whom the agent's folders belong."""
+        self.sandbox: str | None = None
+        """The id of the container whose network it is in."""
         self._client = client
         self._engine_timeout = engine_timeout
         self._spec = spec
@@ -278,6 +280,8 @@ class DockerBuild:
         await self.detach()
         with engine_errors("remove the container"):
             await delete(self._container)
+            if self.sandbox is not None:
+                await delete(self._client().containers.container(self.sandbox))
         self._removed = True
 
     async def detach(self) -> None:
@@ -292,9 +296,14 @@ async def delete(container: Any) -> None:
         await container.delete(force=True, v=True, timeout=_ANSWER_SECONDS)
 
 
-def published(details: dict[str, Any]) -> dict[str, str] | None:
-    """The published ports in what the engine says of a container."""
-    bindings: dict[str, Any] = details["NetworkSettings"]["Ports"] or {}
+def sandbox_of(container: Any) -> str | None:
+    """The id of the container whose network a container is in, from what the engine says of it."""
+    mode, _, sandbox = container["HostConfig"]["NetworkMode"].partition(":")
+    return sandbox if mode == "container" else None
+
+
+def published(bindings: dict[str, Any]) -> dict[str, str] | None:
+    """The published ports, from what the engine says of them."""
     return {
         port.partition("/")[0]: f"{hosts[0]['HostIp']}:{hosts[0]['HostPort']}"
         for port, hosts in bindings.items()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import tarfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator, Sequence
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,12 +15,14 @@ import aiodocker
 import aiohttp
 
 from rapidflow_web.errors import BuildError, EngineUnavailable
-from rapidflow_web.executors import agent, image_user
+from rapidflow_web.executors import agent, image_user, privileges
 from rapidflow_web.executors.attachment import attach
 from rapidflow_web.executors.base import BuildSpec, Progress
-from rapidflow_web.executors.container import DockerBuild, delete, published
+from rapidflow_web.executors.container import DockerBuild, delete, published, sandbox_of
 from rapidflow_web.executors.docker_errors import engine_errors
+from rapidflow_web.executors.networks import CLOSED, Networks
 from rapidflow_web.executors.pulls import Pulls
+from rapidflow_web.executors.sandboxes import Sandbox, Sandboxes
 from rapidflow_web.pipeline.limits import Limits
 from rapidflow_web.shielding import to_the_end
 
@@ -34,19 +38,36 @@ JOB_LABEL = "rapidflow.job"
 
 
 class DockerExecutor:
-    """Implements `Executor`. `installation` tells containers of ours from those of other installations."""
+    """Implements `Executor`. `installation` tells containers of ours from those of other installations.
+
+    `network`, `dns` and `spare_networks` are the settings of these names.
+    """
 
     name = "docker"
     warning = None
     images = True
 
-    def __init__(self, installation: str, engine_timeout: float, pull_timeout: float) -> None:
+    def __init__(
+        self,
+        installation: str,
+        engine_timeout: float,
+        pull_timeout: float,
+        network: str = CLOSED,
+        dns: Sequence[str] = (),
+        spare_networks: int = 0,
+    ) -> None:
         self.installation = installation
         self._engine_timeout = engine_timeout
         self._pulls = Pulls(pull_timeout)
+        self._networks = Networks(self.client, network)
+        self._sandboxes = Sandboxes(self.client, installation, self._networks, dns, spare_networks)
         self._docker: aiodocker.Docker | None = None
         self._closed = False
         self._owners: dict[str, tuple[int, int]] = {}
+
+    @property
+    def addresses(self) -> Sequence[IPv4Network | IPv6Network]:
+        return self._networks.addresses
 
     def workspace(self, root: Path) -> PurePosixPath:
         return PurePosixPath("/workspace")
@@ -91,6 +112,7 @@ class DockerExecutor:
                 raise
 
     async def remove_image(self, image: str) -> bool:
+        await self._sandboxes.drop_ready(image)
         with engine_errors(f"remove image {image}"):
             try:
                 await self.client().images.delete(image)
@@ -102,28 +124,33 @@ class DockerExecutor:
         return True
 
     async def start(self, spec: BuildSpec, created: Callable[[str], None]) -> DockerBuild:
-        build = self._build(spec)
+        build, sandbox = self._build(spec), None
         try:
-            with engine_errors("create the container"):
+            if spec.network:
+                image_id = self._pulls.ids.get(spec.image or "")
+                sandbox = await self._sandboxes.take(spec.image or "", image_id, spec.port)
+                build.sandbox, build.ports = sandbox.id, published(sandbox.ports)
+            with engine_errors("create the container"), _in(sandbox):
                 # A cancelled call may still make the container, after it was looked for in vain.
-                container = await to_the_end(self._create(spec, build.name), _CREATE_SECONDS)
+                container = await to_the_end(self._create(spec, build), _CREATE_SECONDS)
             build.id = container.id
             created(container.id)
-            with engine_errors("start the container"):
+            with engine_errors("start the container"), _in(sandbox):
                 details = await container.show()
                 if (user := details["Config"]["User"]) not in image_user.ROOT:
                     build.owner = await self._make_folders(container, details["Image"], user)
                 build.attachment = await attach(self.client(), build.id)
                 await build.attachment.write(f"{spec.nonce}\n".encode())
                 await container.start()
-                if spec.port is not None:
-                    build.ports = published(await container.show())
         except BaseException:
             # What an engine that hangs does not remove, the sweep does.
             removal = asyncio.ensure_future(build.remove())
             removal.add_done_callback(lambda done: done.cancelled() or done.exception())
             await asyncio.wait({removal}, timeout=_GIVE_UP_SECONDS)
             raise
+        finally:
+            if sandbox is not None:
+                self._sandboxes.release(sandbox)
         return build
 
     async def find(self, spec: BuildSpec) -> DockerBuild | None:
@@ -135,31 +162,46 @@ class DockerExecutor:
                 if error.status == _NOT_FOUND:
                     return None
                 raise
-        build.id = details["Id"]
-        build.ports = published(details) if spec.port is not None else None
+            build.id, build.sandbox = details["Id"], sandbox_of(details)
+            if build.sandbox is not None:
+                await self._networks.names()  # so that from where it connects is known
+            if spec.port is not None and build.sandbox is not None:
+                sandbox = await self.client().containers.container(build.sandbox).show()
+                build.ports = published(sandbox["NetworkSettings"]["Ports"] or {})
         return build
 
     async def strays(self, live: Collection[int]) -> list[str]:
-        containers = await self._containers()
-        return [f"the container of job {job_id}" for job_id, _ in containers if not _is_live(job_id, live)]
+        return [what for what, _ in await self._strays(live)]
 
     async def sweep(self, live: Collection[int]) -> int:
         removed = 0
-        for job_id, container in await self._containers():
-            if not _is_live(job_id, live):
-                with engine_errors(f"remove the container of job {job_id}"):
-                    await delete(container)
+        for what, container in await self._strays(live):
+            if not _is_live(container, live):
+                with engine_errors(f"remove {what}"):
+                    await self._delete(container)
                 removed += 1
         return removed
 
-    async def _containers(self) -> list[tuple[str, Any]]:
-        """All of this installation, each with the job that it was made for."""
+    async def _delete(self, container: Any) -> None:
+        await delete(container)
+        if (sandbox := sandbox_of(container)) is not None:
+            await delete(self.client().containers.container(sandbox))
+
+    async def _strays(self, live: Collection[int]) -> list[tuple[str, Any]]:
+        """Containers of this installation that no live job needs, each with what it is."""
+        # In this order: a sandbox that a build takes meanwhile is seen with its container.
+        sandboxes = await self._sandboxes.others()
         labels = {"label": [f"{INSTALLATION_LABEL}={self.installation}"]}
         with engine_errors("list containers"):
-            found = await self.client().containers.list(all=True, filters=labels)
-        return [(container["Labels"].get(JOB_LABEL, ""), container) for container in found]
+            found: list[Any] = await self.client().containers.list(all=True, filters=labels)
+        used = {sandbox_of(container) for container in found}
+        return [
+            *((f"the container of job {_job_of(one)}", one) for one in found if not _is_live(one, live)),
+            *(("the network of a build", one) for one in sandboxes if one.id not in used),
+        ]
 
     async def close(self) -> None:
+        await self._sandboxes.close()
         self._closed = True
         if self._docker is not None:
             await self._docker.close()
@@ -169,25 +211,21 @@ class DockerExecutor:
         name = f"rapidflow-{self.installation[:12]}-job-{spec.job_id}"
         return DockerBuild(self.client, self._engine_timeout, spec, name)
 
-    async def _create(self, spec: BuildSpec, name: str) -> Any:
-        containers = self.client().containers
+    async def _create(self, spec: BuildSpec, build: DockerBuild) -> Any:
+        containers, config = self.client().containers, self._config(spec, build.sandbox)
         try:
-            return await containers.create(self._config(spec), name=name)
+            return await containers.create(config, name=build.name)
         except aiodocker.DockerError as error:
             if error.status != _CONFLICT:
                 raise
         # What an earlier try left, whose answer never arrived. The name is that of this very job.
-        await delete(containers.container(name))
-        return await containers.create(self._config(spec), name=name)
+        with contextlib.suppress(aiodocker.DockerError):
+            await self._delete(await containers.get(build.name))
+        return await containers.create(config, name=build.name)
 
-    def _config(self, spec: BuildSpec) -> dict[str, Any]:
+    def _config(self, spec: BuildSpec, sandbox: str | None) -> dict[str, Any]:
         command = agent.command_line(root="", output="copy")
-        host: dict[str, Any] = {
-            # With any other driver every line would be parsed, stored and sent again: a tenth of the speed.
-            "LogConfig": {"Type": "none"},
-            **_limited(spec.limits),
-        }
-        config: dict[str, Any] = {
+        return {
             "Image": spec.image,
             "Entrypoint": command[:1],
             "Cmd": command[1:],
@@ -201,12 +239,14 @@ class DockerExecutor:
             "StopSignal": "SIGTERM",
             "Healthcheck": {"Test": ["NONE"]},
             "Labels": {INSTALLATION_LABEL: self.installation, JOB_LABEL: str(spec.job_id)},
-            "HostConfig": host,
+            "HostConfig": {
+                # With any other, every line would be parsed, stored and sent again: a tenth of the speed.
+                "LogConfig": {"Type": "none"},
+                "NetworkMode": f"container:{sandbox}" if sandbox is not None else "none",
+                **privileges.of_build(spec.new_privileges),
+                **_limited(spec.limits),
+            },
         }
-        if spec.port is not None:
-            config["ExposedPorts"] = {f"{spec.port}/tcp": {}}
-            host["PortBindings"] = {f"{spec.port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
-        return config
 
     async def _make_folders(self, container: Any, image_id: str, user: str) -> tuple[int, int]:
         """Gives the agent's folders to the image's user, who could not make them in the root folder."""
@@ -224,7 +264,23 @@ class DockerExecutor:
         return uid, gid
 
 
-def _is_live(job_id: str, live: Collection[int]) -> bool:
+@contextlib.contextmanager
+def _in(sandbox: Sandbox | None) -> Generator[None]:
+    """Tells a sandbox that is gone, with which the build can be begun anew, from what is wrong for good."""
+    try:
+        yield
+    except aiodocker.DockerError as error:
+        if sandbox is not None and sandbox.id in error.message:
+            raise EngineUnavailable("the network of the build is gone") from error
+        raise
+
+
+def _job_of(container: Any) -> str:
+    return container["Labels"].get(JOB_LABEL, "")
+
+
+def _is_live(container: Any, live: Collection[int]) -> bool:
+    job_id = _job_of(container)
     return job_id.isdigit() and int(job_id) in live
 
 

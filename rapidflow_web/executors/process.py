@@ -43,6 +43,7 @@ class ProcessExecutor:
         "engine and set RAPIDFLOW_EXECUTOR=docker."
     )
     images = False
+    addresses = ()
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -63,6 +64,11 @@ class ProcessExecutor:
         return True
 
     async def start(self, spec: BuildSpec, created: Callable[[str], None]) -> ProcessBuild:
+        if not spec.network:
+            raise BuildError(
+                "the pipeline says 'network: none', and plain processes can't be kept from the network; take "
+                "that out, or run builds in Docker (RAPIDFLOW_EXECUTOR=docker)"
+            )
         build = ProcessBuild(spec)
         try:
             # What a start that was cut short has left.

@@ -25,6 +25,8 @@ class Pulls:
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
+        self.ids: dict[str, str] = {}
+        """What the names of images stood for when they were last looked for."""
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def provide(self, docker: aiodocker.Docker, image: str, progress: Progress) -> bool:
@@ -34,7 +36,7 @@ class Pulls:
         """
         lock = self._locks.setdefault(image, asyncio.Lock())
         async with lock:
-            if await _has(docker, image):
+            if await self._has(docker, image):
                 return False
             progress(f"pulling {image}")
             auth = await registry_auth.credentials(image)
@@ -47,20 +49,19 @@ class Pulls:
                     raise
                 seconds = f"{self._timeout:.0f} s"
                 raise BuildError(f"could not pull image {image}: it took longer than {seconds}") from error
-            if not await _has(docker, image):
+            if not await self._has(docker, image):
                 raise EngineUnavailable(f"the Docker engine stopped pulling {image}")
             return True
 
-
-async def _has(docker: aiodocker.Docker, image: str) -> bool:
-    with engine_errors(f"look for image {image}"):
-        try:
-            await docker.images.inspect(image)
-        except aiodocker.DockerError as error:
-            if error.status == 404:
-                return False
-            raise
-    return True
+    async def _has(self, docker: aiodocker.Docker, image: str) -> bool:
+        with engine_errors(f"look for image {image}"):
+            try:
+                self.ids[image] = (await docker.images.inspect(image))["Id"]
+            except aiodocker.DockerError as error:
+                if error.status == 404:
+                    return False
+                raise
+        return True
 
 
 async def _pull(

@@ -18,6 +18,7 @@ def reproduce(
     repo_name: str | None,
     commit: str | None,
     folder: str | None,
+    network: bool = True,
 ) -> str:
     """What runs the same steps on the reader's machine: the source beside, all steps in one container."""
     lines: list[str] = []
@@ -32,8 +33,9 @@ def reproduce(
     given = [name if name in secrets else f"{name}={value}" for name, value in environment.items()]
     variables = "".join(f" -e {shlex.quote(variable)}" for variable in given)
     workdir = shlex.quote(posixpath.normpath(posixpath.join("/workspace", folder or ".")))
+    closed = "" if network else " --network none"
     lines.append(
-        f"docker run --rm --entrypoint sh{mount} -w {workdir}{variables} "
+        f"docker run --rm{closed} --entrypoint sh{mount} -w {workdir}{variables} "
         f"{shlex.quote(image)} -ec {shlex.quote(script)}"
     )
     return "\n".join(lines)

@@ -135,6 +135,7 @@ def _command(job: Job, definition: Definition | None, environment: dict[str, str
         }
         | environment,
         definition.secrets,
+        network=definition.network,
         repo_name=job.repo_name,
         commit=job.commit,
         folder=job.folder,

@@ -34,6 +34,8 @@ class Definition:
     version: str | None = None
     image: str | None = None
     expose_ports: bool = False
+    network: bool = True
+    new_privileges: bool = False
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     secrets: tuple[str, ...] = ()
     """Names of secrets, whose values the builds are given as variables."""

@@ -73,7 +73,7 @@ class _Reader:
             return None
         known = (
             "name", "repo_name", "branch", "folder", "language", "version", "image",
-            "expose_ports", "env", "secrets", *PARSERS, "steps",
+            "expose_ports", "network", "new_privileges", "env", "secrets", *PARSERS, "steps",
         )  # fmt: skip
         keys = self._mapping(root, "", "the pipeline", known)
         if keys is None:
@@ -91,10 +91,17 @@ class _Reader:
             "version": self._text(keys, "version", images.check_version, any_scalar=True),
             "image": self._text(keys, "image", images.check_image),
             "expose_ports": self._flag(keys, "expose_ports"),
+            "network": self._text(keys, "network", _check_network) is None,
+            "new_privileges": self._flag(keys, "new_privileges"),
             "env": self._environment(keys),
             "limits": self._limits(keys),
         }
         values["secrets"] = self._secrets(keys, values["env"], values["expose_ports"])
+        if values["expose_ports"] and not values["network"]:
+            mark = keys["expose_ports"].start_mark
+            self._note(
+                "expose_ports", mark, "a build with 'network: none' has no port to publish; take one out"
+            )
         steps = self._steps(keys, root)
         return Definition(name=name or "", steps=steps, **values)
 
@@ -338,6 +345,14 @@ def _check_step_type(text: str) -> StepType:
     if text not in _STEP_TYPES:
         hint = _did_you_mean(_near(text, _STEP_TYPES)) or "; use bash or sh"
         raise ValueError(f"unknown step type '{_short(text)}'{hint}")
+    return text
+
+
+def _check_network(text: str) -> str:
+    if text != "none":
+        raise ValueError(
+            "'network' can only be none, for a build that is to reach nothing; else leave it out"
+        )
     return text
 
 

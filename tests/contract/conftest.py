@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.builds import Place
+from tests.support.builds import Place, eventually
 
 
 @pytest.fixture(params=["docker", "process"])
@@ -16,7 +16,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     made = Place(request.param, tmp_path)
     yield made
     await made.close()
-    assert made.left_behind() == []
+    await eventually(lambda: made.left_behind() == [], "nothing is left behind")
 
 
 @pytest.fixture
@@ -25,4 +25,4 @@ async def docker(tmp_path: Path) -> AsyncIterator[Place]:
     made = Place("docker", tmp_path)
     yield made
     await made.close()
-    assert made.left_behind() == []
+    await eventually(lambda: made.left_behind() == [], "nothing is left behind")

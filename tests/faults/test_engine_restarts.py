@@ -71,5 +71,5 @@ def test_builds_go_on_or_say_why_not_when_the_engine_is_restarted(
     assert server.wait_finished(waits, seconds=90)["steps"][0]["output"] == "ran\n"
     for job_id in (runs, waits):
         assert_ended_once(server, job_id)
-    wait_for(lambda: engine.docker("ps", "--all", "--quiet").stdout == "", "all containers are gone")
     server.stop()
+    wait_for(lambda: engine.docker("ps", "--all", "--quiet").stdout == "", "all containers are gone")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path, PurePosixPath
 
+from rapidflow_web.errors import EngineUnavailable
 from rapidflow_web.executors import agent
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Executor, Running
@@ -44,10 +46,12 @@ class Place:
         self._builds: list[Build] = []
         self.executor = self.another_executor()
 
-    def another_executor(self) -> Executor:
+    def another_executor(self, spare_networks: int = 0) -> Executor:
         """One of the same installation, as a server that is started again would have."""
         executor: Executor = (
-            DockerExecutor(self._installation, self._engine_timeout, pull_timeout=60)
+            DockerExecutor(
+                self._installation, self._engine_timeout, pull_timeout=60, spare_networks=spare_networks
+            )
             if self.name == "docker"
             else ProcessExecutor(self.work)
         )
@@ -60,6 +64,8 @@ class Place:
         image: str = images.BASH,
         files: Mapping[str, str] | None = None,
         port: int | None = None,
+        network: bool = True,
+        new_privileges: bool = False,
     ) -> BuildSpec:
         """A job with these steps; `files` are in its workspace."""
         job_id = next(self._job_ids)
@@ -72,7 +78,8 @@ class Place:
         workdir: PurePosixPath = self.executor.workspace(root)
         agent.write_scripts(root / "rapidflow", definitions, {"GREETING": "good day"}, workdir)
         image = images.ensure(image) if self.name == "docker" else image
-        return BuildSpec(job_id, image, agent.nonce_for(_KEY, job_id), root, port)
+        nonce = agent.nonce_for(_KEY, job_id)
+        return BuildSpec(job_id, image, nonce, root, port, network=network, new_privileges=new_privileges)
 
     async def start(self, spec: BuildSpec, created: Callable[[str], None] = lambda _: None) -> Running:
         """Starts the agent."""
@@ -99,7 +106,8 @@ class Place:
     def left_behind(self) -> list[str]:
         """What there is of this installation outside of its builds' folders, and fifos in these."""
         if self.name == "docker":
-            return containers(f"rapidflow.installation={self._installation}")
+            labels = ("rapidflow.installation", "rapidflow.sandbox")
+            return [one for label in labels for one in containers(f"{label}={self._installation}")]
         fifos = [str(path) for path in self.work.rglob("*") if path.is_fifo()]
         return fifos + processes_of(self.work)
 
@@ -108,10 +116,13 @@ class Place:
         for build in self._builds:
             await build.leave()
         for running in self._started:
-            await running.remove()
-        await self.executor.sweep(set())
+            with contextlib.suppress(EngineUnavailable):  # its executor was closed; the sweep finds it
+                await running.remove()
         for executor in self._executors:
             await executor.close()
+        sweeper = self.another_executor()
+        await sweeper.sweep(set())
+        await sweeper.close()
 
 
 class Build:

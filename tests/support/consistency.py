@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from tests.support.builds import processes_of
-from tests.support.server import FINISHED, Server, containers_of, wait_for
+from tests.support.server import FINISHED, Server, containers_of, sandboxes_of, wait_for
 
 _LAST_LINES = {
     "success": "=== Build completed ===\n",
@@ -56,5 +56,6 @@ def assert_nothing_left(server: Server) -> None:
     """No container, process or work folder of the server's builds is there any more, sooner or later."""
     if (server.data / "installation").exists():
         wait_for(lambda: containers_of(server) == [], "all containers are gone")
+        wait_for(lambda: len(sandboxes_of(server)) <= 2, "no networks are there but those for builds to come")
     wait_for(lambda: processes_of(server.data / "work") == [], "all processes are gone")
     wait_for(lambda: list((server.data / "work").iterdir()) == [], "all work folders are gone")

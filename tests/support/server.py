@@ -278,9 +278,17 @@ def containers(label: str = "rapidflow.installation") -> list[str]:
 
 
 def containers_of(server: Server) -> list[str]:
-    """Ids of all containers that a server made."""
-    installation = (server.data / "installation").read_text()
-    return containers(f"rapidflow.installation={installation}")
+    """Ids of all containers that a server made for its builds."""
+    return containers(f"rapidflow.installation={_installation(server)}")
+
+
+def sandboxes_of(server: Server) -> list[str]:
+    """Ids of the containers that hold networks of a server's builds, of those to come, too."""
+    return containers(f"rapidflow.sandbox={_installation(server)}")
+
+
+def _installation(server: Server) -> str:
+    return (server.data / "installation").read_text()
 
 
 def free_port() -> int:

@@ -41,6 +41,14 @@ def run_with_a_fake_docker(command: str, folder: Path) -> list[str]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.parametrize("network", [True, False])
+def test_a_build_without_a_network_has_none_there_either(tmp_path: Path, network: bool):
+    command = commands.reproduce(
+        "a", [StepDefinition("true")], {}, repo_name=None, commit=None, folder=None, network=network
+    )
+    assert ("--network none" in " ".join(run_with_a_fake_docker(command, tmp_path))) is not network
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_text_gets_out_of_its_argument(tmp_path: Path, text: str):
     command = commands.reproduce(

@@ -18,6 +18,7 @@ language: golang
 version: "1.21"
 image: golang:1.21-bookworm
 expose_ports: true
+new_privileges: true
 env: {CGO_ENABLED: "0"}
 timeout: 30m
 steps:
@@ -68,6 +69,7 @@ def test_every_key_of_the_language_is_read():
         version="1.21",
         image="golang:1.21-bookworm",
         expose_ports=True,
+        new_privileges=True,
         env={"CGO_ENABLED": "0"},
         limits=Limits(timeout=1800),
     )
@@ -84,6 +86,8 @@ def test_what_is_not_said_has_its_default():
         version=None,
         image=None,
         expose_ports=False,
+        network=True,
+        new_privileges=False,
         env={},
         limits=NO_LIMITS,
     )
