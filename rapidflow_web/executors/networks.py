@@ -26,7 +26,7 @@ _LINK_LOCAL = "rapidflow-link-local"
 """The network that has all link-local addresses, those of clouds among them, and nobody who answers."""
 
 _LABELS = {"rapidflow.shared": "true"}
-_CONFLICT = 409
+_NOT_FOUND, _CONFLICT = 404, 409
 _BRIDGE = "com.docker.network.bridge"
 _MTU = "com.docker.network.driver.mtu"
 _METADATA = "169.254.169.254"
@@ -95,6 +95,14 @@ class Networks:
             )
 
     async def _note_addresses(self, name: str) -> None:
-        details: dict[str, Any] = await (await self._client().networks.get(name)).show()
+        try:
+            details: dict[str, Any] = await (await self._client().networks.get(name)).show()
+        except aiodocker.DockerError as error:
+            if error.status != _NOT_FOUND or name == _BUILDS:
+                raise
+            raise BuildError(
+                f"the engine has no network '{name}', which RAPIDFLOW_NETWORK names; "
+                "make it there, or set another"
+            ) from error
         configs: list[dict[str, str]] = details["IPAM"]["Config"] or []
         self.addresses += [ip_network(config["Subnet"], strict=False) for config in configs]

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 
 import pytest
 
@@ -160,3 +161,20 @@ async def test_networks_that_were_removed_are_made_again(docker: Place) -> None:
         engine("network", "rm", "rapidflow-link-local")
     assert await said(docker, "echo second") == "second\n"
     assert "rapidflow-link-local" in engine("network", "ls", "--format", "{{.Name}}")
+
+
+async def test_builds_can_be_in_a_network_of_the_administrators_choice(docker: Place) -> None:
+    docker.executor = docker.another_executor(network="bridge")
+    build = await docker.begin_steps("sleep 1000")
+    sandbox = inspect(build.running.id, "{{.HostConfig.NetworkMode}}").removeprefix("container:")
+    assert inspect(sandbox, "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}") == "bridge"
+    (address,) = docker.executor.addresses
+    assert ip_address(inspect(sandbox, "{{.NetworkSettings.IPAddress}}")) in address
+
+
+async def test_a_network_that_the_engine_does_not_have_is_named(docker: Place) -> None:
+    docker.executor = docker.another_executor(network="nowhere")
+    with pytest.raises(
+        BuildError, match="the engine has no network 'nowhere', which RAPIDFLOW_NETWORK names"
+    ):
+        await docker.start(docker.spec("true"))

@@ -18,6 +18,7 @@ from rapidflow_web.executors import agent
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Executor, Running
 from rapidflow_web.executors.docker import DockerExecutor
+from rapidflow_web.executors.networks import CLOSED
 from rapidflow_web.executors.process import ProcessExecutor
 from rapidflow_web.pipeline.definition import StepDefinition
 from tests.support import images
@@ -46,11 +47,15 @@ class Place:
         self._builds: list[Build] = []
         self.executor = self.another_executor()
 
-    def another_executor(self, spare_networks: int = 0) -> Executor:
+    def another_executor(self, network: str = CLOSED, spare_networks: int = 0) -> Executor:
         """One of the same installation, as a server that is started again would have."""
         executor: Executor = (
             DockerExecutor(
-                self._installation, self._engine_timeout, pull_timeout=60, spare_networks=spare_networks
+                self._installation,
+                self._engine_timeout,
+                pull_timeout=60,
+                network=network,
+                spare_networks=spare_networks,
             )
             if self.name == "docker"
             else ProcessExecutor(self.work)
