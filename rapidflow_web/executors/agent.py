@@ -137,14 +137,12 @@ class MarkerParser:
         data = self._held + chunk if self._held else chunk
         self._held = b""
         position = 0
-        while (found := data.find(_START, position)) >= 0:
-            end = self._marker_end(data, found)
-            if end is None:
-                if output := self._output(data[:found]):
-                    yield output
-                self._held = data[found:]
-                return
+        # For all of the prefix at once: a step may print nothing but its first byte.
+        while (found := data.find(self._prefix, position)) >= 0:
+            end = data.find(b"\n", found, found + _LONGEST_MARKER) + 1
             if end == 0:
+                if len(data) - found < _LONGEST_MARKER:
+                    break
                 position = found + 1
                 continue
             if output := self._output(data[:found]):
@@ -153,8 +151,11 @@ class MarkerParser:
             words = data[found + len(self._prefix) : end - 1].decode("ascii", "replace").split()
             yield Marker(tuple(words), self._source)
             data, position = data[end:], 0
-        if output := self._output(data):
+        else:
+            found = self._beginning(data)
+        if output := self._output(data[:found]):
             yield output
+        self._held = data[found:]
 
     def flush(self) -> Iterator[Output]:
         """Yields what was kept, when no more chunks come."""
@@ -168,14 +169,8 @@ class MarkerParser:
         self._source += len(data)
         return Output(data, self._source)
 
-    def _marker_end(self, data: bytes, start: int) -> int | None:
-        """Where the marker at `start` ends; 0 where there is none; None where more bytes must tell."""
-        head = data[start : start + len(self._prefix)]
-        if not self._prefix.startswith(head):
-            return 0
-        if len(head) < len(self._prefix):
-            return None
-        end = data.find(b"\n", start, start + _LONGEST_MARKER) + 1
-        if end == 0 and len(data) - start < _LONGEST_MARKER:
-            return None
-        return end
+    def _beginning(self, data: bytes) -> int:
+        """Where the last bytes may be the beginning of a prefix; the length of `data` where they can't."""
+        # The byte that begins a prefix is nowhere else in it.
+        found = data.rfind(_START, max(0, len(data) - len(self._prefix) + 1))
+        return found if found >= 0 and self._prefix.startswith(data[found:]) else len(data)

@@ -51,12 +51,17 @@ def compose(text: str) -> yaml.Node | None:
 def problem(field: str, mark: Any, message: str) -> Problem:
     """A problem with the place that `mark`, a mark of YAML's or None, stands for."""
     if mark is None:
-        return Problem(field, message)
+        return Problem(field, _printable(message))
     return _problem_at(field, mark.line + 1, mark.column + 1, message)
 
 
 def _problem_at(field: str, line: int, column: int, message: str) -> Problem:
-    return Problem(field, f"line {line}, column {column}: {message}", line, column)
+    return Problem(field, f"line {line}, column {column}: {_printable(message)}", line, column)
+
+
+def _printable(message: str) -> str:
+    """The message in one line that moves no cursor, whatever it shows of the text."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
 
 
 def _invalid(mark: Any, message: str) -> Invalid:

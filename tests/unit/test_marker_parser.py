@@ -115,6 +115,33 @@ def test_nothing_is_held_back_but_what_may_be_a_marker(output: tuple[bytes, list
         assert len(held) < LONGEST
 
 
+@st.composite
+def near_markers(draw: st.DrawFn) -> bytes:
+    """Markers of which a byte is changed, left out or doubled, one after the other, some of them real."""
+    output = b""
+    for _ in range(draw(st.integers(1, 6))):
+        marker = PREFIX + draw(st.sampled_from([b"exit 1 0\n", b"start 2\n", b"sync 1 0 2\n", b"\n"]))
+        at = draw(st.integers(0, len(marker) - 1))
+        changed = draw(
+            st.sampled_from([marker[at : at + 1], b"", marker[at : at + 1] * 2, b"\x1e", b"\n", b"\0"])
+        )
+        output += marker[:at] + changed + marker[at + 1 :]
+    return output
+
+
+@given(chunked(near_markers()))
+def test_what_is_nearly_a_marker_is_output_and_hides_no_real_one(output: tuple[bytes, list[bytes]]):
+    whole, chunks = output
+    assert summed_up(parse(*chunks)) == expected(whole)
+
+
+@pytest.mark.parametrize("flood", [b"\x1e", PREFIX[:-1], PREFIX, PREFIX + b"x" * (LONGEST - 34)])
+def test_a_flood_of_beginnings_is_output_in_any_chunks(flood: bytes):
+    whole = flood * (1_000_000 // len(flood))
+    chunks = [whole[begin : begin + 65_521] for begin in range(0, len(whole), 65_521)]
+    assert summed_up(parse(*chunks)) == [Output(whole, len(whole))]
+
+
 def test_a_marker_in_the_middle_of_a_line_is_found():
     assert parse(b"no newline" + PREFIX + b"exit 1 0\nnext") == [
         Output(b"no newline", 10),
