@@ -59,7 +59,7 @@ async def definitions_with_passwords() -> list[tuple[int, str]]:
     found = await rows(
         "SELECT id, config FROM definition WHERE config LIKE ?1 OR config LIKE ?2 ESCAPE '!' "
         "ORDER BY id DESC",
-        ["%://%:%@%", "%:\\/\\/%:%@%"],  # as it is, and as in JSON that escapes slashes
+        ["%://%@%", "%:\\/\\/%@%"],  # as it is, and as in JSON that escapes slashes
     )
     return [(row[0], row[1]) for row in found]
 

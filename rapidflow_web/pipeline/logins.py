@@ -17,6 +17,10 @@ _BOM = "\ufeff"
 _ANYBODY = "git"
 """The user of a URL that names none: servers that take a token as the password do not ask who it is."""
 
+_LEAST_TOKEN = 26
+"""Characters of a user that is a token: servers take one in the place of the user, too. None is shorter."""
+_NO_PASSWORDS = ("", "x-oauth-basic")
+
 
 @dataclass(frozen=True, slots=True)
 class Login:
@@ -47,7 +51,7 @@ def login_for(url: str, password: str) -> Login:
 
 def login_in(url: str) -> Login | None:
     """The login that an `https://` URL has in itself; None for one without a password. Raises ValueError."""
-    _, _, password = _parts(url)
+    password = _parts(url)[3]
     return login_for(without_password(url), unquote(password)) if password and origin(url) else None
 
 
@@ -66,24 +70,28 @@ def origin(url: str) -> str | None:
 
 def without_password(url: str) -> str:
     """The URL without the password in it; the user stays."""
-    begin, user, password = _parts(url)
+    begin, written, user, password = _parts(url)
     if not password:
         return url
-    rest = url[len(f"{begin}{user}:{password}@") :]
+    rest = url[len(f"{begin}{written}@") :]
     return f"{begin}{user}@{rest}" if user else f"{begin}{rest}"
 
 
-def _parts(url: str) -> tuple[str, str, str]:
-    """What is before the user, the user and the password, as they stand in the URL."""
+def _parts(url: str) -> tuple[str, str, str, str]:
+    """What is before user and password, both as they stand in the URL, the user, and the password."""
     scheme, separator, rest = url.partition("://")
     authority = rest.partition("/")[0]
-    about_user, at, _ = authority.rpartition("@")
-    user, _, password = about_user.partition(":")
-    return (f"{scheme}{separator}", user, password) if separator and at else (url, "", "")
+    written, at, _ = authority.rpartition("@")
+    if not separator or not at:
+        return url, "", "", ""
+    user, _, password = written.partition(":")
+    if scheme == "https" and password in _NO_PASSWORDS and len(user) >= _LEAST_TOKEN:
+        user, password = "", user
+    return f"{scheme}{separator}", written, user, password
 
 
 def _user(url: str) -> str:
-    return unquote(_parts(url)[1])
+    return unquote(_parts(url)[2])
 
 
 def taken_out(config: str) -> tuple[str, str | None]:
@@ -117,8 +125,8 @@ def _clone_url(config: str) -> yaml.ScalarNode | None:
 
 
 def _rewritten(written: str, node: yaml.ScalarNode, public: str) -> str:
-    begin, user, password = _parts(node.value)
-    secret = f"{begin}{user}:{password}@"
+    begin, written_login, user, _ = _parts(node.value)
+    secret = f"{begin}{written_login}@"
     if secret in written:
         return written.replace(secret, f"{begin}{user}@" if user else begin, 1)
     # Quoted, with signs that only mean something there: quoted anew, with what is before it.

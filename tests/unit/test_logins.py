@@ -9,6 +9,7 @@ from rapidflow_web.pipeline.logins import Login, login_for, login_in, taken_out,
 from rapidflow_web.pipeline.parser import parse
 from rapidflow_web.pipeline.repositories import check_url
 
+TOKEN = "glpat-0123456789abcdefghij"
 REST = "name: ä 😀 # https://\nsteps: ['true'] \n"
 
 
@@ -20,6 +21,10 @@ REST = "name: ä 😀 # https://\nsteps: ['true'] \n"
         ("https://:token@host:8443/x", "https://host:8443/x", ("https://host:8443", "git", "token")),
         ("https://a%40b:p@[::1]/x", "https://a%40b@[::1]/x", ("https://[::1]", "a@b", "p")),
         ("https://a:b@c@host/x@y:z", "https://a@host/x@y:z", ("https://host", "a", "b@c")),
+        (f"https://{TOKEN}@host/x", "https://host/x", ("https://host", "git", TOKEN)),
+        (f"https://{TOKEN}:@host/x", "https://host/x", ("https://host", "git", TOKEN)),
+        (f"https://{TOKEN}:x-oauth-basic@host/x", "https://host/x", ("https://host", "git", TOKEN)),
+        ("https://gitlab+deploy-token-12345@host/x", "https://gitlab+deploy-token-12345@host/x", None),
         ("https://anna@host/x", "https://anna@host/x", None),
         ("https://anna:@host/x", "https://anna:@host/x", None),
         ("https://host/x:y@z", "https://host/x:y@z", None),
