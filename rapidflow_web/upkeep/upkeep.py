@@ -27,9 +27,9 @@ _RESTS_AFTER = 60_000
 """Milliseconds after the end of a build, in which most people look at its log."""
 _BATCH = 100
 _CLOCK_JUMP = 600.0
+"""Seconds."""
 _AUDIT_KEPT = 365 * 24 * 3600 * 1000
 """Milliseconds."""
-"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
