@@ -258,6 +258,8 @@ class Conversation:
     async def store_step(self, record: Record) -> None:
         """Brings a step's row up to what the log's index says of it."""
         if record.kind is Kind.START:
+            # By the time of day, because it was another server that saw it begin.
+            self._step_since = time.monotonic() - max(0, now_ms() - record.time) / 1000
             await jobs.begin_step(record.step_id, record.time)
         elif record.kind is Kind.END:
             await self._store_end(record.step_id, record.value, record.time)

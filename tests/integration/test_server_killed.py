@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 from tests.support import images
 from tests.support.builds import WAIT, engine, processes_of
-from tests.support.consistency import assert_ended_once, assert_nothing_left
+from tests.support.consistency import assert_ended_once, assert_nothing_left, stored
 from tests.support.repos import Repo
 from tests.support.resuming import ResumingFollower
 from tests.support.server import Server, wait_for
@@ -158,6 +159,11 @@ def test_a_build_whose_container_is_paused_while_the_server_is_killed_goes_on_wh
     engine("unpause", server.job(goes_on)["container_id"])
     details = server.wait_finished(goes_on)
     assert [step["output"] for step in details["steps"]] == ["ready\nmore\n", "end\n"]
+    # Its duration counts from when it began, not from when the second server took it up.
+    durations = stored(server, "SELECT finished_at - started_at FROM step WHERE job_id = ?", goes_on)
+    measured = re.search(r'step_seconds_sum{result="success"} (\S+)', server.get("/metrics").text)
+    assert measured is not None
+    assert float(measured[1]) * 1000 == pytest.approx(sum(row[0] for row in durations), rel=0.2)
     for job_id in (goes_on, cancelled):
         assert_ended_once(server, job_id)
     assert_nothing_left(server)
