@@ -208,7 +208,7 @@ def _run(command: Callable[[], Awaitable[None]], *, first: bool = False) -> int:
     async def run() -> None:
         if first:
             DataFolder(settings.data)
-            await open_database(url)
+            await open_database(url, settings.data)
             await close_database()
         async with connected(url):
             await command()

@@ -109,7 +109,7 @@ def create_app(settings: Settings) -> Quart:
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:  # pyright: ignore[reportUnusedFunction]
         async with contextlib.AsyncExitStack() as opened:
-            await open_database(settings.database_url or sqlite_url(folders.database))
+            await open_database(settings.database_url or sqlite_url(folders.database), settings.data)
             opened.push_async_callback(close_database)
             await _refuse_to_be_open(settings)
             await take_out_passwords(vault, tools.mirrors)

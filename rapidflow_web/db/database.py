@@ -9,6 +9,7 @@ import importlib
 import logging
 import pkgutil
 import sqlite3
+import subprocess
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import closing
@@ -60,10 +61,13 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def open_database(url: str) -> None:
-    """Connects and migrates. Raises `DatabaseError` where the database can't be used, and leaves it alone."""
+async def open_database(url: str, copies: Path | None = None) -> None:
+    """Connects and migrates. Raises `DatabaseError` where the database can't be used, and leaves it alone.
+
+    Before it is migrated, it is copied: an SQLite file beside itself, another database into `copies`.
+    """
     try:
-        await _migrate(url)
+        await _migrate(url, copies)
         await Tortoise.init(config=tortoise_config(url), _enable_global_fallback=True)
     except (DBConnectionError, OperationalError, OSError, sqlite3.Error) as error:
         await close_database()
@@ -130,7 +134,7 @@ def _refuse_newer(known: Sequence[str], applied: Sequence[str]) -> None:
         )
 
 
-async def _migrate(url: str) -> None:
+async def _migrate(url: str, copies: Path | None) -> None:
     known, path = _known(), sqlite_path(url)
     if path is not None:
         await asyncio.to_thread(_check_file, path)
@@ -140,10 +144,12 @@ async def _migrate(url: str) -> None:
         return
     if path is not None:
         if applied:
-            _back_up(path, applied[-1])
+            await asyncio.to_thread(_back_up, path, applied[-1])
         # SQLite migrations rebuild tables by dropping them; with foreign keys on, that would delete their
         # children's rows.
         url = f"{url}{'&' if '?' in url else '?'}foreign_keys=OFF"
+    elif applied and copies is not None:
+        await asyncio.to_thread(_dump, url, copies / f"postgres.before-{applied[-1]}-{int(time.time())}.dump")
     from tortoise.migrations.api import migrate  # only needed here, and slow to import
 
     await migrate(config=tortoise_config(url), direction="forward")
@@ -179,6 +185,29 @@ def _back_up(path: Path, version: str) -> None:
         source.backup(backup)
     source.close()
     backup.close()
+
+
+def _dump(url: str, target: Path) -> None:
+    try:
+        dump_postgres(url, target)
+    except DatabaseError as error:
+        # Who runs PostgreSQL has backups of it, and may have none of its programs on this machine.
+        _log.warning("no copy of the database is made before it is brought up to date: %s", error)
+
+
+def dump_postgres(url: str, target: Path) -> None:
+    """Writes a PostgreSQL database to a file, for `pg_restore`. Raises `DatabaseError`."""
+    postgres_program("pg_dump", "--format=custom", "--no-owner", f"--file={target}", f"--dbname={url}")
+
+
+def postgres_program(*command: str) -> None:
+    """Runs a client program of PostgreSQL. Raises `DatabaseError` with its own words."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+    except FileNotFoundError:
+        raise DatabaseError(f"{command[0]} is missing; install the client programs of PostgreSQL") from None
+    if done.returncode != 0:
+        raise DatabaseError(f"{command[0]} failed: {' '.join(done.stderr.split())[-500:]}")
 
 
 def _without_password(url: str) -> str:

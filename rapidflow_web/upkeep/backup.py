@@ -16,7 +16,6 @@ import os
 import re
 import shutil
 import sqlite3
-import subprocess
 import tarfile
 import tempfile
 import time
@@ -28,7 +27,7 @@ from typing import IO, Any
 from rapidflow_web import __version__
 from rapidflow_web.data_folder import DataFolder, is_unused
 from rapidflow_web.db import jobs, secrets
-from rapidflow_web.db.database import connected, sqlite_path, sqlite_url
+from rapidflow_web.db.database import connected, dump_postgres, postgres_program, sqlite_path, sqlite_url
 from rapidflow_web.errors import RapidFlowError
 from rapidflow_web.logs import index
 from rapidflow_web.logs.compressed import path_of
@@ -90,21 +89,12 @@ def _snapshot(url: str, folder: Path) -> Path:
     path = sqlite_path(url)
     if path is None:
         target = folder / _DUMP
-        _postgres("pg_dump", "--format=custom", "--no-owner", f"--file={target}", f"--dbname={url}")
+        dump_postgres(url, target)
         return target
     target = folder / _SNAPSHOT
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(target)) as copy:
         source.backup(copy)
     return target
-
-
-def _postgres(*command: str) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
-    except FileNotFoundError:
-        raise BackupError(f"{command[0]} is missing; install the client programs of PostgreSQL") from None
-    if done.returncode != 0:
-        raise BackupError(f"{command[0]} failed: {' '.join(done.stderr.split())[-500:]}")
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -251,7 +241,7 @@ def _restore_database(settings: Settings, fresh: Path) -> None:
             raise BackupError(
                 "this backup is of a PostgreSQL database; set RAPIDFLOW_DATABASE_URL to an empty one"
             )
-        _postgres(
+        postgres_program(
             "pg_restore",
             "--no-owner",
             "--single-transaction",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +113,27 @@ def test_accounts_and_the_audit_log_are_kept_on_postgres(
     for name in ("anna", "root"):
         assert server.request("POST", f"/ui/users/{numbers[name]}/remove", None, root).status == 303
     assert server.get("/me").status == 200
+
+
+def test_a_copy_is_made_before_an_upgrade_on_postgres(
+    new_server: Callable[..., Server], postgres: Postgres
+) -> None:
+    server = new_server(database_url=postgres.url, executor="process").start()
+    job_id = server.run({"name": "before", "steps": ["echo before"]})["job"]["id"]
+    server.stop()
+    for path in (f"{postgres.programs}:{os.environ['PATH']}", str(Path(sys.executable).parent)):
+        postgres.sql("DROP TABLE mask, secret; DELETE FROM tortoise_migrations WHERE name = '0005_secrets'")
+        server.set_path(path)
+        server.start()
+        assert server.stream(job_id).startswith("=== Step 1 (bash) ===\nbefore\n")
+        server.stop()
+    (copy,) = server.data.glob("postgres.before-0004_access-*.dump")
+    restore = postgres.programs / "pg_restore"
+    listed = subprocess.run([restore, "--list", copy], capture_output=True, text=True)
+    assert "TABLE DATA public job " in listed.stdout
+    assert "no copy of the database is made before it is brought up to date: pg_dump is missing" in (
+        server.log.read_text()
+    )
 
 
 def test_a_database_that_does_not_answer_stops_the_start_with_one_sentence(

@@ -61,6 +61,10 @@ class Server:
         """Sets settings for the next start."""
         self._environment |= {f"RAPIDFLOW_{key.upper()}": value for key, value in settings.items()}
 
+    def set_path(self, path: str) -> None:
+        """Sets where the next start finds programs."""
+        self._environment["PATH"] = path
+
     def sql(self, statement: str, *values: Any) -> None:
         """Changes the database, when the server does not run."""
         with closing(sqlite3.connect(self.data / "rapidflow.db")) as database, database:
