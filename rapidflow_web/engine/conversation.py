@@ -32,6 +32,7 @@ _KILLED = 137
 _LONGEST_COMPLAINT = 1000
 _MOST_HEARD = 64 * 1024
 """Bytes that are kept of what is printed before the first step: secrets in them must not be cut."""
+_TURN_SECONDS = 0.005
 _MOST_OUTPUT = 10
 """How often the limit of its log a build may print before it is stopped."""
 
@@ -113,6 +114,7 @@ class Conversation:
             self._heard = (self._heard + output.data)[-_MOST_HEARD:]
 
     async def _store(self, masked: Iterable[list[Piece] | Added]) -> None:
+        since = time.monotonic()
         for item in masked:
             if isinstance(item, Added):
                 # No later server may go on before the line that adds it: what it is to mask is stored now.
@@ -122,6 +124,8 @@ class Conversation:
                 await self._writer.append(*item[0])
             else:
                 await self._append(item)
+            since = await _others_turn(since)
+        await _others_turn(since)
 
     async def _append(self, pieces: list[Piece]) -> None:
         data = b"".join(piece.data for piece in pieces)
@@ -130,8 +134,6 @@ class Conversation:
         else:
             for piece in pieces:
                 await self._writer.append(*piece)
-        # To find many secrets takes time, and other builds print, too.
-        await asyncio.sleep(0)
 
     async def end(self) -> None:
         """Stores what was held back of the output, when no more comes. Safe to call again."""
@@ -278,3 +280,11 @@ class Conversation:
         where = self._step_name(self.begun)
         silence = format_duration(self._limits.silence_timeout or 0)
         self._stopping.request(Outcome("failed", f"{where} printed nothing for {silence}"))
+
+
+async def _others_turn(since: float) -> float:
+    """Lets others go on where nobody else did for long `since` a time; returns the time of now."""
+    # To find secrets takes time where much looks like them, and other builds print, too.
+    if time.monotonic() - since > _TURN_SECONDS:
+        await asyncio.sleep(0)
+    return time.monotonic()

@@ -20,8 +20,10 @@ _LONGEST_LINE = 64 * 1024
 """Bytes of a line that adds a mask, with its newline; a longer one is output like any other."""
 _MOST_ADDED = 500
 _MOST_BYTES_ADDED = 64 * 1024
-_AT_ONCE = 64 * 1024
-"""Bytes that are searched before others have their turn: secrets at every byte take time."""
+_LONGEST_ADDED = 8 * 1024
+"""Bytes of a value that a step adds: it may print what begins like that at every byte."""
+_AT_ONCE = 16 * 1024
+"""Bytes with what begins like a secret that are searched before others have their turn."""
 _NEWLINE = ord("\n")
 _ESCAPE = re.compile("%25|%0D|%0A")
 _ESCAPED = {"%25": "%", "%0D": "\r", "%0A": "\n"}
@@ -57,8 +59,7 @@ class Masker:
 
     def __init__(self, secrets: Iterable[str], at_line_start: bool = True) -> None:
         self._secrets: set[str] = set()
-        self._forms: set[bytes] = set()
-        self._search = SecretSearch(())
+        self._search = SecretSearch()
         self._added = self._bytes_added = 0
         self._held = b""
         self._context = 0
@@ -73,7 +74,7 @@ class Masker:
 
     def feed(self, data: bytes, source: int) -> Iterator[list[Piece] | Added]:
         """Gives what is certain after more output; `source` is the offset after it. Raises `TooManyMasks`."""
-        if not self._forms or len(data) <= _AT_ONCE:
+        if len(data) <= _AT_ONCE or not self._search.may_find_in(data):
             yield from self._fed(data, source)
             return
         begin = source - len(data)
@@ -175,11 +176,13 @@ class Masker:
         )
         self._added += bool(values)
         self._bytes_added += len(printed) if values else 0
-        if self._added > _MOST_ADDED or self._bytes_added > _MOST_BYTES_ADDED:
+        longest = max(map(len, map(encoded, values)), default=0)
+        if longest > _LONGEST_ADDED or self._added > _MOST_ADDED or self._bytes_added > _MOST_BYTES_ADDED:
             self._held = b""
-            size = _MOST_BYTES_ADDED // 1024
+            each, together = _LONGEST_ADDED // 1024, _MOST_BYTES_ADDED // 1024
             raise TooManyMasks(
-                f"with ::add-mask:: a build may mask {_MOST_ADDED} values, of {size} KiB together"
+                f"with ::add-mask:: a build may mask {_MOST_ADDED} values, "
+                f"of {each} KiB each and {together} KiB together"
             )
         return values
 
@@ -187,8 +190,7 @@ class Masker:
         new = set(secrets) - self._secrets
         if new:
             self._secrets |= new
-            self._forms.update(*map(forms, new))
-            self._search = SecretSearch(self._forms)
+            self._search.add(set[bytes]().union(*map(forms, new)))
 
     def _pieces(self, data: bytes, begin: int, stop: int, spans: list[Span]) -> list[Piece]:
         """The output from `begin` to `stop`, without the context; `spans` count from `begin`."""

@@ -16,6 +16,9 @@ _SAFE_IN_URLS = ("", "/", "!'()*", "!$&'()*+,;=", "$&+=:@", "!#$&'()*+,/:;=?@")
 """What different programs leave as it is in a URL, besides letters, digits and -._~"""
 _WRAPPED = (76, 64)
 """The columns at which `base64` and `openssl base64` begin a new line."""
+_REPEATED = 64
+"""Bytes from which on a form that only repeats itself is masked: more would be compared at every byte."""
+_CERTAIN = 16
 _HTML = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&"})
 _WITH_BACKSLASH = re.compile(r"""^[~#]|[ !"$&'()*,;<>?\[\\\]^`{|}]""")
 _ANSI_C = {"\a": r"\a", "\b": r"\b", "\x1b": r"\E", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t",
@@ -33,7 +36,7 @@ def forms(secret: str) -> set[bytes]:
         return set()
     found = {form for form in _forms_of(text) if len(form) >= LEAST_BYTES}
     found.update(line for line in map(bytes.strip, encoded(text).splitlines()) if len(line) >= LEAST_BYTES)
-    return found
+    return {part for form in found for part in _without_repeats(form)}
 
 
 def encoded(text: str) -> bytes:
@@ -58,6 +61,19 @@ def _forms_of(text: str) -> Iterator[bytes]:
         yield from _in_urls(data)
         for text_form in (*_in_json(version), *_in_shells(version)):
             yield encoded(text_form)
+
+
+def _without_repeats(form: bytes) -> tuple[bytes, ...]:
+    """The form; of one that repeats its first bytes to the end, a beginning and an end that cover it all."""
+    period = 0
+    while len(form) > 2 * _REPEATED:
+        period = form.find(form[:_CERTAIN], period + 1, _REPEATED + _CERTAIN)
+        if period < 0:
+            break
+        if form.startswith(form[period:]):
+            size = -(-_REPEATED // period) * period
+            return form[:size], form[-size:]
+    return (form,)
 
 
 def _base64(data: bytes) -> Iterator[bytes]:

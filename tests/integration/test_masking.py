@@ -180,5 +180,7 @@ def test_a_step_that_adds_masks_without_end_ends_the_build_with_the_reason(serve
     details = server.run(
         config("for i in {1..600}; do echo ::add-mask::value-number-$i; done; echo value-number-600")
     )
-    assert details["job"]["error"] == "with ::add-mask:: a build may mask 500 values, of 64 KiB together"
+    assert details["job"]["error"] == (
+        "with ::add-mask:: a build may mask 500 values, of 8 KiB each and 64 KiB together"
+    )
     assert "value-number" not in server.stream(details["job"]["id"])

@@ -265,8 +265,10 @@ def test_a_step_can_not_add_masks_without_end() -> None:
             list(masker.feed(line, source))
     assert list(masker.flush()) == []
     with pytest.raises(TooManyMasks, match="64 KiB together"):
-        for letter in b"abc":
-            list(masker.feed(b"::add-mask::" + bytes([letter]) * 30_000 + b"\n", source := source + 30_013))
+        for letter in b"abcdefghi":
+            list(masker.feed(b"::add-mask::" + bytes([letter]) * 8000 + b"\n", source := source + 8013))
+    with pytest.raises(TooManyMasks, match="of 8 KiB each"):
+        list(masker.feed(b"::add-mask::" + b"a" * 8193 + b"\n", source + 8206))
 
 
 # Between steps, and between what is no output
@@ -338,6 +340,30 @@ def test_output_that_repeats_a_secret_without_end_is_not_held_without_end() -> N
 def test_a_long_run_of_a_secret_is_masked_alike_in_any_chunks(length: int, places: list[int]) -> None:
     secrets, data = ["aaaaaaaa", "abaaaaaaab"], b"a" * length + b"b" + b"a" * 5000
     assert masked(secrets, *cut(data, places)) == masked(secrets, data)
+
+
+def test_output_that_looks_like_many_long_secrets_at_every_byte_is_no_work_without_end() -> None:
+    """It would take many minutes if each were compared with each byte of each secret."""
+    run = "a" * 16
+    secrets = [f"{run}%<é '{number:04}" for number in range(500)]
+    secrets += [f"{run}{'A' * number}" for number in range(1, 200)]
+    output = b"a" * 150_000 + b"\n"
+    assert masked(secrets, output) == output
+    long = "a" * 8000
+    assert masked([f"{long}b"], output) == output
+    assert set(masked([long], output)) == set(b"*\n")
+
+
+@settings(deadline=None)
+@given(st.text("ab", min_size=1, max_size=80), st.integers(1, 300), st.integers(0, 80), st.integers(0, 200))
+def test_a_secret_that_repeats_itself_is_masked_as_a_whole(
+    unit: str, times: int, more: int, before: int
+) -> None:
+    secret = unit * times + unit[:more]
+    assume(LEAST_BYTES <= len(secret) <= 512)
+    output = b"-" * before + encoded(secret) + b"-"
+    assert masked([secret], output) == b"-" * before + b"***-"
+    assert masked([secret], *cut(output, range(0, len(output), 7))) == b"-" * before + b"***-"
 
 
 def test_a_sentence_is_masked() -> None:
