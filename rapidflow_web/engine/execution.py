@@ -16,6 +16,7 @@ from rapidflow_web import metrics
 from rapidflow_web.db import jobs
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job, Step
+from rapidflow_web.engine import disk
 from rapidflow_web.engine.began import Began, uptime
 from rapidflow_web.engine.conversation import Conversation, StartOver
 from rapidflow_web.engine.masks import Masks
@@ -43,6 +44,7 @@ _ATTEMPTS = 5
 """How often a build is prepared, where the container is lost again and again before the first step."""
 _RESUME_SECONDS = 5.0
 """What a build that is taken up again has at least, to say that it ended in time, unheard."""
+_DISK_SECONDS = 1.0
 _PATIENCE = 1.5
 """Seconds that a server that is to end waits for a build that is just ending."""
 
@@ -169,12 +171,8 @@ class Execution:
         began = uptime()
         await self._grant()
         for _ in range(_ATTEMPTS):
-            self.timeline = Timeline([], self._masks.hide)
-            self.timeline.begin("queued", self.job.created_at).finished_at = self.job.started_at
-            preparation = Preparation(
-                self._tools, self.job, self._definition, self._environment, self._login, self.timeline
-            )
-            self._running = running = await self._unless_stopped(preparation.run())
+            preparation, running = await self._prepared()
+            self._running = running
             try:
                 self._first.note(began)
                 return await self._conversation.follow(running, preparation.archive)
@@ -183,6 +181,36 @@ class Execution:
             finally:
                 await to_the_end(preparation.archive.close())
         raise BuildError("the container was lost before the first step, again and again")
+
+    async def _prepared(self) -> tuple[Preparation, Running]:
+        """What is prepared, and its agent. Where it fails because the disk is full, it waits for room."""
+        while True:
+            self.timeline = Timeline([], self._masks.hide)
+            self.timeline.begin("queued", self.job.created_at).finished_at = self.job.started_at
+            preparation = Preparation(
+                self._tools, self.job, self._definition, self._environment, self._login, self.timeline
+            )
+            try:
+                return preparation, await self._unless_stopped(preparation.run())
+            except BuildError:
+                if not await self._waited_for_room():
+                    raise
+
+    async def _waited_for_room(self) -> bool:
+        """Whether the disk was full, and is not any more."""
+        # What there is of this build takes room as well, and may be all that does.
+        await asyncio.to_thread(remove_folder, self._root)
+        was_full = False
+        while problem := await asyncio.to_thread(disk.problem, self._tools.settings.data):
+            if not was_full:
+                self.timeline.begin("disk").note(f"waiting: {problem}")
+                was_full = True
+            stopped = asyncio.ensure_future(self._stopping.requested.wait())
+            await asyncio.wait({stopped}, timeout=_DISK_SECONDS)
+            stopped.cancel()
+            if self._stopping.outcome is not None:
+                return False
+        return was_full
 
     async def _abandon(self, running: Running) -> None:
         """Gives up a container in which no step has run. Raises `BuildError` where one has after all."""

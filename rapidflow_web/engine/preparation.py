@@ -110,7 +110,11 @@ class Preparation:
                 self._stored.cancel()
             if launch is not None and not launch.cancelled() and launch.exception() is None:
                 await to_the_end(_remove(launch.result()))
-            raise _first(error) from None
+            first = _first(error)
+            if isinstance(first, OSError):
+                reason = first.strerror or first
+                raise BuildError(f"could not write the files of the build: {reason}") from first
+            raise first from None
         return launch.result()
 
     async def _source(self) -> None:

@@ -1,4 +1,4 @@
-"""What happens to a job before its first step: queued, image, source, container."""
+"""What happens to a job before its first step: queued, image, source, container; disk, where it is full."""
 
 from __future__ import annotations
 

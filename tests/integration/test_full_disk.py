@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.builds import copy_of, engine, inspect, stands_still
 from tests.support.consistency import assert_ended_once, assert_nothing_left
+from tests.support.repos import Repo
 from tests.support.server import Server, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk that is small")
@@ -105,6 +106,24 @@ def test_jobs_are_run_after_the_disk_was_full(disk: Path, server: Server) -> Non
     ballast.unlink()
     wait_for(lambda: "is full" not in server.get("/").text, "the dashboard takes it back")
     assert server.wait_finished(server.start_build(pipeline_id))["job"]["status"] == "success"
+
+
+def test_a_build_whose_source_does_not_fit_waits_for_room(
+    disk: Path, new_server: Callable[..., Server], repo: Repo
+) -> None:
+    repo.commit({f"file{number}": os.urandom(1_000_000) for number in range(8)})
+    server = new_server("disk/data").start()
+    pipeline_id = server.pipeline({"name": "source", "repo_name": repo.url, "steps": ["ls | wc -l"]})
+    ballast = fill(disk)
+    # Enough for the database, and not for what is to be built.
+    os.truncate(ballast, ballast.stat().st_size - 700_000)
+    job_id = server.start_build(pipeline_id)
+    wait_for(lambda: "is full" in server.get(f"/jobs/{job_id}/timeline").text, "it waits")
+    ballast.unlink()
+    assert server.wait_finished(job_id)["steps"][0]["output"] == "8\n"
+    assert_ended_once(server, job_id)
+    assert_nothing_left(server)
+    server.stop()
 
 
 def test_a_build_on_a_full_disk_can_be_stopped_and_says_so_when_there_is_room(
