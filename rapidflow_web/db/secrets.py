@@ -61,9 +61,10 @@ async def of_build(pipeline_id: int, names: Sequence[str]) -> list[Secret]:
 
 @patient
 @uncancelled
-async def add_mask(job_id: int, value: str) -> None:
-    """Notes one more value that a running build masks."""
-    await Mask.create(job_id=job_id, value=value)
+async def add_mask(job_id: int, value: str, before: str | None = None) -> None:
+    """Notes one more value that a running build masks, in the place of one that is stored as `before`."""
+    if before is None or not await Mask.filter(job_id=job_id, value=before).update(value=value):
+        await Mask.create(job_id=job_id, value=value)
 
 
 @patient

@@ -39,7 +39,7 @@ class Vault:
             raise Invalid(
                 [Problem("value" if isinstance(error, _BadValue) else "name", str(error))]
             ) from None
-        await self._store([scope, name], value, lambda sealed: secrets.put(scope, name, sealed, by))
+        await self._store([scope, name], value, lambda sealed, _: secrets.put(scope, name, sealed, by))
 
     async def of_build(self, pipeline_id: int, names: Sequence[str]) -> dict[str, str]:
         """The values that a build has named.
@@ -63,7 +63,7 @@ class Vault:
         await self._store(
             [pipeline_id, CLONE_PASSWORD],
             value,
-            lambda sealed: secrets.put(pipeline_id, CLONE_PASSWORD, sealed, by),
+            lambda sealed, _: secrets.put(pipeline_id, CLONE_PASSWORD, sealed, by),
         )
 
     async def login_of(self, pipeline_id: int) -> Login | None:
@@ -80,7 +80,9 @@ class Vault:
     async def add_masks(self, job_id: int, values: Iterable[str]) -> None:
         """Notes what is not to be read in the output of a build, until it ends. Raises `VaultError`."""
         for value in values:
-            await self._store([_MASK, job_id], value, lambda sealed: secrets.add_mask(job_id, sealed))
+            await self._store(
+                [_MASK, job_id], value, lambda sealed, before: secrets.add_mask(job_id, sealed, before)
+            )
 
     async def masks_of(self, job_id: int) -> list[str]:
         """What `add_masks` noted for a build, each once, in that order. Raises `VaultError`."""
@@ -127,16 +129,18 @@ class Vault:
         return None
 
     async def _store(
-        self, about: list[object], value: str, store: Callable[[str], Awaitable[object]]
+        self, about: list[object], value: str, store: Callable[[str, str | None], Awaitable[object]]
     ) -> None:
-        keys = self._keys.ensure()
+        """Has `store` store the value encrypted, in the place of what it stored before, if it did."""
+        keys, before = self._keys.ensure(), None
         while True:
-            await store(_cipher(keys).encrypt(json.dumps([*about, value]).encode()).decode())
+            sealed = _cipher(keys).encrypt(json.dumps([*about, value]).encode()).decode()
+            await store(sealed, before)
             # A rotation meanwhile may have looked before, and let the key go that this was stored with.
             now = self._keys.ensure()
             if now[0] == keys[0]:
                 return
-            keys = now
+            keys, before = now, sealed
 
     def _open(self, row: Secret | Mask) -> str:
         return _opened(self._keys.read(), row)

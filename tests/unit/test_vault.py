@@ -218,6 +218,23 @@ async def test_what_is_stored_while_the_key_changes_is_not_lost(keys: Keys, monk
     }  # fmt: skip
 
 
+async def test_what_a_build_masks_can_be_read_when_the_key_changes_meanwhile(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+):
+    vault, running, add = Vault(keys), await job(), secrets.add_mask
+    await vault.add_masks(running, ["the first"])
+
+    async def rotates_meanwhile(job_id: int, value: str, before: str | None) -> None:
+        monkeypatch.setattr(secrets, "add_mask", add)
+        await Vault(keys).rotate()
+        await add(job_id, value, before)
+
+    monkeypatch.setattr(secrets, "add_mask", rotates_meanwhile)
+    await vault.add_masks(running, ["the second"])
+    assert await vault.masks_of(running) == ["the first", "the second"]
+    assert await vault.problem() is None
+
+
 async def test_a_rotation_that_lacks_a_key_changes_nothing(keys: Keys):
     await Vault(keys).put(EVERYWHERE, "TOKEN", VALUE, "anna")
     before = keys.path.read_text()
