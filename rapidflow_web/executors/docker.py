@@ -23,7 +23,6 @@ from rapidflow_web.executors.docker_errors import engine_errors
 from rapidflow_web.executors.networks import CLOSED, Networks
 from rapidflow_web.executors.pulls import Pulls
 from rapidflow_web.executors.sandboxes import Sandbox, Sandboxes
-from rapidflow_web.pipeline.limits import Limits
 from rapidflow_web.shielding import to_the_end
 
 _CALL = aiohttp.ClientTimeout(total=120, connect=10)
@@ -94,6 +93,7 @@ class DockerExecutor:
             with engine_errors("ask the engine for its version"):
                 async with asyncio.timeout(_CHECK_SECONDS):
                     await docker.version()
+                    await self._networks.look()
         except BuildError as error:
             raise EngineUnavailable(f"the Docker engine is not ready: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
@@ -244,7 +244,7 @@ class DockerExecutor:
                 "LogConfig": {"Type": "none"},
                 "NetworkMode": f"container:{sandbox}" if sandbox is not None else "none",
                 **privileges.of_build(spec.new_privileges),
-                **_limited(spec.limits),
+                **privileges.limited(spec.limits),
             },
         }
 
@@ -282,16 +282,3 @@ def _job_of(container: Any) -> str:
 def _is_live(container: Any, live: Collection[int]) -> bool:
     job_id = _job_of(container)
     return job_id.isdigit() and int(job_id) in live
-
-
-def _limited(limits: Limits) -> dict[str, Any]:
-    """The limits as the engine takes them."""
-    host: dict[str, Any] = {}
-    if limits.memory is not None:
-        # No swap on top: it would make everything else on the machine slow before the limit tells.
-        host |= {"Memory": limits.memory, "MemorySwap": limits.memory}
-    if limits.cpus is not None:
-        host["NanoCpus"] = round(limits.cpus * 1e9)
-    if limits.processes is not None:
-        host["PidsLimit"] = limits.processes
-    return host

@@ -52,6 +52,19 @@ class Networks:
             self._names = names
         return self._names
 
+    async def look(self) -> None:
+        """Notes from where builds connect, also those of other servers, which began before any of ours.
+
+        Raises `BuildError`, `EngineUnavailable`.
+        """
+        if not self.addresses:
+            with engine_errors("look at the network of builds"):
+                try:
+                    await self._note_addresses(_BUILDS if self._setting == CLOSED else self._setting)
+                except aiodocker.DockerError as error:
+                    if error.status != _NOT_FOUND:
+                        raise
+
     def forget(self) -> None:
         """Lets the networks be made anew: somebody has removed them."""
         self._names = []
@@ -105,4 +118,5 @@ class Networks:
                 "make it there, or set another"
             ) from error
         configs: list[dict[str, str]] = details["IPAM"]["Config"] or []
-        self.addresses += [ip_network(config["Subnet"], strict=False) for config in configs]
+        subnets = [ip_network(config["Subnet"], strict=False) for config in configs]
+        self.addresses += [subnet for subnet in subnets if subnet not in self.addresses]

@@ -1,8 +1,10 @@
-"""What the processes of a container may do."""
+"""What the processes of a container may do, and how much they may use."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from rapidflow_web.pipeline.limits import Limits
 
 NEEDED = (
     # Package managers unpack files that belong to anybody, with set-user-id bits, and change their owners.
@@ -28,3 +30,16 @@ def of_build(new_privileges: bool) -> dict[str, Any]:
         "CapAdd": list(NEEDED),
         **({} if new_privileges else {"SecurityOpt": _NONE_NEW}),
     }
+
+
+def limited(limits: Limits) -> dict[str, Any]:
+    """The limits as a part of a container's configuration."""
+    host: dict[str, Any] = {}
+    if limits.memory is not None:
+        # No swap on top: it would make everything else on the machine slow before the limit tells.
+        host |= {"Memory": limits.memory, "MemorySwap": limits.memory}
+    if limits.cpus is not None:
+        host["NanoCpus"] = round(limits.cpus * 1e9)
+    if limits.processes is not None:
+        host["PidsLimit"] = limits.processes
+    return host

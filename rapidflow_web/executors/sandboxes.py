@@ -27,6 +27,7 @@ from rapidflow_web.executors.attachment import Attachment, attach
 from rapidflow_web.executors.container import delete
 from rapidflow_web.executors.docker_errors import engine_errors
 from rapidflow_web.executors.networks import Networks
+from rapidflow_web.pipeline.limits import Limits
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ _CREATE_SECONDS = 10.0
 _GIVE_UP_SECONDS = 5.0
 _CLOSE_SECONDS = 0.5
 _NOT_FOUND = 404
+_LIMITS = Limits(memory=64 * 1024**2, cpus=1, processes=16)
+"""Much for a shell that sleeps; but whoever made the image may have put something else in its place."""
 
 
 @dataclass(slots=True, eq=False)
@@ -221,6 +224,7 @@ class Sandboxes:
             "ReadonlyRootfs": True,
             "LogConfig": {"Type": "none"},
             **privileges.NOTHING,
+            **privileges.limited(_LIMITS),
         }
         config: dict[str, Any] = {
             "Image": image,

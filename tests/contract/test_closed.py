@@ -178,3 +178,10 @@ async def test_a_network_that_the_engine_does_not_have_is_named(docker: Place) -
         BuildError, match="the engine has no network 'nowhere', which RAPIDFLOW_NETWORK names"
     ):
         await docker.start(docker.spec("true"))
+
+
+async def test_from_where_builds_connect_is_known_before_the_first_of_a_server(docker: Place) -> None:
+    assert await said(docker, "echo of an earlier server") == "of an earlier server\n"
+    other = docker.another_executor()
+    await other.check()
+    assert other.addresses == docker.executor.addresses != []

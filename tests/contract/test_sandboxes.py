@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,18 @@ async def test_it_does_not_keep_an_image_from_being_removed(ready: Place, tmp_pa
     await build.remove()
     await waiting(ready)
     assert await ready.executor.remove_image(image)
+
+
+async def test_what_an_image_has_in_the_place_of_its_shell_can_do_nothing_there(ready: Place) -> None:
+    await used_by_a_build(ready)
+    host = json.loads(inspect(await waiting(ready), "{{json .HostConfig}}"))
+    wanted = {
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true"],
+        "ReadonlyRootfs": True,
+        "PidsLimit": 16,
+        "Memory": 64 * 1024**2,
+        "MemorySwap": 64 * 1024**2,
+        "NanoCpus": 10**9,
+    }
+    assert {key: host[key] for key in wanted} == wanted
