@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from tests.support.git_server import GitServer, git_server
+from tests.support.leaks import holding
 from tests.support.repos import Repo
-from tests.support.server import Server, containers_of
+from tests.support.server import Server, containers_of, wait_for
 
 PASSWORD = "p@ss/word:of+git"
 QUOTED = "p%40ss%2Fword%3Aof+git"
@@ -42,12 +43,6 @@ def put(server: Server, path: str, body: dict[str, Any]) -> dict[str, Any]:
     answer = server.request("PUT", path, json.dumps(body), {"Content-Type": "application/json"})
     assert answer.status == 200, answer.text
     return answer.json
-
-
-def holding(folder: Path, *texts: str) -> list[Path]:
-    """The files below a folder that have one of the texts in them."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return [path for path in files if any(text.encode() in path.read_bytes() for text in texts)]
 
 
 def assert_fetched(details: dict[str, Any]) -> None:
@@ -267,6 +262,7 @@ def test_the_page_and_the_command_take_a_password_out_too(
         assert done.returncode == 0, done.stderr
         assert QUOTED not in done.stdout + done.stderr
     assert len(server.get("/pipelines").json) == 2
+    wait_for(lambda: not list((server.data / "work").iterdir()), "nothing is left of the builds")
     assert holding(server.data, PASSWORD, QUOTED, "out-of-date") == []
 
 

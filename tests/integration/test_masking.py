@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.support.leaks import holding
 from tests.support.resuming import ResumingFollower
 from tests.support.server import Server, wait_for
 
@@ -55,10 +56,7 @@ def assert_nowhere(server: Server, job_id: int, *fragments: str) -> None:
         assert not [fragment for fragment in fragments if fragment in answer.text], path
     # The agent's own copy of what was printed goes with the build.
     wait_for(lambda: not list((server.data / "work").iterdir()), "the build's folder is removed")
-    for file in server.data.rglob("*"):
-        if file.is_file() and "mirrors" not in file.parts:
-            data = file.read_bytes()
-            assert not [fragment for fragment in fragments if fragment.encode() in data], file
+    assert [file for file in holding(server.data, *fragments) if "mirrors" not in file.parts] == []
 
 
 def test_a_secret_is_masked_in_every_form_and_on_every_way_out(server: Server) -> None:

@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.leaks import holding
 from tests.support.postgres import Postgres
 from tests.support.server import Answer, Server, containers_of, wait_for
 from tests.support.users import add_user, as_, token_of
@@ -35,16 +35,6 @@ def variables(details: dict[str, Any]) -> dict[str, str]:
 
 def put(server: Server, path: str, value: str) -> Answer:
     return server.request("PUT", path, json.dumps({"value": value}), {"Content-Type": "application/json"})
-
-
-def holding(folder: Path, *texts: str) -> list[Path]:
-    """The files below a folder that have one of the texts in them."""
-    found: list[Path] = []
-    for path in folder.rglob("*"):
-        if path.is_file():
-            data = path.read_bytes()
-            found += [path for text in texts if text.encode() in data]
-    return found
 
 
 @pytest.fixture(params=["docker", "process"])

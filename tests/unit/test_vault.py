@@ -14,6 +14,7 @@ from rapidflow_web.errors import BuildError, Invalid
 from rapidflow_web.pipeline.definition import StepDefinition
 from rapidflow_web.vault.keys import Keys, VaultError, new_key
 from rapidflow_web.vault.vault import Vault
+from tests.support.leaks import holding
 
 VALUE = "correct horse battery staple"
 
@@ -24,11 +25,6 @@ async def keys(tmp_path: Path) -> AsyncIterator[Keys]:
     await open_database(sqlite_url(tmp_path / "rapidflow.db"))
     yield Keys(tmp_path, ())
     await close_database()
-
-
-def holding(folder: Path, text: str) -> list[Path]:
-    """The files below a folder that have a text in them."""
-    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
 async def job() -> int:
