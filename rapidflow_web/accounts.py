@@ -207,6 +207,9 @@ def _run(command: Callable[[], Awaitable[None]], *, first: bool = False) -> int:
 
     async def run() -> None:
         if first:
+            # A mistyped folder, or that of no server, would take the user without a word.
+            if not settings.database_url and not (settings.data / DATABASE).exists():
+                print(f"no installation is in {settings.data} yet, so this one is new", file=sys.stderr)
             DataFolder(settings.data)
             await open_database(url, settings.data)
             await close_database()

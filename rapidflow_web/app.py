@@ -131,8 +131,9 @@ async def _refuse_to_be_open(settings: Settings) -> None:
     if settings.login == "users" and not settings.bind.is_loopback and not await users.any_exist():
         raise SettingsError(
             f"RAPIDFLOW_BIND is '{settings.bind}', which others can reach, and there are no users. "
-            "Add the first with 'rapidflow user add NAME --role admin', or set RAPIDFLOW_LOGIN=proxy where a "
-            "proxy in front does the login."
+            "Add the first with 'rapidflow user add NAME --role admin' and the same settings "
+            f"(RAPIDFLOW_DATA is '{settings.data}'), or set RAPIDFLOW_LOGIN=proxy where a proxy in front "
+            "does the login."
         )
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from rapidflow_web import cli
+from rapidflow_web.data_folder import DataFolder
 from rapidflow_web.errors import RapidFlowError, SettingsError
 from rapidflow_web.settings import Bind, Settings, from_environment, variable
 from scripts import base_image, debian, engine
@@ -25,6 +26,8 @@ def main() -> None:
         _check_port(settings.bind)
         if debian.provide({"git": "git"}):
             raise SettingsError("git is needed to fetch what is built; install it.")
+        # Whatever is put into it below, nobody else may look into it.
+        DataFolder(settings.data)
         _prepare_executor(settings)
         _prepare_example(settings)
     except RapidFlowError as error:

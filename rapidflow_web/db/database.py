@@ -91,7 +91,7 @@ async def connected(url: str) -> AsyncGenerator[None]:
     try:
         path = sqlite_path(url)
         if path is not None and not path.exists():
-            raise DatabaseError(f"there is no database {path}.")
+            raise DatabaseError(f"there is no database {path}; set RAPIDFLOW_DATA as for the server.")
         known, applied = _known(), await _applied(url)
         _refuse_newer(known, applied)
         if set(known) != set(applied):

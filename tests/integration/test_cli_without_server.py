@@ -146,7 +146,10 @@ def test_a_command_on_accounts_makes_no_installation_where_there_is_none(
 ) -> None:
     data = tmp_path / "mistyped"
     done = rapidflow(*arguments, RAPIDFLOW_DATA=str(data))
-    assert (done.returncode, done.stderr) == (2, f"rapidflow: there is no database {data}/rapidflow.db.\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"rapidflow: there is no database {data}/rapidflow.db; set RAPIDFLOW_DATA as for the server.\n",
+    )
     assert not data.exists()
 
 
@@ -158,7 +161,9 @@ def test_the_first_user_is_added_before_the_first_start(tmp_path: Path) -> None:
     ):
         done = rapidflow("user", "add", name, stdin=stdin, **data)
         assert (done.returncode, done.stderr) == (2, f"rapidflow: {said}\n")
-    assert rapidflow("user", "add", "anna", "--role", "admin", stdin=b"long enough\n", **data).returncode == 0
+    done = rapidflow("user", "add", "anna", "--role", "admin", stdin=b"long enough\n", **data)
+    assert (done.returncode, done.stdout) == (0, "admin anna added\n")
+    assert done.stderr == f"no installation is in {data['RAPIDFLOW_DATA']} yet, so this one is new\n"
     assert rapidflow("user", "list", **data).stdout.split() == ["anna", "admin"]
     done = rapidflow("user", "add", "anna", stdin=b"long enough\n", **data)
     assert done.stderr == "rapidflow: there is a user anna already; 'rapidflow user set' changes it\n"

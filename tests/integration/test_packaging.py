@@ -245,6 +245,7 @@ def test_make_run_builds_the_example_at_its_first_start_only(
     assert details["job"]["status"] == "success", details
     assert details["job"]["image"] == settings["RAPIDFLOW_DEFAULT_IMAGE"]
     assert [step["status"] for step in details["steps"]] == ["success"] * 3
+    assert Path(settings["RAPIDFLOW_DATA"]).stat().st_mode & 0o777 == 0o700
     first.interrupt()
 
     second = start(["make", "run"], checkout, **settings).wait_ready()

@@ -220,6 +220,7 @@ def test_an_address_that_others_can_reach_needs_a_user_or_a_proxy(
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "there are no users. Add the first with 'rapidflow user add NAME --role admin'" in refused.stderr
+    assert f"RAPIDFLOW_DATA is '{tmp_path / 'refused'}'" in refused.stderr
     server = new_server(executor="process")
     server.set(bind=f"0.0.0.0:{server.port}")
     server.command("user", "add", "root", "--role", "admin", input="long enough\n")
