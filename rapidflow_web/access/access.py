@@ -50,13 +50,15 @@ class Access:
         if self._settings.login == "proxy" or not self._settings.bind.is_loopback:
             return False
         if time.monotonic() - self._looked_at > _KNOWN_SECONDS:
+            known = self._known
             try:
                 self._has_users = await users.any_exist()
             except Exception as error:
                 # While the database is away everything else must still say so, and nobody can add a user.
                 if self._has_users is None or not is_away(error):
                     raise
-            self._looked_at = time.monotonic()
+            if known is self._known:
+                self._looked_at = time.monotonic()
         return not self._has_users
 
     def sees_all(self, token: str | None) -> bool:
@@ -70,7 +72,8 @@ class Access:
 
     def forget(self) -> None:
         """Takes nothing of what was found for granted any more: users, tokens or visibility have changed."""
-        self._known.clear()
+        # Not cleared: what somebody is finding out just now belongs to what was.
+        self._known = {}
         self._looked_at = float("-inf")
 
     # Who it is
@@ -80,18 +83,18 @@ class Access:
         found = credentials.digest(word)
         if (actor := self._remembered(found)) is not None:
             return actor
-        token = await users.of_token(found)
+        known, token = self._known, await users.of_token(found)
         if token is None:
             raise Unauthorized("this token is not known, was revoked, or has expired; make a new one")
-        return self._remember(found, await self._of_token(token))
+        return _remember(known, found, await self._of_token(token))
 
     async def of_session(self, word: str) -> Actor | None:
         """Who is logged in with a cookie; None where it has expired."""
         found = credentials.digest(word)
         if (actor := self._remembered(found)) is not None:
             return actor
-        user = await users.of_session(found)
-        return self._remember(found, await self._of_user(user)) if user is not None else None
+        known, user = self._known, await users.of_session(found)
+        return _remember(known, found, await self._of_user(user)) if user is not None else None
 
     async def of_proxy(self, name: str, address: str) -> Actor:
         """Whom a proxy in front has logged in. Raises `Unauthorized` where it is not the proxy that asks."""
@@ -102,11 +105,11 @@ class Access:
         key = f"proxy {name}"
         if (actor := self._remembered(key)) is not None:
             return actor
-        user = await users.named(name)
+        known, user = self._known, await users.named(name)
         if user is not None:
-            return self._remember(key, await self._of_user(user))
+            return _remember(known, key, await self._of_user(user))
         hidden = frozenset(await users.restricted())
-        return self._remember(key, Actor(name, Role.VIEWER, Sight(hidden)))
+        return _remember(known, key, Actor(name, Role.VIEWER, Sight(hidden)))
 
     def is_proxy(self, address: str) -> bool:
         """Whether a proxy connects from there, whose word on the client is taken."""
@@ -140,12 +143,6 @@ class Access:
         known = self._known.get(key)
         return known.actor if known is not None and known.until > time.monotonic() else None
 
-    def _remember(self, key: str, actor: Actor) -> Actor:
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        self._known[key] = _Known(actor, time.monotonic() + _KNOWN_SECONDS)
-        return actor
-
     # Login
 
     async def log_in(self, name: str, password: str, address: str) -> str:
@@ -176,6 +173,13 @@ class Access:
         """Ends a session."""
         await users.end_session(credentials.digest(word))
         self.forget()
+
+
+def _remember(known: dict[str, _Known], key: str, actor: Actor) -> Actor:
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
+    known[key] = _Known(actor, time.monotonic() + _KNOWN_SECONDS)
+    return actor
 
 
 async def new_token(

@@ -1,13 +1,19 @@
-"""Whether a login is needed while the database is away."""
+"""Who asks, while the database is away and while it changes."""
 
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 import pytest
 
 from rapidflow_web.access import access
 from rapidflow_web.access.access import Access
+from rapidflow_web.access.roles import Role
+from rapidflow_web.db import users
+from rapidflow_web.db.database import close_database, open_database, sqlite_url
+from rapidflow_web.db.models import Token
+from rapidflow_web.errors import Unauthorized
 from rapidflow_web.settings import from_environment
 
 
@@ -60,3 +66,37 @@ async def test_another_error_is_not_hidden(database: _Database) -> None:
     database.error = TypeError("wrong")
     with pytest.raises(TypeError):
         await asked.is_open()
+
+
+async def test_what_is_taken_from_somebody_is_gone_also_for_requests_that_were_on_their_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await open_database(sqlite_url(tmp_path / "rapidflow.db"))
+    try:
+        anna = await users.create("anna", "admin", None)
+        assert anna is not None
+        token, word = await access.new_token(anna, "laptop", Role.ADMIN, None, None)
+        asked, find, exist = Access(from_environment({})), users.of_token, users.any_exist
+
+        async def revoked_meanwhile(digest: str) -> Token | None:
+            found = await find(digest)
+            await users.revoke(token.id)
+            asked.forget()
+            return found
+
+        async def added_meanwhile() -> bool:
+            asked.forget()
+            return False
+
+        monkeypatch.setattr(users, "of_token", revoked_meanwhile)
+        monkeypatch.setattr(users, "any_exist", added_meanwhile)
+        await asked.of_token(word)
+        await asked.is_open()
+        monkeypatch.setattr(users, "of_token", find)
+        monkeypatch.setattr(users, "any_exist", exist)
+        with pytest.raises(Unauthorized):
+            await asked.of_token(word)
+        assert not asked.sees_all(None)
+        assert not await asked.is_open()
+    finally:
+        await close_database()
