@@ -23,8 +23,8 @@ from rapidflow_web.executors import agent
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import Running
 from rapidflow_web.logs.index import Kind, Record
-from rapidflow_web.logs.log import LogWriter
 from rapidflow_web.logs.masking import Added, Masker, Piece
+from rapidflow_web.logs.writer import LogWriter
 from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.pipeline.limits import Limits, format_size
 

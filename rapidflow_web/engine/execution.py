@@ -29,7 +29,7 @@ from rapidflow_web.executors import agent
 from rapidflow_web.executors.base import Process, Running
 from rapidflow_web.logs import render
 from rapidflow_web.logs.index import Kind
-from rapidflow_web.logs.log import LogWriter
+from rapidflow_web.logs.writer import LogWriter
 from rapidflow_web.pipeline.definition import Definition
 from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.pipeline.logins import Login

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from rapidflow_web.pipeline.words import short
+
 MAX_ENV_VALUE = 128_000
 """Bytes. Linux starts no process with a variable of more than 128 KiB, its name included."""
 HIDDEN = "***"
@@ -27,7 +29,7 @@ def check_env_key(key: str) -> str:
     """The key, if a shell can export it. Raises ValueError."""
     if not _NAME.fullmatch(key):
         raise ValueError(
-            f"{_short(key)!r} is not the name of a variable; use letters, digits and _, a digit not first"
+            f"{short(key)!r} is not the name of a variable; use letters, digits and _, a digit not first"
         )
     return key
 
@@ -59,9 +61,3 @@ def check_secret_name(name: str) -> str:
     if name in OWN_OF_SHELLS or name == "CI" or name.startswith("RAPIDFLOW_"):
         raise ValueError(f"{name} is a variable that every build has; name the secret otherwise")
     return name
-
-
-def _short(text: str) -> str:
-    """The text as one line of bounded length."""
-    text = " ".join(text.split())
-    return text if len(text) <= 60 else f"{text[:57]}..."

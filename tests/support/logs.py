@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rapidflow_web.logs import render
-from rapidflow_web.logs.log import Log, LogWriter
+from rapidflow_web.logs.log import Log
+from rapidflow_web.logs.writer import LogWriter
 
 
 async def write(writer: LogWriter, *outputs: str, seal: bool = True) -> None:

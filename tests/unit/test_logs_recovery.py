@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from rapidflow_web.logs import index, log, render
+from rapidflow_web.logs import index, render
+from rapidflow_web.logs import writer as log_writer
 from rapidflow_web.logs.index import RECORD_SIZE, Kind, Record
-from rapidflow_web.logs.log import LogStore, LogWriter
+from rapidflow_web.logs.log import LogStore
+from rapidflow_web.logs.writer import LogWriter
 from tests.support.server import wait_for
 
 
@@ -91,7 +93,7 @@ def records(store: LogStore) -> list[Record]:
 
 async def written(store: LogStore, monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, bytes]:
     """The bytes of a whole build's log and index, with a record for every piece of output."""
-    monkeypatch.setattr(log, "_CHECK_BYTES", 1)
+    monkeypatch.setattr(log_writer, "_CHECK_BYTES", 1)
     await tell(store.writer(1), BUILD)
     return store.path(1).read_bytes(), store.path(1).with_suffix(".index").read_bytes()
 
@@ -219,7 +221,7 @@ async def test_what_was_written_inside_a_step_is_told_by_one_record(store: LogSt
 async def test_a_write_waits_for_room_and_goes_on_where_it_stopped(
     store: LogStore, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(log, "_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(log_writer, "_RETRY_SECONDS", 0.001)
     really_write, room = os.write, 30
 
     def write(fd: int, data: bytes) -> int:
@@ -285,7 +287,7 @@ def enlarge(folder: Path, size: str) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="only root can mount a disk")
 async def test_a_build_goes_on_when_a_full_disk_gets_larger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(log, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(log_writer, "_RETRY_SECONDS", 0.01)
     lines = b"x" * 99_999 + b"\n"
     with small_disk(tmp_path / "disk", "256k"):
         store = LogStore(tmp_path / "disk" / "logs")

@@ -1,0 +1,144 @@
+"""Reads YAML's nodes as text, flags and mappings; notes where what is not as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast
+
+import yaml
+
+from rapidflow_web.errors import Problem
+from rapidflow_web.pipeline.document import TAG, problem
+from rapidflow_web.pipeline.words import did_you_mean, near, short
+
+_KINDS = {yaml.ScalarNode: "a value", yaml.SequenceNode: "a list", yaml.MappingNode: "a mapping"}
+_SCALARS = {"int": "a number", "float": "a number", "bool": "true or false", "timestamp": "a date"}
+_FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+T = TypeVar("T")
+
+
+class Reader:
+    """Collects `problems`; what is not there, or not right, is read as None or nothing."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self._meant: set[str] = set()
+        """Fields that probably are there, under a misspelt key."""
+
+    def flag(self, keys: Mapping[str, yaml.Node], key: str) -> bool:
+        """Whether a key is there and true."""
+        node = keys.get(key)
+        if node is None or is_null(node):
+            return False
+        flag = _FLAGS.get(str(node.value).lower()) if node.tag == f"{TAG}bool" else None
+        if flag is None:
+            self.note(key, node.start_mark, f"'{key}' must be true or false")
+        return bool(flag)
+
+    def mapping(
+        self,
+        node: yaml.Node,
+        field: str,
+        what: str,
+        known: Iterable[str] | None = None,
+        check: Callable[[str], object] = str,
+    ) -> dict[str, yaml.Node] | None:
+        """The node's keys, each once and each known and right; None where it is not a mapping."""
+        if not isinstance(node, yaml.MappingNode):
+            self.note(
+                field, node.start_mark, f"{what} must be a mapping of keys to values, not {kind_of(node)}"
+            )
+            return None
+        keys: dict[str, yaml.Node] = {}
+        first_lines: dict[str, int] = {}
+        for key_node, value in cast(list[tuple[yaml.Node, yaml.Node]], node.value):
+            mark = key_node.start_mark
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.note(field, mark, f"a key must be text, not {kind_of(key_node)}")
+                continue
+            key = str(key_node.value)
+            path = f"{field}.{key}" if field else key
+            if key in first_lines:
+                self.note(path, mark, f"duplicate key '{short(key)}', first used in line {first_lines[key]}")
+                continue
+            first_lines[key] = mark.line + 1
+            if known is not None and key not in known:
+                meant = near(key, known)
+                self._meant.add(f"{field}.{meant}" if field else meant)
+                self.note(path, mark, f"unknown key '{short(key)}'{did_you_mean(meant)}")
+                continue
+            try:
+                check(key)
+            except ValueError as error:
+                self.note(path, mark, str(error))
+                continue
+            keys[key] = value
+        return keys
+
+    def text(
+        self,
+        keys: Mapping[str, yaml.Node],
+        key: str,
+        check: Callable[[str], T],
+        field: str = "",
+        *,
+        any_scalar: bool = False,
+    ) -> T | None:
+        """The text of a key after `check`, like `scalar`; None where the key is not there."""
+        node = keys.get(key)
+        if node is None or is_null(node):
+            return None
+        return self.scalar(node, f"{field}.{key}" if field else key, f"'{key}'", check, any_scalar=any_scalar)
+
+    def scalar(
+        self,
+        node: yaml.Node,
+        field: str,
+        what: str,
+        check: Callable[[str], T],
+        *,
+        any_scalar: bool,
+    ) -> T | None:
+        """The node's text after `check`, or None after a problem was noted (or for null).
+
+        With `any_scalar` numbers, dates and booleans are taken as they are written.
+        """
+        if not isinstance(node, yaml.ScalarNode):
+            self.note(field, node.start_mark, f"{what} must be text, not {kind_of(node)}")
+            return None
+        if is_null(node):
+            if not any_scalar:
+                self.note(field, node.start_mark, f"{what} must be text, and nothing is there")
+            return None
+        if node.tag != f"{TAG}str" and not any_scalar:
+            kind = _SCALARS.get(node.tag.removeprefix(TAG), "a sign of YAML's own")
+            self.note(field, node.start_mark, f"{what} must be text, not {kind}; put it in quotes")
+            return None
+        try:
+            return check(str(node.value))
+        except ValueError as error:
+            self.note(field, node.start_mark, str(error))
+            return None
+
+    def note(self, field: str, mark: Any, message: str) -> None:
+        """Notes a problem with `field` at `mark` (see `document.problem`)."""
+        self.problems.append(problem(field, mark, message))
+
+    def note_missing(self, field: str, node: yaml.Node, message: str) -> None:
+        """Notes that a field is not there."""
+        # Where the key is only misspelt, that is what should be read.
+        if field not in self._meant:
+            self.note(field, node.start_mark, message)
+
+
+def is_null(node: yaml.Node) -> bool:
+    """Whether nothing is there."""
+    return isinstance(node, yaml.ScalarNode) and node.tag == f"{TAG}null"
+
+
+def kind_of(node: yaml.Node) -> str:
+    """What a node is, as part of a sentence."""
+    if is_null(node):
+        return "empty"
+    return next(name for kind, name in _KINDS.items() if isinstance(node, kind))

@@ -1,0 +1,22 @@
+"""What users wrote, in sentences about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """The known word that was probably meant, or an empty one."""
+    return next(iter(difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)), "")
+
+
+def did_you_mean(word: str) -> str:
+    """The end of a sentence about something unknown, with what `near` found."""
+    return f", did you mean '{word}'?" if word else ""
+
+
+def short(text: str) -> str:
+    """The text as one line of bounded length."""
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
