@@ -69,14 +69,19 @@ def test_a_server_ends_within_two_seconds_while_the_engine_hangs(server: Server,
     assert_nothing_left(server)
 
 
-_STARTING = [b"/containers/create", b"/attach?", b"/start HTTP"]
+# The container that holds the network of the build, then that of the build itself.
+_STARTING = {
+    "network": [b"/containers/create"],
+    "create": [b"-job-"],
+    "start": [b"-job-", b"/start HTTP"],
+}
 
 
-@pytest.mark.parametrize("call", _STARTING)
+@pytest.mark.parametrize("calls", _STARTING.values(), ids=_STARTING)
 def test_a_server_ends_within_two_seconds_while_the_engine_hangs_in_the_start_of_a_build(
-    server: Server, proxy: EngineProxy, call: bytes
+    server: Server, proxy: EngineProxy, calls: list[bytes]
 ) -> None:
-    proxy.freeze_after(call)
+    proxy.freeze_after(*calls)
     job_id = server.start_job({"name": "starts", "steps": ["echo ran"]})
     wait_for(lambda: proxy.frozen, "the engine hangs")
     assert server.stop() < 2
@@ -88,11 +93,11 @@ def test_a_server_ends_within_two_seconds_while_the_engine_hangs_in_the_start_of
     assert_nothing_left(server)
 
 
-@pytest.mark.parametrize("call", _STARTING)
+@pytest.mark.parametrize("part", ["create", "start"])
 def test_a_build_is_cancelled_while_the_engine_hangs_in_its_start(
-    server: Server, proxy: EngineProxy, call: bytes
+    server: Server, proxy: EngineProxy, part: str
 ) -> None:
-    proxy.freeze_after(call)
+    proxy.freeze_after(*_STARTING[part])
     job_id = server.start_job({"name": "starts", "steps": ["echo never"]})
     wait_for(lambda: proxy.frozen, "the engine hangs")
     # It is answered although the engine does not answer.

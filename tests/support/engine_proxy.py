@@ -26,7 +26,7 @@ class EngineProxy:
         self._listener: socket.socket | None = None
         self._flows = threading.Event()
         self._flows.set()
-        self._last: bytes | None = None
+        self._until: list[bytes] = []
         self.come_back()
 
     def go_away(self) -> None:
@@ -55,16 +55,16 @@ class EngineProxy:
         """Passes nothing on any more, and breaks nothing off, like an engine that hangs."""
         self._flows.clear()
 
-    def freeze_after(self, request: bytes) -> None:
-        """Passes on the next request with these bytes, and then nothing any more, not even its answer."""
-        self._last = request
+    def freeze_after(self, *requests: bytes) -> None:
+        """Passes on a request with each of these, in their order, and then not even the last one's answer."""
+        self._until = list(requests)
 
     @property
     def frozen(self) -> bool:
         return not self._flows.is_set()
 
     def thaw(self) -> None:
-        self._last = None
+        self._until = []
         self._flows.set()
 
     def close(self) -> None:
@@ -91,8 +91,10 @@ class EngineProxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._flows.wait()
-                if self._last is not None and self._last in data:
-                    self._flows.clear()
+                if self._until and self._until[0] in data:
+                    self._until.pop(0)
+                    if not self._until:
+                        self._flows.clear()
                 target.sendall(data)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
