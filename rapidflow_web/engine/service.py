@@ -211,15 +211,21 @@ def _check(
             check_env_value(key, value)
         except ValueError as error:
             problems.append(Problem(f"environments.{key}", str(error)))
-    for name in definition.secrets:
-        if name in variables:
-            problems.append(
-                Problem(
-                    f"environments.{name}",
-                    f"{name} is a secret of this pipeline and can't be given; an administrator can change it "
-                    f"with 'rapidflow secret set {name} --pipeline {pipeline_id}'",
-                )
+    for name in variables if definition.secrets else ():
+        if name in definition.secrets:
+            message = (
+                f"{name} is a secret of this pipeline and can't be given; an administrator can change it "
+                f"with 'rapidflow secret set {name} --pipeline {pipeline_id}'"
             )
+        elif name not in definition.env:
+            # By BASH_ENV and many others, whoever starts the build could have it print its secrets.
+            message = (
+                f"{name} can't be given to a build that has secrets, because the pipeline does not have it "
+                "under 'env'; an administrator can add it there"
+            )
+        else:
+            continue
+        problems.append(Problem(f"environments.{name}", message))
     if definition.expose_ports:
         port = variables.get("PORT", "")
         if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quart import Response, redirect, render_template
+from quart import Response, redirect, render_template, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.db import jobs
@@ -140,3 +140,13 @@ def _command(job: Job, definition: Definition | None, environment: dict[str, str
         commit=job.commit,
         folder=job.folder,
     )
+
+
+@blueprint.app_template_filter("by_another_name")
+def by_another_name(address: str) -> str:
+    """The address of a port of this machine by another name than this page has.
+
+    Cookies know no ports: by the same name a browser would send the build the session of whoever looks.
+    """
+    host, _, port = address.rpartition(":")
+    return f"localhost:{port}" if request.host.rpartition(":")[0] == host else address

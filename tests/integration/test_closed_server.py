@@ -35,3 +35,17 @@ def test_a_build_gets_no_answer_from_the_server_that_runs_it(new_server: Callabl
     stream = server.request("GET", f"/jobs/{job}/logs/stream?follow=true", headers=as_(token)).text
     assert "HTTP/" not in stream
     assert stream.endswith("refused\n\n=== Build completed ===\n")
+
+
+def test_a_page_leads_to_the_port_of_a_build_by_a_name_for_which_the_browser_has_no_session(
+    server: Server,
+) -> None:
+    config = {"name": "a", "env": {"PORT": "8080"}, "expose_ports": True, "steps": ["echo up; sleep 1000"]}
+    job = server.start_job(config)
+    server.wait_output(job, "up\n")
+    address = server.job(job)["ports"]["8080"]
+    port = address.removeprefix("127.0.0.1:")
+    for host, other in (("127.0.0.1", "localhost"), ("localhost", "127.0.0.1")):
+        page = server.get(f"/ui/jobs/{job}", {"Host": f"{host}:{server.port}"}).text
+        assert f'<a href="http://{other}:{port}">{address}</a>' in page
+    assert server.post(f"/jobs/{job}/cancel").status == 200

@@ -135,6 +135,18 @@ def test_nobody_who_starts_a_build_can_put_a_value_in_the_place_of_a_secret(
         f"'rapidflow secret set TOKEN --pipeline {pipeline}'"
     )
     assert answer.json["details"][0]["field"] == "environments.TOKEN"
+    # Nor have it run something else that shows it.
+    by_bash = {"environments": {"BASH_ENV": '$(echo "$TOKEN" | rev >&2)'}}
+    answer = server.post(f"/pipelines/{pipeline}/jobs", by_bash)
+    assert (answer.status, answer.json["error"]) == (
+        422,
+        "BASH_ENV can't be given to a build that has secrets, because the pipeline does not have it under "
+        "'env'; an administrator can add it there",
+    )
+    named = {"name": "c", "env": {"WHAT": ""}, "secrets": ["TOKEN"], "steps": ['echo "$WHAT"']}
+    put(server, "/secrets/TOKEN", VALUE)
+    job = server.start_build(server.pipeline(named), environments={"WHAT": "chosen"})
+    assert server.wait_finished(job)["steps"][0]["output"] == "chosen\n"
     # Three stars are a value like any other where no secret is meant.
     job = server.run({"name": "b", "env": {"STARS": "***"}, "steps": ['echo "$STARS"']})
     assert job["steps"][0]["output"] == "***\n"
