@@ -48,6 +48,19 @@ def compose(text: str) -> yaml.Node | None:
         raise _invalid(None, f"this is not YAML: {' '.join(str(error).split())}") from None
 
 
+def script_taken_apart(node: yaml.Node) -> str | None:
+    """The script that YAML read as a key and a value, by a colon in it; None where it can't be one.
+
+    No key of a step has a space in it.
+    """
+    if not isinstance(node, yaml.MappingNode) or node.flow_style or len(node.value) != 1:
+        return None
+    ((key, value),) = cast(list[tuple[yaml.Node, yaml.Node]], node.value)
+    if not isinstance(key, yaml.ScalarNode) or not isinstance(value, yaml.ScalarNode):
+        return None
+    return f"{key.value}: {value.value}" if " " in str(key.value).strip() else None
+
+
 def problem(field: str, mark: Any, message: str) -> Problem:
     """A problem with the place that `mark`, a mark of YAML's or None, stands for."""
     if mark is None:

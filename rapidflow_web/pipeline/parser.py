@@ -13,7 +13,7 @@ import yaml
 from rapidflow_web.errors import Invalid
 from rapidflow_web.pipeline import images, repositories
 from rapidflow_web.pipeline.definition import Definition, StepDefinition, StepType
-from rapidflow_web.pipeline.document import compose
+from rapidflow_web.pipeline.document import compose, script_taken_apart
 from rapidflow_web.pipeline.limits import NO_LIMITS, PARSERS, Limits
 from rapidflow_web.pipeline.reader import Reader, is_null, kind_of
 from rapidflow_web.pipeline.variables import check_env_key, check_env_value, check_secret_name
@@ -122,6 +122,14 @@ class _PipelineReader(Reader):
         if isinstance(node, yaml.ScalarNode):
             content = self.scalar(node, field, "a step", _check_content, any_scalar=False)
             return StepDefinition(content) if content is not None else None
+        if (script := script_taken_apart(node)) is not None:
+            self.note(
+                field,
+                node.start_mark,
+                f"'{short(script)}' is not a script but a mapping, by the colon in it; put quotes around "
+                "all of it, or write it below 'content: |'",
+            )
+            return None
         keys = self.mapping(node, field, "a step", ("type", "name", "content", "files"))
         if keys is None:
             return None

@@ -21,6 +21,7 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
 _NOISE = re.compile(
     r"^(remote: )?(Enumerating|Counting|Compressing|Total|Receiving|Resolving|hint:).*$", re.MULTILINE
 )
+_LOGIN = re.compile(r"could not read (Username|Password) for |Authentication failed for ")
 _PATIENCE = 2.0
 """Seconds that a git has to take its lock files away when it is stopped."""
 _MARK = "RAPIDFLOW_GIT_IN"
@@ -183,7 +184,13 @@ def _words(errors: bytes, arguments: Sequence[str]) -> str:
     lines = [line for line in lines if line]
     if not lines:
         return f"git {arguments[0]} failed and did not say why"
-    return ssh.explained(" ".join(lines))[-1000:]
+    words = ssh.explained(" ".join(lines))[-1000:]
+    if _LOGIN.search(words):
+        return (
+            f"{words}; if it is private, put a user and a password or token that it takes into 'repo_name', "
+            "as in https://user:password@host/path"
+        )
+    return words
 
 
 def without_credentials(text: str) -> str:

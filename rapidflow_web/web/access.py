@@ -153,7 +153,10 @@ async def _actor(access: Access) -> Actor:
         return who
     if await access.is_open():
         return ANYONE
-    raise Unauthorized("log in at /login, or send a token: Authorization: Bearer TOKEN")
+    raise Unauthorized(
+        "log in at /login, or send a token: Authorization: Bearer TOKEN, "
+        "which the rapidflow command takes from RAPIDFLOW_TOKEN"
+    )
 
 
 async def _check_sight(who: Actor) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from typing import Annotated, Any, TypeVar
@@ -11,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from quart import g, request
 
 from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, UnsupportedMediaType
+from rapidflow_web.pipeline.words import did_you_mean, near, short
 
 LARGEST_ID = 2**63 - 1
 JSON = ("application/json",)
@@ -59,9 +59,7 @@ def query(model: type[M]) -> M:
         if len(given) > 1:
             raise BadRequest(f"the query has '{name[:40]}' more than once")
         if name not in model.model_fields:
-            close = difflib.get_close_matches(name, list(model.model_fields), n=1)
-            meant = f", did you mean '{close[0]}'?" if close else ""
-            raise BadRequest(f"unknown query parameter '{name[:40]}'{meant}")
+            raise BadRequest(f"unknown query parameter '{short(name)}'{_meant(name, model)}")
         if "\0" in given[0]:
             raise BadRequest(f"{name} has a NUL character, which nothing has")
         values[name] = given[0]
@@ -132,8 +130,20 @@ def validated(model: type[M], value: Any) -> M:
         problems: list[Problem] = []
         for found in error.errors(include_url=False, include_context=False, include_input=False):
             name = ".".join(str(part) for part in found["loc"])
-            problems.append(Problem(name, f"{name or 'the body'}: {_sentence(found['msg'])}"))
+            if found["type"] == "extra_forbidden" and len(found["loc"]) == 1:
+                said = f"unknown key '{short(name)}'{_meant(name, model)}"
+            else:
+                said = f"{name or 'the body'}: {_sentence(found['msg'])}"
+            problems.append(Problem(name, said))
         raise Invalid(problems) from None
+
+
+def _meant(name: str, model: type[BaseModel]) -> str:
+    """What was probably meant, or else what there is, to be added to what is said of an unknown name."""
+    known = list(model.model_fields)
+    if meant := near(name, known):
+        return did_you_mean(meant)
+    return f"; there is {', '.join(known)}" if known else ""
 
 
 def _sentence(message: str) -> str:

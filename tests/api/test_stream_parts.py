@@ -306,7 +306,7 @@ def test_curl_takes_up_a_running_build_and_what_it_has_when_there_is_no_more(
         ("follow=TRUE", "follow=TRUE: use true or false"),
         ("since=1&since=2", "the query has 'since' more than once"),
         ("folow=true", "unknown query parameter 'folow', did you mean 'follow'?"),
-        ("x=1", "unknown query parameter 'x'"),
+        ("x=1", "unknown query parameter 'x'; there is follow, since, offset, tail"),
         ("tail=1&offset=1", "give either 'tail' or 'offset', not both"),
         ("tail=0&offset=0", "give either 'tail' or 'offset', not both"),
     ],

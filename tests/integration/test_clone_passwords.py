@@ -171,6 +171,7 @@ def test_a_pipeline_without_the_password_reads_nothing_that_another_fetched(
         failed = server.run(text)["job"]
         assert failed["status"] == "failed" and "could not fetch the source" in failed["error"], text
         assert "wrong-password" not in failed["error"]
+        assert "as in https://user:password@host/path" in failed["error"]
 
 
 def test_submodules_on_the_same_server_are_fetched_with_it_and_no_others(

@@ -284,6 +284,19 @@ def test_what_is_missing_is_said(text: str, expected: str):
     assert message(text) == expected
 
 
+@pytest.mark.parametrize("script", ["echo version: 3", 'echo "a: b"', "curl -H Accept: example.com"])
+def test_a_script_that_yaml_takes_apart_at_a_colon_is_said_to_need_quotes(script: str):
+    assert message(f"name: x\nsteps:\n  - {script}\n") == (
+        f"line 3, column 5: '{script}' is not a script but a mapping, by the colon in it; "
+        "put quotes around all of it, or write it below 'content: |'"
+    )
+
+
+@pytest.mark.parametrize("step", ["run: make", "{echo a: b}", "echo a:\n      b: c", "echo a: b\n    c: d"])
+def test_another_wrong_mapping_is_not_taken_for_a_script(step: str):
+    assert not any("by the colon" in said for said in messages(f"name: x\nsteps:\n  - {step}\n"))
+
+
 def test_steps_are_limited():
     assert len(parse("name: x\nsteps:\n" + "- ls\n" * MAX_STEPS).steps) == MAX_STEPS
     expected = f"line 3, column 1: there are {MAX_STEPS + 1} steps; at most {MAX_STEPS} can be run"

@@ -155,9 +155,9 @@ async def test_nobody_is_asked_for_a_password(
         "GIT_ASKPASS": str(askpass), "SSH_ASKPASS": str(askpass), "DISPLAY": ":0", "GIT_SSL_NO_VERIFY": "1",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    assert "could not read Username for 'https://127.0.0.1:" in await refusal(
-        mirrors, f"https://127.0.0.1:{locked}/repo", branch="main"
-    )
+    said = await refusal(mirrors, f"https://127.0.0.1:{locked}/repo", branch="main")
+    assert "could not read Username for 'https://127.0.0.1:" in said
+    assert said.endswith("into 'repo_name', as in https://user:password@host/path")
     assert not asked.exists()
 
 
