@@ -87,9 +87,10 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
         await signals.next()
         if drain:
             await _drain(services.scheduler, signals)
+        running = services.scheduler.running
         _log.info(
-            "ending on SIGTERM or SIGINT; %d builds that run go on for the next server",
-            services.scheduler.running,
+            "ending on SIGTERM or SIGINT; %s for the next server",
+            "1 build that runs goes on" if running == 1 else f"{running} builds that run go on",
         )
         _end_surely()
         services.streams.cut()

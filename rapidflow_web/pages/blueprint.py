@@ -106,10 +106,15 @@ async def lead_back_to_account(_form: str) -> WerkzeugResponse:
     return redirect("/ui/account", 303)
 
 
+_CURL_OF_USER = 'curl -H "Authorization: Bearer $RAPIDFLOW_TOKEN"'
+"""How commands that people copy begin where they need a token; the shell has it from the variable."""
+
+
 @blueprint.app_context_processor
 def _everywhere() -> dict[str, Any]:
     scheduler = services().scheduler
     known = access.may(Role.VIEWER)
+    actor = g.get("actor") if has_request_context() else None
     return {
         "static": static,
         "now": now_ms(),
@@ -119,7 +124,8 @@ def _everywhere() -> dict[str, Any]:
         "engine_problem": scheduler.engine_problem if known else None,
         "disk_problem": scheduler.disk_problem if known else None,
         "draining": scheduler.draining and known,
-        "actor": g.get("actor") if has_request_context() else None,
+        "actor": actor,
+        "curl": _CURL_OF_USER if actor is not None and actor.name is not None else "curl",
         "logs_out": services().settings.login == "users",
         "may_build": access.may(Role.BUILDER),
         "may_administer": access.may(Role.ADMIN),

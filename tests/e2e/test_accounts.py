@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.e2e.conftest import Console
 from tests.support.server import Server
-from tests.support.users import PASSWORD, add_user, as_, session_of
+from tests.support.users import PASSWORD, add_user, as_, session_of, token_of
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +94,27 @@ async def test_a_token_is_made_copied_used_and_revoked(page: Page, context: Brow
     await page.get_by_role("button", name="Revoke laptop").click()
     await expect(page.get_by_text("The token is revoked.")).to_be_visible()
     assert team.get("/me", as_(secret)).status == 401
+
+
+async def test_the_commands_on_a_jobs_page_take_a_token_from_the_shell(page: Page, team: Server):
+    root = as_(token_of(team, "root"))
+    body = json.dumps({"config": "name: Copied\nsteps: [echo copied]\n"})
+    pipeline = team.request("POST", "/pipelines", body, {**root, "Content-Type": "application/json"}).json
+    job = team.request("POST", f"/pipelines/{pipeline['id']}/jobs", None, root).json["id"]
+    await log_in(page, team, "anna", f"/ui/jobs/{job}")
+    await page.get_by_text("Commands").click()
+    follow = await page.locator("#commands .snippet").all_inner_texts()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    shell = {**os.environ, "PATH": path, "RAPIDFLOW_TOKEN": token_of(team, "anna")}
+    for command in follow[:2]:
+        done = await asyncio.to_thread(
+            subprocess.run, ["bash", "-c", command], env=shell, capture_output=True, text=True, timeout=60
+        )
+        assert done.stdout.endswith("copied\n\n=== Build completed ===\n"), (command, done.stderr)
+    await page.goto(f"{team.url}/ui/api")
+    await expect(page.locator("main")).to_contain_text(
+        f'curl -H "Authorization: Bearer $RAPIDFLOW_TOKEN" -X POST {team.url}/jobs'
+    )
 
 
 async def test_a_password_is_changed_and_other_browsers_are_logged_out(

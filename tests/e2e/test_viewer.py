@@ -294,6 +294,8 @@ async def test_the_log_reads_without_scripts(browser: Browser, server: Server, r
     await page.goto(f"{server.url}/ui/jobs/{red['job']['id']}")
     await expect(page.locator("#log pre.plain")).to_contain_text("=== Build completed ===")
     await expect(page.get_by_role("link", name="Raw")).to_have_attribute("href", re.compile("logs/stream"))
+    # Nothing is offered that would need them.
+    await expect(page.get_by_role("toolbar").get_by_role("button")).to_have_count(0)
     await context.close()
 
 
