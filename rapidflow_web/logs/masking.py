@@ -22,7 +22,7 @@ _MOST_ADDED = 500
 _MOST_BYTES_ADDED = 64 * 1024
 _LONGEST_ADDED = 8 * 1024
 """Bytes of a value that a step adds: it may print what begins like that at every byte."""
-_AT_ONCE = 16 * 1024
+_AT_ONCE = 8 * 1024
 """Bytes with what begins like a secret that are searched before others have their turn."""
 _NEWLINE = ord("\n")
 _ESCAPE = re.compile("%25|%0D|%0A")

@@ -153,6 +153,7 @@ class _Alternatives:
     def __init__(self, forms: Collection[bytes]) -> None:
         self.forms = sorted(forms)
         self._longest = max(map(len, forms))
+        self._only = self.forms[0] if len(self.forms) == 1 else None
         self._nested: list[list[int]] = []
         """For each form those that it begins with, itself the last: what a text begins with is among those
         of the last form that is sorted before it."""
@@ -162,6 +163,8 @@ class _Alternatives:
 
     def end(self, data: bytes, start: int) -> tuple[int, bool]:
         """Where the longest form at `start` ends, or 0; and whether a longer one may turn out to be there."""
+        if self._only is not None and len(data) - start >= self._longest:
+            return (start + self._longest if data.startswith(self._only, start) else 0), False
         text = data[start : start + self._longest]
         after = bisect_right(self.forms, text)
         is_unsure = after < len(self.forms) and self.forms[after].startswith(text)

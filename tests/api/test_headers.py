@@ -33,6 +33,7 @@ def test_the_policy_lets_pages_run_only_what_is_ours() -> None:
     assert policy["default-src"] == "'self'"
     assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
     assert "unsafe" not in HEADERS["Content-Security-Policy"]
+    assert HEADERS["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
 def test_every_route_says_so_with_every_method(serving: Server) -> None:
