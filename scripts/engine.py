@@ -34,7 +34,7 @@ def ensure() -> str | None:
         return None
     for variable in ("DOCKER_HOST", "DOCKER_CONTEXT"):
         if value := os.environ.get(variable):
-            return f"{variable} is '{value}', and {problem}"
+            return problem if variable in problem else f"{variable} is '{value}', and {problem}"
     if os.geteuid() != 0:
         return problem
     if shutil.which("dockerd") is None and not debian.install(*_PACKAGES):

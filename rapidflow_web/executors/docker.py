@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
 import tarfile
 from collections.abc import Callable, Collection, Generator, Sequence
 from ipaddress import IPv4Network, IPv6Network
@@ -80,7 +81,7 @@ class DockerExecutor:
             try:
                 self._docker = aiodocker.Docker(timeout=_CALL)
             except (AssertionError, ValueError) as error:
-                raise EngineUnavailable("no Docker engine was found; start one or set DOCKER_HOST") from error
+                raise EngineUnavailable(_nowhere()) from error
             except (aiodocker.DockerError, OSError) as error:
                 raise EngineUnavailable(f"the Docker configuration can't be used: {error}") from error
             # Every running build holds a connection; the usual limit of 100 would let builds wait for ever.
@@ -277,6 +278,16 @@ def _in(sandbox: Sandbox | None) -> Generator[None]:
 
 def _job_of(container: Any) -> str:
     return container["Labels"].get(JOB_LABEL, "")
+
+
+def _nowhere() -> str:
+    """Why there is no engine to connect to."""
+    if host := os.environ.get("DOCKER_HOST"):
+        return (
+            f"DOCKER_HOST is '{host}', which is no address; "
+            "write it like unix:///var/run/docker.sock or tcp://host:port, or unset it"
+        )
+    return "no Docker engine was found; start one or set DOCKER_HOST"
 
 
 def _is_live(container: Any, live: Collection[int]) -> bool:

@@ -43,6 +43,16 @@ async def test_a_sweep_of_nothing_removes_nothing(place: Place) -> None:
     assert await place.executor.sweep(set()) == 0
 
 
+async def test_an_address_of_an_engine_that_is_none_is_said_to_be_none(
+    docker: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "nonsense")
+    lost: Executor = docker.another_executor()
+    with pytest.raises(EngineUnavailable, match="^DOCKER_HOST is 'nonsense', which is no address; write it "):
+        await lost.check()
+    await lost.close()
+
+
 async def test_an_engine_that_is_not_there_is_said_to_be_by_every_call(
     docker: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ class Registry:
         self.requests: list[str] = []
         self.flows = threading.Event()
         self.flows.set()
+        self._closed = False
         self._login = login
         layer = _layer(size)
         self._layer = _digest(layer)
@@ -58,12 +59,13 @@ class Registry:
 
     def close(self) -> None:
         """Ends it, and removes its image from the engine."""
+        self._closed = True
         self.flows.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
         for tag in ("1", "latest"):
-            subprocess.run(["docker", "rmi", f"{self.host}/team/app:{tag}"], capture_output=True)
+            subprocess.run(["docker", "rmi", "--force", f"{self.host}/team/app:{tag}"], capture_output=True)
 
     def _answer(self, handler: BaseHTTPRequestHandler, head: bool) -> None:
         path = handler.path
@@ -104,6 +106,10 @@ class Registry:
             handler.wfile.write(body[: len(body) // 2])
             if len(body) > 1_000_000:
                 self.flows.wait()
+                if self._closed:
+                    # What the engine still pulls would be there when its image has been removed.
+                    handler.close_connection = True
+                    return
             handler.wfile.write(body[len(body) // 2 :])
         except OSError:
             handler.close_connection = True
