@@ -22,24 +22,6 @@ from tests.support.sources import names, raw, read, refusal
 LINK, FILE, FOLDER, MODULE = "120000", "100755", "40000", "160000"
 
 
-@pytest.fixture
-def origin(tmp_path: Path) -> Repo:
-    """The repository that is fetched."""
-    return Repo(tmp_path / "repos" / "origin")
-
-
-@pytest.fixture
-def mirrors(tmp_path: Path) -> Mirrors:
-    (tmp_path / "mirrors").mkdir()
-    return Mirrors(tmp_path / "mirrors", [str(tmp_path / "repos")], timeout=30)
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    """Where the work tree goes; not there yet."""
-    return tmp_path / "work" / "workspace"
-
-
 class Trap:
     """A program that leaves a trace when it is run, and a place outside that nothing may be written to."""
 

@@ -18,24 +18,6 @@ from tests.support.repos import Repo
 from tests.support.sources import names, read, refusal
 
 
-@pytest.fixture
-def origin(tmp_path: Path) -> Repo:
-    """The repository that is fetched."""
-    return Repo(tmp_path / "repos" / "origin")
-
-
-@pytest.fixture
-def mirrors(tmp_path: Path) -> Mirrors:
-    (tmp_path / "mirrors").mkdir()
-    return Mirrors(tmp_path / "mirrors", [str(tmp_path / "repos")], timeout=30)
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    """Where the work tree goes; not there yet."""
-    return tmp_path / "work" / "workspace"
-
-
 @pytest.mark.parametrize(
     "url",
     [

@@ -25,12 +25,6 @@ def sshd(tmp_path: Path) -> Iterator[Sshd]:
 
 
 @pytest.fixture
-def origin(tmp_path: Path) -> Repo:
-    """The repository that is fetched."""
-    return Repo(tmp_path / "repos" / "origin")
-
-
-@pytest.fixture
 def mirrors(tmp_path: Path) -> Mirrors:
     (tmp_path / "mirrors").mkdir()
     return Mirrors(tmp_path / "mirrors", [], timeout=30)

@@ -17,24 +17,6 @@ from tests.support.server import wait_for
 from tests.support.sources import names, read, working_in
 
 
-@pytest.fixture
-def origin(tmp_path: Path) -> Repo:
-    """The repository that is checked out."""
-    return Repo(tmp_path / "repos" / "origin")
-
-
-@pytest.fixture
-def mirrors(tmp_path: Path) -> Mirrors:
-    (tmp_path / "mirrors").mkdir()
-    return Mirrors(tmp_path / "mirrors", [str(tmp_path / "repos")], timeout=30)
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    """Where the work tree goes; not there yet."""
-    return tmp_path / "work" / "workspace"
-
-
 async def test_the_workspace_is_a_repository_on_its_branch(origin: Repo, mirrors: Mirrors, workspace: Path):
     origin.commit({"old": "1", "sub/file": "x\r\n"}, "first")
     origin.git("tag", "-a", "v1.0", "-m", "a release")

@@ -1,0 +1,29 @@
+"""What the tests of source code share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rapidflow_web.source.mirrors import Mirrors
+from tests.support.repos import Repo
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Repo:
+    """The repository that is fetched."""
+    return Repo(tmp_path / "repos" / "origin")
+
+
+@pytest.fixture
+def mirrors(tmp_path: Path) -> Mirrors:
+    """Mirrors without anything in them, of repositories such as the origin."""
+    (tmp_path / "mirrors").mkdir()
+    return Mirrors(tmp_path / "mirrors", [str(tmp_path / "repos")], timeout=30)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """Where the work tree goes; not there yet."""
+    return tmp_path / "work" / "workspace"
