@@ -28,6 +28,7 @@ _DEFAULT_PORT = re.compile(r":(80|443)$")
 _PAGE = re.compile(r"/(ui(/.*)?)?")
 _CHANGES_NOTHING = "pages.check_pipeline"
 """Asked at every key that is typed, with a body that is too long for an address."""
+_TOLD_BY_QUERY = "system.prune"
 
 
 def install(app: Quart) -> None:
@@ -67,8 +68,8 @@ def install(app: Quart) -> None:
 
 
 async def _note(words: str, status: int) -> None:
-    # What somebody may have put into the query of a request about a secret is none of it.
-    target = request.path if "secret" in str(request.endpoint) else request.full_path.rstrip("?")
+    # No other query says what is done, and somebody may have put a password or a secret into it.
+    target = request.full_path.rstrip("?") if request.endpoint == _TOLD_BY_QUERY else request.path
     if (concerned := g.get("concern")) is not None:
         target = f"{target} ({concerned})"
     try:

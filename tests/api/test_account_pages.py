@@ -7,7 +7,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 import pytest
 
@@ -381,7 +381,13 @@ def test_the_audit_log_says_whom_it_was_about(new_server: Callable[..., Server])
         ("root", "pages.remove_user", f"/ui/users/{number}/remove (otto)", 303),
         ("root", "pages.add_user", "/ui/users (otto)", 303),
     ]
-    assert PASSWORD not in team.get("root", "/audit?limit=200").text
+    # Nor does it tell what somebody has put where it does not belong.
+    for address in ("/ui/users", "/users", "/me/password", "/login"):
+        team.send("root", f"{address}?{urlencode({'password': PASSWORD})}")
+    told = team.get("root", "/audit?limit=200").text
+    assert PASSWORD not in told and quote_plus(PASSWORD) not in told and "password=" not in told
+    team.send("root", "/prune?dry_run=true")
+    assert team.get("root", "/audit?limit=1").json[0]["target"] == "/prune?dry_run=true"
     page = team.get("root", "/ui/audit").text
     for words in ("make token", "remove user", "add user", "/ui/users (otto)", "127.0.0.1"):
         assert words in page
