@@ -56,6 +56,11 @@ def _blocks(log: Log) -> Iterator[bytes]:
         start = end
 
 
+def as_read(block: bytes) -> bytes:
+    """What a reader sees of whole lines: without escape sequences, and without what was written over."""
+    return _REWRITTEN.sub(b"", _ESCAPE.sub(b"", block))
+
+
 # Search
 
 
@@ -65,7 +70,7 @@ def search(log: Log, text: str, case: bool, regex: bool) -> dict[str, Any]:
     plain = log.find(b"\x1b") < 0 and log.find(b"\r") < 0
     count, lines, first = 0, list[int](), 0
     for block in _blocks(log):
-        for line in matching(block if plain else _REWRITTEN.sub(b"", _ESCAPE.sub(b"", block))):
+        for line in matching(block if plain else as_read(block)):
             count += 1
             if len(lines) < _MOST_LINES:
                 lines.append(first + line)

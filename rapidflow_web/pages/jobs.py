@@ -14,6 +14,7 @@ from rapidflow_web.engine.activity import Activity, activity
 from rapidflow_web.engine.execution import Execution
 from rapidflow_web.engine.timeline import Timeline
 from rapidflow_web.errors import Invalid, LogUnreadable, NotFound
+from rapidflow_web.logs.scan import as_read
 from rapidflow_web.pages import commands
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.pipeline import parser
@@ -61,7 +62,7 @@ async def _tail(job: Job) -> str:
         tail = await log.read(await log.tail(_TAIL_LINES, 0))
     except LogUnreadable as error:
         return str(error)
-    return tail.decode("utf-8", "replace")
+    return as_read(tail).decode("utf-8", "replace")
 
 
 async def _state(job_id: str) -> dict[str, Any]:

@@ -299,6 +299,18 @@ async def test_the_log_reads_without_scripts(browser: Browser, server: Server, r
     await context.close()
 
 
+async def test_without_scripts_the_log_has_no_escape_codes(browser: Browser, server: Server):
+    link = r"\033]8;;https://example.com\033\\a link\033]8;;\033\\"
+    step = rf"printf '10%%\r100%%\n\033[1;32mgreen\033[0m\n{link}\n'"
+    job = server.run({"name": "colours", "steps": [step]})["job"]["id"]
+    context = await browser.new_context(java_script_enabled=False)
+    page = await context.new_page()
+    await page.goto(f"{server.url}/ui/jobs/{job}")
+    shown = await page.locator("#log pre.plain").inner_text()
+    assert "\n100%\ngreen\na link\n" in shown
+    await context.close()
+
+
 async def followers(server: Server, count: int) -> None:
     """Waits until as many streams are sent."""
     text = f"rapidflow_followers {count}.0"
