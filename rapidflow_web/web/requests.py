@@ -13,6 +13,8 @@ from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, Unsuppo
 from rapidflow_web.pipeline.words import did_you_mean, near, short
 
 LARGEST_ID = 2**63 - 1
+_MOST_PROBLEMS = 100
+"""What is said of a body; it may have a hundred thousand keys, and what each was meant to be takes time."""
 JSON = ("application/json",)
 YAML = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 
@@ -128,7 +130,8 @@ def validated(model: type[M], value: Any) -> M:
         return model.model_validate(value, strict=True)
     except ValidationError as error:
         problems: list[Problem] = []
-        for found in error.errors(include_url=False, include_context=False, include_input=False):
+        every = error.errors(include_url=False, include_context=False, include_input=False)
+        for found in every[:_MOST_PROBLEMS]:
             name = ".".join(str(part) for part in found["loc"])
             if found["type"] == "extra_forbidden" and len(found["loc"]) == 1:
                 said = f"unknown key '{short(name)}'{_meant(name, model)}"

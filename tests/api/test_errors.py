@@ -222,6 +222,9 @@ def test_all_that_is_wrong_is_told_at_once(server: Server, pipeline_id: int) -> 
         "environments.1",
         "environments.2",
     ]
+    # But not of a body that has little else.
+    answer = server.post(f"/pipelines/{pipeline_id}/jobs", {f"key-{number}": 0 for number in range(50_000)})
+    assert len(answer.json["details"]) == 100
 
 
 def test_exposing_ports_needs_the_port(server: Server) -> None:
