@@ -25,3 +25,13 @@ def remove_folder(folder: Path) -> None:
                 with contextlib.suppress(OSError):
                     (Path(path) / name).chmod(0o700)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_surely(path: Path) -> None:
+    """Removes a file, or a folder like `remove_folder`. Raises `OSError` where something of it stays."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    remove_folder(path)
+    if path.exists():
+        shutil.rmtree(path)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from rapidflow_web.errors import RapidFlowError, SettingsError
 from rapidflow_web.executors.base import BuildSpec, Executor
 from rapidflow_web.logs.compressed import SUFFIX
 from rapidflow_web.logs.log import LogStore
+from rapidflow_web.removal import remove_surely
 from rapidflow_web.settings import Settings
 from rapidflow_web.upkeep.finding import Finding
 from rapidflow_web.upkeep.log_check import LogCheck
@@ -207,10 +207,4 @@ async def examine(
 
 
 def _removal(path: Path) -> Callable[[], Awaitable[None]]:
-    def remove() -> None:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-    return lambda: asyncio.to_thread(remove)
+    return lambda: asyncio.to_thread(remove_surely, path)
