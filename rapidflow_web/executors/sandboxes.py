@@ -82,6 +82,8 @@ class Sandboxes:
         self._ready: list[Sandbox] = []
         self._wanted: deque[str] = deque(maxlen=max(spare, 1))
         self._refilling: asyncio.Task[None] | None = None
+        self._making: str | None = None
+        """The image of the last one that was begun to be made ahead."""
         self._ours: set[str] = set()
         """Names of those that no build's container refers to yet."""
 
@@ -120,6 +122,9 @@ class Sandboxes:
 
     async def drop_ready(self, image: str) -> None:
         """Removes those that wait and keep an image from being removed. Raises like `take`."""
+        self._wanted = deque((one for one in self._wanted if one != image), maxlen=self._wanted.maxlen)
+        if self._making == image and self._refilling is not None:
+            await asyncio.wait({self._refilling}, timeout=_GIVE_UP_SECONDS)
         for sandbox in [one for one in self._ready if one.image == image]:
             self._let_go(sandbox)
             with engine_errors("remove a network that was kept ready"):
@@ -148,8 +153,11 @@ class Sandboxes:
     async def _refill(self) -> None:
         while self._wanted:
             await asyncio.sleep(_REFILL_SECONDS)
+            if not self._wanted:
+                return
+            self._making = self._wanted.popleft()
             try:
-                sandbox = await self._make(self._wanted.popleft(), None)
+                sandbox = await self._make(self._making, None)
             except RapidFlowError as error:
                 # The build that needs one says it, if it still is so.
                 _log.debug("no network is kept ready: %s", error)

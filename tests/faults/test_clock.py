@@ -85,7 +85,6 @@ def test_builds_do_not_care_when_the_clock_jumps(
     server.wait_output(running, "line 60\n")
     clock.jump("-3d")
     _wait_until_noticed(server, timedelta(days=-3))
-    assert server.job(running)["status"] == "running"
     details = server.wait_finished(running)
     assert (details["job"]["status"], details["job"]["error"]) == ("success", None)
     assert server.wait_finished(waiting)["steps"][0]["output"] == "waited\n"

@@ -72,4 +72,7 @@ def test_builds_go_on_or_say_why_not_when_the_engine_is_restarted(
     for job_id in (runs, waits):
         assert_ended_once(server, job_id)
     server.stop()
+    # A network that was just being made ahead is left to the next start.
+    server.start()
     wait_for(lambda: engine.docker("ps", "--all", "--quiet").stdout == "", "all containers are gone")
+    server.stop()

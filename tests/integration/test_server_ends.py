@@ -170,11 +170,15 @@ def test_the_log_of_the_server_names_the_job_of_each_line_in_json(server: Server
     lost = server.start_job({"name": "lost", "steps": ["echo ready; sleep 1000"]})
     server.wait_output(lost, "ready\n")
     proxy.go_away()
-    wait_for(lambda: "sweep" in server.log.read_text(), "it says what it left")
-    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
-    assert any(entry["message"] == f"RapidFlow Web is ready: {server.url}" for entry in lines)
-    said = {(entry.get("job"), entry["message"]) for entry in lines}
-    assert {(good, "started: good"), (good, "success"), (bad, "failed: step 1 (bash) exited with 3")} <= said
-    assert all({"time", "level", "logger", "message"} <= entry.keys() for entry in lines)
-    assert any(job == lost and "sweep" in message for job, message in said)
+
+    def said(job_id: int, words: str) -> bool:
+        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+        assert all({"time", "level", "logger", "message"} <= entry.keys() for entry in lines)
+        return any(entry.get("job") == job_id and words in entry["message"] for entry in lines)
+
+    wait_for(lambda: said(lost, "the next sweep removes what is left"), "it says what it left")
+    assert said(good, "started: good")
+    assert said(good, "success")
+    assert said(bad, "failed: step 1 (bash) exited with 3")
+    assert f'"message": "RapidFlow Web is ready: {server.url}"' in server.log.read_text()
     proxy.come_back()
