@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import images
+from tests.support.builds import processes_of
 from tests.support.engine_proxy import EngineProxy
 from tests.support.repos import Repo
 from tests.support.server import Server, containers_of, sandboxes_of
@@ -76,3 +79,6 @@ def _end(server: Server) -> None:
     # A server that ends leaves its builds running, for one that never comes here.
     if (server.data / "installation").exists() and (left := containers_of(server) + sandboxes_of(server)):
         subprocess.run(["docker", "rm", "--force", "--volumes", *left], capture_output=True)
+    for process in processes_of(server.data / "work"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(process.split()[0]), signal.SIGKILL)

@@ -1,13 +1,27 @@
-// A page of which a script did not arrive is loaded again, once: nobody else would ask for the script again.
+// A page of which a script or a style did not arrive is loaded again, some times: nobody else would ask for it.
 // Chromium drops requests when a network interface comes or goes, as those of containers on its machine do.
 // A page that answers a form stays as it is, and works without: to load it again would send the form again.
+
+const RELOADS = "rapidflow.reloads";
+const PAUSES = [100, 400, 1600, 6400]; // milliseconds
+const page = document.documentElement;
+let missing = false;
 
 addEventListener(
   "error",
   ({ target }) => {
-    const posted = "posted" in document.documentElement.dataset;
-    const [navigation] = performance.getEntriesByType("navigation");
-    if (target.tagName === "SCRIPT" && navigation.type !== "reload" && !posted) location.reload();
+    if (target.matches?.("script, link[rel=stylesheet]")) missing = true;
   },
   true, // such an event does not bubble
 );
+
+addEventListener("load", () => {
+  const reloads = Number(sessionStorage.getItem(RELOADS));
+  if (missing && !("posted" in page.dataset) && reloads < PAUSES.length) {
+    sessionStorage.setItem(RELOADS, reloads + 1);
+    setTimeout(() => location.reload(), PAUSES[reloads]);
+  } else {
+    sessionStorage.removeItem(RELOADS);
+    page.dataset.whole = missing ? "no" : "yes";
+  }
+});

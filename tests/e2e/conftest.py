@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Response,
+    async_playwright,
+    expect,
+)
 
 # A build takes its time, on a machine that does other things as well.
 expect.set_options(timeout=15_000)
@@ -73,9 +82,28 @@ def console() -> Iterator[Console]:
     assert heard.unexpected() == []
 
 
+WHOLE = "html[data-whole]"
+"""Is there once a page loads itself no more."""
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(context: BrowserContext, console: Console) -> Page:
-    """A page; errors in it fail the test."""
+    """A page; errors in it fail the test. What it goes to is whole when `goto` and `reload` return."""
     tab = await context.new_page()
     console.watch(tab)
+    for name in ("goto", "reload"):
+        setattr(tab, name, _until_whole(tab, getattr(tab, name)))
     return tab
+
+
+def _until_whole(
+    tab: Page, go: Callable[..., Awaitable[Response | None]]
+) -> Callable[..., Awaitable[object]]:
+    async def going(*arguments: Any, **options: Any) -> Response | None:
+        response = await go(*arguments, **options)
+        # Some answers are no pages, and have no scripts.
+        if response is not None and "html" in response.headers.get("content-type", ""):
+            await tab.wait_for_selector(WHOLE, state="attached", timeout=30_000)
+        return response
+
+    return going

@@ -34,7 +34,6 @@ async def test_a_chosen_theme_is_there_before_anything_is_drawn(page: Page, serv
     # Without page.js, which runs after the page was drawn, the theme is that of theme.js.
     await page.route("**/js/page.js*", lambda route: route.abort())
     await page.goto(f"{server.url}/ui/pipelines/new")
-    await page.wait_for_function(RELOADED)
     assert await page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
 
@@ -44,10 +43,20 @@ async def test_a_page_without_one_of_its_scripts_is_loaded_again(
 ):
     console.allow("ERR_FAILED")
     # Not page.js itself, but what it imports.
-    await page.route("**/js/keys.js*", lambda route: route.abort(), times=1)
+    await page.route("**/js/keys.js*", lambda route: route.abort(), times=3)
     await page.goto(server.url)
-    await page.wait_for_function(RELOADED)
+    assert await page.evaluate(RELOADED)
     await expect(page.get_by_role("button", name="Theme")).to_be_visible()
+
+
+async def test_a_page_whose_script_never_arrives_is_left_as_it_is_in_the_end(
+    page: Page, server: Server, console: Console
+):
+    console.allow("ERR_FAILED")
+    await page.route("**/js/keys.js*", lambda route: route.abort())
+    await page.goto(server.url)
+    assert await page.locator("html").get_attribute("data-whole") == "no"
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Dashboard")
 
 
 async def test_reduced_motion_stops_what_turns(page: Page, server: Server):

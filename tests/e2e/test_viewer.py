@@ -17,12 +17,7 @@ from tests.support.server import Server, wait_for
 async def opened(page: Page, server: Server, job_id: int, place: str = "") -> None:
     """Opens a job's page and waits until its log is drawn."""
     await page.goto(f"{server.url}/ui/jobs/{job_id}{place}")
-    try:
-        await expect(page.locator("#log .row").first).to_be_visible()
-    except AssertionError:
-        # A script was not loaded, because the network interface of a container came or went just then.
-        await page.reload()
-        await expect(page.locator("#log .row").first).to_be_visible()
+    await expect(page.locator("#log .row").first).to_be_visible()
 
 
 async def shows(page: Page, text: str) -> None:
