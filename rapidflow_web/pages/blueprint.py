@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from rapidflow_web.access.roles import Role
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.web import access
+from rapidflow_web.web.security import FIRST_SCRIPT
 from rapidflow_web.web.services import services
 
 blueprint = Blueprint("pages", __name__)
@@ -117,6 +118,7 @@ def _everywhere() -> dict[str, Any]:
     actor = g.get("actor") if has_request_context() else None
     return {
         "static": static,
+        "first_script": FIRST_SCRIPT,
         "now": now_ms(),
         "origin": _origin() if request else "",
         "posted": bool(request) and request.method == "POST",

@@ -1,5 +1,6 @@
 // A page of which a script or a style did not arrive is loaded again, some times: nobody else would ask for it.
 // Chromium drops requests when a network interface comes or goes, as those of containers on its machine do.
+// This script is inside the pages, because it too would not arrive.
 // A page that answers a form stays as it is, and works without: to load it again would send the form again.
 
 const RELOADS = "rapidflow.reloads";

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import socket
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from rapidflow_web.web import assets
 from rapidflow_web.web.roles import ROLES
 from rapidflow_web.web.security import HEADERS
 from tests.api.test_other_sites import address
@@ -31,6 +34,10 @@ def serving(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_the_policy_lets_pages_run_only_what_is_ours() -> None:
     policy = dict(part.split(" ", 1) for part in HEADERS["Content-Security-Policy"].split("; "))
     assert policy["default-src"] == "'self'"
+    # Of scripts inside a page, only the one that is ours.
+    whole = (assets.folder("static") / "js/whole.js").read_bytes()
+    digest = base64.b64encode(hashlib.sha256(whole).digest()).decode()
+    assert policy["script-src"] == f"'self' 'sha256-{digest}'"
     assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
     assert "unsafe" not in HEADERS["Content-Security-Policy"]
     assert HEADERS["Cross-Origin-Resource-Policy"] == "same-origin"

@@ -28,7 +28,7 @@ CAPABILITIES = (
 
 ASK = """
 ask() {
-  timeout 5 bash -c 'exec 3<>/dev/tcp/$0/$1 && echo "GET / HTTP/1.0" >&3 && echo >&3 && head -n 1 <&3' $1 $2
+  timeout 5 bash -c 'exec 3<>/dev/tcp/$0/$1 && printf "GET / HTTP/1.0\\n\\n" >&3 && head -n 1 <&3' $1 $2
 }
 """
 """A function of a shell: what a server answers first."""
@@ -56,6 +56,8 @@ def answering(address: str) -> Iterator[int]:
                 except OSError:
                     return
                 with connection:
+                    # Closed before the request was read, it would be reset and its answer lost.
+                    connection.recv(1000)
                     connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
 
         thread = threading.Thread(target=answer)

@@ -11,6 +11,7 @@ from playwright.async_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    Error,
     Page,
     Response,
     async_playwright,
@@ -100,7 +101,13 @@ def _until_whole(
     tab: Page, go: Callable[..., Awaitable[Response | None]]
 ) -> Callable[..., Awaitable[object]]:
     async def going(*arguments: Any, **options: Any) -> Response | None:
-        response = await go(*arguments, **options)
+        try:
+            response = await go(*arguments, **options)
+        except Error as error:
+            # Here the page itself did not arrive; Chromium then asks again by itself, but not when driven.
+            if "ERR_NETWORK_CHANGED" not in error.message:
+                raise
+            response = await go(*arguments, **options)
         # Some answers are no pages, and have no scripts.
         if response is not None and "html" in response.headers.get("content-type", ""):
             await tab.wait_for_selector(WHOLE, state="attached", timeout=30_000)
