@@ -41,6 +41,7 @@ from rapidflow_web.web.kept import KeptAnswers, KeptDetails
 from rapidflow_web.web.leaving import answered
 from rapidflow_web.web.services import EXTENSION, Services
 from rapidflow_web.web.streaming import OpenStreams
+from rapidflow_web.web.templates import PlainEnvironment
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ _LONGEST_END = 0.7
 
 
 class _App(Quart):
+    jinja_environment = PlainEnvironment
+
     async def handle_request(self, request: Request) -> ResponseTypes:
         # A client that goes away cancels the handler, in whatever transaction it is; the body that is
         # streamed afterwards is cancelled all the same.

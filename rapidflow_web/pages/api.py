@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from quart import current_app, render_template
+from quart import current_app
 
 from rapidflow_web.pages.blueprint import blueprint
+from rapidflow_web.web.templates import render
 
 
 @blueprint.get("/ui/api")
@@ -18,4 +19,4 @@ async def show_api() -> str:
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     ]
-    return await render_template("api.html", calls=calls, schemas=document["components"]["schemas"])
+    return await render("api.html", calls=calls, schemas=document["components"]["schemas"])

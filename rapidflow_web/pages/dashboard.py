@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quart import Response, render_template, request
+from quart import Response, request
 
 from rapidflow_web.db import builds, overview
 from rapidflow_web.db.jobs import FINISHED
@@ -12,6 +12,7 @@ from rapidflow_web.db.related import usual
 from rapidflow_web.pages import charts
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.web.services import services
+from rapidflow_web.web.templates import render
 
 _RUNNING = 50
 _WAITING = 20
@@ -24,7 +25,7 @@ _MOST_WAITING = 1_000
 @blueprint.get("/")
 async def show_dashboard() -> str:
     """What runs, what waits, what has finished."""
-    return await render_template("dashboard.html", **await _overview())
+    return await render("dashboard.html", **await _overview())
 
 
 @blueprint.get("/ui/overview")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from quart import Response, render_template, request
+from quart import Response, request
 
 from rapidflow_web.errors import Invalid, Problem
+from rapidflow_web.web.templates import render
 
 
 async def fields() -> dict[str, str]:
@@ -34,7 +35,7 @@ def whole(text: str, field: str, least: int, most: int) -> int:
 
 async def private(template: str, status: int = 200, **values: Any) -> Response:
     """A page that no browser and no proxy keeps a copy of."""
-    page = await render_template(template, **values)
+    page = await render(template, **values)
     return Response(page, status, {"Cache-Control": "no-store"})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quart import Response, redirect, render_template, request
+from quart import Response, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.db import jobs
@@ -21,6 +21,7 @@ from rapidflow_web.pipeline import parser
 from rapidflow_web.pipeline.definition import Definition
 from rapidflow_web.web.requests import identifier, started_by
 from rapidflow_web.web.services import services
+from rapidflow_web.web.templates import render
 
 _TAIL_LINES = 200
 _MOST_AHEAD = 1_000
@@ -30,7 +31,7 @@ _MOST_AHEAD = 1_000
 async def show_job(job_id: str) -> str:
     """A job with its live log."""
     state = await _state(job_id)
-    return await render_template("job.html", tail=await _tail(state["job"]), **state)
+    return await render("job.html", tail=await _tail(state["job"]), **state)
 
 
 @blueprint.get("/ui/jobs/<job_id>/state")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from quart import Response, redirect, render_template, request
+from quart import Response, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.access.roles import Role
@@ -18,6 +18,7 @@ from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.web.access import may
 from rapidflow_web.web.requests import identifier, started_by
 from rapidflow_web.web.services import services
+from rapidflow_web.web.templates import render
 
 _BUILDS = 50
 _CHART = 60
@@ -36,7 +37,7 @@ steps:
 @blueprint.get("/ui/pipelines/new")
 async def show_new_pipeline() -> str:
     """The form to add a pipeline."""
-    return await render_template("new_pipeline.html", config=_EXAMPLE, problems=())
+    return await render("new_pipeline.html", config=_EXAMPLE, problems=())
 
 
 @blueprint.post("/ui/pipelines")
@@ -47,7 +48,7 @@ async def add_pipeline() -> Response | WerkzeugResponse:
     try:
         pipeline = await services().builds.add(config, by=started_by("web"))
     except Invalid as error:
-        page = await render_template("new_pipeline.html", config=config, problems=error.problems)
+        page = await render("new_pipeline.html", config=config, problems=error.problems)
         return Response(page, 422)
     if form.get("then") != "start":
         return redirect(f"/ui/pipelines/{pipeline.id}", 303)
@@ -84,7 +85,7 @@ async def check_pipeline() -> Response:
         services().builds.parse(forms.lines((await forms.fields()).get("config", "")))
     except Invalid as error:
         problems = error.problems
-    return Response(await render_template("_problems.html", problems=problems, checked=True))
+    return Response(await render("_problems.html", problems=problems, checked=True))
 
 
 @blueprint.post("/ui/pipelines/<pipeline_id>/delete")
@@ -131,12 +132,13 @@ async def pipeline_page(pipeline: Pipeline, status: int = 200, **typed: Any) -> 
         "secret_name": request.args.get("secret", ""),
     }
     if may(Role.ADMIN):
+        everyone = await users.listed()
         shown |= {
-            "visible_to": (await users.visibility(pipeline.id))[1],
-            "users": await users.listed(),
+            "visible_to": (await users.visibility(pipeline.id))[1] if everyone else [],
+            "users": everyone,
             "secrets": await named_secrets.of_pipeline(pipeline),
         }
-    page = await render_template(
+    page = await render(
         "pipeline.html",
         pipeline=pipeline,
         builds=found[:_BUILDS],

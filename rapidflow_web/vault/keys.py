@@ -6,8 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cryptography.fernet import Fernet
-
 from rapidflow_web.data_folder import SECRETS_KEY
 from rapidflow_web.errors import RequestError
 
@@ -67,4 +65,7 @@ class Keys:
 
 def new_key() -> str:
     """A new key, as text."""
+    # Only where something is secret: it takes 9 MB.
+    from cryptography.fernet import Fernet
+
     return Fernet.generate_key().decode()

@@ -1,15 +1,12 @@
-"""Encrypts and decrypts secrets, and what running builds are to mask.
+"""Stores and reads secrets, and what running builds are to mask, encrypted.
 
-What is encrypted says what it is: a value that somebody copies to another row of the database is refused
-there. Keys are read anew each time, so that a rotation beside a running server is noticed at once.
+Keys are read anew each time, so that a rotation beside a running server is noticed at once.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from rapidflow_web.db import secrets
 from rapidflow_web.db.models import Mask, Secret
@@ -73,7 +70,7 @@ class Vault:
 
     def check_key(self) -> None:
         """Raises `VaultError` where nothing could be stored."""
-        _cipher(self._keys.ensure())
+        _cipher().of(self._keys.ensure())
 
     # What a build masks
 
@@ -81,7 +78,9 @@ class Vault:
         """Notes what is not to be read in the output of a build, until it ends. Raises `VaultError`."""
         for value in values:
             await self._store(
-                [_MASK, job_id], value, lambda sealed, before: secrets.add_mask(job_id, sealed, before)
+                [_cipher().MASK, job_id],
+                value,
+                lambda sealed, before: secrets.add_mask(job_id, sealed, before),
             )
 
     async def masks_of(self, job_id: int) -> list[str]:
@@ -103,17 +102,16 @@ class Vault:
         old = self._keys.read()
         every = await secrets.every()
         for row in every:
-            _opened(old, row)
+            _cipher().opened(old, row)
         if self._keys.given:
             keys = old
         else:
             keys = [new_key(), *old]
             self._keys.write(keys)
-        cipher = _cipher(keys)
-        while behind := [row for row in await secrets.every() if not _opens(keys[:1], row)]:
+        while behind := [row for row in await secrets.every() if not _cipher().opens(keys[:1], row)]:
             for row in behind:
-                _opened(keys, row)
-                await secrets.replace(row, cipher.rotate(row.value.encode()).decode())
+                _cipher().opened(keys, row)
+                await secrets.replace(row, _cipher().rotated(keys, row))
         if not self._keys.given:
             self._keys.write(keys[:1])
         return sum(isinstance(row, Secret) for row in every)
@@ -123,7 +121,7 @@ class Vault:
         try:
             keys = self._keys.read()
             for row in await secrets.every():
-                _opened(keys, row)
+                _cipher().opened(keys, row)
         except VaultError as error:
             return str(error)
         return None
@@ -134,7 +132,7 @@ class Vault:
         """Has `store` store the value encrypted, in the place of what it stored before, if it did."""
         keys, before = self._keys.ensure(), None
         while True:
-            sealed = _cipher(keys).encrypt(json.dumps([*about, value]).encode()).decode()
+            sealed = _cipher().sealed(keys, about, value)
             await store(sealed, before)
             # A rotation meanwhile may have looked before, and let the key go that this was stored with.
             now = self._keys.ensure()
@@ -143,10 +141,7 @@ class Vault:
             keys, before = now, sealed
 
     def _open(self, row: Secret | Mask) -> str:
-        return _opened(self._keys.read(), row)
-
-
-_MASK = "mask"
+        return _cipher().opened(self._keys.read(), row)
 
 
 class _BadValue(ValueError):
@@ -168,38 +163,8 @@ def check_value(value: str) -> None:
         raise _BadValue("a secret has no NUL character, for no variable can have one")
 
 
-def _cipher(keys: Sequence[str]) -> MultiFernet:
-    if not keys:
-        raise VaultError("the key of the secrets is missing; put secrets.key back into the data folder")
-    try:
-        return MultiFernet([Fernet(key) for key in keys])
-    except ValueError:
-        raise VaultError("RAPIDFLOW_SECRETS_KEY or secrets.key is no key; put the right one back") from None
+def _cipher():
+    # Only where something is secret: it takes 9 MB.
+    from rapidflow_web.vault import cipher
 
-
-def _about(row: Secret | Mask) -> tuple[list[object], str]:
-    """What a row says of itself when it is encrypted, and what people call it."""
-    if isinstance(row, Secret):
-        return [row.scope, row.name], f"the secret {row.name}"
-    return [_MASK, row.job_id], f"what job {row.job_id} masks"
-
-
-def _opened(keys: Sequence[str], row: Secret | Mask) -> str:
-    about, words = _about(row)
-    try:
-        *said, value = json.loads(_cipher(keys).decrypt(row.value.encode()))
-    except InvalidToken:
-        raise VaultError(
-            f"{words} was stored with another key; put that key back, or store it again"
-        ) from None
-    if said != about:
-        raise VaultError(f"what is stored as {words} belongs to another; store it again")
-    return value
-
-
-def _opens(keys: Sequence[str], row: Secret | Mask) -> bool:
-    try:
-        _cipher(keys).decrypt(row.value.encode())
-    except InvalidToken:
-        return False
-    return True
+    return cipher

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, cast
 
-from quart import Quart, Response, has_request_context, render_template, request
+from quart import Quart, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from rapidflow_web.db.database import is_away
@@ -24,6 +24,7 @@ from rapidflow_web.errors import (
 from rapidflow_web.logs.compressed import Damaged
 from rapidflow_web.web.body import PatientBody, PatientRequest
 from rapidflow_web.web.responses import json_response, text_response
+from rapidflow_web.web.templates import render
 
 _log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ async def _respond(
     if _STREAM.fullmatch(path):
         return text_response(f"{sentence}\n", status, headers)
     if _PAGE.fullmatch(path) or (path and _is_nowhere(status) and _is_browser()):
-        page = await render_template("error.html", sentence=sentence, status=status)
+        page = await render("error.html", sentence=sentence, status=status)
         return Response(page, status, dict(headers), content_type="text/html; charset=utf-8")
     body: dict[str, Any] = {"error": sentence}
     if details is not None:
