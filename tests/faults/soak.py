@@ -9,6 +9,7 @@ is left.
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from tests.support.server import FINISHED, Follower, Server
 
 _AT_ONCE = 6
 _REPORT_SECONDS = 60.0
+_SECRET = "not-to-be-read-in-any-log"
 _PAGES = ("/", "/ui/pipelines/1", "/jobs", "/pipelines", "/metrics", "/ready", "/ui/overview")
 
 
@@ -41,6 +43,13 @@ def _pipelines(repo: Repo) -> dict[str, tuple[dict[str, Any], str]]:
         ),
         "flood": ({"steps": ["seq 1 400000"]}, "success"),
         "limited": ({"log_limit": "100k", "steps": ["seq 1 100000"]}, "success"),
+        "secret": (
+            {
+                "secrets": ["SOAK"],
+                "steps": ["i=0; while [ $i -lt 2000 ]; do i=$((i+1)); echo $i $SOAK; done"],
+            },
+            "success",
+        ),
         "slow": ({"timeout": "2s", "steps": ["sleep 1000"]}, "failed"),
         "silent": ({"silence_timeout": "1s", "steps": ["sleep 1000"]}, "failed"),
         "endless": ({"steps": [trap]}, "cancelled"),
@@ -52,12 +61,18 @@ class _Soak:
         self.server = server
         self.ended: Counter[str] = Counter()
         self.wrong: list[str] = []
-        self.rows: list[tuple[float, int, int, int]] = []
+        self._lag = 0.0, 0.0
         self._random = random.Random(1)
         self._kinds = _pipelines(repo)
+        self._put_secret()
         self._ids = {name: server.pipeline({"name": name, **kind[0]}) for name, kind in self._kinds.items()}
         self._running: dict[int, str] = {}
         self._followers: list[tuple[int, Follower]] = []
+
+    def _put_secret(self) -> None:
+        body = json.dumps({"value": _SECRET})
+        stored = self.server.request("PUT", "/secrets/SOAK", body, {"Content-Type": "application/json"})
+        assert stored.status == 200, stored.text
 
     def turn(self) -> None:
         """Starts what is missing, looks what has ended, follows and bothers."""
@@ -86,6 +101,8 @@ class _Soak:
         try:
             assert_ended_once(self.server, job_id)
             stream = self.server.get(f"/jobs/{job_id}/logs/stream").body
+            if _SECRET.encode() in stream:
+                self._say_wrong(f"job {job_id} ({name}): its log has the secret")
             mine = [follower for followed, follower in self._followers if followed == job_id]
             self._followers = [pair for pair in self._followers if pair[0] != job_id]
             for follower in mine:
@@ -107,11 +124,22 @@ class _Soak:
         memory = int((process / "status").read_text().partition("VmRSS:")[2].split()[0]) // 1024
         descriptors = len(list((process / "fd").iterdir()))
         threads = len(list((process / "task").iterdir()))
-        self.rows.append((minutes, memory, descriptors, threads))
-        counts = (
-            f"{self.ended.total():6} builds  {memory:4} MiB  {descriptors:3} descriptors  {threads:2} threads"
+        print(
+            f"{minutes:5.1f} min  {self.ended.total():6} builds  {memory:4} MiB  {descriptors:3} fds  "
+            f"{threads:2} threads  loop lag {self._loop_lag():5.1f} ms  {len(self.wrong)} wrong",
+            flush=True,
         )
-        print(f"{minutes:5.1f} min  {counts}  {len(self.wrong)} wrong", flush=True)
+
+    def _loop_lag(self) -> float:
+        """The mean since this was asked last, in milliseconds."""
+        metrics = self.server.get("/metrics").text
+        before = self._lag
+        seconds, count = (
+            float(metrics.partition(f"\nrapidflow_loop_lag_seconds_{what} ")[2].split()[0])
+            for what in ("sum", "count")
+        )
+        self._lag = seconds, count
+        return 1000 * (seconds - before[0]) / max(1, count - before[1])
 
 
 def main() -> None:
