@@ -79,19 +79,30 @@ rf_sync() {
 }
 
 rf_wait() {
-  # Waits for rf_pid; its exit code is in rf_code. Without the redirection bash tells how the process died.
+  # Waits for rf_pid; its exit code is in rf_code, or in the file $1 if that is there. Without the redirection
+  # bash tells how the process died.
   rf_signal=''
   wait "$rf_pid" 2>/dev/null
   rf_code=$?
-  # A signal to the agent ends a wait early. One that came just before or after it did not, and then there
-  # is nothing left to wait for.
-  while [ -n "$rf_signal" ]; do
-    rf_signal='' rf_gone=''
-    kill -0 "$rf_pid" 2>/dev/null || rf_gone=127
-    wait "$rf_pid" 2>/dev/null
-    rf_again=$?
-    [ "$rf_again" = "$rf_gone" ] || rf_code=$rf_again
-  done
+  # A signal to the agent ends a wait early.
+  if [ -n "$rf_forgets" ]; then
+    # Sometimes it ends the next wait, too. Of a process that ends in the very moment in which a signal comes,
+    # bash forgets the exit code, and that it ended: it would wait for ever.
+    while kill -0 "$rf_pid" 2>/dev/null; do
+      wait "$rf_pid" 2>/dev/null
+      rf_code=$?
+    done
+  else
+    # One that came just before or after it did not, and then there is nothing left to wait for.
+    while [ -n "$rf_signal" ]; do
+      rf_signal='' rf_gone=''
+      kill -0 "$rf_pid" 2>/dev/null || rf_gone=127
+      wait "$rf_pid" 2>/dev/null
+      rf_again=$?
+      [ "$rf_again" = "$rf_gone" ] || rf_code=$rf_again
+    done
+  fi
+  if [ -e "$1" ] && IFS= read -r rf_again <"$1"; then rf_code=$rf_again; fi
 }
 
 rf_unpack() {
@@ -106,12 +117,12 @@ rf_unpack() {
       rf_code=$?
       # All of the archive must be read, or the rest of it would be taken for commands.
       cat >/dev/null
-      exit "$rf_code"
+      echo "$rf_code" >"$rf_home/unpack.code"
     }
   ) <&4 >"$rf_home/unpack.log" 2>&1 3>&- 4<&- &
   rf_pid=$!
   exec 4<&-
-  rf_wait
+  rf_wait "$rf_home/unpack.code"
   rf_pid=''
   [ "$rf_code" = 0 ] || cat "$rf_home/unpack.log" >&3
   rf_mark "unpacked $rf_code"
@@ -136,13 +147,14 @@ rf_run() {
     else
       set -- "$rf_sh" -e "$rf_home/steps/$1.sh"
     fi
+    [ -z "$rf_forgets" ] || set -- "$rf_sh" -c "$rf_remember" "$rf_home/steps/$rf_last.code" "$@"
     [ -z "$rf_setsid" ] || set -- "$rf_setsid" "$@"
     # Last of all: the variables of a pipeline may be PATH, or have the names of ours.
     . "$rf_home/env" || exit
     exec "$@"
   ) </dev/null >>"$rf_out" 2>&1 3>&- &
   rf_pid=$!
-  rf_wait
+  rf_wait "$rf_home/steps/$1.code"
   # What the step's own processes still have to say comes before the marker, within reason.
   rf_tries=0
   while kill -0 "-$rf_pid" 2>/dev/null && [ "$rf_tries" -lt 10 ]; do
@@ -155,6 +167,11 @@ rf_run() {
   if [ -n "$rf_asked" ]; then rf_asked='' && rf_sync; fi
   [ -z "$rf_term" ] || rf_exit 143
 }
+
+# Bash forgets exit codes, so there this runs the step and notes them. It outlives signals to the group, of which
+# the step dies or not, and does not say how the step died, as shells do.
+rf_forgets=${BASH_VERSION:+yes}
+rf_remember='trap : HUP INT QUIT TERM USR1 USR2; exec 4>&2 2>/dev/null; (exec "$@") 2>&4 4>&-; echo "$?" >"$0"'
 
 # Looked up before any step can change PATH.
 rf_sh=$(command -v sh) rf_bash=$(command -v bash) rf_setsid=$(command -v setsid)
