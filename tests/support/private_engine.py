@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -66,6 +67,8 @@ class PrivateEngine:
         for container in self.docker("ps", "--all", "--quiet").stdout.split():
             self.docker("rm", "--force", container)
         self.stop()
+        for shim in _processes_of(self._folder):  # an engine that was killed knows some of its own no more
+            os.kill(shim, signal.SIGKILL)
         for mount in sorted(_mounts_below(self._folder), reverse=True):
             subprocess.run(["umount", "--lazy", mount])
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -75,6 +78,15 @@ class PrivateEngine:
         if self._process.poll() is None:
             self._process.send_signal(number)
             self._process.wait(timeout=60)
+
+
+def _processes_of(folder: Path) -> list[int]:
+    found: list[int] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"{folder}/".encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
 
 
 def _mounts_below(folder: Path) -> list[str]:
