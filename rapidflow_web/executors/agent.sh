@@ -21,7 +21,7 @@ unset rf_nonce # where the image has such a variable, it would be exported for e
 rf_home=$1/rapidflow
 rf_root=$1/
 rf_out=$rf_home/log
-rf_pid='' rf_tee='' rf_term='' rf_last=0 rf_current=0 rf_syncs=0 rf_signal='' rf_ending='' rf_asked=''
+rf_pid='' rf_group='' rf_tee='' rf_term='' rf_last=0 rf_current=0 rf_syncs=0 rf_signal='' rf_ending='' rf_asked=''
 mkdir -p "$rf_home" "$1/workspace" || exit
 
 if [ "$2" = copy ]; then
@@ -60,8 +60,20 @@ rf_on_term() {
   case $rf_pid in
     '') rf_exit 143 ;;
   esac
+  rf_find
   # Not "kill -- -PID": dash then signals the leader alone. Without setsid in the image there is no group.
-  kill -TERM "-$rf_pid" 2>/dev/null || kill -TERM "$rf_pid" 2>/dev/null
+  kill -TERM "-$rf_group" 2>/dev/null || kill -TERM "$rf_group" 2>/dev/null
+}
+
+rf_find() {
+  # The group of what runs is in rf_group.
+  rf_group=$rf_pid
+  case $rf_forgets in
+    '') ;;
+    *) if [ -f "$rf_home/steps/$rf_current.pid" ]; then
+      IFS= read -r rf_group <"$rf_home/steps/$rf_current.pid" || rf_group=$rf_pid
+    fi ;;
+  esac
 }
 
 rf_on_usr1() {
@@ -93,20 +105,22 @@ rf_wait() {
       rf_code=$?
     done
   else
-    # One that came just before or after it did not, and then there is nothing left to wait for.
+    # One that came just before or after it did not, and then there is nothing left to wait for. To that the
+    # answer is 127, as to a step that ended so; 138 is a wait that SIGUSR1 ended, hardly ever a step.
     while [ -n "$rf_signal" ]; do
       rf_signal='' rf_gone=''
       kill -0 "$rf_pid" 2>/dev/null || rf_gone=127
       wait "$rf_pid" 2>/dev/null
       rf_again=$?
-      [ "$rf_again" = "$rf_gone" ] || rf_code=$rf_again
+      if [ "$rf_again" != "$rf_gone" ] || [ "$rf_code" = 138 ]; then rf_code=$rf_again; fi
     done
   fi
-  if [ -e "$1" ] && IFS= read -r rf_again <"$1"; then rf_code=$rf_again; fi
+  if [ -f "$1" ] && IFS= read -r rf_again <"$1"; then rf_code=$rf_again; fi
 }
 
 rf_unpack() {
   # In the background, so that signals are answered also when the rest of the archive never comes.
+  true >"$rf_home/unpack.code"
   exec 4<&0
   (
     trap - TERM USR1
@@ -118,6 +132,7 @@ rf_unpack() {
       # All of the archive must be read, or the rest of it would be taken for commands.
       cat >/dev/null
       echo "$rf_code" >"$rf_home/unpack.code"
+      exit "$rf_code"
     }
   ) <&4 >"$rf_home/unpack.log" 2>&1 3>&- 4<&- &
   rf_pid=$!
@@ -147,8 +162,21 @@ rf_run() {
     else
       set -- "$rf_sh" -e "$rf_home/steps/$1.sh"
     fi
-    [ -z "$rf_forgets" ] || set -- "$rf_sh" -c "$rf_remember" "$rf_home/steps/$rf_last.code" "$@"
     [ -z "$rf_setsid" ] || set -- "$rf_setsid" "$@"
+    if [ -n "$rf_forgets" ]; then
+      # No signal comes to this process, so it forgets nothing. The first wait, for nothing, ends what a signal
+      # to the agent may have left for it.
+      wait
+      (
+        { echo "$BASHPID" >"$rf_home/steps/$rf_last.pid"; } 2>/dev/null
+        . "$rf_home/env" || exit
+        exec "$@"
+      ) &
+      wait "$!" 2>/dev/null
+      rf_code=$?
+      { echo "$rf_code" >"$rf_home/steps/$rf_last.code"; } 2>/dev/null
+      exit "$rf_code"
+    fi
     # Last of all: the variables of a pipeline may be PATH, or have the names of ours.
     . "$rf_home/env" || exit
     exec "$@"
@@ -157,7 +185,8 @@ rf_run() {
   rf_wait "$rf_home/steps/$1.code"
   # What the step's own processes still have to say comes before the marker, within reason.
   rf_tries=0
-  while kill -0 "-$rf_pid" 2>/dev/null && [ "$rf_tries" -lt 10 ]; do
+  rf_find
+  while kill -0 "-$rf_group" 2>/dev/null && [ "$rf_tries" -lt 10 ]; do
     sleep 0.02 2>/dev/null || break
     rf_tries=$((rf_tries + 1))
   done
@@ -168,10 +197,9 @@ rf_run() {
   [ -z "$rf_term" ] || rf_exit 143
 }
 
-# Bash forgets exit codes, so there this runs the step and notes them. It outlives signals to the group, of which
-# the step dies or not, and does not say how the step died, as shells do.
-rf_forgets=${BASH_VERSION:+yes}
-rf_remember='trap : HUP INT QUIT TERM USR1 USR2; exec 4>&2 2>/dev/null; (exec "$@") 2>&4 4>&-; echo "$?" >"$0"'
+# Bash forgets exit codes (see rf_wait), so there a process between the agent and the step notes them.
+rf_forgets=''
+case $BASHPID in "$$") rf_forgets=yes ;; esac
 
 # Looked up before any step can change PATH.
 rf_sh=$(command -v sh) rf_bash=$(command -v bash) rf_setsid=$(command -v setsid)

@@ -103,6 +103,8 @@ class Vault:
         every = await secrets.every()
         for row in every:
             _cipher().opened(old, row)
+        if old:
+            _cipher().of(old)
         if self._keys.given:
             keys = old
         else:

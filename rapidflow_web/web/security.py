@@ -11,7 +11,7 @@ from quart import Quart, Response
 from rapidflow_web.web import assets
 
 # The one script that is inside the pages: it sees to it that all others arrive, so it can't be what does not.
-FIRST_SCRIPT = Markup((assets.folder("static") / "js/whole.js").read_text())  # noqa: S704
+FIRST_SCRIPT = Markup((assets.folder("static") / "js/whole.js").read_text(encoding="utf-8"))  # noqa: S704
 _DIGEST = base64.b64encode(hashlib.sha256(FIRST_SCRIPT.encode()).digest()).decode()
 
 HEADERS = {

@@ -55,8 +55,9 @@ def answering(address: str) -> Iterator[int]:
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                with connection:
+                with connection, contextlib.suppress(OSError):
                     # Closed before the request was read, it would be reset and its answer lost.
+                    connection.settimeout(5)
                     connection.recv(1000)
                     connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
 

@@ -68,7 +68,8 @@ class PrivateEngine:
             self.docker("rm", "--force", container)
         self.stop()
         for shim in _processes_of(self._folder):  # an engine that was killed knows some of its own no more
-            os.kill(shim, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(shim, signal.SIGKILL)
         for mount in sorted(_mounts_below(self._folder), reverse=True):
             subprocess.run(["umount", "--lazy", mount])
         shutil.rmtree(self._folder, ignore_errors=True)

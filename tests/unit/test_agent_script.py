@@ -134,6 +134,10 @@ OWN_NAMES = [
     "rf_setsid",
     "rf_bash",
     "rf_sh",
+    "rf_group",
+    "rf_code",
+    "rf_current",
+    "rf_forgets",
 ]
 
 

@@ -112,6 +112,20 @@ def test_a_step_that_is_killed_is_not_commented_on(start: Start):
     assert one.output == b"one\ntwo\n"
 
 
+def test_a_step_leads_its_group_and_may_signal_it(start: Start):
+    background = "trap 'trap - TERM && kill -- -$$' EXIT; sleep 100 & echo one"
+    alarm = "trap 'echo alarm' ALRM; kill -ALRM 0; sleep 0.1; echo two; exit 4"
+    one = start(background, alarm, "kill -KILL 0", "echo three")
+    assert one.run(1, 2, 3, 4) == [("143",), ("4",), ("137",), ("0",)]
+    assert one.output == b"one\nalarm\ntwo\nthree\n"
+
+
+def test_where_nothing_can_be_noted_the_exit_code_is_known_all_the_same(start: Start):
+    one = start("mkdir ../rapidflow/steps/1.code ../rapidflow/steps/2.pid; exit 7", "exit 8", "echo three")
+    assert one.run(1, 2, 3) == [("7",), ("8",), ("0",)]
+    assert one.output == b"three\n"
+
+
 # SIGUSR1.
 
 
@@ -132,7 +146,7 @@ def test_an_agent_says_where_it_is_when_asked(start: Start):
 
 
 def test_being_asked_all_the_time_changes_no_exit_code_and_every_answer_is_true(start: Start):
-    codes = [random.randrange(256) for _ in range(60)]
+    codes = [random.choice([0, 127, random.randrange(256)]) for _ in range(60)]
     one = start(*(StepDefinition(f"exit {code}", "sh") for code in codes))
     for number in range(1, len(codes) + 1):
         one.send(agent.run_command(number))
