@@ -127,6 +127,7 @@ viewer.onlearned = async () => {
 addEventListener("hashchange", open);
 await open();
 if (viewer.mark(location.hash) !== null) waiting = "";
+const grows = !viewer.sealed;
 const outlined = viewer.outline();
 if (viewer.sealed) await outlined;
 if (viewer.sealed && viewer.rows.error && !location.hash) await viewer.show(viewer.rows.error.line);
@@ -142,4 +143,4 @@ while (!viewer.sealed) {
   if (document.hidden) await new Promise((back) => document.addEventListener("visibilitychange", back, { once: true }));
   else if (!viewer.sealed) await new Promise((again) => setTimeout(again, 1000));
 }
-await viewer.outline();
+if (grows) await viewer.outline();

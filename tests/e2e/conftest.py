@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,11 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """Chromium as Debian packages it."""
+    """Chromium as Debian packages it. A page with scripts is whole when `goto` and `reload` return."""
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
+        chromium.new_context = partial(_new_context, chromium.new_context)
         yield chromium
         await chromium.close()
 
@@ -89,9 +91,21 @@ WHOLE = "html[data-whole]"
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(context: BrowserContext, console: Console) -> Page:
-    """A page; errors in it fail the test. What it goes to is whole when `goto` and `reload` return."""
+    """A page; errors in it fail the test."""
     tab = await context.new_page()
     console.watch(tab)
+    return tab
+
+
+async def _new_context(make: Callable[..., Awaitable[BrowserContext]], **options: Any) -> BrowserContext:
+    context = await make(**options)
+    if options.get("java_script_enabled", True):
+        context.new_page = partial(_new_page, context.new_page)
+    return context
+
+
+async def _new_page(make: Callable[[], Awaitable[Page]]) -> Page:
+    tab = await make()
     for name in ("goto", "reload"):
         setattr(tab, name, _until_whole(tab, getattr(tab, name)))
     return tab
@@ -108,8 +122,9 @@ def _until_whole(
             if "ERR_NETWORK_CHANGED" not in error.message:
                 raise
             response = await go(*arguments, **options)
-        # Some answers are no pages, and have no scripts.
-        if response is not None and "html" in response.headers.get("content-type", ""):
+        # Some answers are no pages, or not the server's.
+        headers = response.headers if response is not None else {}
+        if "html" in headers.get("content-type", "") and "content-security-policy" in headers:
             await tab.wait_for_selector(WHOLE, state="attached", timeout=30_000)
         return response
 

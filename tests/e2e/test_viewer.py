@@ -98,6 +98,15 @@ async def test_numbers_are_links_and_shift_extends_them(page: Page, server: Serv
     await expect(page.locator("#log .row.marked .text")).to_have_text(["12", "13", "14"])
 
 
+async def test_the_groups_come_also_when_they_did_not_come_at_first(
+    page: Page, server: Server, red: dict[str, Any], console: Console
+):
+    console.allow("ERR_FAILED")
+    await page.route("**/log/outline", lambda route: route.abort(), times=1)
+    await opened(page, server, red["job"]["id"], "#step:1:1")
+    await expect(page.locator("#log .row .toggle")).to_have_count(3)
+
+
 async def test_steps_and_groups_fold(page: Page, server: Server, red: dict[str, Any]):
     await opened(page, server, red["job"]["id"], "#step:1:1")
     group = page.locator("#log .row.group .toggle")

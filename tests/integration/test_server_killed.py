@@ -241,12 +241,12 @@ def test_a_cancel_that_a_server_was_killed_over_is_done_by_the_next(
 def test_a_timeout_that_a_server_was_killed_over_keeps_its_reason(new_server: Callable[..., Server]) -> None:
     server = new_server(grace="30s").start()
     step = f"trap 'echo cleaning; sleep 1; exit 9' TERM; echo ready; {WAIT}"
-    job_id = server.start_job({"name": "slow", "timeout": "1s", "steps": [step]})
+    job_id = server.start_job({"name": "slow", "timeout": "3s", "steps": [step]})
     server.wait_output(job_id, "cleaning\n")
     server.kill()
     server.start()
     details = server.wait_finished(job_id)
-    assert details["job"]["error"] == "the build timed out after 1s"
+    assert details["job"]["error"] == "the build timed out after 3s"
     assert_ended_once(server, job_id)
     assert_nothing_left(server)
 

@@ -11,6 +11,8 @@ import { Times } from "./times.js";
 import { Viewport } from "./viewport.js";
 import { Wrapping } from "./wrapping.js";
 
+const AGAIN = 2000; // milliseconds
+
 export class Viewer {
   /** `job` is the address of the job's page; `said` is told what there is to say in a sentence. */
   constructor(scroller, job, stream, map, said) {
@@ -45,9 +47,14 @@ export class Viewer {
 
   /** Fetches what the build printed as groups, and the first error. */
   async outline() {
-    const response = await fetch(`${this.address}/outline`);
-    if (!response.ok) return;
-    const { groups, error } = await response.json();
+    const response = await fetch(`${this.address}/outline`).catch(() => null);
+    if (response?.status >= 400 && response.status < 500) return;
+    const answer = response?.ok ? await response.json().catch(() => null) : null;
+    if (!answer) {
+      setTimeout(() => this.outline(), AGAIN);
+      return;
+    }
+    const { groups, error } = answer;
     this.rows.error = error;
     for (const group of groups) this.folds.set(group.line, group.end, group);
     this.folds.settle();
