@@ -66,14 +66,10 @@ rf_on_term() {
 }
 
 rf_find() {
-  # The group of what runs is in rf_group.
-  rf_group=$rf_pid
-  case $rf_forgets in
-    '') ;;
-    *) if [ -f "$rf_home/steps/$rf_current.pid" ]; then
-      IFS= read -r rf_group <"$rf_home/steps/$rf_current.pid" || rf_group=$rf_pid
-    fi ;;
-  esac
+  # The group of what runs is in rf_group: that in the file, if it is there.
+  rf_group=''
+  IFS= read -r rf_group 2>/dev/null <"$rf_home/steps/$rf_current.pid"
+  rf_group=${rf_group:-$rf_pid}
 }
 
 rf_on_usr1() {
@@ -197,7 +193,8 @@ rf_run() {
   [ -z "$rf_term" ] || rf_exit 143
 }
 
-# Bash forgets exit codes (see rf_wait), so there a process between the agent and the step notes them.
+# Bash forgets exit codes (see rf_wait), so there a process between the agent and the step notes them. Not
+# elsewhere, because that takes 0.6 ms of the 3 ms between two steps.
 rf_forgets=''
 case $BASHPID in "$$") rf_forgets=yes ;; esac
 
