@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import subprocess
 import threading
@@ -17,6 +16,7 @@ from rapidflow_web.errors import BuildError
 from rapidflow_web.executors import privileges
 from tests.support import images
 from tests.support.builds import Place, engine, inspect
+from tests.support.machine import only_root
 
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
@@ -128,7 +128,7 @@ async def test_builds_reach_themselves_and_not_each_other(docker: Place) -> None
     ]  # fmt: skip
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="gives the machine an address")
+@only_root
 async def test_the_metadata_of_a_cloud_can_not_be_reached(docker: Place) -> None:
     images.ensure(images.BASH)
     address = "169.254.169.254"

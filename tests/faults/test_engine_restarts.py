@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.support import images
 from tests.support.consistency import assert_ended_once
+from tests.support.machine import only_root
 from tests.support.private_engine import PrivateEngine
 from tests.support.server import Server, wait_for
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start an engine")
+pytestmark = only_root
 
 _LINES = 300
 COUNT = f"i=0; while [ $i -lt {_LINES} ]; do i=$((i+1)); echo line $i; sleep 0.02; done"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,24 +10,21 @@ import pytest
 
 from tests.support.builds import copy_of, engine, inspect, stands_still
 from tests.support.consistency import assert_ended_once, assert_nothing_left
+from tests.support.machine import only_root, small_disk
 from tests.support.repos import Repo
 from tests.support.server import Server, wait_for
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk that is small")
+pytestmark = only_root
 
-_SIZE = 48 * 1024 * 1024
+_SIZE = "48m"
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small disk, mounted where `new_server("disk/data")` keeps its data."""
     folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_SIZE}", "tmpfs", str(folder)])
-    if mounted.returncode != 0:
-        pytest.skip("no disk can be mounted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with small_disk(folder, _SIZE):
+        yield folder
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from tests.support.builds import processes_of
 from tests.support.server import wait_for
 
 _START = (
@@ -67,9 +68,10 @@ class PrivateEngine:
         for container in self.docker("ps", "--all", "--quiet").stdout.split():
             self.docker("rm", "--force", container)
         self.stop()
-        for shim in _processes_of(self._folder):  # an engine that was killed knows some of its own no more
+        # An engine that was killed knows some of its own no more.
+        for process in processes_of(self._folder, [f"{self._folder}/"]):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(shim, signal.SIGKILL)
+                os.kill(int(process.split()[0]), signal.SIGKILL)
         for mount in sorted(_mounts_below(self._folder), reverse=True):
             subprocess.run(["umount", "--lazy", mount])
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -79,15 +81,6 @@ class PrivateEngine:
         if self._process.poll() is None:
             self._process.send_signal(number)
             self._process.wait(timeout=60)
-
-
-def _processes_of(folder: Path) -> list[int]:
-    found: list[int] = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"{folder}/".encode() in (process / "cmdline").read_bytes():
-                found.append(int(process.name))
-    return found
 
 
 def _mounts_below(folder: Path) -> list[str]:

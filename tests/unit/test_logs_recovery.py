@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
-import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from rapidflow_web.logs import writer as log_writer
 from rapidflow_web.logs.index import RECORD_SIZE, Kind, Record
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.logs.writer import LogWriter
+from tests.support.machine import only_root, small_disk
 from tests.support.server import wait_for
 
 
@@ -270,22 +268,11 @@ async def test_a_log_is_sealed_also_when_the_disk_will_not_say_that_it_is_safe(
     assert "may not be safe on the disk: Input/output error" in caplog.text
 
 
-@contextlib.contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[None]:
-    """A file system of its own, mounted on `folder`."""
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def enlarge(folder: Path, size: str) -> None:
     subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="only root can mount a disk")
+@only_root
 async def test_a_build_goes_on_when_a_full_disk_gets_larger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(log_writer, "_RETRY_SECONDS", 0.01)
     lines = b"x" * 99_999 + b"\n"
