@@ -8,10 +8,7 @@ from collections.abc import Sequence
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from rapidflow_web.db.models import Mask, Secret
-from rapidflow_web.vault.keys import VaultError
-
-MASK = "mask"
-"""What a mask says of itself first."""
+from rapidflow_web.vault.keys import MASK, VaultError
 
 
 def of(keys: Sequence[str]) -> MultiFernet:

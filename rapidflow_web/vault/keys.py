@@ -9,6 +9,9 @@ from pathlib import Path
 from rapidflow_web.data_folder import SECRETS_KEY
 from rapidflow_web.errors import RequestError
 
+MASK = "mask"
+"""What a mask that is encrypted says of itself first."""
+
 
 class VaultError(RequestError):
     """Secrets can't be stored or read as things are."""

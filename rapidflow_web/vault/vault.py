@@ -14,7 +14,7 @@ from rapidflow_web.errors import BuildError, Invalid, Problem
 from rapidflow_web.logs.secret_forms import LEAST_BYTES
 from rapidflow_web.pipeline.logins import Login
 from rapidflow_web.pipeline.variables import CLONE_PASSWORD, check_secret_name
-from rapidflow_web.vault.keys import Keys, VaultError, new_key
+from rapidflow_web.vault.keys import MASK, Keys, VaultError, new_key
 
 MOST_BYTES = 64 * 1024
 
@@ -78,9 +78,7 @@ class Vault:
         """Notes what is not to be read in the output of a build, until it ends. Raises `VaultError`."""
         for value in values:
             await self._store(
-                [_cipher().MASK, job_id],
-                value,
-                lambda sealed, before: secrets.add_mask(job_id, sealed, before),
+                [MASK, job_id], value, lambda sealed, before: secrets.add_mask(job_id, sealed, before)
             )
 
     async def masks_of(self, job_id: int) -> list[str]:
@@ -101,10 +99,10 @@ class Vault:
         """
         old = self._keys.read()
         every = await secrets.every()
-        for row in every:
-            _cipher().opened(old, row)
         if old:
             _cipher().of(old)
+        for row in every:
+            _cipher().opened(old, row)
         if self._keys.given:
             keys = old
         else:

@@ -231,6 +231,14 @@ async def test_what_a_build_masks_can_be_read_when_the_key_changes_meanwhile(
     assert await vault.problem() is None
 
 
+async def test_a_rotation_of_what_is_no_key_changes_nothing_also_where_nothing_is_stored(keys: Keys):
+    keys.path.write_text("no key\n")
+    for vault in (Vault(keys), Vault(Keys(keys.path.parent, ["no key"]))):
+        with pytest.raises(VaultError, match="is no key; put the right one back"):
+            await vault.rotate()
+    assert keys.path.read_text() == "no key\n"
+
+
 async def test_a_rotation_that_lacks_a_key_changes_nothing(keys: Keys):
     await Vault(keys).put(EVERYWHERE, "TOKEN", VALUE, "anna")
     before = keys.path.read_text()
