@@ -11,6 +11,7 @@ from scripts import debian, engine
 _COMMANDS = {
     "bash-static": "bash-static",
     "busybox": "busybox-static",
+    "chattr": "e2fsprogs",
     "chromium": "chromium",
     "curl": "curl",
     "debootstrap": "debootstrap",

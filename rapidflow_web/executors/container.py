@@ -172,10 +172,18 @@ class DockerBuild:
                         # The engine keeps the container locked until the archive is read or let go.
                         response.close()
             except aiodocker.DockerError as error:
-                # The second is what the engine says while it removes the container.
-                if error.status == 404 or "RWLayer" in error.message:
+                if error.status == 404 or await self._is_being_removed():
                     raise IncompleteCopy("the container has no copy of the output") from error
                 raise
+
+    async def _is_being_removed(self) -> bool:
+        """Whether the container is gone or going, and whatever the engine says of its files is due to that."""
+        try:
+            return (await self._container.show())["State"]["Status"] in ("removing", "dead")
+        except aiodocker.DockerError as error:
+            if error.status == 404:
+                return True
+            raise
 
     async def _copy_to_marker(self, offset: int, marker: bytes) -> AsyncGenerator[bytes, None]:
         # tee writes the copy last, so the marker may be a moment late in it.

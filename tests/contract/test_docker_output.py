@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 
 import pytest
 
 from rapidflow_web.errors import BuildError
 from tests.support import images
 from tests.support.builds import Place, copy_of, engine, eventually, inspect, stands_still
+from tests.support.machine import only_root, undeletable
 
 _LAST = 2_000_000
 
@@ -94,6 +96,19 @@ async def test_a_container_that_was_removed_by_somebody_is_an_error_that_says_so
     assert (await build.running.exit()).code is None
     await build.running.stop(1)
     await build.running.remove()
+
+
+@only_root
+async def test_one_whose_removal_got_stuck_ends_its_output_without_an_error(docker: Place) -> None:
+    build = await docker.begin_steps("echo heard; sleep 1000")
+    await build.printed(b"heard\n")
+    with undeletable(copy_of(build.running.id).parents[2] / "kept"):
+        with pytest.raises(subprocess.CalledProcessError):
+            engine("rm", "--force", build.running.id)
+        await build.ended()
+        assert inspect(build.running.id, "{{.State.Status}}") == "dead"
+    assert bytes(build.text) == b"heard\n"
+    assert (await build.running.exit()).code == 137
 
 
 async def test_a_copy_that_can_not_be_written_is_an_error_and_no_gap(docker: Place) -> None:

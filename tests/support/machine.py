@@ -24,3 +24,14 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextlib.contextmanager
+def undeletable(path: Path) -> Iterator[None]:
+    """A new file `path` that not even root can delete meanwhile, and so no folder that it is in."""
+    path.touch()
+    subprocess.run(["chattr", "+i", str(path)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", str(path)], check=True)
