@@ -11,6 +11,10 @@ from typing import IO
 from rapidflow_web.errors import BuildError
 from rapidflow_web.executors.docker_errors import one_line
 
+_DIFFERS = 1
+"""The exit code of a tar that saw a file changed. Where it has nothing else to say, nobody wrote to it: a
+build beside this one linked the same object of the repository into its own workspace, or removed its own."""
+
 
 class Archive:
     """An archive of `root`, which must be complete before `begin`. Of one that has begun, call `close`."""
@@ -31,7 +35,8 @@ class Archive:
         self._tar = subprocess.Popen(  # noqa: S603
             [  # noqa: S607
                 "tar", "--create", "--format=gnu", f"--owner=+{owner[0]}", f"--group=+{owner[1]}",
-                "--numeric-owner", "--directory", str(self._root), "rapidflow", "workspace",
+                "--numeric-owner", "--warning=no-file-changed",
+                "--directory", str(self._root), "rapidflow", "workspace",
             ],
             stdout=subprocess.PIPE,
             stderr=self._complaints,
@@ -48,10 +53,11 @@ class Archive:
         if tar is None or tar.stdout is None or complaints is None:
             return b""
         chunk = tar.stdout.read(count)
-        if not chunk and tar.wait() != 0:
+        if not chunk and (code := tar.wait()) != 0:
             complaints.seek(0)
             reason = one_line(complaints.read().decode("utf-8", "replace"))
-            raise BuildError(f"could not pack the source: {reason}")
+            if reason or code != _DIFFERS:
+                raise BuildError(f"could not pack the source: {reason}")
         return chunk
 
     async def close(self) -> None:

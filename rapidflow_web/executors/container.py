@@ -172,12 +172,12 @@ class DockerBuild:
                         # The engine keeps the container locked until the archive is read or let go.
                         response.close()
             except aiodocker.DockerError as error:
-                if error.status == 404 or await self._is_being_removed():
+                if error.status == 404 or await self._is_going():
                     raise IncompleteCopy("the container has no copy of the output") from error
                 raise
 
-    async def _is_being_removed(self) -> bool:
-        """Whether the container is gone or going, and whatever the engine says of its files is due to that."""
+    async def _is_going(self) -> bool:
+        """Whether the container is gone or going, which explains whatever the engine says of its files."""
         try:
             return (await self._container.show())["State"]["Status"] in ("removing", "dead")
         except aiodocker.DockerError as error:

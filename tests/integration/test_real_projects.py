@@ -88,7 +88,8 @@ def test_a_project_in_pure_python(server: Server, repo: Repo) -> None:
 
     # The commit as it was shipped is still green, though the branch has moved on.
     again = server.post(f"/jobs/{green['job']['id']}/retry").json["id"]
-    assert server.wait_finished(again)["job"]["status"] == "success"
+    retried = server.wait_finished(again)
+    assert retried["job"]["status"] == "success", retried
 
 
 def test_a_project_with_an_extension_in_c(server: Server, repo: Repo) -> None:
