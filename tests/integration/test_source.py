@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from tests.support import images
 from tests.support.repos import Repo
 from tests.support.server import Server
@@ -41,6 +43,16 @@ def test_without_a_branch_the_default_branch_is_built(server: Server, repo: Repo
     commit = repo.commit({"a": "a"})
     details = server.run({"name": "source", "repo_name": repo.url, "steps": ["cat a"]})
     assert (details["job"]["branch"], details["job"]["commit"]) == ("main", commit)
+
+
+def test_builds_of_one_repository_at_the_same_time_do_not_disturb_each_other(
+    server: Server, repo: Repo
+) -> None:
+    repo.commit({f"{number}": os.urandom(20_000).hex() for number in range(60)})
+    pipeline = {"name": "at once", "repo_name": repo.url, "steps": ["ls | wc -l"]}
+    jobs = [server.start_job(pipeline) for _ in range(16)]
+    ended = [server.wait_finished(job) for job in jobs]
+    assert [(one["job"]["error"], one["steps"][0]["output"]) for one in ended] == [(None, "60\n")] * 16
 
 
 def test_a_branch_that_is_missing_fails_with_the_words_of_git(server: Server, repo: Repo) -> None:
