@@ -12,33 +12,35 @@ from bench.table import Row, show
 from tests.support import images
 from tests.support.server import Server
 
+_MEASURES: dict[str, Callable[[Server, str], Row]] = {
+    "first-output": start.first_output,
+    "further-step": start.further_step,
+    "throughput": output.throughput,
+    "masking": output.masking,
+    "live-delay": output.live_delay,
+    "followers": output.many_followers,
+    "memory": load.memory,
+    # These have servers of their own.
+    "details": lambda *_: load.details(),
+    "at-rest": lambda *_: load.at_rest(),
+    "pages": lambda *_: pages.pages(),
+    "log-viewer": log_viewer.log_viewer,
+}
+
 
 def main() -> None:
     """Prints the table; exits with 1 if a bar was not met."""
+    wanted = sys.argv[1:] or list(_MEASURES)
+    if unknown := set(wanted) - set(_MEASURES):
+        sys.exit(f"unknown measures: {', '.join(unknown)}; there are {', '.join(_MEASURES)}")
     image = images.ensure(images.DEBIAN)
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         server = Server(Path(name) / "data", default_image=image, concurrency="4").start()
-        measures: dict[str, Callable[[], Row]] = {
-            "first-output": lambda: start.first_output(server, image),
-            "further-step": lambda: start.further_step(server, image),
-            "throughput": lambda: output.throughput(server, image),
-            "masking": lambda: output.masking(server, image),
-            "live-delay": lambda: output.live_delay(server, image),
-            "followers": lambda: output.many_followers(server, image),
-            "memory": lambda: load.memory(server, image),
-            "details": load.details,
-            "at-rest": load.at_rest,
-            "pages": pages.pages,
-            "log-viewer": lambda: log_viewer.log_viewer(server, image),
-        }
-        wanted = sys.argv[1:] or list(measures)
-        if unknown := set(wanted) - set(measures):
-            sys.exit(f"unknown measures: {', '.join(unknown)}; there are {', '.join(measures)}")
-        rows: list[Row] = []
         try:
             for measure in wanted:
                 print(f"{measure} ...", file=sys.stderr)
-                rows.append(measures[measure]())
+                rows.append(_MEASURES[measure](server, image))
         finally:
             server.stop()
     print(show(rows))
