@@ -19,7 +19,7 @@ from rapidflow_web.api.operation import Provider
 from rapidflow_web.data_folder import DataFolder
 from rapidflow_web.db import users
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
-from rapidflow_web.engine import loop_lag
+from rapidflow_web.engine import loop_guard
 from rapidflow_web.engine.preparation import Tools
 from rapidflow_web.engine.scheduler import Scheduler
 from rapidflow_web.engine.service import Service
@@ -123,7 +123,7 @@ def create_app(settings: Settings) -> Quart:
             running.add_done_callback(_say_why_it_ended)
             opened.push_async_callback(_cancel, running)
             opened.push_async_callback(_cancel, asyncio.create_task(upkeep.run()))
-            opened.push_async_callback(_cancel, asyncio.create_task(loop_lag.measure()))
+            opened.push_async_callback(_cancel, asyncio.create_task(loop_guard.watch()))
             opened.callback(streams.cut)
             yield
 

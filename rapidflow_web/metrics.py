@@ -27,14 +27,21 @@ LOG_BYTES = Counter("rapidflow_log_bytes", "Bytes that were written to logs.")
 SENT_BYTES = Counter("rapidflow_stream_bytes", "Bytes of logs that were given to streams.")
 LOOP_LAG = Histogram(
     "rapidflow_loop_lag_seconds",
-    "How late the event loop was, each second.",
+    "How late the event loop was, twenty times a second.",
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+)
+LOOP_STALLS = Counter(
+    "rapidflow_loop_stalls",
+    "How often the event loop did not turn for over 100 ms: busy, or blocked in a call.",
+    ["kind"],
 )
 READY = Gauge("rapidflow_ready", "1 while this part is well, 0 while it is not.", ["part"])
 DRAINING = Gauge("rapidflow_draining", "1 while the server starts no more builds because it is to end.")
 
 for _result in ("success", "failed", "cancelled"):
     BUILDS.labels(_result)  # so that it is 0 and not absent before the first one
+for _kind in ("busy", "blocked"):
+    LOOP_STALLS.labels(_kind)
 
 
 def exposition() -> bytes:

@@ -66,6 +66,15 @@ def new_server(tmp_path: Path, repos: Path) -> Iterator[Callable[..., Server]]:
             _end(one)
 
 
+@pytest.fixture(autouse=True)
+def no_stalls() -> Iterator[None]:
+    """Fails a test during which the event loop of a server was held for over 100 ms."""
+    yield
+    stalls = [stall for one in Server.started for stall in one.stalls.new()]
+    if stalls:
+        pytest.fail("\n".join(stalls), pytrace=False)
+
+
 @pytest.fixture
 def proxy() -> Iterator[EngineProxy]:
     """Stands between servers and the engine, where the test says so."""

@@ -18,7 +18,9 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from tests.support.stalls import Stalls
 
 FINISHED = ("success", "failed", "cancelled")
 
@@ -43,11 +45,15 @@ class Answer:
 class Server:
     """`rapidflow serve` with its data in `data`. Can be killed and started again on the same port."""
 
+    started: ClassVar[list[Server]] = []
+    """Those that `no_stalls` in `conftest.py` looks at."""
+
     def __init__(self, data: Path, **settings: str) -> None:
         self.data = data
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = data.parent / f"{data.name}.server.log"
+        self.stalls = Stalls(self.log)
         self._environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("RAPIDFLOW_")},
             "RAPIDFLOW_BIND": f"127.0.0.1:{self.port}",
@@ -93,6 +99,8 @@ class Server:
 
     def start(self, *arguments: str, wait: bool = True) -> Server:
         """Starts it with `arguments`, and unless told otherwise waits until it answers."""
+        if self not in Server.started:
+            Server.started.append(self)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *self.program, "serve", *arguments],
@@ -105,7 +113,7 @@ class Server:
         return self
 
     def wait_until_it_answers(self) -> None:
-        wait_for(self._answers, "the server answers", seconds=20)
+        wait_for(self._answers, "the server answers", seconds=60)
 
     def _answers(self) -> bool:
         assert self.process is not None
