@@ -15,9 +15,11 @@ _COMMANDS = {
     "chromium": "chromium",
     "curl": "curl",
     "debootstrap": "debootstrap",
+    "docker-compose": "docker-compose",
     "faketime": "faketime",
     "git": "git",
     "ip": "iproute2",
+    "systemd-analyze": "systemd",
     "tar": "tar",
     "wrk": "wrk",
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import os
 import shutil
+import ssl
 import subprocess
 import tempfile
 from pathlib import Path
@@ -21,6 +23,8 @@ NO_TAR = "rapidflow-test/no-tar:1"
 """An image without tar, so that the agent can't unpack."""
 DEBIAN = "rapidflow-test/debian:1"
 """Debian with python3, pytest and a C compiler."""
+PYTHON = "rapidflow-test/python:1"
+"""Debian with Python, its venv module and what pip needs to install from where this machine does; no git."""
 
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\nbuilder:x:1234:1235:builder:/home/builder:/bin/sh\n"
 _GROUP = "root:x:0:\nbuilder:x:1235:\n"
@@ -29,7 +33,15 @@ _PACKAGES = "git,python3,python3-dev,python3-setuptools,python3-pytest,gcc,libc6
 
 def exists(image: str) -> bool:
     """Whether the engine has the image."""
-    return subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode == 0
+    return bool(id_of(image))
+
+
+def id_of(image: str) -> str:
+    """The id of an image; empty if the engine does not have it."""
+    inspected = subprocess.run(
+        ["docker", "image", "inspect", "--format", "{{.Id}}", image], capture_output=True, text=True
+    )
+    return inspected.stdout.strip()
 
 
 @functools.cache
@@ -39,7 +51,11 @@ def ensure(image: str) -> str:
     with (Path(tempfile.gettempdir()) / "rapidflow-test-images.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not exists(image):
-            if image == DEBIAN:
+            if image == PYTHON:
+                if not exists(DEBIAN):
+                    _debian(DEBIAN)
+                _python(image)
+            elif image == DEBIAN:
                 _debian(image)
             else:
                 _busybox(image)
@@ -78,6 +94,33 @@ def _debian(image: str) -> None:
         )
         shutil.rmtree(Path(name) / "var/cache/apt/archives", ignore_errors=True)
         _import(Path(name), image, ['CMD ["bash"]'])
+
+
+def _python(image: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        context = Path(name)
+        certificates = os.environ.get("PIP_CERT") or ssl.get_default_verify_paths().cafile
+        shutil.copy(certificates or "/etc/ssl/certs/ca-certificates.crt", context / "machine.crt")
+        (context / "Dockerfile").write_text(
+            f"FROM {DEBIAN}\n"
+            "RUN apt-get update && apt-get purge --yes git && apt-get install --yes python3-venv\n"
+            "COPY machine.crt /etc/ssl/machine.crt\n"
+            "ENV PIP_CERT=/etc/ssl/machine.crt\n"
+        )
+        build(image, context)
+
+
+def build(image: str, context: Path, **arguments: str) -> None:
+    """Builds an image from the Dockerfile in `context`, with the values of its arguments."""
+    options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+    done = subprocess.run(
+        ["docker", "build", *options, "--tag", image, str(context)],
+        env={**os.environ, "DOCKER_BUILDKIT": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
 
 
 def _import(root: Path, image: str, changes: list[str]) -> None:
