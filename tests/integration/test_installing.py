@@ -269,13 +269,27 @@ def test_build_reaches_the_server_in_its_container_by_no_address(with_engine: Co
     template = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.Gateway}} {{end}}"
     container, gateway = inspect(with_engine.container, template).split()
     tries = [
-        f"wget -q -T 2 -O - http://{address}/health || echo refused"
-        for address in (f"{container}:3000", f"{gateway}:{with_engine.port}", f"127.0.0.1:{with_engine.port}")
+        _ask(container, 3000),
+        _ask(gateway, with_engine.port),
+        _ask("127.0.0.1", with_engine.port),
     ]
 
     details = with_engine.run({"name": "curious", "repo_name": repo.url, "steps": tries})
 
+    network = inspect(
+        with_engine.container, "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}"
+    )
+    neighbour = ("run", "--rm", "--network", network, images.ensure(images.BASH), "sh", "-c")
+    assert " 200" in engine(*neighbour, tries[0]), "the same command, where it may reach the server"
     assert [step["output"].splitlines()[-1] for step in details["steps"]] == ["refused"] * 3
+
+
+def _ask(address: str, port: int) -> str:
+    """A script that prints the first line of the server's answer, or "refused" last."""
+    # Not wget: that of a static busybox crashes.
+    request = f"GET /health HTTP/1.1\\r\\nHost: {address}\\r\\nConnection: close\\r\\n\\r\\n"
+    script = f"exec 3<>/dev/tcp/{address}/{port} && printf '{request}' >&3 && head -n 1 <&3 | grep HTTP"
+    return f'timeout 5 bash -c "{script}" || echo refused'
 
 
 def test_server_builds_in_its_own_container_without_an_engine(alone: Composed, repo: Repo) -> None:
