@@ -69,7 +69,7 @@ def create_app(settings: Settings) -> Quart:
     tools = Tools(
         settings=settings,
         executor=executor,
-        mirrors=Mirrors(folders.mirrors, settings.file_roots, settings.fetch_timeout),
+        mirrors=Mirrors(folders.mirrors, settings.file_roots, settings.fetch_timeout, settings.source_hosts),
         work=folders.work,
         vault=vault,
         marker_key=folders.key(),

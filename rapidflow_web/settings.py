@@ -167,6 +167,20 @@ def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network,
         raise ValueError(f"{error}; write addresses like 10.0.0.2 or 10.0.0.0/24") from None
 
 
+def _source_hosts(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network | str, ...]:
+    found: list[ipaddress.IPv4Network | ipaddress.IPv6Network | str] = []
+    for part in filter(None, (part.strip().lower() for part in text.split(","))):
+        try:
+            found.append(ipaddress.ip_network(part))
+        except ValueError:
+            if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]{1,5})?", part):
+                raise ValueError(
+                    f"'{part}' is no host; write hosts like git.example.org, example.org:8443 or 10.0.0.0/24"
+                ) from None
+            found.append(part)
+    return tuple(found)
+
+
 def _log_format(text: str) -> str:
     if text not in ("text", "json"):
         raise ValueError("use text or json")
@@ -357,6 +371,16 @@ class Settings:
             "",
             "Folders, separated by `:`, below which `file://` repositories may lie. Default: none.",
         )
+    )
+    source_hosts: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network | str, ...] = field(
+        default=(),
+        metadata=_said(
+            _source_hosts,
+            "",
+            "Hosts that submodules and redirects may lead to like the repository's own, also at private "
+            "addresses and with the git credentials of the server's user: names, `name:port`, addresses or "
+            "networks, separated by commas.",
+        ),
     )
     images: Mapping[str, str] = field(
         default_factory=dict[str, str],

@@ -130,8 +130,8 @@ class Preparation:
                 )
                 job.commit, job.branch = source.commit, source.branch
                 await jobs.update(job.id, commit=job.commit, branch=job.branch)
-                await check_out(source, workspace, self._tools.mirrors)
-                phase.note(f"commit {job.commit[:12]}")
+                remarks = await check_out(source, workspace, self._tools.mirrors)
+                phase.note("; ".join([f"commit {job.commit[:12]}", *remarks]))
         folder = PurePosixPath(job.folder or ".")
         if not _is_folder_inside(workspace, folder):
             raise BuildError(f"the folder '{job.folder}' is not in the repository")

@@ -8,7 +8,8 @@ import os
 import re
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +23,9 @@ _NOISE = re.compile(
     r"^(remote: )?(Enumerating|Counting|Compressing|Total|Receiving|Resolving|hint:).*$", re.MULTILINE
 )
 _LOGIN = re.compile(r"could not read (Username|Password) for |Authentication failed for ")
+_REMOTE_ERROR = re.compile(r"(remote error): .*")
+_NOT_GIT = re.compile(r"protocol error: bad line length character: .*")
+_MOST_WORDS = 1000
 _PATIENCE = 2.0
 """Seconds that a git has to take its lock files away when it is stopped."""
 _MARK = "RAPIDFLOW_GIT_IN"
@@ -29,6 +33,7 @@ _MARK = "RAPIDFLOW_GIT_IN"
 _KILL_TRIES = 500
 _KILL_SECONDS = 0.01
 _MOST_OUTPUT = 64 * 1024 * 1024
+_LONGEST_RECORD = 1024 * 1024
 _CHUNK = 64 * 1024
 
 # Variables that say which repository git works on (`git rev-parse --local-env-vars`); a server that was
@@ -48,10 +53,43 @@ _HELPER = (
 """What git asks for a password. printf is a command of every shell's own, so it is no process."""
 
 
-def _environment(cwd: Path) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a git is given beyond what each is: variables, of which None takes one away, and settings.
+
+    With `quiet` its errors have nothing of what a server said.
+    """
+
+    variables: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"], repr=False)
+    settings: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    quiet: bool = False
+
+    def __add__(self, other: Terms) -> Terms:
+        return Terms(
+            {**self.variables, **other.variables},
+            self.settings + other.settings,
+            self.quiet or other.quiet,
+        )
+
+
+_PLAIN = Terms()
+_SETTINGS = (
+    # A hook of the system's template folder has no business in a fetch.
+    ("core.hooksPath", os.devnull),
+    # Nor has a server in naming another from which to download.
+    ("transfer.bundleURI", "false"),
+)
+
+
+def _environment(cwd: Path, terms: Terms) -> dict[str, str]:
     # The server user's own configuration counts: that is how private repositories are reached.
     environment = {key: value for key, value in os.environ.items() if key not in _LOCAL}
-    return environment | {
+    settings: dict[str, str] = {}
+    chosen = _SETTINGS + terms.settings
+    for number, (key, value) in enumerate(chosen):
+        settings |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    all_of_them: dict[str, str | None] = {
+        **environment,
         _MARK: str(cwd.absolute()),
         "LC_ALL": "C",
         # Nobody is there to answer. Without a terminal, which a new session has not, ssh asks nothing either.
@@ -61,55 +99,83 @@ def _environment(cwd: Path) -> dict[str, str]:
         "GIT_ALLOW_PROTOCOL": _ALLOWED,
         # A repository on this machine that lacks objects would fetch them as its own configuration says.
         "GIT_NO_LAZY_FETCH": "1",
-        # A hook of the system's template folder has no business in a fetch.
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": "core.hooksPath",
-        "GIT_CONFIG_VALUE_0": os.devnull,
+        "GIT_CONFIG_COUNT": str(len(chosen)),
+        **settings,
+        **terms.variables,
     }
+    return {key: value for key, value in all_of_them.items() if value is not None}
 
 
-def login_variables(login: Login | None) -> dict[str, str]:
-    """The variables with which git logs in. They hold the password, which no command line does.
+def login_terms(login: Login | None) -> Terms:
+    """The terms on which git logs in. They hold the password, which no command line does.
 
     Only for its own server, wherever that redirects to. The helpers that the server's user configured are not
     asked about that one, nor told to keep the password.
     """
     if login is None:
-        return {}
+        return _PLAIN
     helper = f"credential.{login.origin}.helper"
-    return {
-        "GIT_CONFIG_COUNT": "3",  # one more is in every environment
-        "GIT_CONFIG_KEY_1": helper,
-        "GIT_CONFIG_VALUE_1": "",
-        "GIT_CONFIG_KEY_2": helper,
-        "GIT_CONFIG_VALUE_2": _HELPER,
-        _USER: login.user,
-        _PASSWORD: login.password,
-    }
+    return Terms({_USER: login.user, _PASSWORD: login.password}, ((helper, ""), (helper, _HELPER)))
 
 
 class GitError(BuildError):
     """Git failed. The message is git's own, without credentials."""
 
 
-async def git(*arguments: str, cwd: Path, environment: Mapping[str, str] | None = None) -> str:
-    """What `git ARGUMENTS` prints in the folder `cwd`, with more variables where they are given.
+async def git(*arguments: str, cwd: Path, terms: Terms = _PLAIN, umask: int = -1) -> str:
+    """What `git ARGUMENTS` prints in the folder `cwd`, on more terms where they are given.
 
-    Raises `GitError`. When it is cancelled, git and its children are gone.
+    Raises `GitError`, also where it prints more than 64 MiB. When it is cancelled, git and its children are
+    gone.
     """
+    output = bytearray()
+
+    def take(chunk: bytes) -> None:
+        output.extend(chunk)
+        if len(output) > _MOST_OUTPUT:
+            # Who wrote the repository may mean harm.
+            raise GitError(f"git {arguments[0]} printed more than {_MOST_OUTPUT // 1024**2} MiB")
+
+    await _run(arguments, cwd, terms, umask, take)
+    return output.decode("utf-8", "surrogateescape")
+
+
+async def git_records(*arguments: str, cwd: Path, take: Callable[[bytes], None]) -> None:
+    """Gives `take` each of the records, ended by NUL, that `git ARGUMENTS` prints, and keeps none.
+
+    Raises `GitError`, and what `take` raises.
+    """
+    rest = b""
+
+    def split(chunk: bytes) -> None:
+        nonlocal rest
+        *whole, rest = (rest + chunk).split(b"\0")
+        for record in whole:
+            take(record)
+        if len(rest) > _LONGEST_RECORD:
+            raise GitError(f"git {arguments[0]} printed a line of more than {_LONGEST_RECORD // 1024} KiB")
+
+    await _run(arguments, cwd, _PLAIN, -1, split)
+
+
+async def _run(
+    arguments: Sequence[str], cwd: Path, terms: Terms, umask: int, take: Callable[[bytes], None]
+) -> None:
     process = await asyncio.create_subprocess_exec(
         "git",
         *arguments,
         cwd=cwd,
-        env=_environment(cwd) | dict(environment or {}),
+        env=_environment(cwd, terms),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
+        umask=umask,
     )
     said = asyncio.ensure_future(_last(cast(asyncio.StreamReader, process.stderr)))
     try:
-        output = await _all(cast(asyncio.StreamReader, process.stdout), arguments)
+        while chunk := await cast(asyncio.StreamReader, process.stdout).read(_CHUNK):
+            take(chunk)
         errors = await said
         await process.wait()
     finally:
@@ -117,8 +183,7 @@ async def git(*arguments: str, cwd: Path, environment: Mapping[str, str] | None 
         if process.returncode is None:
             await _stop(process)
     if process.returncode != 0:
-        raise GitError(_words(errors, arguments))
-    return output.decode("utf-8", "surrogateescape")
+        raise GitError(_words(errors, arguments[0], quiet=terms.quiet))
 
 
 def end_strays(root: Path) -> None:
@@ -146,16 +211,6 @@ def _strays(root: Path) -> list[int]:
     return found
 
 
-async def _all(stream: asyncio.StreamReader, arguments: Sequence[str]) -> bytes:
-    """All that comes. Raises `GitError` where that is too much: who wrote the repository may mean harm."""
-    output = bytearray()
-    while chunk := await stream.read(_CHUNK):
-        output += chunk
-        if len(output) > _MOST_OUTPUT:
-            raise GitError(f"git {arguments[0]} printed more than {_MOST_OUTPUT // 1024**2} MiB")
-    return bytes(output)
-
-
 async def _last(stream: asyncio.StreamReader) -> bytes:
     """The end of what comes, which may be what a server across the network says for as long as it likes."""
     end = b""
@@ -177,20 +232,26 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-def _words(errors: bytes, arguments: Sequence[str]) -> str:
+def _words(errors: bytes, command: str, *, quiet: bool) -> str:
     text = without_credentials(_NOISE.sub("", errors.decode("utf-8", "replace")))
-    # A server may send what would move the cursor of whoever reads it.
-    lines = ["".join(c if c.isprintable() else " " for c in line).strip() for line in text.splitlines()]
-    lines = [line for line in lines if line]
-    if not lines:
-        return f"git {arguments[0]} failed and did not say why"
-    words = ssh.explained(" ".join(lines))[-1000:]
+    lines = [plain(line).strip() for line in text.splitlines()]
+    if quiet:
+        lines = [_REMOTE_ERROR.sub(r"\1", line) for line in lines if not line.startswith("remote:")]
+    words = " ".join(_NOT_GIT.sub("the server did not answer like git", line) for line in lines if line)
+    if not words:
+        return f"git {command} failed and did not say why"
+    words = ssh.explained(words)[-_MOST_WORDS:]
     if _LOGIN.search(words):
         return (
             f"{words}; if it is private, put a user and a password or token that it takes into 'repo_name', "
             "as in https://user:password@host/path"
         )
     return words
+
+
+def plain(text: str) -> str:
+    """The text with a space for whatever would move the cursor of whoever reads it."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def without_credentials(text: str) -> str:

@@ -15,22 +15,22 @@ import shutil
 import time
 import weakref
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.logins import Login, login_in, without_password
-from rapidflow_web.pipeline.repositories import check_branch, check_file_path, check_url, file_path
-from rapidflow_web.source import ssh
-from rapidflow_web.source.git import GitError, git, login_variables, without_credentials
+from rapidflow_web.pipeline.repositories import check_file_path, check_url, file_path
+from rapidflow_web.source.fetching import fetch_branch, fetch_commit
+from rapidflow_web.source.git import GitError, Terms, git, plain, without_credentials
+from rapidflow_web.source.servers import Allowed
+from rapidflow_web.source.ways import Way, way_to
 
 _log = logging.getLogger(__name__)
 
-_FETCHED = "refs/rapidflow/fetched"
 _USED = "rapidflow-used"
 """A file in a mirror whose time says when a build last fetched it."""
 _LEAST_UNUSED = 3600.0
-_OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ NOBODY = Account(0)
 class Source:
     """A commit in a mirror. `branch` is the one it was looked up by, None where a commit was asked for.
 
-    `environment` are the variables with which git may contact the repository, `account` is for whom it does.
+    `way` is that to the repository, None for one that nobody contacts, `account` is for whom it is fetched.
     The `url` has no password.
     """
 
@@ -63,8 +63,12 @@ class Source:
     url: str
     commit: str
     branch: str | None
-    environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    way: Way | None = None
     account: Account = NOBODY
+
+    async def terms(self) -> Terms:
+        """The terms on which git works with it, without contacting anybody."""
+        return Terms() if self.way is None else await self.way.terms(self.mirror)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +84,16 @@ class Mirrors:
     """The mirrors in `folder`. `file_roots` are the folders below which `file://` repositories may lie.
 
     A fetch takes as long as `timeout` seconds, with the wait for another fetch of the same repository.
+    `allowed` are the servers that a repository may name as if the pipeline did.
     """
 
-    def __init__(self, folder: Path, file_roots: Sequence[str], timeout: float) -> None:
+    def __init__(
+        self, folder: Path, file_roots: Sequence[str], timeout: float, allowed: Allowed = ()
+    ) -> None:
+        self._allowed = allowed
         self._folder = folder
         self._file_roots = tuple(file_roots)
-        self._timeout = timeout
+        self.timeout = timeout
         self._fetching: weakref.WeakValueDictionary[Path, asyncio.Lock] = weakref.WeakValueDictionary()
         self._moving: weakref.WeakValueDictionary[Path, asyncio.Lock] = weakref.WeakValueDictionary()
         self._cleared: set[Path] = set()
@@ -96,35 +104,60 @@ class Mirrors:
         branch: str | None = None,
         commit: str | None = None,
         account: Account = NOBODY,
+        within: Source | None = None,
     ) -> Source:
         """Fetches a commit: `commit` itself, else the head of `branch`, else that of the remote's HEAD.
 
-        Raises `BuildError` with git's own words.
+        For a submodule `within` is the source that names it, whose account counts. Raises `BuildError` with
+        git's own words.
         """
+        account = account if within is None else within.account
         login = self._checked(url, account)
-        url = without_password(url)
-        mirror = self._folder / folder_name(url, None if login is None else account.pipeline_id)
         try:
-            async with asyncio.timeout(self._timeout) as limit, _lock(self._fetching, mirror):
-                await self._ensure(mirror, url)
-                environment = ssh.strict(await _ssh_command(mirror)) | login_variables(login)
-                if commit is not None:
-                    commit = await _fetch_commit(mirror, environment, commit)
-                else:
-                    branch = branch or await _default_branch(mirror, environment)
-                    commit = await _fetch_branch(mirror, environment, branch)
+            way = way_to(without_password(url), within and within.way, login, self._allowed)
+        except ValueError as error:
+            raise BuildError(f"could not fetch the source: {error}") from None
+        if within is not None and (within.way is None or not _same_server(way, within.way)):
+            # What was fetched from elsewhere is not to be given what the account has for the first server.
+            account = Account(account.pipeline_id, login)
+        mirror = self._folder / folder_name(way.url, _whose(way, account))
+        try:
+            async with asyncio.timeout(self.timeout) as limit, _lock(self._fetching, mirror):
+                commit, branch = await self._fetch(mirror, way, branch, commit)
                 limit.reschedule(None)
                 await self._tidy_up(mirror)
                 await asyncio.to_thread((mirror / _USED).touch)
                 # What is relative to a submodule with a login of its own is fetched with that.
                 account = Account(account.pipeline_id, login or account.login)
-                return Source(mirror, url, commit, branch, environment, account)
+                return Source(mirror, way.url, commit, branch, way, account)
         except TimeoutError:
             raise BuildError(
-                f"could not fetch the source: it took longer than {self._timeout:.0f} s"
+                f"could not fetch the source: it took longer than {self.timeout:.0f} s"
             ) from None
         except GitError as error:
             raise BuildError(f"could not fetch the source: {error}") from error
+
+    async def _fetch(
+        self, mirror: Path, way: Way, branch: str | None, commit: str | None
+    ) -> tuple[str, str | None]:
+        """The commit that was fetched, and the branch by which it was looked up."""
+
+        async def fetch(terms: Terms) -> tuple[str, str | None]:
+            if commit is not None:
+                return await fetch_commit(mirror, terms, commit), branch
+            return await fetch_branch(mirror, terms, branch)
+
+        await self._ensure(mirror, way.url)
+        try:
+            return await way.go(mirror, fetch)
+        except GitError as error:
+            if "mismatched algorithms" not in str(error):
+                raise
+        # Whether ids are SHA-1 or SHA-256 is known only now, and what a mirror begins with is what it keeps.
+        was = (await git("rev-parse", "--show-object-format", cwd=mirror)).strip()
+        await asyncio.to_thread(shutil.rmtree, mirror)
+        await self._ensure(mirror, way.url, "sha256" if was == "sha1" else "sha1")
+        return await way.go(mirror, fetch)
 
     async def _tidy_up(self, mirror: Path) -> None:
         """Packs the mirror's objects once in a while."""
@@ -197,16 +230,20 @@ class Mirrors:
                 check_file_path(os.path.realpath(file_path(url)), real_roots)
             return account.login_for(url)
         except ValueError as error:
-            raise BuildError(f"could not fetch the source: {without_credentials(str(error))}") from None
+            words = plain(without_credentials(str(error)))
+            raise BuildError(f"could not fetch the source: {words}") from None
 
-    async def _ensure(self, mirror: Path, url: str) -> None:
+    async def _ensure(self, mirror: Path, url: str, object_format: str = "sha1") -> None:
         first_time = mirror not in self._cleared
         self._cleared.add(mirror)
         if await asyncio.to_thread(_is_whole, mirror, first_time):
             return
         # Made beside and moved, so that a killed server leaves no half a mirror.
         fresh = mirror.with_suffix(".new")
-        await git("init", "--quiet", "--bare", "--template=", str(fresh), cwd=self._folder)
+        await git(
+            "init", "--quiet", "--bare", "--template=", f"--object-format={object_format}", str(fresh),
+            cwd=self._folder,
+        )  # fmt: skip
         for key, value in {
             "remote.origin.url": url,
             "gc.pruneExpire": "never",
@@ -256,80 +293,24 @@ def _is_whole(mirror: Path, first_time: bool) -> bool:
     return True
 
 
-async def _ssh_command(mirror: Path) -> str | None:
-    """What the server's user has configured for ssh; where the repository lies may be a condition of it."""
-    try:
-        return (await git("config", "--get", "core.sshCommand", cwd=mirror)).strip()
-    except GitError:
-        return None
+def _same_server(one: Way, other: Way) -> bool:
+    return one.server == other.server or (one.server is not None and one.server.is_at(other.server))
 
 
-async def _default_branch(mirror: Path, environment: Mapping[str, str]) -> str:
-    listing = await git("ls-remote", "--symref", "origin", "HEAD", cwd=mirror, environment=environment)
-    match = re.match(r"ref: refs/heads/(\S+)\tHEAD", listing)
-    if match is None:
-        raise BuildError("could not fetch the source: the repository has no default branch; name a 'branch'")
-    try:
-        return check_branch(match[1])
-    except ValueError as error:
-        raise BuildError(f"could not fetch the source: {error}") from None
+def _whose(way: Way, account: Account) -> int | str | None:
+    """Who may read what was fetched on these terms: a pipeline, anybody's repository, or any pipeline."""
+    if way.login is not None:
+        return account.pipeline_id
+    return None if way.credentials else "without credentials"
 
 
-async def _fetch_branch(mirror: Path, environment: Mapping[str, str], branch: str) -> str:
-    # Not under its own name: where there was a branch "a" there may be an "a/b" now. Tags move, too.
-    try:
-        await _fetch_refs(mirror, environment, f"+refs/heads/{branch}:{_FETCHED}", "+refs/tags/*:refs/tags/*")
-    except GitError as error:
-        if "couldn't find remote ref" in str(error):
-            raise GitError(f"there is no branch '{branch}' ({error})") from None
-        raise
-    commit = (await git("rev-parse", "--verify", f"{_FETCHED}^{{commit}}", cwd=mirror)).strip()
-    await _keep(mirror, commit)
-    return commit
-
-
-async def _fetch_commit(mirror: Path, environment: Mapping[str, str], commit: str) -> str:
-    if not _OBJECT_ID.fullmatch(commit):
-        raise BuildError(f"could not fetch the source: '{commit[:80]}' is not the id of a commit")
-    if not await _has(mirror, commit):
-        try:
-            await _fetch_refs(mirror, environment, f"+{commit}:{_FETCHED}")
-        except GitError:
-            # Not every server gives a commit by its id; one that a branch contains comes with the branch.
-            await _fetch_refs(mirror, environment, "+refs/heads/*:refs/rapidflow/heads/*")
-            if not await _has(mirror, commit):
-                raise
-    await _keep(mirror, commit)
-    return commit
-
-
-async def _fetch_refs(mirror: Path, environment: Mapping[str, str], *references: str) -> None:
-    await git(
-        "fetch", "--quiet", "--force", "--prune", "--no-tags", "--no-auto-gc", "--no-write-fetch-head",
-        "origin", *references, cwd=mirror, environment=environment,
-    )  # fmt: skip
-
-
-async def _has(mirror: Path, commit: str) -> bool:
-    """Whether a commit is there with all that belongs to it; a fetch that was killed may leave a part."""
-    try:
-        await git("rev-list", "--objects", "--quiet", commit, "--not", "--all", cwd=mirror)
-    except GitError:
-        return False
-    return True
-
-
-async def _keep(mirror: Path, commit: str) -> None:
-    """Keeps a commit, also when no branch has it any more."""
-    await git("update-ref", f"refs/rapidflow/commits/{commit}", commit, cwd=mirror)
-
-
-def folder_name(url: str, pipeline_id: int | None) -> str:
+def folder_name(url: str, whose: int | str | None) -> str:
     """Unlike for unlike URLs, and readable for the person who looks into the folder.
 
-    With a `pipeline_id` it is the mirror of that pipeline alone: who may read it was asked for a password.
+    `whose` is the id of a pipeline that alone has the mirror, because it was fetched with a password, or
+    another word that keeps it apart.
     """
     public = without_credentials(url)
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", public.partition("://")[2] or public).strip("-.")[-60:]
-    whose = url if pipeline_id is None else f"{url}\n{pipeline_id}"
-    return f"{readable}-{hashlib.sha256(whose.encode()).hexdigest()[:24]}.git"
+    name = url if whose is None else f"{url}\n{whose}"
+    return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:24]}.git"

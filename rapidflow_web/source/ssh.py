@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 
 _STRICT = "-o BatchMode=yes -o StrictHostKeyChecking=yes"
-_UNKNOWN = re.compile(r"No .* host key is known for (\S+) and you have requested strict checking")
-_CHANGED = re.compile(r"Host key for (\S+) has changed and you have requested strict checking")
+# Bounded: others write much of what is searched.
+_UNKNOWN = re.compile(r"No \S{1,40} host key is known for (\S{1,300}) and you have requested strict checking")
+_CHANGED = re.compile(r"Host key for (\S{1,300}) has changed and you have requested strict checking")
 
 
 def strict(configured: str | None, environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -4,88 +4,184 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import stat
 from pathlib import Path
 
 from rapidflow_web.errors import BuildError
-from rapidflow_web.source.git import GitError, git, without_credentials
+from rapidflow_web.source import lfs
+from rapidflow_web.source.fetching import HEADS
+from rapidflow_web.source.git import GitError, git, git_records, plain, without_credentials
 from rapidflow_web.source.mirrors import Mirrors, Source
 
 MAX_SUBMODULE_DEPTH = 8
+MAX_SUBMODULES = 1000
+"""In one build, with those of submodules."""
+MAX_LIST = 1024 * 1024
+"""Bytes of a .gitmodules."""
+_MOST_ENTRIES = 20_000
+_UMASK = 0o022
+"""Files are 644 or 755, as the repository has it, whatever the server's user makes."""
 
 
-async def check_out(source: Source, folder: Path, mirrors: Mirrors) -> None:
-    """Makes `folder`, which must not exist, the work tree of `source`. Raises `BuildError`."""
+async def check_out(source: Source, folder: Path, mirrors: Mirrors) -> list[str]:
+    """Makes `folder`, which must not exist, the work tree of `source`. Raises `BuildError`.
+
+    Returns sentences on what is not as the repository has it.
+    """
     try:
-        await _clone(source, folder, mirrors)
-        await _submodules(source, folder, mirrors, depth=1)
+        return await _Checkout(mirrors).run(source, folder)
     except GitError as error:
         raise BuildError(f"could not check out {source.commit[:12]}: {error}") from error
 
 
+class _Checkout:
+    """One work tree with its submodules."""
+
+    def __init__(self, mirrors: Mirrors) -> None:
+        self._mirrors = mirrors
+        self._submodules = 0
+        self._remarks: list[str] = []
+
+    async def run(self, source: Source, folder: Path) -> list[str]:
+        await self._tree(source, folder, depth=0, name="")
+        return self._remarks
+
+    async def _tree(self, source: Source, folder: Path, depth: int, name: str) -> None:
+        await _clone(source, folder, self._mirrors)
+        remark = await lfs.fetch(source, folder, _UMASK, self._mirrors.timeout)
+        if remark is not None:
+            self._remarks.append(f"the submodule '{name}': {remark}" if name else remark)
+        if not await asyncio.to_thread(_has_list, folder):
+            return
+        links = await _links(folder)
+        if not links:
+            return
+        for module, values in (await _listed(folder)).items():
+            path = values.get("path", "")
+            if path not in links or values.get("update") == "none":
+                continue  # listed, and not in this commit or not wanted
+            if depth == MAX_SUBMODULE_DEPTH:
+                raise BuildError(
+                    f"could not fetch the source: submodules are nested deeper than {MAX_SUBMODULE_DEPTH}"
+                )
+            self._submodules += 1
+            if self._submodules > MAX_SUBMODULES:
+                raise BuildError(f"could not fetch the source: it has more than {MAX_SUBMODULES} submodules")
+            await self._submodule(source, folder, module, path, values.get("url", ""), links[path], depth)
+
+    async def _submodule(
+        self, within: Source, folder: Path, module: str, path: str, stated: str, commit: str, depth: int
+    ) -> None:
+        name = plain(module)[:100]
+        try:
+            if not stated:
+                raise BuildError("could not fetch the source: .gitmodules has no URL for it")
+            url = _absolute(within.url, stated)
+            source = await self._mirrors.fetch(url, commit=commit, within=within)
+        except BuildError as error:
+            raise BuildError(f"the submodule '{name}': {_of_submodule(str(error))}") from error
+        await asyncio.to_thread(_clear, folder, path)
+        await self._tree(source, folder / path, depth + 1, name)
+        await git("config", f"submodule.{module}.url", without_credentials(source.url), cwd=folder)
+
+
+def _of_submodule(words: str) -> str:
+    # The rules for URLs are told to those who write pipelines.
+    return words.replace("'repo_name' must be", "its URL in .gitmodules must be").replace(
+        "into 'repo_name'", "into its URL"
+    )
+
+
 async def _clone(source: Source, folder: Path, mirrors: Mirrors) -> None:
-    # A local clone shares the mirror's objects by hard links: no copy, and the work tree stands on its own.
-    clone = (
-        "clone", "--quiet", "--no-checkout", "--template=", "--origin", "origin",
-        str(source.mirror), str(folder),
-    )  # fmt: skip
     try:
         async with mirrors.unmoved(source.mirror):
-            await git(*clone, cwd=source.mirror)
+            await _clone_mirror(source, folder)
     except GitError:
         # The fetch of another build may have renamed a file just when it was to be linked.
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         async with mirrors.unmoved(source.mirror, unfetched=True):
-            await git(*clone, cwd=source.mirror)
-    # Before the checkout, because filters such as that of git-lfs fetch from there.
+            await _clone_mirror(source, folder)
+    # Before the checkout, because filters may fetch from there.
     await git("remote", "set-url", "origin", without_credentials(source.url), cwd=folder)
     if source.branch is not None:
         tracked = f"refs/remotes/origin/{source.branch}"
-        await git("update-ref", tracked, source.commit, cwd=folder)
+        try:
+            await git("update-ref", tracked, source.commit, cwd=folder)
+        except GitError:
+            # The fetch of another build has found a branch "a/b" where this one found "a".
+            await _forget_branches(folder)
+            await git("update-ref", tracked, source.commit, cwd=folder)
         head = ("-B", source.branch, "--track", tracked)
     else:
         head = ("--detach", source.commit)
-    await git("checkout", "--quiet", "--force", *head, cwd=folder, environment=source.environment)
+    terms = await source.terms() + lfs.POINTERS
+    await git("checkout", "--quiet", "--force", *head, cwd=folder, terms=terms, umask=_UMASK)
 
 
-async def _submodules(within: Source, folder: Path, mirrors: Mirrors, depth: int) -> None:
-    if not await asyncio.to_thread((folder / ".gitmodules").is_file):
-        return
-    links = await _links(folder)
-    for name, values in (await _listed(folder)).items():
-        path = values.get("path", "")
-        if path not in links or values.get("update") == "none":
-            continue  # listed, and not in this commit or not wanted
-        if depth > MAX_SUBMODULE_DEPTH:
-            raise BuildError(
-                f"could not fetch the source: submodules are nested deeper than {MAX_SUBMODULE_DEPTH}"
-            )
-        try:
-            url = _absolute(within.url, values.get("url", ""))
-            source = await mirrors.fetch(url, commit=links[path], account=within.account)
-        except BuildError as error:
-            raise BuildError(f"the submodule '{name}': {error}") from error
-        await asyncio.to_thread(_clear, folder, path)
-        await _clone(source, folder / path, mirrors)
-        await git("config", f"submodule.{name}.url", without_credentials(source.url), cwd=folder)
-        await _submodules(source, folder / path, mirrors, depth + 1)
+async def _clone_mirror(source: Source, folder: Path) -> None:
+    # A local clone shares the mirror's objects by hard links: no copy, and the work tree stands on its own.
+    await git(
+        "clone", "--quiet", "--no-checkout", "--template=", "--origin", "origin",
+        "--config", f"remote.origin.fetch=+{HEADS}/*:refs/remotes/origin/*",
+        str(source.mirror), str(folder), cwd=source.mirror, umask=_UMASK,
+    )  # fmt: skip
+    await git(
+        "config", "--replace-all", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*", cwd=folder
+    )
+
+
+async def _forget_branches(folder: Path) -> None:
+    """Takes the branches of the remote away."""
+    names = await git("for-each-ref", "--format=%(refname)", "refs/remotes/origin", cwd=folder)
+    for name in names.splitlines():
+        await git("update-ref", "-d", name, cwd=folder)
+
+
+def _has_list(folder: Path) -> bool:
+    """Whether there is a list of submodules. Raises `BuildError` for one that is too long."""
+    try:
+        found = (folder / ".gitmodules").lstat()
+    except OSError:
+        return False
+    if stat.S_ISREG(found.st_mode) and found.st_size > MAX_LIST:
+        raise BuildError(
+            f"could not check out the submodules: .gitmodules has more than {MAX_LIST // 1024**2} MiB"
+        )
+    return stat.S_ISREG(found.st_mode)
 
 
 async def _listed(folder: Path) -> dict[str, dict[str, str]]:
     """What .gitmodules says of each submodule, by name."""
-    listing = await git("config", "--file", ".gitmodules", "--null", "--list", cwd=folder)
     modules: dict[str, dict[str, str]] = {}
-    for entry in listing.split("\0"):
-        key, _, value = entry.partition("\n")
+    entries = 0
+
+    def take(record: bytes) -> None:
+        nonlocal entries
+        entries += 1
+        if entries > _MOST_ENTRIES:
+            raise BuildError(
+                f"could not check out the submodules: .gitmodules has more than {_MOST_ENTRIES} entries"
+            )
+        key, _, value = record.decode("utf-8", "surrogateescape").partition("\n")
         name, _, variable = key.removeprefix("submodule.").rpartition(".")
-        if key.startswith("submodule.") and name:
+        if key.startswith("submodule.") and name and variable in ("path", "url", "update"):
             modules.setdefault(name, {})[variable] = value
+
+    await git_records("config", "--file", ".gitmodules", "--null", "--list", cwd=folder, take=take)
     return modules
 
 
 async def _links(folder: Path) -> dict[str, str]:
     """The commits of the submodules, by path, as the commit that is checked out has them."""
-    listing = await git("ls-files", "--stage", "-z", cwd=folder)
-    entries = (entry.partition("\t") for entry in listing.split("\0") if entry.startswith("160000 "))
-    return {path: entry.split()[1] for entry, _, path in entries}
+    links: dict[str, str] = {}
+
+    def take(record: bytes) -> None:
+        if record.startswith(b"160000 "):
+            entry, _, path = record.decode("utf-8", "surrogateescape").partition("\t")
+            links[path] = entry.split()[1]
+
+    await git_records("ls-files", "--stage", "-z", cwd=folder, take=take)
+    return links
 
 
 def _clear(folder: Path, path: str) -> None:

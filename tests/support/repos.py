@@ -16,13 +16,13 @@ _WHO = {
 
 
 class Repo:
-    """A repository with a work tree at `path`, on branch main."""
+    """A repository with a work tree at `path`, on branch main, made with more `options` of `git init`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *options: str) -> None:
         self.path = path
         self.url = f"file://{path}"
         path.mkdir(parents=True)
-        self.git("init", "--quiet", "--initial-branch=main")
+        self.git("init", "--quiet", "--initial-branch=main", *options)
 
     def git(self, *arguments: str) -> str:
         """What git prints."""

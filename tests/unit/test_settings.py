@@ -74,6 +74,10 @@ def test_every_setting_is_read_from_its_variable():
         "fetch_timeout": ("90", 90),
         "pull_timeout": ("1h30m", 5400),
         "engine_timeout": ("5s", 5),
+        "source_hosts": (
+            "git.Example.org:8443, 10.0.0.0/8, localhost",
+            ("git.example.org:8443", ip_network("10.0.0.0/8"), "localhost"),
+        ),
         "keep_age": ("90d", 90 * 24 * 3600),
         "keep_builds": ("100", 100),
         "keep_size": ("none", None),

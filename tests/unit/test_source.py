@@ -212,11 +212,14 @@ async def test_a_commit_is_named_in_full(origin: Repo, mirrors: Mirrors, commit:
 
 async def test_a_repository_without_a_default_branch_asks_for_one(origin: Repo, mirrors: Mirrors):
     expected = "the repository has no default branch; name a 'branch'"
-    assert await refusal(mirrors, origin.url) == expected
     commit = origin.commit({"a": "1"})
     origin.git("checkout", "--quiet", "--detach")
     assert await refusal(mirrors, origin.url) == expected
     assert (await mirrors.fetch(origin.url, "main")).commit == commit
+
+
+async def test_an_empty_repository_is_called_empty(origin: Repo, mirrors: Mirrors):
+    assert await refusal(mirrors, origin.url) == "the repository has no branch; push a commit first"
 
 
 async def test_a_default_branch_with_a_bad_name_is_not_taken(origin: Repo, mirrors: Mirrors):

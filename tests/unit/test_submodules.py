@@ -157,7 +157,7 @@ async def test_a_file_is_no_submodule_whatever_is_listed(
         ("ext::sh -c 'touch owned'", "must be a clone URL"),
         ("-u./payload", "must be a clone URL"),
         ("http://host/repo", "can't be fetched by 'http'"),
-        ("", "must be a clone URL"),
+        ("", ".gitmodules has no URL for it"),
         ("../none", "does not appear to be a git repository"),
     ],
 )
@@ -222,6 +222,8 @@ async def test_a_broken_list_of_submodules_is_told_in_the_words_of_git(
     origin: Repo, mirrors: Mirrors, workspace: Path
 ):
     origin.commit({".gitmodules": "[submodule"})
+    origin.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},sub")
+    origin.git("commit", "--quiet", "--message", "a submodule")
     error = await refusal(origin, mirrors, workspace)
     assert error.startswith("could not check out ") and "bad config line 2 in file .gitmodules" in error
 

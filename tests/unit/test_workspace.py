@@ -67,16 +67,84 @@ async def test_what_a_build_does_to_its_workspace_does_not_reach_the_next(
     assert read(tmp_path / "next", "fsck", "--full") == ""
 
 
-async def test_other_branches_of_other_builds_are_not_in_the_workspace(
+async def test_the_branches_of_the_remote_are_there_to_compare_with(
     origin: Repo, mirrors: Mirrors, workspace: Path
 ):
-    origin.commit({"a": "1"})
-    origin.git("branch", "other")
-    await mirrors.fetch(origin.url, "other")
-    await check_out(await mirrors.fetch(origin.url, "main"), workspace, mirrors)
+    first = origin.commit({"a": "1"})
+    origin.git("branch", "gone")
+    origin.git("checkout", "--quiet", "-b", "feature")
+    origin.commit({"b": "1"})
+    await mirrors.fetch(origin.url, "feature")
+    origin.git("branch", "--delete", "gone")
+    origin.git("branch", "gone/another")
+    await check_out(await mirrors.fetch(origin.url, "feature"), workspace, mirrors)
+    assert read(workspace, "diff", "--name-only", "origin/main...HEAD") == "b"
+    assert read(workspace, "rev-parse", "origin/main") == first
     assert read(workspace, "branch", "--all", "--format=%(refname)").split() == [
-        "refs/heads/main", "refs/remotes/origin/main",
+        "refs/heads/feature", "refs/remotes/origin/feature", "refs/remotes/origin/gone/another",
+        "refs/remotes/origin/main",
     ]  # fmt: skip
+    fetched = read(workspace, "config", "--get-all", "remote.origin.fetch")
+    assert fetched == "+refs/heads/*:refs/remotes/origin/*"
+
+
+async def test_a_branch_that_became_a_folder_of_branches_meanwhile_is_checked_out(
+    origin: Repo, mirrors: Mirrors, workspace: Path
+):
+    commit = origin.commit({"a": "1"})
+    origin.git("branch", "topic")
+    source = await mirrors.fetch(origin.url, "topic")
+    origin.git("branch", "--delete", "topic")
+    origin.git("branch", "topic/one")
+    await mirrors.fetch(origin.url, "topic/one")
+    await check_out(source, workspace, mirrors)
+    assert read(workspace, "rev-parse", "HEAD", "origin/topic").split() == [commit, commit]
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o002, 0o027])
+async def test_files_have_the_modes_of_the_repository_whatever_the_umask_is(
+    origin: Repo, mirrors: Mirrors, workspace: Path, umask: int
+):
+    (origin.path / "run").write_text("#!/bin/sh\n")
+    (origin.path / "run").chmod(0o755)
+    origin.commit({"folder/file": "1"})
+    before = os.umask(umask)
+    try:
+        await check_out(await mirrors.fetch(origin.url), workspace, mirrors)
+    finally:
+        os.umask(before)
+    modes = {
+        name: (workspace / name).stat().st_mode & 0o777 for name in (".", "folder", "folder/file", "run")
+    }
+    assert modes == {".": 0o755, "folder": 0o755, "folder/file": 0o644, "run": 0o755}
+
+
+async def test_a_repository_with_sha256_is_checked_out(mirrors: Mirrors, tmp_path: Path, workspace: Path):
+    origin = Repo(tmp_path / "repos" / "sha256", "--object-format=sha256")
+    commit = origin.commit({"a": "1"})
+    assert len(commit) == 64
+    for wanted in ({}, {"branch": "main"}, {"commit": commit}):
+        source = await mirrors.fetch(origin.url, **wanted)
+        assert source.commit == commit
+        shutil.rmtree(workspace, ignore_errors=True)
+        await check_out(source, workspace, mirrors)
+        assert (workspace / "a").read_text() == "1"
+    assert read(workspace, "fsck", "--full") == ""
+
+
+@pytest.mark.parametrize("wanted", ["branch", "commit"])
+async def test_a_shallow_repository_is_checked_out(
+    origin: Repo, mirrors: Mirrors, tmp_path: Path, workspace: Path, wanted: str
+):
+    origin.commit({"a": "1"})
+    commit = origin.commit({"a": "2"})
+    shallow = tmp_path / "repos" / "shallow"
+    origin.git("clone", "--quiet", "--depth=1", origin.url, str(shallow))
+    names = {"branch": "main"} if wanted == "branch" else {"commit": commit}
+    source = await mirrors.fetch(f"file://{shallow}", **names)
+    await check_out(source, workspace, mirrors)
+    assert read(workspace, "log", "--format=%H") == commit
+    assert (workspace / "a").read_text() == "2"
 
 
 async def test_tags_are_those_of_now(origin: Repo, mirrors: Mirrors, workspace: Path):

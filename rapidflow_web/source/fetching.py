@@ -1,0 +1,88 @@
+"""What is fetched into a mirror, which the caller has locked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from rapidflow_web.errors import BuildError
+from rapidflow_web.pipeline.repositories import check_branch
+from rapidflow_web.source.git import GitError, Terms, git
+
+HEADS = "refs/rapidflow/heads"
+"""The branches of the remote, as they were when one was last fetched."""
+COMMITS = "refs/rapidflow/commits"
+"""Each commit that was ever built."""
+_BRANCHES = f"+refs/heads/*:{HEADS}/*"
+_FETCHED = "refs/rapidflow/fetched"
+_OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+
+
+async def _default_branch(mirror: Path, terms: Terms) -> str:
+    listing = await git("ls-remote", "--symref", "origin", "HEAD", cwd=mirror, terms=terms)
+    match = re.match(r"ref: refs/heads/(\S+)\tHEAD", listing)
+    if match is None:
+        if not await git("ls-remote", "--heads", "origin", cwd=mirror, terms=terms):
+            raise BuildError("could not fetch the source: the repository has no branch; push a commit first")
+        raise BuildError("could not fetch the source: the repository has no default branch; name a 'branch'")
+    try:
+        return check_branch(match[1])
+    except ValueError as error:
+        raise BuildError(f"could not fetch the source: {error}") from None
+
+
+async def fetch_branch(mirror: Path, terms: Terms, branch: str | None) -> tuple[str, str]:
+    """Fetches the head of a branch, or of the default one, with all other branches and tags.
+
+    Returns the commit and the branch. Raises `GitError` and `BuildError`.
+    """
+    branch = branch or await _default_branch(mirror, terms)
+    try:
+        # Tags move, too.
+        wanted = f"+refs/heads/{branch}:{_FETCHED}", _BRANCHES, "+refs/tags/*:refs/tags/*"
+        await _fetch_refs(mirror, terms, *wanted)
+    except GitError as error:
+        if "couldn't find remote ref" in str(error):
+            raise GitError(f"there is no branch '{branch}' ({error})") from None
+        raise
+    commit = (await git("rev-parse", "--verify", f"{_FETCHED}^{{commit}}", cwd=mirror)).strip()
+    await _keep(mirror, commit)
+    return commit, branch
+
+
+async def fetch_commit(mirror: Path, terms: Terms, commit: str) -> str:
+    """Fetches a commit if it is not there. Raises `GitError` and `BuildError`."""
+    if not _OBJECT_ID.fullmatch(commit):
+        raise BuildError(f"could not fetch the source: '{commit[:80]}' is not the id of a commit")
+    if not await _has(mirror, commit):
+        try:
+            await _fetch_refs(mirror, terms, f"+{commit}:{_FETCHED}")
+        except GitError:
+            # Not every server gives a commit by its id; one that a branch contains comes with the branch.
+            await _fetch_refs(mirror, terms, _BRANCHES)
+            if not await _has(mirror, commit):
+                raise
+    await _keep(mirror, commit)
+    return commit
+
+
+async def _fetch_refs(mirror: Path, terms: Terms, *references: str) -> None:
+    await git(
+        "fetch", "--quiet", "--force", "--prune", "--no-tags", "--no-auto-gc", "--no-write-fetch-head",
+        # A repository on this machine may be a shallow clone.
+        "--update-shallow", "origin", *references, cwd=mirror, terms=terms,
+    )  # fmt: skip
+
+
+async def _has(mirror: Path, commit: str) -> bool:
+    """Whether a commit is there with all that belongs to it; a fetch that was killed may leave a part."""
+    try:
+        await git("rev-list", "--objects", "--quiet", commit, "--not", "--all", cwd=mirror)
+    except GitError:
+        return False
+    return True
+
+
+async def _keep(mirror: Path, commit: str) -> None:
+    """Keeps a commit, also when no branch has it any more."""
+    await git("update-ref", f"{COMMITS}/{commit}", commit, cwd=mirror)

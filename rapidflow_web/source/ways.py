@@ -1,0 +1,180 @@
+"""How git gets to a repository: with whose credentials, and to which addresses."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from rapidflow_web.pipeline.logins import Login
+from rapidflow_web.source import ssh
+from rapidflow_web.source.gateway import Gateway
+from rapidflow_web.source.git import GitError, Terms, git, login_terms, without_credentials
+from rapidflow_web.source.servers import SETTING, Allowed, Server, is_named, judged, server_of
+
+T = TypeVar("T")
+
+_PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+_ANYBODYS = ("http.proxy", "http.sslcainfo", "http.sslcapath", "http.sslverify", "http.proxysslcainfo")
+"""What of the configuration of the server's user counts for every server, for it is no credential."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The way to one repository. `server` is None for a folder of this machine.
+
+    A `trusted` one may have any address, for an administrator named it. With `credentials` git uses what the
+    server's user has configured. `own` is whether the pipeline itself names it. The `url` has no password.
+    """
+
+    url: str
+    server: Server | None
+    trusted: bool = True
+    credentials: bool = True
+    own: bool = True
+    login: Login | None = field(default=None, repr=False)
+    allowed: Allowed = ()
+
+    async def terms(self, mirror: Path) -> Terms:
+        """The terms on which git works with what was fetched, without the way to the server."""
+        if not self.credentials:
+            return _without_user(mirror) + login_terms(self.login) + Terms(quiet=not self.own)
+        strict = Terms(ssh.strict(await _ssh_command(mirror)))
+        return strict + login_terms(self.login) + Terms(quiet=not self.own)
+
+    async def go(self, mirror: Path, action: Callable[[Terms], Awaitable[T]], *, onward: bool = False) -> T:
+        """What `action` returns, which contacts the server on the terms it is given.
+
+        A server to which this one redirects gets no credentials, unless it is to send git `onward`. Raises
+        `GitError`, also where a server may not be contacted.
+        """
+        for way, elsewhere in ((self, onward), (replace(self, credentials=False), True)):
+            gate: Gateway | None = None
+            try:
+                async with way._opened(mirror, elsewhere) as (terms, gate):
+                    return await action(terms)
+            except GitError as error:
+                if gate is not None and gate.redirects and not elsewhere:
+                    continue  # to a server that may be contacted, and is given no credentials
+                if gate is not None and gate.problem is not None:
+                    raise GitError(
+                        f"unable to access '{without_credentials(self.url)}': {gate.problem}"
+                    ) from None
+                raise error
+        raise AssertionError("the second try has returned or raised")
+
+    @contextlib.asynccontextmanager
+    async def _opened(self, mirror: Path, elsewhere: bool) -> AsyncGenerator[tuple[Terms, Gateway | None]]:
+        terms = await self.terms(mirror)
+        if self.server is None:
+            yield terms, None
+        elif self.server.scheme == "https":
+            settings = await _http_settings(mirror, self.url)
+            if not self.credentials:
+                kept = tuple((key, value) for key, value in settings.items() if key in _ANYBODYS)
+                terms += Terms(settings=kept)
+            if settings.get("http.proxy") or any(os.environ.get(name) for name in _PROXIES):
+                # That proxy decides to where it connects; what it does not serve is judged here.
+                yield terms + (Terms() if self.trusted else await self._pinned(self.server)), None
+                return
+            gate = Gateway(self.server, self.allowed, trusted=self.trusted, elsewhere=elsewhere)
+            async with gate.opened():
+                yield terms + _through(gate), gate
+        else:
+            yield terms + (Terms() if self.trusted else await self._pinned(self.server)), None
+
+    async def _pinned(self, server: Server) -> Terms:
+        """Terms on which git connects to an address that was judged."""
+        try:
+            addresses = [str(address) for address in await judged(server, self.allowed)]
+        except ValueError as error:
+            raise GitError(str(error)) from None
+        if server.scheme == "https":
+            listed = ",".join(f"[{one}]" if ":" in one else one for one in addresses)
+            resolved = f"{server.host}:{server.port}:{listed}"
+            return Terms(
+                settings=(("http.curloptResolve", resolved), ("http.followRedirects", "false")),
+            )
+        if server.scheme == "git":
+            address = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+            path = urlsplit(self.url)
+            there = f"git://{address}:{server.port}{self.url.partition('://')[2][len(path.netloc) :]}"
+            return Terms(
+                {"GIT_OVERRIDE_VIRTUAL_HOST": str(server), "GIT_PROXY_COMMAND": None},
+                ((f"url.{there}.insteadOf", self.url),),
+            )
+        return Terms()  # ssh: the host that the pipeline names, at another port, with the key that is known
+
+
+def way_to(url: str, within: Way | None, login: Login | None, allowed: Allowed) -> Way:
+    """The way to a URL that was checked, which the repository at the end of `within` names, or a pipeline.
+
+    Raises ValueError with a sentence.
+    """
+    server = server_of(url)
+    if within is None:
+        return Way(url, server, login=login, allowed=allowed)
+    if server is None:
+        if within.server is not None:
+            raise ValueError("only a file:// repository may have submodules by file://")
+        return Way(url, server, own=False, allowed=allowed)
+    named = is_named(allowed, server)
+    parent = within.server
+    same_host = parent is not None and server.host == parent.host
+    way = Way(
+        url,
+        server,
+        trusted=named or (within.trusted and server.is_at(parent)),
+        credentials=named or (within.credentials and same_host),
+        own=False,
+        login=login,
+        allowed=allowed,
+    )
+    if server.scheme == "ssh" and not way.credentials:
+        raise ValueError(
+            f"{server.host} is not the host of the repository that names it, so no ssh key is used for it; "
+            f"write its URL with https://, or {SETTING}"
+        )
+    return way
+
+
+def _without_user(mirror: Path) -> Terms:
+    """Terms that leave out all that the server's user has configured: helpers, headers, keys, `.netrc`."""
+    return Terms(
+        {
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "HOME": str(mirror.absolute()),
+            "XDG_CONFIG_HOME": str(mirror.absolute()),
+            "NETRC": None,
+            "GIT_SSL_CERT": None,
+            "GIT_SSL_KEY": None,
+            "GIT_PROXY_COMMAND": None,
+        }
+    )
+
+
+def _through(gate: Gateway) -> Terms:
+    variables = {"no_proxy": None, "NO_PROXY": None, "GIT_HTTP_PROXY_AUTHMETHOD": "basic"}
+    return Terms(variables, (("http.proxy", gate.url),))
+
+
+async def _http_settings(mirror: Path, url: str) -> dict[str, str]:
+    try:
+        listing = await git("config", "--null", "--get-urlmatch", "http", url, cwd=mirror)
+    except GitError:
+        return {}
+    entries = (entry.partition("\n") for entry in listing.split("\0") if entry)
+    return {key: value for key, _, value in entries}
+
+
+async def _ssh_command(mirror: Path) -> str | None:
+    """What the server's user has configured for ssh; where the repository lies may be a condition of it."""
+    try:
+        return (await git("config", "--get", "core.sshCommand", cwd=mirror)).strip()
+    except GitError:
+        return None
