@@ -18,6 +18,7 @@ _COMMANDS = {
     "docker-compose": "docker-compose",
     "faketime": "faketime",
     "git": "git",
+    "git-lfs": "git-lfs",
     "ip": "iproute2",
     "systemd-analyze": "systemd",
     "tar": "tar",

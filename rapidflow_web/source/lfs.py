@@ -1,6 +1,6 @@
 """Files in Git LFS: fetched with git-lfs where it is installed, else left as pointers, which is said.
 
-Only from the server that the repository itself is fetched from: another one could send git-lfs to any address.
+Only from the server that the repository itself is fetched from: another could send git-lfs to any address.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ POINTERS = Terms(
 _LARGEST_CONFIG = 64 * 1024
 
 
-async def fetch(source: Source, folder: Path, umask: int, timeout: float) -> str | None:
-    """Puts the files of the work tree in place of their pointers, in `timeout` seconds. Raises `BuildError`.
+async def fetch(source: Source, folder: Path, umask: int, seconds: float) -> str | None:
+    """Puts the files of the work tree in place of their pointers, in `seconds`. Raises `BuildError`.
 
     Returns a sentence on why it did not, if there are any.
     """
@@ -40,13 +40,13 @@ async def fetch(source: Source, folder: Path, umask: int, timeout: float) -> str
     if endpoint is None:
         return f"{files}, because .lfsconfig names another host than that of the repository"
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(seconds):
             # The server of the repository says from where the files are downloaded, and with which password.
             await source.way.go(
                 source.mirror, lambda terms: _pull(source, folder, endpoint, terms, umask), onward=True
             )
     except TimeoutError:
-        raise BuildError(f"could not fetch the Git LFS files: it took longer than {timeout:.0f} s") from None
+        raise BuildError(f"could not fetch the Git LFS files: it took longer than {seconds:.0f} s") from None
     except GitError as error:
         raise BuildError(f"could not fetch the Git LFS files: {error}") from error
     return None

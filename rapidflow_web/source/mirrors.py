@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import logging
 import os
 import re
@@ -31,6 +32,7 @@ _log = logging.getLogger(__name__)
 _USED = "rapidflow-used"
 """A file in a mirror whose time says when a build last fetched it."""
 _LEAST_UNUSED = 3600.0
+_MANY_REFERENCES = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +162,11 @@ class Mirrors:
         return await way.go(mirror, fetch)
 
     async def _tidy_up(self, mirror: Path) -> None:
-        """Packs the mirror's objects once in a while."""
+        """Packs the mirror's objects and references once in a while."""
         try:
             async with _lock(self._moving, mirror):
+                if await asyncio.to_thread(_has_many_references, mirror):
+                    await git("pack-refs", "--all", cwd=mirror)
                 await git("gc", "--auto", "--quiet", cwd=mirror)
         except GitError as error:
             _log.warning("%s: %s", mirror, error)
@@ -274,6 +278,12 @@ def _sizes(folder: Path) -> list[MirrorSize]:
             size = sum(path.lstat().st_blocks * 512 for path in mirror.rglob("*"))
             found.append(MirrorSize(mirror, size, used_at))
     return found
+
+
+def _has_many_references(mirror: Path) -> bool:
+    """Whether reading them takes git noticeably long, for each is a file."""
+    references = (mirror / "refs").rglob("*")
+    return next(itertools.islice(references, _MANY_REFERENCES, None), None) is not None
 
 
 def _lock(locks: weakref.WeakValueDictionary[Path, asyncio.Lock], mirror: Path) -> asyncio.Lock:

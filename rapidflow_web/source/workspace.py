@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.source import lfs
-from rapidflow_web.source.fetching import HEADS
+from rapidflow_web.source.fetching import COMMITS, HEADS
 from rapidflow_web.source.git import GitError, git, git_records, plain, without_credentials
 from rapidflow_web.source.mirrors import Mirrors, Source
 
@@ -119,10 +119,14 @@ async def _clone(source: Source, folder: Path, mirrors: Mirrors) -> None:
 
 
 async def _clone_mirror(source: Source, folder: Path) -> None:
+    wanted = [f"+{HEADS}/*:refs/remotes/origin/*"]
+    if (source.mirror / "shallow").exists():
+        # Of a shallow repository git copies what is asked for.
+        wanted.append(f"+{COMMITS}/{source.commit}:{COMMITS}/{source.commit}")
     # A local clone shares the mirror's objects by hard links: no copy, and the work tree stands on its own.
     await git(
         "clone", "--quiet", "--no-checkout", "--template=", "--origin", "origin",
-        "--config", f"remote.origin.fetch=+{HEADS}/*:refs/remotes/origin/*",
+        *(f"--config=remote.origin.fetch={one}" for one in wanted),
         str(source.mirror), str(folder), cwd=source.mirror, umask=_UMASK,
     )  # fmt: skip
     await git(

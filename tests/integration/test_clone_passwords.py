@@ -161,7 +161,7 @@ def test_a_pipeline_without_the_password_reads_nothing_that_another_fetched(
     public.git("update-index", "--add", "--cacheinfo", f"160000,{good['job']['commit']},s")
     public.git("commit", "--quiet", "--message", "a submodule")
     server.stop()
-    server.set(file_roots=str(git.root.parent))
+    server.set(file_roots=str(git.root.parent), source_hosts=git.host)
     server.start()
     for text in (
         config(git),
@@ -191,7 +191,7 @@ def test_submodules_on_the_same_server_are_fetched_with_it_and_no_others(
         for path, one in (("a", commit), ("b", foreign)):
             outer.git("update-index", "--add", "--cacheinfo", f"160000,{one},{path}")
         outer.git("commit", "--quiet", "--message", "submodules")
-        server = new_server(executor="process").start()
+        server = new_server(executor="process", source_hosts=stranger.host).start()
         text = f"name: a\nrepo_name: {git.url('outer', f'anna:{QUOTED}')}\nsteps: [cat a/file b/file]\n"
         details = server.run(text)
         assert details["steps"][0]["output"] == "of the submodule\nof a stranger\n"
@@ -216,7 +216,8 @@ def test_a_submodule_whose_url_has_a_password_is_fetched_with_that(
     outer.commit({".gitmodules": f'[submodule "a"]\n\tpath = a\n\turl = {url}\n'})
     outer.git("update-index", "--add", "--cacheinfo", f"160000,{commit},a")
     outer.git("commit", "--quiet", "--message", "a submodule")
-    server = new_server(executor="process", file_roots=str(tmp_path / "repos")).start()
+    roots = str(tmp_path / "repos")
+    server = new_server(executor="process", file_roots=roots, source_hosts=git.host).start()
     steps = ["cat a/file", "git config submodule.a.url", "cat a/.git/config"]
     details = server.run({"name": "a", "repo_name": outer.url, "steps": steps})
     assert details["steps"][0]["output"] == "of the submodule\n"
@@ -233,7 +234,7 @@ def test_a_server_to_which_is_redirected_is_not_given_it(
     with git_server(tmp_path / "git2") as stranger:
         Repo(stranger.root / "private").commit({"file": "of the repository\n"})
         git.elsewhere = f"https://localhost:{stranger.host.partition(':')[2]}"
-        server = new_server(executor="process").start()
+        server = new_server(executor="process", source_hosts="localhost").start()
         text = config(git, f"anna:{QUOTED}", "elsewhere/private")
         assert_fetched(server.run(text))
         stranger.passwords = {"anna": PASSWORD}

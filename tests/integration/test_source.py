@@ -39,6 +39,29 @@ def test_steps_run_in_the_folder_of_the_branch_of_the_repository(server: Server,
     assert details["job"]["commit"] == commit
 
 
+def test_a_build_can_compare_its_branch_with_others(server: Server, repo: Repo) -> None:
+    repo.commit({"main.txt": "main"})
+    repo.git("checkout", "--quiet", "-b", "feature")
+    repo.commit({"feature.txt": "feature"})
+    steps = ["git diff --name-only origin/main...HEAD"]
+    details = server.run({"name": "source", "repo_name": repo.url, "branch": "feature", "steps": steps})
+    assert details["steps"][0]["output"] == "feature.txt\n", details["job"]["error"]
+
+
+def test_files_that_stay_pointers_are_named_in_the_timeline(server: Server, repo: Repo) -> None:
+    repo.commit(
+        {"a.bin": "version https://git-lfs.github.com/spec/v1\n", ".gitattributes": "*.bin filter=lfs\n"}
+    )
+    repo.commit({".lfsconfig": "[lfs]\n\turl = https://elsewhere.example/\n"})
+    details = server.run({"name": "source", "repo_name": repo.url, "steps": ["cat a.bin"]})
+    assert details["job"]["status"] == "success"
+    timeline = server.get(f"/jobs/{details['job']['id']}/timeline").json
+    (detail,) = [phase["detail"] for phase in timeline if phase["name"] == "source"]
+    assert detail.endswith(
+        "; 1 file is a Git LFS pointer, because .lfsconfig names another host than that of the repository"
+    )
+
+
 def test_without_a_branch_the_default_branch_is_built(server: Server, repo: Repo) -> None:
     commit = repo.commit({"a": "a"})
     details = server.run({"name": "source", "repo_name": repo.url, "steps": ["cat a"]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def raw(folder: Path, *arguments: str) -> bytes:
     return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=True).stdout
 
 
-async def refusal(mirrors: Mirrors, url: str, **wanted: str) -> str:
+async def refusal(mirrors: Mirrors, url: str, **wanted: Any) -> str:
     """Why something can't be fetched, without what is said of all of it."""
     with pytest.raises(BuildError) as error:
         await mirrors.fetch(url, **wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.source import git as running
+from rapidflow_web.source import workspace as workspace_module
 from rapidflow_web.source.git import GitError, git
 from rapidflow_web.source.mirrors import Mirrors
 from rapidflow_web.source.workspace import check_out
@@ -335,3 +337,51 @@ async def test_a_git_that_prints_without_end_is_stopped(
     with pytest.raises(GitError, match="git cat-file printed more than 1 MiB"):
         await git("cat-file", "blob", "HEAD:.gitmodules", cwd=origin.path)
     assert raw(origin.path, "cat-file", "blob", "HEAD:.gitmodules") == b"x" * 2_000_000
+
+
+def test_what_git_says_of_many_long_names_is_read_in_linear_time():
+    # Patterns that look from each word to the end take minutes for this.
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_CPU, (10, 10)); "
+        "from rapidflow_web.source import git, ssh; "
+        "ssh.explained('No ' * 1_000_000); ssh.explained('Host key for ' * 200_000); "
+        "[git._words(text * 60_000, 'fetch', quiet=quiet) for quiet in (True, False) for text in "
+        "(b'No host ', b'://a@', b'://', b'remote error: ', b'could not read Username for ')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+async def test_a_very_long_list_of_submodules_is_refused(origin: Repo, mirrors: Mirrors, workspace: Path):
+    commit_tree(origin, module("[x]\n" * 7_000_000, "1" * 40))
+    with pytest.raises(BuildError, match=r"\.gitmodules has more than 1 MiB"):
+        await check_out(await mirrors.fetch(origin.url), workspace, mirrors)
+
+
+@pytest.mark.parametrize("text", ["a\n" * 200_000, "path = m\n" * 100_000])
+async def test_a_list_of_submodules_that_git_makes_long_is_not_kept(
+    origin: Repo, mirrors: Mirrors, workspace: Path, text: str
+):
+    # Git prints the name of the section for each entry: a hundred gigabytes out of half a megabyte.
+    commit_tree(origin, module(f'[submodule "{"n" * 100_000}"]\n{text}', "1" * 40))
+    with pytest.raises(BuildError, match=r"\.gitmodules has more than 20000 entries"):
+        await check_out(await mirrors.fetch(origin.url), workspace, mirrors)
+
+
+async def test_more_submodules_than_anybody_needs_are_refused(
+    origin: Repo, mirrors: Mirrors, workspace: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(workspace_module, "MAX_SUBMODULES", 3)
+    commit = origin.commit({"a": "1"})
+    text = "".join(f'[submodule "{n}"]\n\tpath = m{n}\n\turl = ../origin\n' for n in range(4))
+    commit_tree(origin, {(FILE, ".gitmodules"): text, **{(MODULE, f"m{n}"): commit for n in range(4)}})
+    with pytest.raises(BuildError, match="it has more than 3 submodules"):
+        await check_out(await mirrors.fetch(origin.url), workspace, mirrors)
+
+
+async def test_the_name_of_a_submodule_moves_no_cursor(origin: Repo, mirrors: Mirrors, workspace: Path):
+    commit_tree(
+        origin, module('[submodule "a\x1b[2J\u009b\u202eb"]\n\tpath = m\n\turl = /\u202e\n', "1" * 40)
+    )
+    with pytest.raises(BuildError) as error:
+        await check_out(await mirrors.fetch(origin.url), workspace, mirrors)
+    assert str(error.value).startswith("the submodule 'a") and str(error.value).isprintable()

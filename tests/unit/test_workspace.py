@@ -88,6 +88,18 @@ async def test_the_branches_of_the_remote_are_there_to_compare_with(
     assert fetched == "+refs/heads/*:refs/remotes/origin/*"
 
 
+async def test_a_mirror_keeps_many_branches_in_one_file(origin: Repo, mirrors: Mirrors, workspace: Path):
+    commit = origin.commit({"a": "1"})
+    (origin.path / ".git" / "packed-refs").write_text(
+        "".join(f"{commit} refs/heads/team/{number:04}\n" for number in range(500))
+    )
+    source = await mirrors.fetch(origin.url)
+    assert len(list((source.mirror / "refs").rglob("*"))) < 50
+    await check_out(source, workspace, mirrors)
+    assert len(list((workspace / ".git" / "refs").rglob("*"))) < 50
+    assert read(workspace, "rev-parse", "origin/team/0499") == commit
+
+
 async def test_a_branch_that_became_a_folder_of_branches_meanwhile_is_checked_out(
     origin: Repo, mirrors: Mirrors, workspace: Path
 ):
@@ -123,8 +135,8 @@ async def test_a_repository_with_sha256_is_checked_out(mirrors: Mirrors, tmp_pat
     origin = Repo(tmp_path / "repos" / "sha256", "--object-format=sha256")
     commit = origin.commit({"a": "1"})
     assert len(commit) == 64
-    for wanted in ({}, {"branch": "main"}, {"commit": commit}):
-        source = await mirrors.fetch(origin.url, **wanted)
+    for branch, wanted in ((None, None), ("main", None), (None, commit)):
+        source = await mirrors.fetch(origin.url, branch, wanted)
         assert source.commit == commit
         shutil.rmtree(workspace, ignore_errors=True)
         await check_out(source, workspace, mirrors)
@@ -140,8 +152,8 @@ async def test_a_shallow_repository_is_checked_out(
     commit = origin.commit({"a": "2"})
     shallow = tmp_path / "repos" / "shallow"
     origin.git("clone", "--quiet", "--depth=1", origin.url, str(shallow))
-    names = {"branch": "main"} if wanted == "branch" else {"commit": commit}
-    source = await mirrors.fetch(f"file://{shallow}", **names)
+    url = f"file://{shallow}"
+    source = await (mirrors.fetch(url, "main") if wanted == "branch" else mirrors.fetch(url, commit=commit))
     await check_out(source, workspace, mirrors)
     assert read(workspace, "log", "--format=%H") == commit
     assert (workspace / "a").read_text() == "2"
