@@ -122,7 +122,7 @@ class GitError(BuildError):
     """Git failed. The message is git's own, without credentials."""
 
 
-async def git(*arguments: str, cwd: Path, terms: Terms = _PLAIN, umask: int = -1) -> str:
+async def git(*arguments: str, cwd: Path, terms: Terms = _PLAIN, umask: int | None = None) -> str:
     """What `git ARGUMENTS` prints in the folder `cwd`, on more terms where they are given.
 
     Raises `GitError`, also where it prints more than 64 MiB. When it is cancelled, git and its children are
@@ -155,13 +155,16 @@ async def git_records(*arguments: str, cwd: Path, take: Callable[[bytes], None])
         if len(rest) > _LONGEST_RECORD:
             raise GitError(f"git {arguments[0]} printed a line of more than {_LONGEST_RECORD // 1024} KiB")
 
-    await _run(arguments, cwd, _PLAIN, -1, split)
+    await _run(arguments, cwd, _PLAIN, None, split)
 
 
 async def _run(
-    arguments: Sequence[str], cwd: Path, terms: Terms, umask: int, take: Callable[[bytes], None]
+    arguments: Sequence[str], cwd: Path, terms: Terms, umask: int | None, take: Callable[[bytes], None]
 ) -> None:
+    # Not by a parameter: uvloop has none for it.
+    shell = () if umask is None else ("sh", "-c", f'umask {umask:03o}; exec "$@"', "sh")
     process = await asyncio.create_subprocess_exec(
+        *shell,
         "git",
         *arguments,
         cwd=cwd,
@@ -170,7 +173,6 @@ async def _run(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
-        umask=umask,
     )
     said = asyncio.ensure_future(_last(cast(asyncio.StreamReader, process.stderr)))
     try:

@@ -68,9 +68,10 @@ class Source:
     way: Way | None = None
     account: Account = NOBODY
 
-    async def terms(self) -> Terms:
-        """The terms on which git works with it, without contacting anybody."""
-        return Terms() if self.way is None else await self.way.terms(self.mirror)
+    @property
+    def terms(self) -> Terms:
+        """The terms on which git works with it, contacting nobody."""
+        return Terms() if self.way is None else self.way.at_rest(self.mirror)
 
 
 @dataclass(frozen=True, slots=True)

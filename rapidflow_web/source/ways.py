@@ -39,8 +39,11 @@ class Way:
     login: Login | None = field(default=None, repr=False)
     allowed: Allowed = ()
 
-    async def terms(self, mirror: Path) -> Terms:
-        """The terms on which git works with what was fetched, without the way to the server."""
+    def at_rest(self, mirror: Path) -> Terms:
+        """The terms on which git works with what was fetched, contacting nobody."""
+        return Terms() if self.credentials else _without_user(mirror)
+
+    async def _terms(self, mirror: Path) -> Terms:
         if not self.credentials:
             return _without_user(mirror) + login_terms(self.login) + Terms(quiet=not self.own)
         strict = Terms(ssh.strict(await _ssh_command(mirror)))
@@ -69,7 +72,7 @@ class Way:
 
     @contextlib.asynccontextmanager
     async def _opened(self, mirror: Path, elsewhere: bool) -> AsyncGenerator[tuple[Terms, Gateway | None]]:
-        terms = await self.terms(mirror)
+        terms = await self._terms(mirror)
         if self.server is None:
             yield terms, None
         elif self.server.scheme == "https":

@@ -114,7 +114,7 @@ async def _clone(source: Source, folder: Path, mirrors: Mirrors) -> None:
         head = ("-B", source.branch, "--track", tracked)
     else:
         head = ("--detach", source.commit)
-    terms = await source.terms() + lfs.POINTERS
+    terms = source.terms + lfs.POINTERS
     await git("checkout", "--quiet", "--force", *head, cwd=folder, terms=terms, umask=_UMASK)
 
 
