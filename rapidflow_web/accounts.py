@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from rapidflow_web.client import Client, ClientError
+from rapidflow_web.terminal import note, out
 
 # What these need is imported where it is used, because that takes a second.
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def add_user(options: argparse.Namespace) -> int:
         if await users.create(options.name, options.role, stored) is None:
             raise ClientError(f"there is a user {options.name} already; 'rapidflow user set' changes it")
         await _note("user add", options.name)
-        print(f"{options.role} {options.name} added")
+        out(f"{options.role} {options.name} added")
 
     _check_name(options.name)
     return _run(add, first=True)
@@ -60,7 +61,7 @@ def set_user(options: argparse.Namespace) -> int:
         if not await users.change(user.id, **fields):
             raise ClientError(f"{options.name} is the last administrator; make somebody else one first")
         await _note("user set", options.name)
-        print(f"{options.name} changed")
+        out(f"{options.name} changed")
 
     return _run(change)
 
@@ -74,7 +75,7 @@ def remove_user(options: argparse.Namespace) -> int:
         if not await users.remove((await _existing(options.name)).id):
             raise ClientError(f"{options.name} is the last administrator; make somebody else one first")
         await _note("user remove", options.name)
-        print(f"{options.name} removed")
+        out(f"{options.name} removed")
 
     return _run(remove)
 
@@ -86,7 +87,7 @@ def list_users(_: argparse.Namespace) -> int:
         from rapidflow_web.db import users
 
         for user in await users.listed():
-            print(f"{user.name:<32} {user.role:<8} {'' if user.password else 'no password'}".rstrip())
+            out(f"{user.name:<32} {user.role:<8} {'' if user.password else 'no password'}".rstrip())
 
     return _run(show)
 
@@ -104,7 +105,7 @@ def add_token(options: argparse.Namespace) -> int:
             raise ClientError(f"{user.name} is {user.role}; a token can't have a higher role")
         made = await new_token(user, options.name, may, options.pipeline or None, options.days)
         await _note("token add", f"{options.user}: {options.name}")
-        print(made[1])
+        out(made[1])
 
     return _run(add)
 
@@ -118,7 +119,7 @@ def list_tokens(_: argparse.Namespace) -> int:
         for one in await users.tokens():
             expires = f"expires {_time(one.expires_at)}" if one.expires_at is not None else "for ever"
             used = f"used {_time(one.used_at)}" if one.used_at is not None else "never used"
-            print(f"{one.id:>5} {one.user.name:<20} {one.role:<8} {expires}, {used}  {one.name}")
+            out(f"{one.id:>5} {one.user.name:<20} {one.role:<8} {expires}, {used}  {one.name}")
 
     return _run(show)
 
@@ -132,7 +133,7 @@ def revoke_token(options: argparse.Namespace) -> int:
         if not await users.revoke(options.id):
             raise ClientError(f"there is no token {options.id}; 'rapidflow token list' shows all")
         await _note("token revoke", str(options.id))
-        print(f"token {options.id} revoked; a running server knows within 5 s")
+        out(f"token {options.id} revoked; a running server knows within 5 s")
 
     return _run(revoke)
 
@@ -144,20 +145,20 @@ def set_secret(options: argparse.Namespace, client: Client) -> int:
     else:
         value = sys.stdin.read().removesuffix("\n")
     client.call("PUT", f"{_secrets_path(options)}/{quote(options.name, safe='')}", {"value": value})
-    print(f"secret {options.name} stored")
+    out(f"secret {options.name} stored")
     return 0
 
 
 def remove_secret(options: argparse.Namespace, client: Client) -> int:
     """Removes a secret."""
-    print(client.call("DELETE", f"{_secrets_path(options)}/{quote(options.name, safe='')}")["message"])
+    out(client.call("DELETE", f"{_secrets_path(options)}/{quote(options.name, safe='')}")["message"])
     return 0
 
 
 def list_secrets(options: argparse.Namespace, client: Client) -> int:
     """Prints the names of secrets, when they were stored, and by whom."""
     for secret in client.call("GET", _secrets_path(options)):
-        print(f"{secret['name']:<40} {secret['updated_at']}  {secret['updated_by']}")
+        out(f"{secret['name']:<40} {secret['updated_at']}  {secret['updated_by']}")
     return 0
 
 
@@ -181,9 +182,9 @@ def rotate_key(_: argparse.Namespace) -> int:
             )
         count = await Vault(Keys(settings.data, settings.secrets_key)).rotate()
         await _note("secret rotate", str(count))
-        print(f"{count} secret{'' if count == 1 else 's'} encrypted with a new key")
+        out(f"{count} secret{'' if count == 1 else 's'} encrypted with a new key")
         if settings.secrets_key:
-            print("set RAPIDFLOW_SECRETS_KEY to the new key alone, and restart the server")
+            out("set RAPIDFLOW_SECRETS_KEY to the new key alone, and restart the server")
 
     return _run(rotate)
 
@@ -192,7 +193,7 @@ def print_key(_: argparse.Namespace) -> int:
     """Prints a new key, for RAPIDFLOW_SECRETS_KEY."""
     from rapidflow_web.vault.keys import new_key
 
-    print(new_key())
+    out(new_key())
     return 0
 
 
@@ -209,7 +210,7 @@ def _run(command: Callable[[], Awaitable[None]], *, first: bool = False) -> int:
         if first:
             # A mistyped folder, or that of no server, would take the user without a word.
             if not settings.database_url and not (settings.data / DATABASE).exists():
-                print(f"no installation is in {settings.data} yet, so this one is new", file=sys.stderr)
+                note(f"no installation is in {settings.data} yet, so this one is new")
             DataFolder(settings.data)
             await open_database(url, settings.data)
             await close_database()

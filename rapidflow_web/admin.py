@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 from rapidflow_web.client import Client, ClientError
 from rapidflow_web.data_folder import SECRETS_KEY
 from rapidflow_web.errors import RapidFlowError
+from rapidflow_web.terminal import note, out
 
 # What these need is imported where it is used, because that takes a second.
 if TYPE_CHECKING:
@@ -77,13 +78,11 @@ def back_up(options: argparse.Namespace) -> int:
 
 
 def _say_backed_up(builds: int, secrets: int, settings: Settings, target: str) -> None:
-    print(f"{_count(builds, 'build')} of {settings.data} backed up to {target}", file=sys.stderr)
+    note(f"{_count(builds, 'build')} of {settings.data} backed up to {target}")
     if secrets:
         key = "RAPIDFLOW_SECRETS_KEY" if settings.secrets_key else settings.data / SECRETS_KEY
         verb = "is" if secrets == 1 else "are"
-        print(
-            f"{_count(secrets, 'secret')} {verb} in it without the key; keep {key} elsewhere", file=sys.stderr
-        )
+        note(f"{_count(secrets, 'secret')} {verb} in it without the key; keep {key} elsewhere")
 
 
 def restore(options: argparse.Namespace) -> int:
@@ -103,11 +102,8 @@ def restore(options: argparse.Namespace) -> int:
             secrets = read(source)
     if secrets and not settings.secrets_key:
         needs = f"{_count(secrets, 'secret')} need{'s' if secrets == 1 else ''} it"
-        print(
-            f"put the {SECRETS_KEY} of the server that was backed up into {settings.data}: {needs}",
-            file=sys.stderr,
-        )
-    print(f"restored to {settings.data}; start the server", file=sys.stderr)
+        note(f"put the {SECRETS_KEY} of the server that was backed up into {settings.data}: {needs}")
+    note(f"restored to {settings.data}; start the server")
     return 0
 
 
@@ -129,12 +125,12 @@ async def _examine(*, fix: bool) -> int:
         else:
             left += 1
             mendable += finding.mend is not None
-            print(finding.what)
+            out(finding.what)
     if not left:
-        print(f"all is well in {settings.data}")
+        out(f"all is well in {settings.data}")
         return 0
     hint = f"; 'rapidflow doctor --fix' mends {mendable} of them" if mendable else ""
-    print(f"{_count(left, 'problem')} in {settings.data}{hint}")
+    out(f"{_count(left, 'problem')} in {settings.data}{hint}")
     return _WRONG
 
 
@@ -143,9 +139,9 @@ async def _mended(what: str, mend: Callable[[], Awaitable[object]]) -> bool:
         await mend()
     except (RapidFlowError, OSError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
-        print(f"{what}, and can't be mended: {reason}")
+        out(f"{what}, and can't be mended: {reason}")
         return False
-    print(f"mended: {what}")
+    out(f"mended: {what}")
     return True
 
 
@@ -153,15 +149,15 @@ def prune(options: argparse.Namespace, client: Client) -> int:
     """Has the server remove what its settings do not keep, or tell what it would remove."""
     pruned: dict[str, Any] = client.call("POST", f"/prune?dry_run={'true' if options.dry_run else 'false'}")
     for build in pruned["builds"]:
-        print(f"job {build['id']:<8} {build['finished_at']}  {_size(build['bytes']):>9}  {build['reason']}")
+        out(f"job {build['id']:<8} {build['finished_at']}  {_size(build['bytes']):>9}  {build['reason']}")
     for mirror in pruned["mirrors"]:
-        print(f"mirror {mirror['name']}  {_size(mirror['bytes'])}  last used {mirror['used_at']}")
+        out(f"mirror {mirror['name']}  {_size(mirror['bytes'])}  last used {mirror['used_at']}")
     for image in pruned["images"]:
-        print(f"image {image['name']}  {_size(image['bytes'])}")
+        out(f"image {image['name']}  {_size(image['bytes'])}")
     kinds = [(pruned["builds"], "build"), (pruned["mirrors"], "mirror"), (pruned["images"], "image")]
     counts = ", ".join(_count(len(found), kind) for found, kind in kinds)
     total = sum(one["bytes"] for found, _ in kinds for one in found)
-    print(f"{'would remove' if options.dry_run else 'removed'} {counts}: {_size(total)}")
+    out(f"{'would remove' if options.dry_run else 'removed'} {counts}: {_size(total)}")
     return 0
 
 

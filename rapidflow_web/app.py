@@ -36,7 +36,7 @@ from rapidflow_web.upkeep.upkeep import Upkeep
 from rapidflow_web.vault.keys import Keys
 from rapidflow_web.vault.vault import Vault
 from rapidflow_web.web import access as doors
-from rapidflow_web.web import assets, errors, roles, security
+from rapidflow_web.web import assets, errors, prefix, roles, security
 from rapidflow_web.web.kept import KeptAnswers, KeptDetails
 from rapidflow_web.web.leaving import answered
 from rapidflow_web.web.services import EXTENSION, Services
@@ -108,6 +108,7 @@ def create_app(settings: Settings) -> Quart:
     for module in (pipelines, jobs, stream, system, user_routes, secrets, pages):
         app.register_blueprint(module.blueprint)
     roles.check(app)
+    prefix.install(app)
 
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:  # pyright: ignore[reportUnusedFunction]

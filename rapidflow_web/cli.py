@@ -15,6 +15,7 @@ from rapidflow_web import __version__, accounts, admin
 from rapidflow_web.client import Client, ClientError, Unreadable
 from rapidflow_web.errors import Invalid, Problem, RapidFlowError
 from rapidflow_web.pipeline.definition import Definition
+from rapidflow_web.terminal import drop_output, note, open_missing, out, safe
 
 _DEFAULT_URL = "http://127.0.0.1:3000"
 _Command = Callable[[argparse.Namespace], int]
@@ -23,16 +24,16 @@ _FAILED, _TROUBLE, _INTERRUPTED, _PIPE_CLOSED = 1, admin.TROUBLE, 130, 141
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command and exits with its code."""
-    options, unknown = _parser().parse_known_args(arguments)
-    if unknown:
-        # The usage of the command, and not of all of them.
-        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    had_output = open_missing()
     try:
-        code = options.command(options)
+        try:
+            code = _carry_out(arguments, had_output)
+        except SystemExit as end:  # of the parser, which may have printed its help
+            code = end.code
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever reads has enough, as in `rapidflow jobs | head`. What is left must not be flushed at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever reads has enough, as in `rapidflow jobs | head`.
+        drop_output()
         code = _PIPE_CLOSED
     except Unreadable as error:
         _say(str(error))
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _TROUBLE
     except OSError as error:
         _say(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+        drop_output()
         code = _TROUBLE
     except UnicodeEncodeError as error:
         _say(f"{error.object!r} is not text in {error.encoding}")
@@ -51,9 +53,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
+def _carry_out(arguments: Sequence[str] | None, had_output: bool) -> int:
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        # The usage of the command, and not of all of them.
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if not had_output and options.command is not admin.serve:
+        # Before anything is begun of which the outcome could not be told.
+        raise ClientError("standard output is closed; open it, or send it to /dev/null")
+    return options.command(options)
+
+
 def _say(sentences: str) -> None:
     for sentence in sentences.splitlines():
-        print(f"rapidflow: {sentence}", file=sys.stderr)
+        note(f"rapidflow: {sentence}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -209,14 +222,14 @@ def _jobs(options: argparse.Namespace) -> int:
     client = _client(options)
     jobs = client.call("GET", f"/jobs?{query}")
     names = {pipeline["id"]: pipeline["name"] for pipeline in client.call("GET", "/pipelines?limit=200")}
-    print(row.format("JOB", "STATUS", "PIPELINE", "BRANCH", "COMMIT", "CREATED", "DURATION"))
+    out(row.format("JOB", "STATUS", "PIPELINE", "BRANCH", "COMMIT", "CREATED", "DURATION"))
     for job in jobs:
-        commit, branch = (job["commit"] or "-")[:12], (job["branch"] or "-")[:20]
-        print(
+        commit, branch = safe(job["commit"] or "-")[:12], safe(job["branch"] or "-")[:20]
+        out(
             row.format(
                 job["id"],
                 job["status"],
-                f"{job['pipeline_id']} {names.get(job['pipeline_id'], '')}"[:24],
+                safe(f"{job['pipeline_id']} {names.get(job['pipeline_id'], '')}")[:24],
                 branch,
                 commit,
                 job["created_at"],
@@ -227,7 +240,7 @@ def _jobs(options: argparse.Namespace) -> int:
 
 
 def _cancel(options: argparse.Namespace) -> int:
-    print(_client(options).call("POST", f"/jobs/{quote(options.job, safe='')}/cancel")["message"])
+    out(_client(options).call("POST", f"/jobs/{quote(options.job, safe='')}/cancel")["message"])
     return 0
 
 
@@ -236,7 +249,7 @@ def _retry(options: argparse.Namespace) -> int:
     job = client.call("POST", f"/jobs/{quote(options.job, safe='')}/retry")
     if options.follow:
         return _follow(client, job)
-    print(f"job {job['id']} started")
+    out(f"job {job['id']} started")
     return 0
 
 
@@ -246,10 +259,10 @@ def _validate(options: argparse.Namespace) -> int:
         _, definition = _read(None if options.file == "-" else Path(options.file))
     except Invalid as error:
         for problem in error.problems:
-            print(f"{name}: {problem.message}", file=sys.stderr)
+            note(f"{name}: {problem.message}")
         return _FAILED
     count = len(definition.steps)
-    print(f"{name}: '{definition.name}' is valid, {count} step{'' if count == 1 else 's'}")
+    out(f"{name}: '{definition.name}' is valid, {count} step{'' if count == 1 else 's'}")
     return 0
 
 
@@ -265,19 +278,27 @@ def _asking(command: Callable[[argparse.Namespace, Client], int]) -> _Command:
 def _follow(client: Client, job: dict[str, Any]) -> int:
     """Prints the job's log until the build ends; the exit code tells how it ended."""
     job_id = str(job["id"])
-    print(f"job {job_id} started", file=sys.stderr)
+    note(f"job {job_id} started")
     if why := _why_it_waits(client):
-        print(f"job {job_id} waits: {why}", file=sys.stderr)
+        note(f"job {job_id} waits: {why}")
     try:
         _print(client.stream(job_id, {"follow": "true"}))
         return 0 if client.status(job_id) == "success" else _FAILED
     except KeyboardInterrupt:
-        print(
-            f"\njob {job_id} goes on; 'rapidflow logs -f {job_id}' follows it, "
-            f"'rapidflow cancel {job_id}' stops it",
-            file=sys.stderr,
-        )
+        note("")
+        _say_it_goes_on(job_id)
         return _INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except OSError:
+        _say_it_goes_on(job_id)
+        raise
+
+
+def _say_it_goes_on(job_id: str) -> None:
+    note(
+        f"job {job_id} goes on; 'rapidflow logs -f {job_id}' follows it, 'rapidflow cancel {job_id}' stops it"
+    )
 
 
 def _why_it_waits(client: Client) -> str:
@@ -335,10 +356,10 @@ def _stored(client: Client, file: Path) -> str:
         )
     if found:
         pipeline = client.call("PUT", f"/pipelines/{found[0]['id']}", {"config": config})
-        print(f"pipeline {pipeline['id']} '{definition.name}' updated from {file}", file=sys.stderr)
+        note(f"pipeline {pipeline['id']} '{definition.name}' updated from {file}")
     else:
         pipeline = client.call("POST", "/pipelines", {"config": config})
-        print(f"pipeline {pipeline['id']} '{definition.name}' stored from {file}", file=sys.stderr)
+        note(f"pipeline {pipeline['id']} '{definition.name}' stored from {file}")
     return str(pipeline["id"])
 
 

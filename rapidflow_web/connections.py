@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import resource
+import select
 import socket
 import struct
 from collections.abc import Generator, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol, cast
 
-from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.events import Closed, Event, RawData, Updated
 
 PATIENCE = 60
 """Seconds that a client has to send the head of a request, to send its body, and to take a plain answer."""
 LONGEST_STALL = 3600
 """Seconds after which a client that takes nothing of a stream is cut off; it can go on from its offset."""
+_LOOKS = 0.5
+"""Seconds between two looks whether a client that sends nothing more is still there."""
 _MOST_DESCRIPTORS = 65_536
 """More than clients take, and few enough for programs of builds that go through all of them."""
+
+
+class _Answering(Protocol):
+    """What reads the requests of a connection and writes the answers."""
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request has come whose answer has not been sent to its end."""
+        ...
+
+    async def probe(self) -> None:
+        """Sends what every client ignores and what a client that is gone refuses, if nothing is sent yet."""
 
 
 class Connection(TCPServer):
@@ -35,6 +51,10 @@ class Connection(TCPServer):
     """From where nobody may connect: there are the builds, other people's programs."""
     _open: ClassVar[int] = 0
     _client_left = False
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._ended = asyncio.Event()
 
     async def run(self) -> None:
         if self._is_shut_out():
@@ -62,9 +82,40 @@ class Connection(TCPServer):
         return any(address in network for network in Connection.shut_out)
 
     async def _read_data(self) -> None:
-        await super()._read_data()
+        with contextlib.suppress(OSError):
+            while not self.reader.at_eof():
+                await self.protocol.handle(RawData(await self.reader.read(MAX_RECV)))
+            await self._answer_half_closed()
         self._client_left = True
+        await self.protocol.handle(Closed())
         await self.idle_task.stop()
+
+    async def _answer_half_closed(self) -> None:
+        """Lets the answer come to its end where the client has only shut its sending side.
+
+        A client that is gone looks the same at first, but refuses what is sent to it. Where nothing is, on a
+        silent stream, its system forgets the connection after about a minute, and says so when it is asked.
+        """
+        protocol = cast(_Answering, self.protocol.protocol)
+        if not protocol.is_answering or self._is_gone():
+            return
+        connection: socket.socket = self.writer.get_extra_info("socket")
+        _probe_idle(connection, seconds=5)
+        await asyncio.sleep(_LOOKS / 10)  # most answers are on their way
+        if protocol.is_answering:
+            await protocol.probe()
+        while protocol.is_answering and not self._is_gone():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOKS):
+                    await self._ended.wait()
+
+    def _is_gone(self) -> bool:
+        if self.writer.transport.is_closing():
+            return True
+        # After the client's end has come the loop does not look for errors of the connection any more.
+        look = select.poll()
+        look.register(self.writer.get_extra_info("socket").fileno(), 0)
+        return bool(look.poll(0))
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
@@ -86,6 +137,7 @@ class Connection(TCPServer):
                 await self.protocol.handle(Closed())
 
     async def _close(self) -> None:
+        self._ended.set()
         # It waits until the client has taken what was sent.
         with self._aborted_after(PATIENCE):
             await super()._close()
@@ -102,9 +154,14 @@ class Connection(TCPServer):
 def notice_vanished(listener: socket.socket) -> None:
     """Lets connections end, some minutes after their client has vanished without a word."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 20), ("TCP_KEEPCNT", 5)):
+    _probe_idle(listener, seconds=60)
+
+
+def _probe_idle(connection: socket.socket, seconds: int) -> None:
+    """Has the system ask whether a client is there that has been silent for so long."""
+    for name, value in (("TCP_KEEPIDLE", seconds), ("TCP_KEEPINTVL", min(20, seconds)), ("TCP_KEEPCNT", 5)):
         if hasattr(socket, name):  # not on every platform
-            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def raise_descriptor_limit() -> int:

@@ -10,11 +10,16 @@ import uuid
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+from rapidflow_web import private
 from rapidflow_web.errors import SettingsError
 
 DATABASE = "rapidflow.db"
 SECRETS_KEY = "secrets.key"
+RESTORING = "restoring"
+"""The folder in which a restore works; while it is there, nothing else in the data folder counts."""
 _FOLDERS = ("logs", "mirrors", "work")
+_LEFT_BY_A_START = ("installation", "key", "lock")
+_OF_THE_DISK = ("lost+found",)
 
 
 def is_unused(root: Path) -> bool:
@@ -23,7 +28,7 @@ def is_unused(root: Path) -> bool:
         if path.name in _FOLDERS and path.is_dir():
             if any(path.iterdir()):
                 return False
-        elif path.name not in ("installation", "key", "lock"):
+        elif path.name not in (*_LEFT_BY_A_START, *_OF_THE_DISK):
             return False
     return True
 
@@ -75,7 +80,11 @@ class DataFolder:
     def owned(self) -> Generator[None]:
         """Keeps a second server away from the data folder."""
         with self._usable():
-            opened = (self._root / "lock").open("w")
+            if (self._root / RESTORING).exists():
+                raise SettingsError(
+                    f"a restore to the data folder {self._root} was cut short; run 'rapidflow restore' again"
+                )
+            opened = open(self._root / "lock", "w", opener=private.opener)  # noqa: SIM115
         with opened as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -83,4 +92,11 @@ class DataFolder:
                 raise SettingsError(
                     f"another server uses the data folder {self._root}; stop it, or set RAPIDFLOW_DATA."
                 ) from None
+            self._close_to_others()
             yield
+
+    def _close_to_others(self) -> None:
+        # Older versions made some of it as the umask had it.
+        for path in (self._root, *self._root.iterdir()):
+            if not path.is_symlink() or path == self._root:
+                private.close(path)

@@ -15,7 +15,7 @@ from hypercorn.asyncio import run as hypercorn_run
 from hypercorn.asyncio import serve as hypercorn_serve  # pyright: ignore[reportUnknownVariableType]
 from hypercorn.config import Config, Sockets
 
-from rapidflow_web import connections
+from rapidflow_web import connections, terminal
 from rapidflow_web.app import create_app
 from rapidflow_web.connections import Connection, notice_vanished, raise_descriptor_limit
 from rapidflow_web.data_folder import DataFolder
@@ -83,7 +83,9 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
     signals = _Signals()
 
     async def announced() -> None:
-        _say_ready(f"RapidFlow Web is ready: http://{Bind(host, port)}", settings.log_format)
+        own = f"http://{Bind(host, port)}"
+        seen = f"{settings.public_url} (here {own})" if settings.public_url is not None else own
+        _say_ready(f"RapidFlow Web is ready: {seen}", settings.log_format)
         await signals.next()
         if drain:
             await _drain(services.scheduler, signals)
@@ -137,7 +139,11 @@ def _say_ready(sentence: str, log_format: str) -> None:
     if log_format == "json":
         _log.info("%s", sentence)
     else:
-        print(sentence, flush=True)
+        try:
+            print(sentence, flush=True)
+        except OSError as error:
+            terminal.drop_output()
+            _log.warning("%s; standard output takes nothing: %s", sentence, error.strerror)
 
 
 class _Signals:

@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
+from rapidflow_web.terminal import safe_json, safe_lines
+
 _job: ContextVar[int | None] = ContextVar("job", default=None)
 
 
@@ -41,7 +43,12 @@ class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         job = _job.get()
         record.about = "" if job is None else f"job {job}: "
-        return super().format(record)
+        # What comes after the message is a traceback.
+        return safe_lines(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        # Only an entry begins at the margin, whatever others have written into its message.
+        return safe_lines(super().formatMessage(record)).replace("\n", "\n    ")
 
 
 class _JsonFormatter(logging.Formatter):
@@ -57,4 +64,4 @@ class _JsonFormatter(logging.Formatter):
             entry["job"] = job
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        return safe_json(json.dumps(entry, ensure_ascii=False))

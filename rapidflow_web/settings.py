@@ -20,6 +20,7 @@ from rapidflow_web.errors import SettingsError
 from rapidflow_web.pipeline import images, limits
 from rapidflow_web.pipeline.durations import parse_duration
 from rapidflow_web.pipeline.limits import Limits
+from rapidflow_web.public_url import PublicUrl, parse_public_url
 
 PREFIX = "RAPIDFLOW_"
 IMAGE_PREFIX = "RAPIDFLOW_IMAGE_"
@@ -244,6 +245,15 @@ class Settings:
             "Names by which browsers reach the server, separated by commas; `localhost`, the machine's name "
             "and addresses in numbers need not be named.",
         )
+    )
+    public_url: PublicUrl | None = field(
+        default=None,
+        metadata=_said(
+            parse_public_url,
+            "",
+            "The URL under which browsers see the server, such as `https://ci.example.com/rapidflow`, where "
+            "a proxy in front gives it another host or a path. Default: what each request asks for.",
+        ),
     )
     proxy_header: str = field(
         metadata=_said(

@@ -36,7 +36,8 @@ class Access:
     """Who may do what on this server."""
 
     def __init__(self, settings: Settings) -> None:
-        self.hosts = Hosts(settings.hosts)
+        public = settings.public_url
+        self.hosts = Hosts((*settings.hosts, *([public.name] if public is not None else [])))
         self._settings = settings
         self._throttle = Throttle()
         self._known: dict[str, _Known] = {}

@@ -18,6 +18,7 @@ from werkzeug.routing.rules import Rule
 
 from rapidflow_web.api import schemas
 from rapidflow_web.web import requests, roles
+from rapidflow_web.web.services import services
 
 View = Callable[..., Awaitable[Response]]
 
@@ -129,6 +130,8 @@ class Provider(OpenAPIProvider):
     @functools.cached_property
     def _document(self) -> dict[str, Any]:
         document = super().schema()
+        if (public := services().settings.public_url) is not None:
+            document["servers"] = [{"url": str(public)}]
         document["components"]["securitySchemes"] = {_SECURITY: _SECURITY_SCHEME}
         return document
 

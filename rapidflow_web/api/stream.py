@@ -85,7 +85,6 @@ async def stream_job_logs(query: schemas.StreamQuery, job_id: int) -> Response:
 
     headers = {
         "Content-Type": "text/plain; charset=utf-8",
-        "Cache-Control": "no-cache",
         "RapidFlow-Offset": str(part.first),
     }
     if finished and part.end is not None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rapidflow_web import private
 from rapidflow_web.logs import render
 from rapidflow_web.logs.compressed import BLOCK, blocks, path_of
 from rapidflow_web.logs.index import RECORD_SIZE, Kind, Record, unpack
@@ -38,7 +39,7 @@ def salvage(log: Path, size: int) -> bool:
         fresh.rename(log)
     if log.exists():
         fresh = index.with_name(f"{index.name}.new")
-        fresh.write_bytes(b"".join(record.pack() for record in _moved(records, gaps, log)))
+        private.write(fresh, b"".join(record.pack() for record in _moved(records, gaps, log)))
         fresh.rename(index)
     for path in packed:
         path.rename(path.with_name(f"{path.name}.damaged"))
@@ -62,7 +63,7 @@ def _write(found: Iterable[bytes | None], target: Path, size: int) -> list[_Gap]
     gaps: list[_Gap] = []
     readable = position = 0
     last = b""
-    with target.open("wb") as file:
+    with open(target, "wb", opener=private.opener) as file:
 
         def close_gap(start: int, end: int) -> None:
             if start < end:

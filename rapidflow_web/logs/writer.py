@@ -44,9 +44,9 @@ class LogWriter:
         self.stuck: str | None = None
         """Why a write waits, in words; None while all is well."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        log.path.parent.mkdir(parents=True, exist_ok=True)
-        self._data = os.open(log.path, flags, 0o640)
-        self._index = os.open(log.path.with_suffix(".index"), flags, 0o640)
+        log.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._data = os.open(log.path, flags, 0o600)
+        self._index = os.open(log.path.with_suffix(".index"), flags, 0o600)
         # What came after the last record was not accounted for when a server was killed.
         os.ftruncate(self._data, log.size)
         os.ftruncate(self._index, index_size)

@@ -112,7 +112,7 @@ async def _page(error: RequestError | None = None, **values: Any) -> Response:
     user = await stored.get(who.user_id) if who.user_id is not None else None
     known = await overview.pipelines(MOST_PIPELINES, 0) if user is not None else []
     typed = _Typed("", min(who.role, Role.BUILDER).word, _DAYS, [])
-    page = await forms.private(
+    page = await forms.page(
         "account.html",
         error.status if error is not None else 200,
         **{

@@ -25,7 +25,7 @@ async def show_deeds() -> Response:
         limit=_DEEDS + 1,
     )
     deeds = found[:_DEEDS]
-    return await forms.private(
+    return await forms.page(
         "audit.html",
         deeds=deeds,
         user=user,

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from markupsafe import Markup, escape
-from quart import Blueprint, Response, g, has_request_context, redirect, request, url_for
+from quart import Blueprint, Response, current_app, g, has_request_context, redirect, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.access.roles import Role
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.web import access
+from rapidflow_web.web.prefix import prefix_of
 from rapidflow_web.web.security import FIRST_SCRIPT
 from rapidflow_web.web.services import services
 from rapidflow_web.web.templates import render
@@ -56,7 +57,7 @@ class _Timed(Protocol):
 
 def static(name: str) -> str:
     """The address of a static file."""
-    return url_for("static", filename=name)
+    return prefix_of(current_app) + url_for("static", filename=name)
 
 
 async def fragment(template: str, **values: Any) -> Response:
@@ -64,7 +65,7 @@ async def fragment(template: str, **values: Any) -> Response:
     text = await render(template, **values)
     response = Response(text)
     response.set_etag(hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
-    response.headers["Cache-Control"] = "no-cache"
+    response.headers["Cache-Control"] = "private, no-cache"
     await response.make_conditional(request)
     return response
 
@@ -136,7 +137,9 @@ def _everywhere() -> dict[str, Any]:
 
 
 def _origin() -> str:
-    """How the browser calls this server."""
+    """How the browser calls this server, with the path below which it is."""
+    if (public := services().settings.public_url) is not None:
+        return str(public)
     return f"{'https' if access.is_secure() else 'http'}://{request.host}"
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from quart import Response, request
+from quart import Response, current_app, request
 
 from rapidflow_web.db import builds, overview
 from rapidflow_web.db.jobs import FINISHED
 from rapidflow_web.db.related import usual
 from rapidflow_web.pages import charts
 from rapidflow_web.pages.blueprint import blueprint, fragment
+from rapidflow_web.web.prefix import prefix_of
 from rapidflow_web.web.services import services
 from rapidflow_web.web.templates import render
 
@@ -53,7 +54,11 @@ async def _overview() -> dict[str, Any]:
         "pipelines": pipelines,
         "bars": {
             pipeline.id: charts.drawing(
-                bars[pipeline.id], f"Last builds of {pipeline.name}", _BARS, in_tab_order=False
+                bars[pipeline.id],
+                f"Last builds of {pipeline.name}",
+                _BARS,
+                in_tab_order=False,
+                prefix=prefix_of(current_app),
             )
             for pipeline in pipelines
             if bars[pipeline.id]

@@ -33,10 +33,9 @@ def whole(text: str, field: str, least: int, most: int) -> int:
     raise Invalid([Problem(field, f"{field}: use a whole number from {least} to {most}, not '{text[:20]}'")])
 
 
-async def private(template: str, status: int = 200, **values: Any) -> Response:
-    """A page that no browser and no proxy keeps a copy of."""
-    page = await render(template, **values)
-    return Response(page, status, {"Cache-Control": "no-store"})
+async def page(template: str, status: int = 200, **values: Any) -> Response:
+    """A page with a status that may be one of an error."""
+    return Response(await render(template, **values), status)
 
 
 def one_of(word: str, words: Sequence[str], field: str) -> str:

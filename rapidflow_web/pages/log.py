@@ -20,7 +20,6 @@ from rapidflow_web.web.services import services
 
 _MOST_TIMES = 2_000
 _LONGEST_PATTERN = 1_000
-_FRESH = {"Cache-Control": "no-cache"}
 
 
 class _After(BaseModel):
@@ -75,7 +74,6 @@ async def show_log_map(job_id: str) -> Response:
                 for span, step in spans
             ],
         },
-        headers=_FRESH,
     )
 
 
@@ -87,7 +85,7 @@ async def show_log_times(job_id: str) -> Response:
     times = await asyncio.to_thread(
         log_map.times, log.path.with_suffix(".index"), log.size, part.start, end, _MOST_TIMES
     )
-    return json_response({"times": times}, headers=_FRESH)
+    return json_response({"times": times})
 
 
 @blueprint.get("/ui/jobs/<job_id>/log/search")
@@ -104,7 +102,7 @@ async def search_log(job_id: str) -> Response:
         found = await while_client_waits(looking.search(log, wanted.q, case=wanted.case, regex=wanted.regex))
     except looking.CannotSearch as error:
         raise Invalid([Problem("q", str(error))]) from None
-    return json_response(found, headers=_FRESH)
+    return json_response(found)
 
 
 @blueprint.get("/ui/jobs/<job_id>/log/outline")
@@ -114,9 +112,9 @@ async def show_log_outline(job_id: str) -> Response:
     log = await _log(number)
     failed = next((step.id for step in await jobs.steps_of(number) if step.status == "failed"), None)
     try:
-        return json_response(await while_client_waits(looking.outline(log, failed)), headers=_FRESH)
+        return json_response(await while_client_waits(looking.outline(log, failed)))
     except looking.CannotSearch:
-        return json_response({"groups": [], "error": None}, headers=_FRESH)
+        return json_response({"groups": [], "error": None})
 
 
 async def _log(number: int) -> Log:

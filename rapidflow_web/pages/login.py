@@ -19,7 +19,7 @@ from rapidflow_web.web.services import services
 async def show_login() -> Response:
     """The form to log in with."""
     then = _inside(request.args.get("next", "/"))
-    return await forms.private("login.html", name="", then=then, problem="")
+    return await forms.page("login.html", name="", then=then, problem="")
 
 
 @blueprint.post("/login")
@@ -31,7 +31,7 @@ async def log_in() -> Response | WerkzeugResponse:
         word = await services().access.log_in(name, form.get("password", ""), address())
     except RequestError as error:
         await audit.note(name or "nobody", address(), audit.LOG_IN, "/login", error.status)
-        page = await forms.private("login.html", error.status, name=name, then=then, problem=str(error))
+        page = await forms.page("login.html", error.status, name=name, then=then, problem=str(error))
         if isinstance(error, TooManyRequests):
             page.headers["Retry-After"] = str(math.ceil(error.wait))
         return page

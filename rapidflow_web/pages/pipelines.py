@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from quart import Response, redirect, request
+from quart import Response, current_app, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.access.roles import Role
@@ -16,6 +16,7 @@ from rapidflow_web.errors import Invalid, NotFound, Problem
 from rapidflow_web.pages import charts, forms, named_secrets
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.web.access import may
+from rapidflow_web.web.prefix import prefix_of
 from rapidflow_web.web.requests import identifier, started_by
 from rapidflow_web.web.services import services
 from rapidflow_web.web.templates import render
@@ -145,7 +146,11 @@ async def pipeline_page(pipeline: Pipeline, status: int = 200, **typed: Any) -> 
         older=urlencode({**filters, "before": found[_BUILDS - 1].id}) if len(found) > _BUILDS else None,
         filters=filters,
         statuses=STATUSES,
-        chart=charts.drawing(bars, "Durations of the last builds", max(_FEW, len(bars))) if bars else None,
+        chart=charts.drawing(
+            bars, "Durations of the last builds", max(_FEW, len(bars)), prefix=prefix_of(current_app)
+        )
+        if bars
+        else None,
         charted=len(bars),
         longest=max((bar.duration or 0 for bar in bars), default=0),
         numbers=numbers,

@@ -85,4 +85,4 @@ async def _remove(scope: int) -> None:
 
 async def _page(status: int = 200, **values: Any) -> Response:
     found = await named_secrets.of_all_pipelines()
-    return await forms.private("secrets.html", status, secrets=found, **values)
+    return await forms.page("secrets.html", status, secrets=found, **values)

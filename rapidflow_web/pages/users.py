@@ -106,7 +106,7 @@ async def revoke_token(user_id: str, token_id: str) -> WerkzeugResponse:
 
 async def _list(status: int = 200, **values: Any) -> Response:
     tokens = Counter(token.user_id for token in await stored.tokens())
-    return await forms.private(
+    return await forms.page(
         "users.html",
         status,
         **{
@@ -123,7 +123,7 @@ async def _list(status: int = 200, **values: Any) -> Response:
 
 async def _one(user_id: int, status: int = 200, **values: Any) -> Response:
     user = await users.existing(user_id)
-    return await forms.private(
+    return await forms.page(
         "user.html",
         status,
         user=user,

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rapidflow_web import __version__
-from rapidflow_web.data_folder import DataFolder, is_unused
+from rapidflow_web.data_folder import RESTORING, DataFolder, is_unused
 from rapidflow_web.db import jobs, secrets
 from rapidflow_web.db.database import connected, dump_postgres, postgres_program, sqlite_path, sqlite_url
 from rapidflow_web.errors import RapidFlowError
@@ -42,6 +42,7 @@ _SNAPSHOT, _DUMP = "rapidflow.db", "postgres.dump"
 _FORMAT = 1
 _LOG = re.compile(r"logs/[0-9]{4,}/[0-9]+\.(log|index)(\.zst)?")
 _KEPT = ("installation", "key")
+_RESTORED = (_SNAPSHOT, *_KEPT, "logs")
 
 
 class BackupError(RapidFlowError):
@@ -160,30 +161,60 @@ def restore(settings: Settings, source: IO[bytes], *, take_over: bool) -> int:
 
     With `take_over` the restored server is the one that was backed up, and takes its containers up: that one
     must not run any more. Without, it is a new one. Raises `RapidFlowError`, `OSError`, and changes nothing
-    then.
+    then. One that is killed can be run again; until then no server starts on the folder.
     """
     root = settings.data
-    if root.exists() and not is_unused(root):
+    was_there = root.exists()
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Inside, because the folder above may be another user's, and this one a mount point or reached by a link.
+    fresh = root / RESTORING
+    if fresh.exists():
+        _clear(root)
+    if not is_unused(root):
         raise BackupError(
             f"the data folder {root} is in use; move it away first, or set RAPIDFLOW_DATA to another"
         )
-    fresh = root.with_name(f"{root.name}.restoring")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(mode=0o700, parents=True)
+    fresh.mkdir(mode=0o700)
     try:
         manifest = _unpack(source, fresh)
         if not take_over:
             (fresh / "installation").unlink(missing_ok=True)
         _restore_database(settings, fresh)
         os.sync()
-        if root.exists():
-            shutil.rmtree(root)
-        fresh.rename(root)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
+        if not was_there:
+            root.rmdir()
         raise
+    _move_into(root, fresh)
+    os.sync()
+    fresh.rmdir()
     # Backups of older versions have none.
     return int(manifest.get("secrets", 0))
+
+
+def _clear(root: Path) -> None:
+    """Takes away what a restore that was killed had put there: before it, the folder was unused."""
+    for name in _RESTORED:
+        path = root / name
+        if path.is_dir():
+            for child in path.iterdir():
+                shutil.rmtree(child)
+        else:
+            path.unlink(missing_ok=True)
+    shutil.rmtree(root / RESTORING)
+
+
+def _move_into(root: Path, fresh: Path) -> None:
+    for path in list(fresh.iterdir()):
+        if path.is_dir():
+            (root / path.name).mkdir(mode=0o700, exist_ok=True)
+            for child in list(path.iterdir()):
+                # The folder of the logs may be a link to another disk.
+                shutil.move(child, root / path.name / child.name)
+            path.rmdir()
+        else:
+            path.rename(root / path.name)
 
 
 def _unpack(source: IO[bytes], fresh: Path) -> dict[str, Any]:

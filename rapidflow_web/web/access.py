@@ -7,7 +7,7 @@ import re
 from typing import cast
 from urllib.parse import urlencode, urlsplit
 
-from quart import Quart, Response, g, has_request_context, redirect, request
+from quart import Quart, Response, current_app, g, has_request_context, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.access import credentials
@@ -17,6 +17,7 @@ from rapidflow_web.db import audit, jobs, pipelines, sight
 from rapidflow_web.db.database import is_away
 from rapidflow_web.errors import Forbidden, NotFound, Unauthorized
 from rapidflow_web.web import roles
+from rapidflow_web.web.prefix import prefix_of
 from rapidflow_web.web.requests import identifier
 from rapidflow_web.web.services import services
 
@@ -113,8 +114,8 @@ def address() -> str:
 def _check_host(access: Access) -> None:
     # The header as it was sent: the framework takes names that browsers know and it does not for none at all.
     host = request.headers.get("Host")
-    # HTTP/1.0 has none, and no browser speaks it.
-    if host is not None and not access.hosts.knows(host):
+    # In HTTP/1.0 it may be missing, which the framework makes an empty one. No browser speaks that.
+    if host and not access.hosts.knows(host):
         raise Forbidden(f"this server does not answer to the name '{host[:100]}'; add it to RAPIDFLOW_HOSTS")
 
 
@@ -132,6 +133,9 @@ def _is_here(origin: str) -> bool:
         netloc = urlsplit(origin).netloc
     except ValueError:
         return False
+    public = services().settings.public_url
+    if public is not None and origin.lower() == public.origin:
+        return True  # a proxy need not pass on the host that the browser asked
     host = request.headers.get("Host", "")
     return _DEFAULT_PORT.sub("", netloc) == _DEFAULT_PORT.sub("", host) != ""
 
@@ -185,16 +189,26 @@ def _to_login() -> Response | WerkzeugResponse:
 def keep_session(response: WerkzeugResponse, word: str) -> None:
     """Has the browser remember a session."""
     response.set_cookie(
-        COOKIE, word, max_age=SESSION_SECONDS, httponly=True, samesite="Lax", secure=is_secure(), path="/"
+        COOKIE,
+        word,
+        max_age=SESSION_SECONDS,
+        httponly=True,
+        samesite="Lax",
+        secure=is_secure(),
+        path=prefix_of(current_app) or "/",
     )
 
 
 def drop_session(response: WerkzeugResponse) -> None:
     """Has the browser forget it."""
-    response.delete_cookie(COOKIE, httponly=True, samesite="Lax", secure=is_secure(), path="/")
+    path = prefix_of(current_app) or "/"
+    response.delete_cookie(COOKIE, httponly=True, samesite="Lax", secure=is_secure(), path=path)
 
 
 def is_secure() -> bool:
     """Whether the browser speaks TLS, with us or with a proxy."""
+    public = services().settings.public_url
+    if public is not None and public.scheme == "https":
+        return True
     # TLS ends at a proxy. Whoever sends this header without one only keeps a cookie from themselves.
     return request.is_secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"

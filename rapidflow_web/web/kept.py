@@ -53,7 +53,7 @@ class KeptDetails:
         self._access = access
         self._app = app
         self._kept = kept
-        headers = {"Content-Type": "application/json", **security.HEADERS}
+        headers = {"Content-Type": "application/json", **security.UNCACHED}
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:

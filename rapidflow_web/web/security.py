@@ -6,7 +6,7 @@ import base64
 import hashlib
 
 from markupsafe import Markup
-from quart import Quart, Response
+from quart import Quart, Response, request
 
 from rapidflow_web.web import assets
 
@@ -24,13 +24,23 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
 }
+UNCACHED = {**HEADERS, "Cache-Control": "private, no-store"}
+"""The headers of all but static files: who may see an answer can change, and a cache would not know."""
 
 
 def install(app: Quart) -> None:
     """Adds the headers to every response."""
 
     async def add(response: Response) -> Response:
-        response.headers.extend(HEADERS)
+        headers = response.headers
+        if request.endpoint == "static" and "ETag" in headers:
+            headers.extend(HEADERS)
+            return response
+        # What says more is a part of a page that browsers ask for again and again, by its ETag.
+        said = headers.get("Cache-Control")
+        headers.extend(UNCACHED)
+        if said is not None:
+            headers["Cache-Control"] = said
         return response
 
     app.after_request(add)

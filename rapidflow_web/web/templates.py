@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from quart import Quart, current_app
 from quart.templating import Environment
 
+from rapidflow_web.web.prefix import prefix_of
+
+_ADDRESS = re.compile(r'(\s(?:href|src|action|hx-[a-z]+|data-[a-z]+)=")(?=/)')
+"""Where a template has an address of this server in an attribute; all of them begin with a slash."""
+
 
 class PlainEnvironment(Environment):
-    """Quart's, with templates compiled to functions: coroutines would await each of their expressions."""
+    """Quart's, with templates compiled to functions: coroutines would await each of their expressions.
+
+    The addresses in templates, as they are written there, have the prefix of `web.prefix` before them.
+    """
 
     def __init__(self, app: Quart, **options: Any) -> None:
         super().__init__(app, **options)
         self.is_async = False
+        self._prefix = prefix_of(app)
+        self.globals["prefix"] = self._prefix  # pyright: ignore[reportArgumentType]
+
+    def preprocess(self, source: str, name: str | None = None, filename: str | None = None) -> str:
+        """The text of a template as it is compiled."""
+        source = super().preprocess(source, name, filename)
+        return _ADDRESS.sub(lambda match: match[1] + self._prefix, source) if self._prefix else source
 
 
 async def render(template: str, **values: Any) -> str:

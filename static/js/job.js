@@ -14,7 +14,8 @@ function follow() {
   if (status === shown) return;
   shown = status;
   document.title = `#${id} ${status} · ${name}`;
-  document.querySelector('link[rel="icon"]').href = `/static/icons/${status}.svg`;
+  const icon = document.querySelector('link[rel="icon"]');
+  icon.setAttribute("href", icon.getAttribute("href").replace(/[^/]+$/, `${status}.svg`));
   if (wanted && FINISHED.includes(status)) new Notification(`${name} #${id}: ${status}`, { tag: `job-${id}` });
 }
 

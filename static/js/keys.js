@@ -57,5 +57,5 @@ function help() {
 }
 
 key("?", "Show the keys", help);
-key("g d", "Go to the dashboard", () => (location.href = "/"));
+key("g d", "Go to the dashboard", () => (location.href = document.querySelector(".brand").href));
 document.querySelector("[data-keys]")?.addEventListener("click", help);

@@ -77,7 +77,7 @@ def test_no_browser_and_no_proxy_keeps_a_page_of_accounts(team: Team):
     pages = [team.get("root", path) for path in (*ACCOUNT, *ADMINISTRATION)]
     pages += [team.send("root", path) for path in ("/ui/account/tokens", "/ui/account/password", "/ui/users")]
     pages += [team.server.get("/login"), team.server.request("POST", "/login", "name=x", FORM)]
-    assert [page.headers["cache-control"] for page in pages] == ["no-store"] * len(pages)
+    assert [page.headers["cache-control"] for page in pages] == ["private, no-store"] * len(pages)
 
 
 def test_addresses_of_forms_lead_to_their_page(team: Team):

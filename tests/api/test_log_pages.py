@@ -15,7 +15,7 @@ def test_the_map_says_where_lines_and_steps_stand(server: Server) -> None:
     job_id = job["job"]["id"]
     stream = server.get(f"/jobs/{job_id}/logs/stream").body
     answer = server.get(f"/ui/jobs/{job_id}/log/map")
-    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["cache-control"] == "private, no-store"
     log = answer.json
     assert (log["size"], log["lines"], log["sealed"]) == (len(stream), stream.count(b"\n"), True)
     assert stream.split(b"\n")[log["final_line"]] == b"=== Build failed: step 2 (bash) exited with 3 ==="

@@ -10,6 +10,7 @@ import pytest
 
 from rapidflow_web.errors import SettingsError
 from rapidflow_web.pipeline.limits import NO_LIMITS, Limits
+from rapidflow_web.public_url import PublicUrl
 from rapidflow_web.settings import Bind, Settings, from_environment, misspelt, variable
 
 
@@ -48,6 +49,7 @@ def test_every_setting_is_read_from_its_variable():
         "database_url": ("sqlite:////srv/x.db", "sqlite:////srv/x.db"),
         "login": ("proxy", "proxy"),
         "hosts": ("build.example.org, ci", ("build.example.org", "ci")),
+        "public_url": ("https://ci.example.com/x/", PublicUrl("https", "ci.example.com", "/x")),
         "proxy_header": ("Remote-User", "Remote-User"),
         "proxy_addresses": ("10.0.0.0/24", (ip_network("10.0.0.0/24"),)),
         "secrets_key": (f"{'A' * 43}=, {'B' * 43}=", (f"{'A' * 43}=", f"{'B' * 43}=")),

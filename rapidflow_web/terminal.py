@@ -1,0 +1,81 @@
+"""What is printed on a terminal: text of others may have characters that command it, or turn words around."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0))
+_BIDI = (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""Marks of the direction in which text is written."""
+_OTHERS = (0x2028, 0x2029, *range(0xD800, 0xE000))
+"""Line and paragraph separators, and halves of characters, which can't be printed."""
+_UNSAFE = {
+    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in (*_CONTROLS, *_BIDI, *_OTHERS)
+}
+_UNSAFE_IN_LINES = {code: shown for code, shown in _UNSAFE.items() if chr(code) not in "\t\n"}
+_UNSAFE_IN_JSON = {code: f"\\u{code:04x}" for code in _UNSAFE if code >= 0x7F}
+
+
+def safe(text: object) -> str:
+    """The text in one line, with what a terminal would obey shown as an escape such as \\x1b."""
+    return str(text).translate(_UNSAFE)
+
+
+def safe_lines(text: str) -> str:
+    """The same of text that may have line breaks and tabs."""
+    return text.translate(_UNSAFE_IN_LINES)
+
+
+def safe_json(text: str) -> str:
+    """The same JSON text, with nothing in it that a terminal would obey."""
+    return text.translate(_UNSAFE_IN_JSON)
+
+
+def out(text: object) -> None:
+    """Prints a line to standard output. Raises `OSError`, perhaps only when that is flushed."""
+    print(safe(text))
+
+
+def note(text: object) -> None:
+    """Prints a line to standard error; nothing where nobody can read it."""
+    try:
+        print(safe(text), file=sys.stderr, flush=True)
+    except OSError:
+        _silence(sys.stderr)
+
+
+def open_missing() -> bool:
+    """Opens those of standard input, output and error that are closed, to nothing; whether output was open.
+
+    The next file that is opened would take the place of one, and have in it what is meant for the terminal.
+    """
+    had_output = _is_open(1)
+    for number in range(3):
+        if not _is_open(number):
+            # It is given the lowest number that is free, which is this one.
+            os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+    return had_output
+
+
+def drop_output() -> None:
+    """Has what is still to be printed go nowhere, because it would be tried again at the exit."""
+    _silence(sys.stdout)
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def _silence(stream: TextIO) -> None:
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, stream.fileno())
+    os.close(nothing)
