@@ -72,6 +72,7 @@ function showTimes() {
   button("times").setAttribute("aria-pressed", String(mode !== "off"));
   button("times").querySelector("span").textContent = { off: "Times", clock: "Times: clock", elapsed: "Times: of step" }[mode];
   scroller.dataset.times = mode;
+  viewer.wrapping.measure();
   viewer.redraw();
 }
 

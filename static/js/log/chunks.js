@@ -1,6 +1,6 @@
 // A log in chunks of some 64 KiB, of which only those are held that were looked at last.
 
-import { PLAIN } from "./ansi.js";
+import { PLAIN } from "./sgr.js";
 import { Chunk } from "./chunk.js";
 
 const CHUNK = 64 * 1024;
@@ -17,7 +17,7 @@ export class Chunks {
     this.open = false;
     this.held = new Map();
     this.loading = new Map();
-    this.tail = size === 0 ? new Uint8Array() : null;
+    if (size === 0) this.#hold(0, new Uint8Array());
   }
 
   get count() {
@@ -46,12 +46,11 @@ export class Chunks {
 
   /** The chunk, if it is held. */
   get(index) {
-    let chunk = this.held.get(index);
+    const chunk = this.held.get(index);
     if (chunk) {
       this.held.delete(index);
       this.held.set(index, chunk);
     }
-    if (!chunk && index === this.count - 1 && this.tail) chunk = this.#hold(index, this.tail);
     return chunk;
   }
 
@@ -73,10 +72,7 @@ export class Chunks {
       data = joined(data, await this.bytes.range(offset + data.length, this.end(index)));
     }
     data = data.subarray(0, this.end(index) - offset);
-    if (index === this.count - 1) {
-      this.tail = data;
-      this.open = data.length > 0 && data.at(-1) !== NEWLINE;
-    }
+    if (index === this.count - 1) this.open = data.length > 0 && data.at(-1) !== NEWLINE;
     return this.#hold(index, data);
   }
 
@@ -101,19 +97,20 @@ export class Chunks {
   #append(data) {
     const last = this.count - 1;
     this.size += data.length;
-    let newline = -1;
-    for (let at = data.indexOf(NEWLINE); at >= 0; at = data.indexOf(NEWLINE, at + 1)) {
+    let whole = 0; // bytes of lines that end here
+    for (let at = data.indexOf(NEWLINE); at >= 0; at = data.indexOf(NEWLINE, whole)) {
       this.lines++;
-      newline = at;
+      whole = at + 1;
     }
     this.open = data.at(-1) !== NEWLINE;
-    this.held.delete(last);
-    if (this.tail) this.tail = joined(this.tail, data);
-    if (newline < 0 || this.size - this.points[last].offset < CHUNK) return;
-    const rest = data.slice(newline + 1);
-    if (this.tail) this.#hold(last, this.tail.slice(0, this.tail.length - rest.length));
-    this.points.push({ offset: this.size - rest.length, line: this.lines });
-    this.tail = rest;
+    const tail = this.held.get(last);
+    if (whole === 0 || this.size - this.points[last].offset < CHUNK) {
+      tail?.append(data);
+      return;
+    }
+    tail?.append(data.subarray(0, whole));
+    this.points.push({ offset: this.size - (data.length - whole), line: this.lines });
+    this.#hold(last + 1, data.slice(whole));
   }
 }
 

@@ -1,12 +1,27 @@
 // Copies lines of the log.
 
-/** Copies the marked lines, or all of them, as they were printed; gives what to say about it. */
+import { plain } from "./terminal.js";
+
+const AT_ONCE = 20; // milliseconds, after which the page gets its turn
+
+/** Copies the marked lines, or all of them, as they are shown; gives what to say about it. */
 export async function copy({ rows, chunks, bytes }) {
   const from = rows.marked?.from ?? 0;
   const to = rows.marked?.to ?? chunks.lines;
   const first = chunks.points[chunks.indexOfLine(from)];
   const text = new TextDecoder().decode(await bytes.range(first.offset, chunks.end(chunks.indexOfLine(to))));
   const lines = text.split("\n").slice(from - first.line, to - first.line + 1);
+  await shown(lines);
   await navigator.clipboard.writeText(lines.join("\n"));
   return rows.marked ? `Copied ${lines.length} ${lines.length === 1 ? "line" : "lines"}.` : "Copied the whole log.";
+}
+
+async function shown(lines) {
+  let since = performance.now();
+  for (let at = 0; at < lines.length; at++) {
+    lines[at] = plain(lines[at]);
+    if (performance.now() - since < AT_ONCE) continue;
+    await new Promise((go) => setTimeout(go));
+    since = performance.now();
+  }
 }

@@ -43,17 +43,38 @@ export class Folds {
       if (before && first < before.to) before.to = Math.max(before.to, last);
       else this.hidden.push({ from: first + 1, to: last });
     }
+    let count = 0;
+    for (const range of this.hidden) {
+      range.before = count; // how many lines are hidden before it
+      count += range.to - range.from + 1;
+    }
     this.version++;
   }
 
+  /** The last range that begins before a line; there may be thousands. */
+  #rangeBefore(line) {
+    let low = 0;
+    let high = this.hidden.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.hidden[middle].from < line) low = middle + 1;
+      else high = middle;
+    }
+    return this.hidden[low - 1];
+  }
+
   isHidden(line) {
-    return this.hidden.some(({ from, to }) => from <= line && line <= to);
+    const range = this.#rangeBefore(line + 1);
+    return range !== undefined && line <= range.to;
+  }
+
+  #hiddenBefore(line) {
+    const range = this.#rangeBefore(line);
+    return range ? range.before + Math.min(line, range.to + 1) - range.from : 0;
   }
 
   /** How many lines from `start` up to, not including, `end` are shown. */
   shown(start, end) {
-    let count = Math.max(0, end - start);
-    for (const { from, to } of this.hidden) count -= Math.max(0, Math.min(end, to + 1) - Math.max(start, from));
-    return count;
+    return Math.max(0, end - start - (this.#hiddenBefore(end) - this.#hiddenBefore(start)));
   }
 }

@@ -22,7 +22,7 @@ export class Layout {
   }
 
   #height(index) {
-    const chunk = this.chunks.get(index === this.chunks.count - 1 ? index : -1) ?? this.chunks.held.get(index);
+    const chunk = this.chunks.held.get(index);
     if (chunk) return this.rows(chunk).height;
     return this.folds.shown(this.chunks.points[index].line, this.chunks.lineEnd(index)) * ROW_HEIGHT;
   }
@@ -30,28 +30,28 @@ export class Layout {
   /** The shown rows of a chunk: their indexes, their tops within it, and its height. */
   rows(chunk) {
     const known = this.known.get(chunk);
-    if (known && known.version === this.folds.version && known.columns === this.columns) return known;
-    const indexes = [];
-    const tops = [];
-    let height = 0;
-    const folded = this.folds.hidden.length > 0;
-    for (let row = 0; row < chunk.rows; row++) {
-      if (folded && this.folds.isHidden(chunk.lines[row])) continue;
-      indexes.push(row);
-      tops.push(height);
-      height += this.columns === Infinity ? ROW_HEIGHT : ROW_HEIGHT * this.#wrapped(chunk, row);
+    const state = `${this.folds.version} ${this.columns} ${chunk.remade}`;
+    if (known?.state === state && known.size === chunk.size) return known;
+    const rows = known?.state === state ? known : { indexes: [], tops: [], height: 0, state, fixed: 0 };
+    const { indexes, tops } = rows;
+    // Of a chunk that has grown only the end is worked out again.
+    while (indexes.at(-1) >= rows.fixed) {
+      indexes.pop();
+      rows.height = tops.pop();
     }
-    const rows = { indexes, tops, height, version: this.folds.version, columns: this.columns };
+    for (let row = rows.fixed; row < chunk.rows; row++) {
+      const line = chunk.lines[row];
+      if (this.folds.isHidden(line)) continue;
+      const fold = this.folds.at(line); // a single row, with a title
+      if (fold && chunk.continued(row)) continue;
+      indexes.push(row);
+      tops.push(rows.height);
+      rows.height += ROW_HEIGHT * (fold ? 1 : chunk.height(row, this.columns));
+    }
+    rows.size = chunk.size;
+    rows.fixed = chunk.fixed;
     this.known.set(chunk, rows);
     return rows;
-  }
-
-  #wrapped(chunk, row) {
-    const next = row + 1 < chunk.rows ? chunk.starts[row + 1] : chunk.data.length;
-    const bytes = next - chunk.starts[row];
-    if (bytes <= this.columns) return 1;
-    const text = chunk.text(row).replace(/\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)/g, "");
-    return Math.max(1, Math.ceil(columnsOf(text) / this.columns));
   }
 
   /** The index of the chunk at a height, and the position of its first row that reaches below it. */
@@ -75,15 +75,4 @@ export class Layout {
     const position = indexes.findIndex((row) => chunk.lines[row] >= line);
     return this.tops[index] + (position < 0 ? height : tops[position]);
   }
-}
-
-/** How many columns of a terminal a text takes. */
-function columnsOf(text) {
-  let columns = 0;
-  for (const character of text) {
-    const code = character.codePointAt(0);
-    if (code === 9) columns += 8 - (columns % 8);
-    else columns += code >= 0x1100 && /[\p{Script=Han}\p{Script=Hangul}\p{Script=Hiragana}\p{Script=Katakana}\p{Emoji_Presentation}]/u.test(character) ? 2 : 1;
-  }
-  return columns;
 }

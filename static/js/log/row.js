@@ -1,6 +1,7 @@
 // The element of one row. What a build printed only ever becomes text.
 
-import { PLAIN, pieces } from "./ansi.js";
+import { breaks } from "./columns.js";
+import { PLAIN } from "./sgr.js";
 
 const ADDRESS = /\bhttps?:\/\/[^\s<>"'`\x00-\x1f]+[^\s<>"'`\x00-\x1f.,;:!?)\]}]/g;
 
@@ -12,8 +13,8 @@ export function element(name, className, text = "") {
   return made;
 }
 
-/** The row of a line: its number, which is its address, its time, its text. */
-export function lineRow({ text, style, number, href, time, continued }) {
+/** The row of a line: its number, which is its address, its time, its text in lines of so many columns. */
+export function lineRow({ pieces, columns, number, href, time, continued }) {
   const row = element("div", continued ? "row continued" : "row");
   const count = row.appendChild(element(href ? "a" : "span", "number"));
   if (href && !continued) {
@@ -23,7 +24,7 @@ export function lineRow({ text, style, number, href, time, continued }) {
     count.setAttribute("aria-label", `Line ${number}`);
   }
   row.appendChild(element("span", "time", time));
-  row.appendChild(content(text, style));
+  row.appendChild(content(pieces, columns));
   return row;
 }
 
@@ -43,23 +44,51 @@ export function foldRow({ title, detail, status, icon, closed, className, href }
   return row;
 }
 
-function content(text, style) {
+function content(pieces, columns) {
   const made = element("span", "text");
-  for (const piece of pieces(text, style)) made.append(...linked(piece));
+  const parts = pieces.flatMap(linked);
+  const ends = breaks(pieces.map(({ text }) => text).join(""), columns);
+  if (!ends.length) made.append(...parts.map(node));
+  else made.append(...lines(parts, ends).map((line) => {
+    const shown = element("span", "line");
+    shown.append(...line.map(node));
+    return shown;
+  }));
   return made;
 }
 
-function linked({ text, style }) {
-  if (style.link) return [styled(link(style.link, text), style)];
-  const nodes = [];
-  let from = 0;
-  for (const match of text.matchAll(ADDRESS)) {
-    if (match.index > from) nodes.push(styled(text.slice(from, match.index), style));
-    nodes.push(styled(link(match[0], match[0]), style));
-    from = match.index + match[0].length;
+/** Parts cut into lines, at indexes of their text. */
+function lines(parts, ends) {
+  const found = [[]];
+  let at = 0;
+  for (const part of parts) {
+    let from = 0;
+    for (let end; (end = ends[found.length - 1]) < at + part.text.length; from = end - at) {
+      if (end > at + from) found.at(-1).push({ ...part, text: part.text.slice(from, end - at) });
+      found.push([]);
+    }
+    found.at(-1).push({ ...part, text: part.text.slice(from) });
+    at += part.text.length;
   }
-  if (from < text.length) nodes.push(styled(text.slice(from), style));
-  return nodes;
+  return found;
+}
+
+/** A piece in parts {text, style, href}, some of which are links. */
+function linked({ text, style }) {
+  if (style.link) return [{ text, style, href: style.link }];
+  const parts = [];
+  let from = 0;
+  for (const { 0: href, index } of text.matchAll(ADDRESS)) {
+    if (index > from) parts.push({ text: text.slice(from, index), style });
+    parts.push({ text: href, style, href });
+    from = index + href.length;
+  }
+  if (from < text.length) parts.push({ text: text.slice(from), style });
+  return parts;
+}
+
+function node({ text, style, href }) {
+  return styled(href ? link(href, text) : text, style);
 }
 
 function link(address, text) {

@@ -6,8 +6,8 @@ import { foldRow, lineRow } from "./row.js";
 const ICONS = { success: "✓", failed: "✕", running: "●", pending: "○", cancelled: "–" };
 
 export class Rows {
-  constructor(chunks, steps, folds, times) {
-    Object.assign(this, { chunks, steps, folds, times });
+  constructor(chunks, steps, folds, times, layout) {
+    Object.assign(this, { chunks, steps, folds, times, layout });
     this.marked = null;
     this.error = null;
     this.version = 0; // rows of another one are made anew
@@ -17,7 +17,7 @@ export class Rows {
   /** The element of a row; the old one where it is still right, so that what is selected stays so. */
   element(chunk, index, old) {
     const line = chunk.lines[index];
-    const state = `${this.version} ${chunk.rows === index + 1 ? chunk.data.length : 0}`;
+    const state = `${this.version} ${this.layout.columns} ${chunk.remade} ${index < chunk.fixed ? 0 : chunk.size}`;
     if (old && this.made.get(old) === state) return old;
     const row = this.#make(chunk, index, line);
     if (this.marked && line >= this.marked.from && line <= this.marked.to) row.classList.add("marked");
@@ -41,7 +41,7 @@ export class Rows {
     const number = this.steps.number(line);
     const step = number ? this.steps.of(line) : null;
     const row = lineRow({
-      text: chunk.text(index), style: chunk.styleAt(index), number, continued: chunk.continued(index),
+      pieces: chunk.pieces(index), columns: this.layout.columns, number, continued: chunk.continued(index),
       href: step && format(step.order_num, number),
       time: this.times.text(chunk.offsetOf(index), this.chunks.indexOfLine(line), step),
     });

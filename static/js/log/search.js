@@ -109,12 +109,10 @@ function rangesIn(row, pattern) {
   if (!text) return [];
   const nodes = [];
   for (let walker = document.createTreeWalker(text, NodeFilter.SHOW_TEXT); walker.nextNode(); ) nodes.push(walker.currentNode);
+  let [at, before] = [0, 0]; // of the node that was reached; matches come in order
   const place = (offset) => {
-    for (const node of nodes) {
-      if (offset <= node.length) return [node, offset];
-      offset -= node.length;
-    }
-    return [text, text.childNodes.length];
+    while (at < nodes.length - 1 && offset > before + nodes[at].length) before += nodes[at++].length;
+    return [nodes[at], offset - before];
   };
   return [...text.textContent.matchAll(pattern)].filter((match) => match[0]).map((match) => {
     const range = new Range();

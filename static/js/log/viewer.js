@@ -24,8 +24,8 @@ export class Viewer {
     this.layout = new Layout(this.chunks, this.folds);
     this.times = new Times(`${this.address}/times`, this.chunks, () => this.redraw());
     this.viewport = new Viewport(scroller, this.chunks, this.layout, (...row) => this.rows.element(...row), (rows) => this.#moved(rows));
-    this.wrapping = new Wrapping(scroller, this.layout, this.times, () => this.viewport.changed());
-    this.rows = new Rows(this.chunks, this.steps, this.folds, this.times);
+    this.wrapping = new Wrapping(scroller, this.layout, () => this.viewport.changed());
+    this.rows = new Rows(this.chunks, this.steps, this.folds, this.times, this.layout);
     this.#foldSteps();
     scroller.addEventListener("click", (event) => this.#clicked(event));
   }

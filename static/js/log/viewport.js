@@ -1,5 +1,7 @@
 // Shows the rows that are in sight, out of any number, and keeps in sight what is there.
 
+import { ROW_HEIGHT } from "./layout.js";
+
 const TALLEST = 15_000_000; // pixels; browsers draw no element that is much taller
 const OVERSCAN = 400;
 
@@ -38,7 +40,7 @@ export class Viewport {
   #remember(top) {
     const { index, inside } = this.layout.at(top);
     const chunk = this.chunks.get(index);
-    let line = this.chunks.points[index].line + Math.floor(inside / 20);
+    let line = this.chunks.points[index].line + Math.floor(inside / ROW_HEIGHT);
     if (chunk) {
       const { indexes, tops } = this.layout.rows(chunk);
       const position = Math.max(0, tops.findLastIndex((one) => one <= inside));

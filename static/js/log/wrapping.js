@@ -1,27 +1,35 @@
 // Lines that are wrapped: how many columns there are.
 
-const PADDING = 90; // pixels of a row that are not text
-const TIMES = 80; // pixels more where times are shown
+import { lineRow } from "./row.js";
+import { PLAIN } from "./sgr.js";
+
+const FEWEST = 10; // columns; where there is less room, one scrolls sideways
+const SAMPLE = 100;
 
 export class Wrapping {
-  constructor(scroller, layout, times, changed) {
-    Object.assign(this, { scroller, layout, times, changed });
+  constructor(scroller, layout, changed) {
+    Object.assign(this, { scroller, layout, changed });
     this.on = false;
     new ResizeObserver(() => this.measure()).observe(scroller);
   }
 
   /** Works out the columns again; without wrapping there is no end to them. */
   measure() {
-    this.scroller.classList.toggle("wraps", this.on);
-    const probe = Object.assign(document.createElement("span"), { className: "probe", textContent: "x".repeat(100) });
-    this.scroller.append(probe);
-    const width = probe.getBoundingClientRect().width / 100;
-    probe.remove();
-    const padding = this.times.mode === "off" ? PADDING : PADDING + TIMES;
-    const columns = this.on ? Math.max(10, Math.floor((this.scroller.clientWidth - padding) / width)) : Infinity;
-    this.scroller.style.setProperty("--columns", String(columns));
+    const columns = this.on ? Math.max(FEWEST, this.#room()) : Infinity;
     if (columns === this.layout.columns) return;
     this.layout.columns = columns;
     this.changed();
+  }
+
+  /** The columns in sight beside a line's number and time, at the sizes that fonts have here. */
+  #room() {
+    const sample = [{ text: "x".repeat(SAMPLE), style: PLAIN }];
+    const probe = lineRow({ pieces: sample, columns: Infinity, number: 0, href: null, time: "", continued: false });
+    probe.classList.add("probe");
+    this.scroller.append(probe);
+    const text = probe.querySelector(".text").getBoundingClientRect();
+    const beside = probe.getBoundingClientRect().width - text.width;
+    probe.remove();
+    return Math.floor((this.scroller.clientWidth - beside) / (text.width / SAMPLE));
   }
 }
