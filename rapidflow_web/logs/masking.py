@@ -100,11 +100,11 @@ class Masker:
 
     def mask(self, text: str) -> str:
         """A sentence or the like, with the secrets in it masked."""
-        data, masked, position = encoded(text), b"", 0
+        data, masked, position = encoded(text), list[bytes](), 0
         for begin, end in self._search.spans(data, at_end=True)[0]:
-            masked += data[position:begin] + MASK
+            masked += data[position:begin], MASK
             position = end
-        return decoded(masked + data[position:])
+        return decoded(b"".join((*masked, data[position:])))
 
     def _masked(self, data: bytes, at_end: bool) -> Iterator[list[Piece] | Added]:
         begin = line_end = 0

@@ -3,36 +3,45 @@
     python scan.py PATH SIZE <request.json
 
 answers a request of `{"seconds": …, "search": …}` or `{"seconds": …, "outline": …}` in JSON on standard
-output, and ends after so many seconds in any case; `looking.py` says more.
+output, and ends after so many seconds in any case; `looking.py` says more. With `"packages": …` that folder
+has the engine for regular expressions, which takes time in the length of the log and no more.
 Imports nothing of ours and little else, so that it starts in some milliseconds.
+
+All that is here takes time in the length of what it is given, whatever that is, and bounded memory.
 """
 
 from __future__ import annotations
 
+import heapq
+import importlib
+import itertools
 import json
 import mmap
+import os
 import re
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 _BLOCK = 1024 * 1024
+_MOST_MEMORY = 256 * 1024 * 1024
+"""Bytes of address space, besides the log's own, that the process may have."""
 _MOST_LINES = 10_000
 _MOST_GROUPS = 5_000
 _MOST_CANDIDATES = 20_000
+_MOST_MARKERS = 100_000
+"""Beginnings and ends of groups that are looked at."""
 _MOST_OPEN = 100
 """Groups within groups; a build that prints more never closes any."""
 _LONGEST_LINE = 2_000
 """Bytes of a line that are looked at for an error or a title."""
-_LONGEST_SEARCHED = 16 * 1024 * 1024
+_LONGEST_SEARCHED = 4 * 1024 * 1024
 """Bytes of a line that are searched, for it is held in memory; the rest of a longer one is not."""
 
-# A control sequence, an operating system command, another escape.
-_ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
-
-# What a carriage return lets be written over, and one at the end of a line.
-_REWRITTEN = re.compile(rb"(?<![^\n\r])[^\n\r]*\r+(?=[^\n\r])|\r+(?=\n)")
+# A control sequence, an operating system command, another escape; none goes beyond its line.
+_ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 
 Log = mmap.mmap | bytes
 Matching = Callable[[bytes], Iterator[int]]
@@ -58,14 +67,17 @@ def _blocks(log: Log) -> Iterator[bytes]:
 
 def as_read(block: bytes) -> bytes:
     """What a reader sees of whole lines: without escape sequences, and without what was written over."""
-    return _REWRITTEN.sub(b"", _ESCAPE.sub(b"", block))
+    plain = _ESCAPE.sub(b"", block)
+    if b"\r" not in plain:
+        return plain
+    return b"\n".join(line.rstrip(b"\r").rpartition(b"\r")[2] for line in plain.split(b"\n"))
 
 
 # Search
 
 
 def search(log: Log, text: str, case: bool, regex: bool) -> dict[str, Any]:
-    """The lines that match, as a reader sees them: without escape sequences. Raises `re.error`."""
+    """The lines that match, as a reader sees them: without escape sequences. Raises `BadPattern`."""
     matching = _by_regex(text, case) if regex else _by_text(text, case)
     plain = log.find(b"\x1b") < 0 and log.find(b"\r") < 0
     count, lines, first = 0, list[int](), 0
@@ -78,39 +90,65 @@ def search(log: Log, text: str, case: bool, regex: bool) -> dict[str, Any]:
     return {"count": count, "lines": lines, "complete": count == len(lines), "size": len(log)}
 
 
+class BadPattern(Exception):
+    """What is searched for is no regular expression; the message says why."""
+
+
 def _by_text(text: str, case: bool) -> Matching:
+    if not case and not text.isascii():
+        return _by_regex(text, case, literal=True)  # which knows the other case of all letters
+
     def matching(block: bytes) -> Iterator[int]:
         if case:
-            return _found(block, text.encode(), b"\n")
-        if text.isascii():
-            return _found(block.lower(), text.lower().encode(), b"\n")
-        return _found(block.decode("utf-8", "replace").lower(), text.lower(), "\n")
+            return _found(block, text.encode())
+        return _found(block.lower(), text.lower().encode())
 
     return matching
 
 
-def _found(block: Any, needle: Any, newline: Any) -> Iterator[int]:
+def _found(block: bytes, needle: bytes) -> Iterator[int]:
     """The lines of `block` that have `needle`, counted from 0."""
     line = counted = 0
     at = block.find(needle)
     while at >= 0:
-        line += block.count(newline, counted, at)
+        line += block.count(b"\n", counted, at)
         yield line
-        end = block.find(newline, at)
+        end = block.find(b"\n", at)
         if end < 0:
             return
         line, counted = line + 1, end + 1
         at = block.find(needle, counted)
 
 
-def _by_regex(text: str, case: bool) -> Matching:
-    pattern = re.compile(text, 0 if case else re.IGNORECASE)
+def _by_regex(text: str, case: bool, literal: bool = False) -> Matching:
+    # Here, because it takes as long as half of all else, and an outline does without.
+    re2: Any = importlib.import_module("re2")
+    options = re2.Options()
+    options.case_sensitive, options.never_nl = case, True
+    options.never_capture, options.log_errors = True, False
+    try:
+        re2.compile(text, options)  # by itself, for its error to be about what was asked for
+        # To the end of the line, so that a line is found once.
+        pattern = re2.compile(f"(?m:{re2.escape(text) if literal else text})[^\n]*", options)
+    except re2.error as error:
+        raise BadPattern(bytes(error.args[0]).decode("utf-8", "replace")) from None
 
     def matching(block: bytes) -> Iterator[int]:
-        lines = block.decode("utf-8", "replace").split("\n")
-        if not lines[-1]:
-            lines.pop()  # what follows the last newline is no line
-        return (number for number, line in enumerate(lines) if pattern.search(line))
+        # The engine reads no broken UTF-8, which a reader sees as one character.
+        if not block.isascii():
+            block = block.decode("utf-8", "replace").encode()
+        size = len(block)
+        line = counted = 0
+        for match in pattern.finditer(block):
+            at = match.start()
+            if at < counted or (at == size and block.endswith(b"\n")):
+                continue  # the line's end, after all of it; what follows the last newline is no line
+            line += block.count(b"\n", counted, at)
+            yield line
+            end = block.find(b"\n", at)
+            if end < 0:
+                return
+            line, counted = line + 1, end + 1
 
     return matching
 
@@ -120,12 +158,13 @@ def _by_regex(text: str, case: bool) -> Matching:
 _OPENS = (b"::group::", b"##[group]")
 _CLOSES = (b"::endgroup::", b"##[endgroup]")
 _BUILDKITE = (b"--- ", b"+++ ", b"~~~ ")
-_GITLAB = re.compile(rb"section_(start|end):[0-9]+:([^\s\[\r]+)(\[[^\]\r]*\])?\r?")
+_GITLAB = re.compile(rb"section_(start|end):[0-9]{1,20}:([^\s\[\r]{1,200})(\[[^\]\r\n]{0,200}\])?\r?")
 
 
 def outline(log: Log, steps: list[list[int]], failed: list[int] | None) -> dict[str, Any]:
     """The groups in the `steps`, each a first and a last offset, and the first error in the `failed` one."""
-    groups = [group for start, end in steps for group in _groups(log, start, end)][:_MOST_GROUPS]
+    made = (group for start, end in steps for group in _groups(log, start, end))
+    groups = list(itertools.islice(made, _MOST_GROUPS))
     error = _error(log, *failed) if failed else None
     places = {at for group in groups for at in group["at"]}
     if error is not None:
@@ -153,7 +192,7 @@ def _groups(log: Log, start: int, end: int) -> Iterator[dict[str, Any]]:
         group["at"], group["before"] = (group["at"], at), before
         done.append(group)
 
-    for at, kind, name, title, closed in sorted(_markers(log, start, end)):
+    for at, kind, name, title, closed in itertools.islice(_markers(log, start, end), _MOST_MARKERS):
         if kind == "section":
             for group in [group for group in open_ if group["kind"] == "section"]:
                 close(group, at, 1)
@@ -172,25 +211,42 @@ def _groups(log: Log, start: int, end: int) -> Iterator[dict[str, Any]]:
         yield {key: group[key] for key in ("at", "before", "title", "closed")}
 
 
-def _markers(log: Log, start: int, end: int) -> Iterator[tuple[int, str, str, str, bool]]:
-    for needle in _OPENS:
+_Marker = tuple[int, str, str, str, bool]
+"""Its offset, its kind, a name, a title, and whether the group is closed at first."""
+
+
+def _markers(log: Log, start: int, end: int) -> Iterator[_Marker]:
+    """All of them, in order."""
+
+    def opens(needle: bytes) -> Iterator[_Marker]:
         for at in _line_starts(log, needle, start, end):
             yield at, "group", "", _title(log, at + len(needle), end), False
-    for needle in _CLOSES:
+
+    def closes(needle: bytes) -> Iterator[_Marker]:
         for at in _line_starts(log, needle, start, end):
             yield at, "end", "", "", False
-    for needle in _BUILDKITE:
+
+    def sections(needle: bytes) -> Iterator[_Marker]:
         for at in _line_starts(log, needle, start, end):
             if not _is_diff(log, needle, at, end):
                 yield at, "section", "buildkite", _title(log, at + len(needle), end), needle != b"+++ "
+
+    return heapq.merge(
+        *map(opens, _OPENS), *map(closes, _CLOSES), *map(sections, _BUILDKITE), _named(log, start, end)
+    )
+
+
+def _named(log: Log, start: int, end: int) -> Iterator[_Marker]:
     at = log.find(b"section_", start, end)
     while at >= 0:
+        after = at + 1
         if match := _GITLAB.match(log, at, min(at + _LONGEST_LINE, end)):
             name, options = match[2].decode("utf-8", "replace"), match[3] or b""
             kind = "named" if match[1] == b"start" else "end"
             title = _title(log, match.end(), end) if kind == "named" else ""
             yield at, kind, name, title or name, b"collapsed=true" in options
-        at = log.find(b"section_", at + 1, end)
+            after = match.end()
+        at = log.find(b"section_", after, end)
 
 
 def _line_starts(log: Log, needle: bytes, start: int, end: int) -> Iterator[int]:
@@ -243,7 +299,11 @@ _STRONG = re.compile(
 _WEAK = re.compile(
     rb"^\s*[\w.]*(?:Error|Exception)\b:?|\bERROR\b|(?:^|[:\s])error:|^make(?:\[\d+\])?: \*\*\* |\bfailed\b",
 )
-_NONE = re.compile(rb"\b(?:0|no) (?:errors?|fail(?:ed|ures?))\b|\berrors?[:=] ?0\b|--\S*error", re.IGNORECASE)
+_NONE = re.compile(
+    # Options are looked for at the start of a word only, or each of many dashes would begin one.
+    rb"\b(?:0|no) (?:errors?|fail(?:ed|ures?))\b|\berrors?[:=] ?0\b|(?<!\S)--\S*error",
+    re.IGNORECASE,
+)
 
 
 def _error(log: Log, start: int, end: int) -> int | None:
@@ -271,7 +331,8 @@ def _candidates(log: Log, start: int, end: int) -> Iterator[tuple[int, bytes]]:
             at = block.find(hint)
             while at >= 0 and len(seen) < _MOST_CANDIDATES:
                 at += hint.startswith(b"\n")
-                seen.add(max(log.rfind(b"\n", start, block_start + at) + 1, start))
+                if (begin := _line_start(log, block_start + at, start)) is not None:
+                    seen.add(begin)
                 newline = block.find(b"\n", at)
                 at = block.find(hint, newline) if newline >= 0 else -1
         for at in sorted(seen):
@@ -283,10 +344,27 @@ def _candidates(log: Log, start: int, end: int) -> Iterator[tuple[int, bytes]]:
             return
 
 
+def _line_start(log: Log, at: int, start: int) -> int | None:
+    """Where the line begins that `at` is in; None where that is further away than is looked at."""
+    nearest = max(start, at - _LONGEST_LINE)
+    newline = log.rfind(b"\n", nearest, at)
+    return newline + 1 if newline >= 0 else start if nearest == start else None
+
+
 def _last_line(log: Log, start: int, end: int) -> int | None:
-    while end > start and log[end - 1 : end].isspace():
-        end -= 1
-    return max(log.rfind(b"\n", start, end) + 1, start) if end > start else None
+    for block_end in range(end, start, -_BLOCK):
+        block_start = max(start, block_end - _BLOCK)
+        if block := log[block_start:block_end].rstrip():
+            return max(log.rfind(b"\n", start, block_start + len(block)) + 1, start)
+    return None
+
+
+def _limit(seconds: int, size: int) -> None:
+    """Bounds what this process takes, so that no log and no pattern takes it from others."""
+    os.nice(10)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    resource.setrlimit(resource.RLIMIT_AS, (size + _MOST_MEMORY,) * 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def main() -> None:
@@ -295,6 +373,9 @@ def main() -> None:
     # Who asks ends this process earlier, unless it was killed itself.
     signal.alarm(request["seconds"])
     size = int(sys.argv[2])
+    _limit(request["seconds"], size)
+    if "packages" in request:
+        sys.path.append(request["packages"])
     log: Log = b""
     if size:
         with open(sys.argv[1], "rb") as file:  # noqa: PTH123 - pathlib takes as long to import as all else
@@ -304,7 +385,7 @@ def main() -> None:
             answer = search(log, **request["search"])
         else:
             answer = outline(log, **request["outline"])
-    except (re.error, OverflowError, RecursionError) as error:
+    except BadPattern as error:
         answer = {"error": str(error)}
     json.dump(answer, sys.stdout)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from typing import Any
 
 from pydantic import BaseModel
 from quart import Response
@@ -13,6 +15,7 @@ from rapidflow_web.logs import looking
 from rapidflow_web.logs import map as log_map
 from rapidflow_web.logs.log import Log
 from rapidflow_web.pages.blueprint import blueprint
+from rapidflow_web.web.access import who
 from rapidflow_web.web.leaving import while_client_waits
 from rapidflow_web.web.requests import Flag, Number, identifier, query
 from rapidflow_web.web.responses import json_response
@@ -99,7 +102,9 @@ async def search_log(job_id: str) -> Response:
     if "\n" in wanted.q:
         raise Invalid([Problem("q", "a search finds single lines; leave out the line break")])
     try:
-        found = await while_client_waits(looking.search(log, wanted.q, case=wanted.case, regex=wanted.regex))
+        found = await while_client_waits(
+            looking.search(log, wanted.q, case=wanted.case, regex=wanted.regex, who=who())
+        )
     except looking.CannotSearch as error:
         raise Invalid([Problem("q", str(error))]) from None
     return json_response(found)
@@ -111,10 +116,10 @@ async def show_log_outline(job_id: str) -> Response:
     number = identifier(job_id, "job")
     log = await _log(number)
     failed = next((step.id for step in await jobs.steps_of(number) if step.status == "failed"), None)
-    try:
-        return json_response(await while_client_waits(looking.outline(log, failed)))
-    except looking.CannotSearch:
-        return json_response({"groups": [], "error": None})
+    made: dict[str, Any] = {"groups": [], "error": None}
+    with contextlib.suppress(looking.CannotSearch):
+        made = await while_client_waits(looking.outline(log, failed, who=who()))
+    return json_response(made)
 
 
 async def _log(number: int) -> Log:

@@ -87,6 +87,12 @@ def actor() -> Actor:
     return cast(Actor, g.actor)
 
 
+def who() -> str:
+    """A word for whoever sends the request: the user, or the address where nobody needs to log in."""
+    name = actor().name
+    return f"user {name}" if name is not None else f"address {address()}"
+
+
 def session() -> str | None:
     """What is stored of the session that the request shows; None where it shows none."""
     word = request.cookies.get(COOKIE)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
+import random
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rapidflow_web.logs import scan
+from rapidflow_web.logs import looking, scan
 from rapidflow_web.logs.scan import outline, search
 
 
@@ -55,7 +56,7 @@ def test_a_regular_expression_matches_within_single_lines():
     assert found(log, "^ab$", regex=True) == [0]
     assert found(log, r"b\s+c", regex=True) == [2]
     assert found(log, "^$", regex=True) == [3]
-    with pytest.raises(re.error):
+    with pytest.raises(scan.BadPattern):
         found(log, "(", regex=True)
 
 
@@ -72,15 +73,45 @@ def test_of_a_line_without_end_the_beginning_is_searched(monkeypatch: pytest.Mon
 
 
 def test_a_search_that_nobody_waits_for_ends_by_itself(tmp_path: Path):
-    (tmp_path / "log").write_bytes(b"a" * 40 + b"b\n")
-    request = {"seconds": 1, "search": {"text": "(a|a)+c", "case": True, "regex": True}}
+    done = scanned(tmp_path, HARD_LINE, {"seconds": 1, "search": regex(HARD)})
+    assert done.returncode in (-signal.SIGALRM, -signal.SIGXCPU, -signal.SIGKILL)
+
+
+def test_a_scan_may_take_a_bounded_amount_of_memory():
+    program = "import scan; scan._limit(5, 1000); bytearray(400 * 2**20)"
     done = subprocess.run(
-        [sys.executable, "-I", "-S", scan.__file__, tmp_path / "log", "42"],
-        input=json.dumps(request).encode(),
-        capture_output=True,
-        timeout=60,
+        [sys.executable, "-c", program], cwd=Path(scan.__file__).parent, capture_output=True
     )
-    assert done.returncode == -signal.SIGALRM
+    assert b"MemoryError" in done.stderr
+
+
+def test_expressions_that_are_slow_elsewhere_take_time_in_the_length_of_the_log(tmp_path: Path):
+    # Python's own engine would take 900 MB for the first, and for the others longer than there is time.
+    for pattern in ("(?:aa?)*c", "(a|a)+c", "(x+x+)+y", "(.*)*(.*)*=", "^(([a-z])+.)+[A-Z]([a-z])+$"):
+        for line in (b"a" * 3_900_000, b"x" * 3_900_000):
+            done = scanned(tmp_path, line + b"\n", {"seconds": 60, "search": regex(pattern)})
+            assert done.returncode == 0, (pattern, done.stderr)
+            assert json.loads(done.stdout)["count"] == 0
+
+
+HARD = "a[ab]{900}c"
+HARD_LINE = bytes(random.Random(1).choices(b"ab", k=4_000_000))
+"""Takes even an engine that is never worse than linear half a minute."""
+
+
+def regex(text: str) -> dict[str, Any]:
+    return {"text": text, "case": True, "regex": True}
+
+
+def scanned(folder: Path, log: bytes, request: dict[str, Any]) -> subprocess.CompletedProcess[bytes]:
+    """How `scan.py` as a process ends."""
+    (folder / "log").write_bytes(log)
+    return subprocess.run(
+        [sys.executable, "-I", "-S", scan.__file__, folder / "log", str(len(log))],
+        input=json.dumps({**request, "packages": looking._PACKAGES}).encode(),
+        capture_output=True,
+        timeout=120,
+    )
 
 
 def test_lines_keep_their_numbers_over_more_than_one_block_and_over_very_long_lines():
@@ -90,6 +121,48 @@ def test_lines_keep_their_numbers_over_more_than_one_block_and_over_very_long_li
     assert found(log, "line 4$", regex=True) == [4]
     answer = search(log, "line", False, False)
     assert (answer["count"], len(answer["lines"]), answer["complete"]) == (199_999, 10_000, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "regex", "lines"),
+    [
+        ("", True, [0, 1, 2, 3]),
+        ("$", True, [0, 1, 2, 3]),
+        ("x*", True, [0, 1, 2, 3]),
+        ("^$", True, [1]),
+        ("a$", True, [0, 3]),
+        (r"\s", True, [2]),
+        ("[^z]b", True, [2]),
+        ("a\\nb", True, []),
+        ("GR\xdcN", True, [2]),
+        (".n", True, [2]),
+    ],
+)
+def test_each_line_is_found_once(text: str, regex: bool, lines: list[int]):
+    log = "ba\n\na b gr\xfcn\naaa".encode()
+    assert found(log, text, regex=regex) == lines
+    assert found(log + b"\n", text, regex=regex) == lines
+
+
+def test_what_is_unreadable_is_one_character_for_an_expression():
+    assert found(b"a\xffb\n", "^a.b$", regex=True) == [0]
+
+
+def test_an_escape_sequence_without_end_hides_no_other_line():
+    assert scan.as_read(b"a\x1b]8;;http://x\nb\x07\n") == b"a\nb\x07\n"
+    assert found(b"a\x1b]8;;http://x\nneedle\n", "needle") == [1]
+
+
+def test_what_carriage_returns_leave_is_what_a_reader_sees():
+    for printed, read in (
+        (b"a\rb\r\n", b"b\n"),
+        (b"\r\r\rx\r\r\r\n\r\n", b"x\n\n"),
+        (b"10%\r20%\r", b"20%"),
+        (b"a\n\rb\rc", b"a\nc"),
+        (b"\r" * 5, b""),
+        (b"", b""),
+    ):
+        assert scan.as_read(printed) == read
 
 
 def groups(log: bytes) -> list[tuple[int, int, str, bool]]:
@@ -133,6 +206,11 @@ def test_groups_stay_within_their_step():
 
 def test_groups_that_are_never_closed_are_no_burden():
     assert len(groups(b"::group::again\nx\n" * 20_000)) == 100
+
+
+def test_of_markers_without_end_the_first_are_looked_at():
+    log = b"::group::a\n::endgroup::\n" * 200_000
+    assert len(groups(log)) == 5_000
 
 
 @pytest.mark.parametrize(
