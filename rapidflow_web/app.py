@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 from collections.abc import AsyncGenerator
 
@@ -126,6 +127,9 @@ def create_app(settings: Settings) -> Quart:
             opened.push_async_callback(_cancel, asyncio.create_task(upkeep.run()))
             opened.push_async_callback(_cancel, asyncio.create_task(loop_guard.watch()))
             opened.callback(streams.cut)
+            # What is there by now stays. To look through all of it for garbage would hold the loop each time.
+            gc.collect()
+            gc.freeze()
             yield
 
     return app

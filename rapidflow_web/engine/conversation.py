@@ -122,7 +122,7 @@ class Conversation:
                 await self._masks.add(item.values)
             elif len(item) == 1:
                 await self._writer.append(*item[0])
-            else:
+            elif item:
                 await self._append(item)
             since = await _others_turn(since)
         await _others_turn(since)

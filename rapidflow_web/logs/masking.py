@@ -73,7 +73,10 @@ class Masker:
         self._mask_also(secrets)
 
     def feed(self, data: bytes, source: int) -> Iterator[list[Piece] | Added]:
-        """Gives what is certain after more output; `source` is the offset after it. Raises `TooManyMasks`."""
+        """Gives what is certain after more output; `source` is the offset after it. Raises `TooManyMasks`.
+
+        An empty list now and then is nothing but a moment for others to have their turn.
+        """
         if len(data) <= _AT_ONCE or not self._search.may_find_in(data):
             yield from self._fed(data, source)
             return
@@ -81,6 +84,7 @@ class Masker:
         for at in range(0, len(data), _AT_ONCE):
             part = data[at : at + _AT_ONCE]
             yield from self._fed(part, begin + at + len(part))
+            yield []  # others have their turn also where all is held back
 
     def _fed(self, data: bytes, source: int) -> Iterator[list[Piece] | Added]:
         if not self._held:

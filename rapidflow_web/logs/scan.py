@@ -363,7 +363,7 @@ def _limit(seconds: int, size: int) -> None:
     """Bounds what this process takes, so that no log and no pattern takes it from others."""
     os.nice(10)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    resource.setrlimit(resource.RLIMIT_AS, (size + _MOST_MEMORY,) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (size + _MOST_MEMORY, size + _MOST_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

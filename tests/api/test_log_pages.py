@@ -97,6 +97,34 @@ def test_a_search_ends_when_its_client_leaves(server: Server) -> None:
     wait_for(lambda: not processes_of(log, [str(log)]), "nobody searches any more", seconds=5)
 
 
+def test_slow_searches_delay_no_outline(server: Server) -> None:
+    job_id = server.run({"name": "slow", "steps": [HARD_LINE]})["job"]["id"]
+    other = server.run({"name": "other", "steps": ["echo ::group::Setup"]})["job"]["id"]
+    log = server.data / "logs" / f"{job_id // 1000:04}" / f"{job_id}.log"
+    searches = [http.client.HTTPConnection("127.0.0.1", server.port) for _ in range(6)]
+    for search in searches:
+        search.request("GET", f"/ui/jobs/{job_id}/log/search?{HARD}")
+    wait_for(lambda: processes_of(log, [str(log)]), "it is searched")
+    assert server.get(f"/ui/jobs/{other}/log/outline").json["groups"]
+    # One after the other, since nobody has more than one search at a time; so they go on for a minute.
+    assert len(processes_of(log, [str(log)])) == 1
+    for search in searches:
+        search.close()
+    wait_for(lambda: not processes_of(log, [str(log)]), "nobody searches any more")
+
+
+def test_nobody_has_searches_wait_without_end(server: Server) -> None:
+    job_id = server.run({"name": "slow", "steps": [HARD_LINE]})["job"]["id"]
+    searches = [http.client.HTTPConnection("127.0.0.1", server.port) for _ in range(25)]
+    for search in searches:
+        search.request("GET", f"/ui/jobs/{job_id}/log/search?{HARD}")
+    refused = server.get(f"/ui/jobs/{job_id}/log/search?{HARD}")
+    for search in searches:
+        search.close()
+    assert refused.status == 429
+    assert "let one end first" in refused.text
+
+
 def test_the_outline_has_groups_and_the_first_error(server: Server) -> None:
     script = "echo ::group::Setup; echo a; echo ::endgroup::; echo 'a.c:1:2: error: bad'; echo later; exit 1"
     job_id = server.run({"name": "outline", "steps": ["echo fine", script]})["job"]["id"]

@@ -1,0 +1,60 @@
+"""Whatever is printed can be read, searched and outlined."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rapidflow_web.engine import reasons
+from rapidflow_web.logs.masking import Masker
+from rapidflow_web.logs.scan import as_read, outline, search
+from tests.support.hostile import OUTPUTS
+
+PARTS = [b"\r", b"\n", b"\b", b"\x1b", b"\x1b[", b"\x1b]8;;", b"\x07", b"1;", b"m", b"x", b"error", b"--",
+         b" ", b"::group::", b"::endgroup::", b"section_start:1:a", b"section_end:1:a", b"[", b"]",
+         b"::add-mask::", b"+++ ", b"\xff", b"\xc3", b"\0"]  # fmt: skip
+printed = st.lists(st.sampled_from(PARTS) | st.binary(max_size=5), max_size=60).map(b"".join)
+
+
+@settings(deadline=None)
+@given(printed)
+def test_a_reader_sees_each_line_without_what_was_written_over(output: bytes):
+    read = as_read(output)
+    assert read.count(b"\n") == output.count(b"\n")
+    assert b"\r" not in read
+    assert len(read) <= len(output)
+
+
+@settings(deadline=None)
+@given(printed, st.sampled_from(["", "x", "$", "^", "error", ".", "é", r"\s"]))
+def test_each_line_that_matches_is_found_once_and_in_order(output: bytes, text: str):
+    lines = search(output, text, False, True)["lines"]
+    assert lines == sorted(set(lines))
+    assert all(0 <= line < output.count(b"\n") + (not output.endswith(b"\n")) for line in lines)
+    if text in ("x", "error"):
+        seen = as_read(output).split(b"\n")
+        assert lines == [n for n, line in enumerate(seen) if re.search(text.encode(), line, re.IGNORECASE)]
+
+
+@settings(deadline=None)
+@given(printed)
+def test_an_outline_stays_within_the_log(output: bytes):
+    made = outline(output, [[0, len(output)]], [0, len(output)])
+    last = output.count(b"\n")
+    assert all(0 <= group["line"] <= group["end"] <= last for group in made["groups"])
+    assert made["error"] is None or 0 <= made["error"]["line"] <= last
+
+
+@settings(deadline=None)
+@given(printed)
+def test_what_was_printed_becomes_part_of_a_sentence(output: bytes):
+    text = Masker(["secret"]).mask(output.decode("utf-8", "replace"))
+    assert "\n" not in reasons.words(text)
+
+
+def test_hostile_output_is_read():
+    for output in OUTPUTS.values():
+        assert as_read(output).count(b"\n") == output.count(b"\n")
+        outline(output, [[0, len(output)]], [0, len(output)])
