@@ -10,9 +10,11 @@ from rapidflow_web.access.credentials import LONGEST_TOKEN_LIFE, LONGEST_TOKEN_N
 from rapidflow_web.api.schemas import Absent, Name, Page, Time
 from rapidflow_web.web.requests import LARGEST_ID
 
+_MANY = 1_000
 RoleName = Literal["viewer", "builder", "admin"]
 UserName = Annotated[str, StringConstraints(pattern=USER_NAME)]
 _Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
+_Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 
 
 class Me(BaseModel):
@@ -95,7 +97,7 @@ class NewToken(BaseModel):
 
     name: Annotated[Name, StringConstraints(max_length=LONGEST_TOKEN_NAME)]
     role: RoleName | None = None
-    pipelines: list[Annotated[int, Field(ge=1, le=LARGEST_ID)]] | None = None
+    pipelines: Annotated[list[_Id], Field(max_length=_MANY)] | None = None
     expires_in_days: Annotated[int, Field(ge=1, le=LONGEST_TOKEN_LIFE)] | None = None
 
 
@@ -105,7 +107,7 @@ class Visibility(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     restricted: bool
-    users: list[str] = Field(default_factory=list)
+    users: list[str] = Field(default_factory=list, max_length=_MANY)
 
 
 class Secret(BaseModel):

@@ -14,7 +14,14 @@ from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, Request
 from rapidflow_web.pipeline import parser, repositories
 from rapidflow_web.pipeline.definition import Definition
 from rapidflow_web.pipeline.logins import Login, login_for, login_in, taken_out
-from rapidflow_web.pipeline.variables import HIDDEN, check_env_key, check_env_value
+from rapidflow_web.pipeline.variables import (
+    HIDDEN,
+    MAX_ENVIRONMENT,
+    MAX_VARIABLES,
+    check_env_key,
+    check_env_value,
+    has_power,
+)
 from rapidflow_web.settings import Settings
 from rapidflow_web.vault.vault import Vault, check_value
 
@@ -200,6 +207,9 @@ def _check(
     definition: Definition, branch: str | None, variables: Mapping[str, str], pipeline_id: int
 ) -> None:
     problems: list[Problem] = []
+    if len(variables) > MAX_VARIABLES:
+        message = f"the build would have {len(variables)} variables; at most {MAX_VARIABLES} can be given"
+        raise Invalid([Problem("environments", message)])
     if branch is not None:
         try:
             repositories.check_branch(branch)
@@ -211,17 +221,30 @@ def _check(
             check_env_value(key, value)
         except ValueError as error:
             problems.append(Problem(f"environments.{key}", str(error)))
-    for name in variables if definition.secrets else ():
+    size = sum(len(text.encode("utf-8", "replace")) for pair in variables.items() for text in pair)
+    if size > MAX_ENVIRONMENT:
+        message = (
+            f"the variables have {size} bytes together; at most {MAX_ENVIRONMENT} can be given, use files"
+        )
+        problems.append(Problem("environments", message))
+    for name in variables:
         if name in definition.secrets:
             message = (
                 f"{name} is a secret of this pipeline and can't be given; an administrator can change it "
                 f"with 'rapidflow secret set {name} --pipeline {pipeline_id}'"
             )
-        elif name not in definition.env:
+        elif name in definition.env:
+            continue
+        elif definition.secrets:
             # By BASH_ENV and many others, whoever starts the build could have it print its secrets.
             message = (
                 f"{name} can't be given to a build that has secrets, because the pipeline does not have it "
                 "under 'env'; an administrator can add it there"
+            )
+        elif has_power(name):
+            message = (
+                f"{name} can change what a build runs, and can only be given where the pipeline has it under "
+                "'env'; an administrator can add it there"
             )
         else:
             continue
@@ -233,4 +256,4 @@ def _check(
                 Problem("environments.PORT", "expose_ports needs the variable PORT, a number from 1 to 65535")
             )
     if problems:
-        raise Invalid(problems)
+        raise Invalid(problems[: parser.MAX_PROBLEMS])

@@ -236,7 +236,10 @@ def code(text: str) -> Markup:
     )
 
 
+_LONGEST_LINE = 200  # characters
+
+
 @blueprint.app_template_filter("first_line")
 def first_line(text: str) -> str:
     """The first line of a script."""
-    return text.strip().partition("\n")[0]
+    return text.strip().partition("\n")[0][:_LONGEST_LINE]

@@ -25,19 +25,21 @@ from rapidflow_web.web.templates import render
 
 _TAIL_LINES = 200
 _MOST_AHEAD = 1_000
+_MOST_POLLED = 16_384
+"""Characters of a definition, and of a command, that every poll may carry; longer ones only the page has."""
 
 
 @blueprint.get("/ui/jobs/<job_id>")
 async def show_job(job_id: str) -> str:
     """A job with its live log."""
-    state = await _state(job_id)
+    state = await _state(job_id, polled=False)
     return await render("job.html", tail=await _tail(state["job"]), **state)
 
 
 @blueprint.get("/ui/jobs/<job_id>/state")
 async def show_job_state(job_id: str) -> Response:
     """The part of a job's page that changes."""
-    return await fragment("_job.html", **await _state(job_id))
+    return await fragment("_job.html", **await _state(job_id, polled=True))
 
 
 @blueprint.post("/ui/jobs/<job_id>/cancel")
@@ -66,7 +68,7 @@ async def _tail(job: Job) -> str:
     return as_read(tail).decode("utf-8", "replace")
 
 
-async def _state(job_id: str) -> dict[str, Any]:
+async def _state(job_id: str, *, polled: bool) -> dict[str, Any]:
     number = identifier(job_id, "job")
     job = await jobs.with_definition(number)
     if job is None:
@@ -75,7 +77,8 @@ async def _state(job_id: str) -> dict[str, Any]:
     execution = scheduler.execution(number)
     timeline = execution.timeline if execution else Timeline(job.timeline)
     environment = await jobs.environment_of(number)
-    definition = _definition(job)
+    definition = None if polled and len(job.definition.config) > _MOST_POLLED else _definition(job)
+    command = _command(job, definition, {variable.key: variable.value for variable in environment})
     return {
         "job": job,
         "finished": job.status in jobs.FINISHED,
@@ -86,7 +89,7 @@ async def _state(job_id: str) -> dict[str, Any]:
         "related": await related(job),
         "waits": await _waits(job),
         "stall": await _stall(execution),
-        "command": _command(job, definition, {variable.key: variable.value for variable in environment}),
+        "command": None if polled and command is not None and len(command) > _MOST_POLLED else command,
     }
 
 

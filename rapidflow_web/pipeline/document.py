@@ -11,16 +11,17 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 import yaml
+from yaml import CSafeLoader as _Loader  # the one in Python takes fifty times as long
 
 from rapidflow_web.errors import Invalid, Problem
+from rapidflow_web.pipeline.written import hint
 
-try:
-    from yaml import CSafeLoader as _Loader
-except ImportError:  # a PyYAML without libyaml
-    from yaml import SafeLoader as _Loader
-
+MAX_TEXT = 512 * 1024
+"""Characters."""
 MAX_DEPTH = 20
-MAX_NODES = 20_000
+MAX_NODES = 10_000
+MAX_KEYS = 1_000
+"""Of one mapping."""
 
 TAG = "tag:yaml.org,2002:"
 """What the tags of YAML's own types begin with."""
@@ -28,12 +29,22 @@ TAG = "tag:yaml.org,2002:"
 _TAGS = {
     None, "!", *(TAG + kind for kind in ("str", "int", "float", "bool", "null", "timestamp", "seq", "map")),
 }  # fmt: skip
+_NULLS = ("", "~", "null", "Null", "NULL")
+_TAG_DIRECTIVE = re.compile("^%TAG", re.MULTILINE)
+_LINE_ENDS = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
+"""What YAML takes for the end of a line, and editors don't."""
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 
 
 def compose(text: str) -> yaml.Node | None:
-    """The root node; None where there is nothing but comments. Raises `Invalid` with one problem."""
+    """The root node; None where there is nothing but comments. Raises `Invalid` with one problem.
+
+    Marks count characters of the text without its byte order mark.
+    """
+    if len(text) > MAX_TEXT:
+        message = f"the pipeline has {len(text)} characters; at most {MAX_TEXT} are taken"
+        raise Invalid([_problem_at("", 1, 1, message)])
     _check_characters(text)
     try:
         _check_events(text)
@@ -43,6 +54,10 @@ def compose(text: str) -> yaml.Node | None:
         reason = error.problem or error.context
         if mark is not None and text[mark.index : mark.index + 1] == "\t":
             reason = "a tab can't indent; use spaces"
+        elif reason == "mapping values are not allowed in this context":
+            reason += "; put all of a value with ': ' in it in quotes, or write it below '|'"
+        else:
+            reason = f"{reason}{hint(text, (error.problem_mark, error.context_mark))}"
         raise _invalid(mark, f"this is not YAML: {reason}") from None
     except yaml.YAMLError as error:
         raise _invalid(None, f"this is not YAML: {' '.join(str(error).split())}") from None
@@ -83,11 +98,19 @@ def _invalid(mark: Any, message: str) -> Invalid:
 
 def _check_characters(text: str) -> None:
     """Refuses what YAML does not take as it is; the loader would not say in which line."""
-    found = _UNPRINTABLE.search(text)
-    if found is None:
+    if found := _UNPRINTABLE.search(text):
+        message = f"this is not YAML: the character U+{ord(found[0]):04X} is not allowed"
+    elif found := _LINE_ENDS.search(text):
+        message = (
+            f"the character U+{ord(found[0]):04X} ends a line in YAML alone; "
+            "write it as an escape in double quotes"
+        )
+    elif found := _TAG_DIRECTIVE.search(text):
+        # A hundred thousand of them take half a minute.
+        message = "the directive '%TAG' means nothing here; leave it out"
+    else:
         return
     lines = _LINE_END.split(text[: found.start()])
-    message = f"this is not YAML: the character U+{ord(found[0]):04X} is not allowed"
     raise Invalid([_problem_at("", len(lines), len(lines[-1]) + 1, message)])
 
 
@@ -96,6 +119,7 @@ def _check_events(text: str) -> None:
     depth = nodes = documents = 0
     sizes: dict[str, int | None] = {}  # of what an anchor stands for; None while it is open
     open_anchors: list[tuple[str | None, int]] = []
+    unused: dict[str, Any] = {}  # anchors of values, by name, with their marks
     for event in cast(Iterable[yaml.Event], yaml.parse(text, Loader=_Loader)):
         mark: Any = event.start_mark
         if isinstance(event, yaml.DocumentStartEvent):
@@ -109,13 +133,20 @@ def _check_events(text: str) -> None:
                 where = "is inside its own anchor" if event.anchor in sizes else "has no anchor before it"
                 raise _invalid(mark, f"the alias '*{event.anchor[:60]}' {where}")
             nodes += size
+            unused.pop(event.anchor, None)
         elif isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
             nodes += 1
-            if event.tag not in _TAGS:
-                raise _invalid(mark, f"the tag '{event.tag[:60]}' means nothing here; leave it out")
+            if event.tag not in _TAGS or not _fits(event):
+                raise _invalid(
+                    mark,
+                    f"the tag '{event.tag[:60]}' means nothing here; leave it out, "
+                    "or put all of a value that begins with '!' in quotes",
+                )
             if event.anchor in sizes:
                 raise _invalid(mark, f"the anchor '&{event.anchor[:60]}' is there twice")
             if event.anchor:
+                if isinstance(event, yaml.ScalarEvent):
+                    unused[event.anchor] = mark
                 sizes[event.anchor] = 1 if isinstance(event, yaml.ScalarEvent) else None
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
@@ -129,3 +160,14 @@ def _check_events(text: str) -> None:
             raise _invalid(mark, f"this is nested more than {MAX_DEPTH} levels deep")
         if nodes > MAX_NODES:
             raise _invalid(mark, f"this has more than {MAX_NODES} values, aliases resolved")
+    for name, mark in unused.items():
+        raise _invalid(
+            mark, f"no alias uses the anchor '&{name[:60]}'; put a value that begins with '&' in quotes"
+        )
+
+
+def _fits(event: Any) -> bool:
+    """Whether a tag leaves a value and its kind as they are written."""
+    if isinstance(event, yaml.ScalarEvent):
+        return event.tag != f"{TAG}null" or event.value in _NULLS
+    return event.tag != "!"

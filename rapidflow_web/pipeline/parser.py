@@ -15,14 +15,14 @@ from rapidflow_web.pipeline import images, repositories
 from rapidflow_web.pipeline.definition import Definition, StepDefinition, StepType
 from rapidflow_web.pipeline.document import compose, script_taken_apart
 from rapidflow_web.pipeline.limits import NO_LIMITS, PARSERS, Limits
-from rapidflow_web.pipeline.reader import Reader, is_null, kind_of
+from rapidflow_web.pipeline.reader import MAX_PROBLEMS, Reader, is_null, kind_of
 from rapidflow_web.pipeline.variables import check_env_key, check_env_value, check_secret_name
 from rapidflow_web.pipeline.words import did_you_mean, near, short
 
 MAX_STEPS = 500
 MAX_NAME = 200
 MAX_PATH = 1000
-MAX_PROBLEMS = 100
+MAX_SECRETS = 100
 
 _STEP_TYPES = ("bash", "sh")
 _LONGEST_PART = 255
@@ -44,7 +44,8 @@ def parse(
 
 
 def _parse(text: str, file_roots: tuple[str, ...], name: str | None, most: Limits) -> Definition:
-    reader = _PipelineReader(file_roots, most)
+    text = text.removeprefix("\ufeff")  # the marks of YAML don't count it
+    reader = _PipelineReader(text, file_roots, most)
     definition = reader.pipeline(compose(text), name)
     if definition is None or reader.problems:
         problems = sorted(reader.problems, key=lambda problem: (problem.line or 0, problem.column or 0))
@@ -56,8 +57,8 @@ _parse_cached = functools.lru_cache(maxsize=256)(_parse)
 
 
 class _PipelineReader(Reader):
-    def __init__(self, file_roots: tuple[str, ...], most: Limits) -> None:
-        super().__init__()
+    def __init__(self, text: str, file_roots: tuple[str, ...], most: Limits) -> None:
+        super().__init__(text)
         self._file_roots = file_roots
         self._most = most
 
@@ -115,12 +116,16 @@ class _PipelineReader(Reader):
                 "steps", node.start_mark, f"there are {len(items)} steps; at most {MAX_STEPS} can be run"
             )
             return ()
-        steps = [self._step(item, f"steps[{index}]") for index, item in enumerate(items)]
+        steps: list[StepDefinition | None] = []
+        for index, item in enumerate(items):
+            if len(self.problems) >= MAX_PROBLEMS:
+                break
+            steps.append(self._step(item, f"steps[{index}]"))
         return tuple(step for step in steps if step is not None)
 
     def _step(self, node: yaml.Node, field: str) -> StepDefinition | None:
         if isinstance(node, yaml.ScalarNode):
-            content = self.scalar(node, field, "a step", _check_content, any_scalar=False)
+            content = self.scalar(node, field, "a step", _check_content, any_scalar=False, script=True)
             return StepDefinition(content) if content is not None else None
         if (script := script_taken_apart(node)) is not None:
             self.note(
@@ -130,10 +135,14 @@ class _PipelineReader(Reader):
                 "all of it, or write it below 'content: |'",
             )
             return None
+        if isinstance(node, yaml.SequenceNode) and node.flow_style:
+            message = "'[' begins a list; put a script that begins with it in quotes, or write it below '|'"
+            self.note(field, node.start_mark, message)
+            return None
         keys = self.mapping(node, field, "a step", ("type", "name", "content", "files"))
         if keys is None:
             return None
-        content = self.text(keys, "content", _check_content, field)
+        content = self.text(keys, "content", _check_content, field, script=True)
         if "content" not in keys or is_null(keys["content"]):
             self.note_missing(f"{field}.content", node, "a step needs 'content', the script to run")
         step_type = self.text(keys, "type", _check_step_type, field)
@@ -175,7 +184,7 @@ class _PipelineReader(Reader):
             if text is not None:
                 env[key] = text
             elif is_null(value):
-                env[key] = ""
+                env[key] = str(value.value)
         return env
 
     def _secrets(
@@ -193,6 +202,11 @@ class _PipelineReader(Reader):
                 "values are stored with 'rapidflow secret set NAME'",
             )
             return ()
+        items = cast(list[yaml.Node], node.value)
+        if len(items) > MAX_SECRETS:
+            message = f"there are {len(items)} secrets; at most {MAX_SECRETS} can be given to a build"
+            self.note("secrets", node.start_mark, message)
+            return ()
         names: list[str] = []
 
         def check(name: str) -> str:
@@ -205,7 +219,7 @@ class _PipelineReader(Reader):
                 raise ValueError("PORT can't be a secret with 'expose_ports', for the port is shown")
             return name
 
-        for index, item in enumerate(cast(list[yaml.Node], node.value)):
+        for index, item in enumerate(items):
             name = self.scalar(item, f"secrets[{index}]", "the name of a secret", check, any_scalar=False)
             if name is not None:
                 names.append(name)

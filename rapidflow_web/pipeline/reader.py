@@ -8,20 +8,25 @@ from typing import Any, TypeVar, cast
 import yaml
 
 from rapidflow_web.errors import Problem
-from rapidflow_web.pipeline.document import TAG, problem
+from rapidflow_web.pipeline.document import MAX_KEYS, TAG, problem
 from rapidflow_web.pipeline.words import did_you_mean, near, short
+from rapidflow_web.pipeline.written import as_written, has_no_colon
 
 _KINDS = {yaml.ScalarNode: "a value", yaml.SequenceNode: "a list", yaml.MappingNode: "a mapping"}
 _SCALARS = {"int": "a number", "float": "a number", "bool": "true or false", "timestamp": "a date"}
 _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
+MAX_PROBLEMS = 100
+"""That are told; of more nobody needs to know what was meant, and finding that out takes time."""
+
 T = TypeVar("T")
 
 
 class Reader:
-    """Collects `problems`; what is not there, or not right, is read as None or nothing."""
+    """Collects `problems` of a text; what is not there, or not right, is read as None or nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
+        self._text = text
         self.problems: list[Problem] = []
         self._meant: set[str] = set()
         """Fields that probably are there, under a misspelt key."""
@@ -50,6 +55,10 @@ class Reader:
                 field, node.start_mark, f"{what} must be a mapping of keys to values, not {kind_of(node)}"
             )
             return None
+        if len(node.value) > MAX_KEYS:
+            message = f"{what} has {len(node.value)} keys; at most {MAX_KEYS} are taken"
+            self.note(field, node.start_mark, message)
+            return {}
         keys: dict[str, yaml.Node] = {}
         first_lines: dict[str, int] = {}
         for key_node, value in cast(list[tuple[yaml.Node, yaml.Node]], node.value):
@@ -59,12 +68,18 @@ class Reader:
                 continue
             key = str(key_node.value)
             path = f"{field}.{key}" if field else key
+            if node.flow_style and is_null(value) and has_no_colon(self._text, key_node, value):
+                self._meant.update(f"{field}.{name}" for name in known or ())
+                self.note(
+                    path, mark, f"'{short(key)}' has no value; put a value with a comma or braces in quotes"
+                )
+                continue
             if key in first_lines:
                 self.note(path, mark, f"duplicate key '{short(key)}', first used in line {first_lines[key]}")
                 continue
             first_lines[key] = mark.line + 1
             if known is not None and key not in known:
-                meant = near(key, known)
+                meant = near(key, known) if len(self.problems) < MAX_PROBLEMS else ""
                 self._meant.add(f"{field}.{meant}" if field else meant)
                 self.note(path, mark, f"unknown key '{short(key)}'{did_you_mean(meant)}")
                 continue
@@ -84,12 +99,14 @@ class Reader:
         field: str = "",
         *,
         any_scalar: bool = False,
+        script: bool = False,
     ) -> T | None:
         """The text of a key after `check`, like `scalar`; None where the key is not there."""
         node = keys.get(key)
         if node is None or is_null(node):
             return None
-        return self.scalar(node, f"{field}.{key}" if field else key, f"'{key}'", check, any_scalar=any_scalar)
+        field = f"{field}.{key}" if field else key
+        return self.scalar(node, field, f"'{key}'", check, any_scalar=any_scalar, script=script)
 
     def scalar(
         self,
@@ -99,13 +116,15 @@ class Reader:
         check: Callable[[str], T],
         *,
         any_scalar: bool,
+        script: bool = False,
     ) -> T | None:
-        """The node's text after `check`, or None after a problem was noted (or for null).
+        """The node's text as it is written (see `as_written`) after `check`; None for null or a problem.
 
         With `any_scalar` numbers, dates and booleans are taken as they are written.
         """
         if not isinstance(node, yaml.ScalarNode):
-            self.note(field, node.start_mark, f"{what} must be text, not {kind_of(node)}")
+            as_text = "; put text in quotes" if node.flow_style else ""
+            self.note(field, node.start_mark, f"{what} must be text, not {kind_of(node)}{as_text}")
             return None
         if is_null(node):
             if not any_scalar:
@@ -116,7 +135,7 @@ class Reader:
             self.note(field, node.start_mark, f"{what} must be text, not {kind}; put it in quotes")
             return None
         try:
-            return check(str(node.value))
+            return check(as_written(self._text, node, script=script))
         except ValueError as error:
             self.note(field, node.start_mark, str(error))
             return None

@@ -6,10 +6,13 @@ from collections.abc import Generator
 from typing import Any
 
 from quart import Request
+from quart.formparser import FormDataParser
 from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestEntityTooLarge
 
 _DROPPED = 16 * 1024 * 1024
+_MOST_FIELDS = 1_000
+_URL_ENCODED = ("application/x-www-form-urlencoded", "application/x-url-encoded")
 _LOGIN = "/login"
 _LARGEST_LOGIN = 16 * 1024
 
@@ -56,10 +59,23 @@ class PatientBody(Body):
         return self.limit is not None and size > self.limit
 
 
+class BoundedForms(FormDataParser):
+    """Reads forms of at most `_MOST_FIELDS` fields; a million of them would take a second."""
+
+    async def parse(
+        self, body: Body, mimetype: str, content_length: int | None, options: dict[str, str] | None = None
+    ) -> Any:
+        """Fields and files. Raises `RequestEntityTooLarge`."""
+        if mimetype in _URL_ENCODED and (await body).count(b"&") >= _MOST_FIELDS:
+            raise RequestEntityTooLarge
+        return await super().parse(body, mimetype, content_length, options)
+
+
 class PatientRequest(Request):
     """A request with such a body; one that anybody may send has a small one, as there may be thousands."""
 
     body_class = PatientBody
+    form_data_parser_class = BoundedForms
 
     def __init__(
         self, method: str, scheme: str, path: str, *others: Any, max_content_length: int | None, **more: Any
