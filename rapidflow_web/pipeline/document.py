@@ -139,7 +139,7 @@ def _check_events(text: str) -> None:
             if event.tag not in _TAGS or not _fits(event):
                 raise _invalid(
                     mark,
-                    f"the tag '{event.tag[:60]}' means nothing here; leave it out, "
+                    f"the tag '{str(event.tag)[:60]}' means nothing here; leave it out, "
                     "or put all of a value that begins with '!' in quotes",
                 )
             if event.anchor in sizes:

@@ -123,7 +123,7 @@ class Reader:
         With `any_scalar` numbers, dates and booleans are taken as they are written.
         """
         if not isinstance(node, yaml.ScalarNode):
-            as_text = "; put text in quotes" if node.flow_style else ""
+            as_text = "; put text in quotes" if cast(Any, node).flow_style else ""
             self.note(field, node.start_mark, f"{what} must be text, not {kind_of(node)}{as_text}")
             return None
         if is_null(node):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, cast
 
 from quart import Request
 from quart.formparser import FormDataParser
@@ -68,7 +68,7 @@ class BoundedForms(FormDataParser):
         """Fields and files. Raises `RequestEntityTooLarge`."""
         if mimetype in _URL_ENCODED and (await body).count(b"&") >= _MOST_FIELDS:
             raise RequestEntityTooLarge
-        return await super().parse(body, mimetype, content_length, options)
+        return cast(Any, await super().parse(body, mimetype, content_length, options))
 
 
 class PatientRequest(Request):
