@@ -145,7 +145,7 @@ def _check_events(text: str) -> None:
             if event.anchor in sizes:
                 raise _invalid(mark, f"the anchor '&{event.anchor[:60]}' is there twice")
             if event.anchor:
-                if isinstance(event, yaml.ScalarEvent):
+                if isinstance(event, yaml.ScalarEvent) and not cast(Any, event).style:
                     unused[event.anchor] = mark
                 sizes[event.anchor] = 1 if isinstance(event, yaml.ScalarEvent) else None
             if isinstance(event, yaml.CollectionStartEvent):

@@ -12,7 +12,8 @@ from tests.support.server import Server
 
 POWERS = [
     "BASH_ENV", "ENV", "LD_PRELOAD", "PYTHONSTARTUP", "GIT_SSH_COMMAND", "PATH", "PS4", "NODE_OPTIONS",
-    "PERL5OPT", "RUBYOPT", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "PIP_INDEX_URL", "npm_config_registry", "GOFLAGS",
+    "PERL5OPT", "RUBYOPT", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "PIP_INDEX_URL", "npm_config_registry",
+    "GOFLAGS",
     "RUSTC_WRAPPER", "MAKEFLAGS", "GLIBC_TUNABLES", "https_proxy", "EDITOR", "HOME", "RAPIDFLOW_BRANCH", "CI",
 ]  # fmt: skip
 

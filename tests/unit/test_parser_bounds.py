@@ -188,7 +188,7 @@ def test_many_files_in_deep_folders_are_taken():
 
 
 def test_a_huge_script_is_taken():
-    script = "echo hello\n" * (LARGE // 11)
+    script = "echo hello\n" * (LARGE // 16)
     indented = "".join(f"    {line}\n" for line in script.splitlines())
     assert parse(f"name: x\nsteps:\n  - |\n{indented}").steps[0].content == script
 
