@@ -77,8 +77,10 @@ async def _state(job_id: str, *, polled: bool) -> dict[str, Any]:
     execution = scheduler.execution(number)
     timeline = execution.timeline if execution else Timeline(job.timeline)
     environment = await jobs.environment_of(number)
-    definition = None if polled and len(job.definition.config) > _MOST_POLLED else _definition(job)
+    small = len(job.definition.config) <= _MOST_POLLED
+    definition = _definition(job) if small or not polled else None
     command = _command(job, definition, {variable.key: variable.value for variable in environment})
+    small = small and len(command or "") <= _MOST_POLLED
     return {
         "job": job,
         "finished": job.status in jobs.FINISHED,
@@ -89,7 +91,8 @@ async def _state(job_id: str, *, polled: bool) -> dict[str, Any]:
         "related": await related(job),
         "waits": await _waits(job),
         "stall": await _stall(execution),
-        "command": None if polled and command is not None and len(command) > _MOST_POLLED else command,
+        "command": command if small or not polled else None,
+        "command_polled": small,
     }
 
 
