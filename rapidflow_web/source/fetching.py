@@ -70,7 +70,7 @@ async def _fetch_refs(mirror: Path, terms: Terms, *references: str) -> None:
     await git(
         "fetch", "--quiet", "--force", "--prune", "--no-tags", "--no-auto-gc", "--no-write-fetch-head",
         # A repository on this machine may be a shallow clone.
-        "--update-shallow", "origin", *references, cwd=mirror, terms=terms,
+        "--update-shallow", "--refmap=", "origin", *references, cwd=mirror, terms=terms,
     )  # fmt: skip
 
 
@@ -81,6 +81,13 @@ async def _has(mirror: Path, commit: str) -> bool:
     except GitError:
         return False
     return True
+
+
+async def forget_references(repository: Path, below: str) -> None:
+    """Takes references away. Raises `GitError`."""
+    names = await git("for-each-ref", "--format=%(refname)", below, cwd=repository)
+    for name in names.splitlines():
+        await git("update-ref", "-d", name, cwd=repository)
 
 
 async def _keep(mirror: Path, commit: str) -> None:

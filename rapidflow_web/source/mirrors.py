@@ -22,7 +22,7 @@ from pathlib import Path
 from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.logins import Login, login_in, without_password
 from rapidflow_web.pipeline.repositories import check_file_path, check_url, file_path
-from rapidflow_web.source.fetching import fetch_branch, fetch_commit
+from rapidflow_web.source.fetching import fetch_branch, fetch_commit, forget_references
 from rapidflow_web.source.git import GitError, Terms, git, plain, without_credentials
 from rapidflow_web.source.servers import Allowed
 from rapidflow_web.source.ways import Way, way_to
@@ -242,6 +242,9 @@ class Mirrors:
         first_time = mirror not in self._cleared
         self._cleared.add(mirror)
         if await asyncio.to_thread(_is_whole, mirror, first_time):
+            if first_time:
+                # An older version kept branches under their own names, where a clone takes them for its own.
+                await forget_references(mirror, "refs/heads")
             return
         # Made beside and moved, so that a killed server leaves no half a mirror.
         fresh = mirror.with_suffix(".new")

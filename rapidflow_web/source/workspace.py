@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.source import lfs
-from rapidflow_web.source.fetching import COMMITS, HEADS
+from rapidflow_web.source.fetching import COMMITS, HEADS, forget_references
 from rapidflow_web.source.git import GitError, git, git_records, plain, without_credentials
 from rapidflow_web.source.mirrors import Mirrors, Source
 
@@ -109,7 +109,7 @@ async def _clone(source: Source, folder: Path, mirrors: Mirrors) -> None:
             await git("update-ref", tracked, source.commit, cwd=folder)
         except GitError:
             # The fetch of another build has found a branch "a/b" where this one found "a".
-            await _forget_branches(folder)
+            await forget_references(folder, "refs/remotes/origin")
             await git("update-ref", tracked, source.commit, cwd=folder)
         head = ("-B", source.branch, "--track", tracked)
     else:
@@ -132,13 +132,6 @@ async def _clone_mirror(source: Source, folder: Path) -> None:
     await git(
         "config", "--replace-all", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*", cwd=folder
     )
-
-
-async def _forget_branches(folder: Path) -> None:
-    """Takes the branches of the remote away."""
-    names = await git("for-each-ref", "--format=%(refname)", "refs/remotes/origin", cwd=folder)
-    for name in names.splitlines():
-        await git("update-ref", "-d", name, cwd=folder)
 
 
 def _has_list(folder: Path) -> bool:

@@ -284,6 +284,19 @@ async def test_what_a_killed_server_left_of_a_mirror_is_made_anew(
     await check_out(source, workspace, mirrors)
 
 
+async def test_a_mirror_of_an_older_version_goes_on(origin: Repo, tmp_path: Path, workspace: Path):
+    origin.commit({"a": "1"})
+    folder, roots = tmp_path / "mirrors", [str(tmp_path / "repos")]
+    folder.mkdir()
+    mirror = (await Mirrors(folder, roots, 30).fetch(origin.url)).mirror
+    read(mirror, "update-ref", "refs/heads/main", origin.git("rev-parse", "HEAD"))
+    read(mirror, "config", "remote.origin.fetch", "+refs/*:refs/*")
+    commit = origin.commit({"a": "2"})
+    mirrors = Mirrors(folder, roots, 30)
+    await check_out(await mirrors.fetch(origin.url), workspace, mirrors)
+    assert read(workspace, "rev-parse", "HEAD", "origin/main").split() == [commit, commit]
+
+
 async def test_locks_and_halves_of_a_killed_fetch_are_cleared_away(origin: Repo, tmp_path: Path):
     origin.commit({"a": "1"})
     origin.git("tag", "v1")
