@@ -215,6 +215,7 @@ async def test_wrapped_lines_are_copied_in_one_piece(page: Page, server: Server)
     text = "word " * 100 + "end"
     job = server.run({"name": "copied", "steps": [f"echo '{text}'"]})["job"]["id"]
     await opened(page, server, job)
+    await page.wait_for_load_state("networkidle")  # rows are made anew when the outline comes
     line = page.locator("#log .row .text").filter(has_text=re.compile("^word"))
     assert await line.locator(".line").count() > 1
     copied = await line.evaluate(
