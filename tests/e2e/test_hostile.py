@@ -209,7 +209,7 @@ async def test_every_line_of_hostile_output_is_shown_as_it_is(tab: Page, hostile
         (1, "<script>alert(2)</script>"),
         (4, "link"),
         (7, "after a title"),
-        (9, "999"),
+        (9, "far too wide"),
         (10, "wide"),
         (12, "cleared"),
         (14, 'https://evil.example/<x-hostile>"onmouseover=alert(14)'),

@@ -198,7 +198,7 @@ async def test_a_running_build_is_followed_and_stays_put_for_who_reads_further_u
     await expect(page.locator("[data-action=follow]")).to_have_attribute("aria-pressed", "false")
     await page.wait_for_timeout(200)
     before = await in_sight(page)
-    await _go(server, job_id)
+    await go(server, job_id)
     await expect(page.locator("#log .pill")).to_be_visible()
     assert await in_sight(page) == before
     await page.locator("#log .pill").click()
@@ -215,7 +215,7 @@ async def test_a_burst_does_not_end_the_following(page: Page, server: Server):
     job_id = server.start_job({"name": "burst", "steps": [script]})
     server.wait_output(job_id, "=== Step 1")
     await opened(page, server, job_id)
-    await _go(server, job_id)
+    await go(server, job_id)
     await shows(page, "=== Build completed ===")
     assert "END" in await in_sight(page)
 
@@ -259,7 +259,7 @@ async def test_a_tab_that_nobody_sees_has_no_connection_and_catches_up(page: Pag
     await followers(server, 1)
     await page.evaluate("see(false)")
     await followers(server, 0)
-    await _go(server, job_id)
+    await go(server, job_id)
     await asyncio.to_thread(server.wait_finished, job_id)
     assert "the end" not in await rows(page)
     await page.evaluate("see(true)")
@@ -272,7 +272,7 @@ async def test_a_link_into_a_step_that_has_not_begun_opens_when_it_has(page: Pag
     job_id = server.start_job({"name": "later", "steps": [wait, "seq 2000; sleep 1"]})
     server.wait_output(job_id, "=== Step 1")
     await opened(page, server, job_id, "#step:2:1500")
-    await _go(server, job_id)
+    await go(server, job_id)
     await expect(page.locator("#log .row.marked .text")).to_have_text("1500")
     await expect(page.locator("#log .row.marked")).to_be_in_viewport()
 
@@ -321,7 +321,7 @@ async def followers(server: Server, count: int) -> None:
     await asyncio.to_thread(wait_for, lambda: text in server.get("/metrics").text, text)
 
 
-async def _go(server: Server, job_id: int) -> None:
+async def go(server: Server, job_id: int) -> None:
     container = server.job(job_id)["container_id"]
     process = await asyncio.create_subprocess_exec("docker", "exec", container, "touch", "/tmp/go")
     assert await process.wait() == 0

@@ -2,7 +2,7 @@
 
 import { PLAIN } from "./sgr.js";
 
-const FURTHEST = 10_000; // columns that a cursor moves to
+const FURTHEST = 1000; // columns that a cursor moves to; a terminal is hardly as wide
 const MOST = 1 << 20; // columns that there are
 
 export class Line {
