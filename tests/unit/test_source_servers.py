@@ -185,6 +185,7 @@ def talker() -> Iterator[str]:
 
     class Talker(socketserver.BaseRequestHandler):
         def handle(self) -> None:
+            self.request.recv(1000)  # else git finds the connection broken before it has read anything
             self.request.sendall(b"SECRET of this machine")
 
     with socketserver.TCPServer(("127.0.0.1", 0), Talker) as server:
