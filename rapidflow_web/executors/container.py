@@ -134,8 +134,7 @@ class DockerBuild:
         """Has the agent print a marker; returns that and what came after it, or b"" where the agent ended."""
         # An agent that was never told its nonce does not answer; to any other this is no command.
         await attachment.write(f"{self._spec.nonce}\n".encode())
-        prefix = f"\x1e{self._spec.nonce} sync ".encode()
-        seen = b""
+        parser, heard = agent.MarkerParser(self._spec.nonce), 0
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _SYNC_SECONDS
         while loop.time() < deadline:
@@ -148,11 +147,11 @@ class DockerBuild:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SIGNAL_SECONDS):
                     while chunk := await attachment.read():
-                        seen += chunk
-                        found = seen.find(prefix)
-                        if found >= 0 and (end := seen.find(b"\n", found)) >= 0:
-                            return seen[found : end + 1], seen[end + 1 :]
-                        seen = seen[-len(prefix) :] if found < 0 else seen[found:]
+                        heard += len(chunk)
+                        for item in parser.feed(chunk):
+                            if isinstance(item, agent.Marker) and item.words[:1] == ("sync",):
+                                marker = f"\x1e{self._spec.nonce} {' '.join(item.words)}\n"
+                                return marker.encode(), chunk[item.source - heard + len(chunk) :]
                     return b"", b""
         raise BuildError("the agent of the build does not answer")
 
