@@ -159,8 +159,8 @@ class Conversation:
         if self._markers_left < 0:
             # They are no output, so no other limit ends a step that prints nothing else.
             raise BuildError(
-                f"{self._speaker} printed over {_MOST_MARKERS} of the markers by which the agent of the build "
-                "speaks to the server; a step must not print what it reads in /rapidflow"
+                f"{self._speaker} printed over {_MOST_MARKERS} of the markers by which the agent of the "
+                "build speaks to the server; a step must not print what it reads in /rapidflow"
             )
         match marker.words:
             case ("ready", can) if not self.begun:

@@ -177,7 +177,7 @@ class MarkerParser:
         return Output(data, self._source)
 
     def _beginning(self, data: bytes, begin: int) -> int:
-        """Where, from `begin` on, the last bytes may begin a prefix; the length of `data` where they can't."""
+        """Where, from `begin` on, the last bytes may begin a prefix; the size of `data` if they can't."""
         # The byte that begins a prefix is nowhere else in it.
         found = data.rfind(_START, max(begin, len(data) - len(self._prefix) + 1))
         return found if found >= 0 and self._prefix.startswith(data[found:]) else len(data)

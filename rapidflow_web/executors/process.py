@@ -99,8 +99,10 @@ class ProcessExecutor:
 
     async def sweep(self, live: Collection[int]) -> int:
         removed = 0
+        before = set(live)
         for root in self._roots():
-            if not _is_live(root, live):
+            # One that was live a moment ago may just be removed by its build.
+            if not _is_live(root, before) and not _is_live(root, live):
                 await _kill(root)
                 await asyncio.to_thread(remove_folder, root)
                 removed += 1

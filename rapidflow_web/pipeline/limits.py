@@ -57,7 +57,7 @@ def parse_shm(text: str) -> int:
     """Bytes. Raises ValueError."""
     size = parse_size(text)
     if size < _LEAST_SHM:
-        raise ValueError(f"/dev/shm must have at least {format_size(_LEAST_SHM)}")
+        raise ValueError(f"shared memory must have at least {format_size(_LEAST_SHM)}")
     return size
 
 

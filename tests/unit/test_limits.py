@@ -20,7 +20,13 @@ processes: 100
 log_limit: 10m
 """
 SAID = Limits(
-    timeout=300, silence_timeout=30, memory=2 * 1024**3, shm=1024**3, cpus=1.5, processes=100, log_limit=10 * 1024**2
+    timeout=300,
+    silence_timeout=30,
+    memory=2 * 1024**3,
+    shm=1024**3,
+    cpus=1.5,
+    processes=100,
+    log_limit=10 * 1024**2,
 )
 
 
@@ -37,7 +43,13 @@ def test_what_a_pipeline_does_not_say_is_as_by_default():
 def test_no_limit_is_above_the_most():
     most = Limits(timeout=100, memory=1024**2, shm=1024**2, processes=1000)
     assert SAID.completed(NO_LIMITS, most) == Limits(
-        timeout=100, silence_timeout=30, memory=1024**2, shm=1024**2, cpus=1.5, processes=100, log_limit=10 * 1024**2
+        timeout=100,
+        silence_timeout=30,
+        memory=1024**2,
+        shm=1024**2,
+        cpus=1.5,
+        processes=100,
+        log_limit=10 * 1024**2,
     )
     assert NO_LIMITS.completed(Limits(timeout=200), most) == most
 
