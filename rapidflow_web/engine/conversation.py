@@ -29,12 +29,15 @@ from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.pipeline.limits import Limits, format_size
 
 _KILLED = 137
+_HIGHEST_CODE = 255
 _LONGEST_COMPLAINT = 1000
 _MOST_HEARD = 64 * 1024
 """Bytes that are kept of what is printed before the first step: secrets in them must not be cut."""
 _TURN_SECONDS = 0.005
 _MOST_OUTPUT = 10
 """How often the limit of its log a build may print before it is stopped."""
+_MOST_MARKERS = 1000
+"""Markers beyond two for each step. A few come whenever the connection to the container is made anew."""
 
 
 class StartOver(BuildError):
@@ -73,6 +76,7 @@ class Conversation:
         """What the agent is still to be brought. An earlier server brought all of it, or no step has run."""
         self._heard = b""
         """What was printed before the first step."""
+        self._markers_left = 2 * len(steps) + _MOST_MARKERS
         self._step_since = time.monotonic()
 
     async def follow(self, running: Running, archive: Archive | None = None) -> Outcome:
@@ -103,15 +107,13 @@ class Conversation:
     async def _output(self, output: agent.Output) -> None:
         if self.step_runs:
             await self._store(self._masker.feed(output.data, output.source))
-            if self._limits.log_limit is not None and output.source > _MOST_OUTPUT * self._limits.log_limit:
-                # All of it is in the agent's copy, which would fill the disk.
-                most = format_size(_MOST_OUTPUT * self._limits.log_limit)
-                self._stopping.request(
-                    Outcome("failed", f"{self._step_name(self.begun)} printed over {most}")
-                )
         else:
             # Before the first step only the agent speaks, and only of a failure.
             self._heard = (self._heard + output.data)[-_MOST_HEARD:]
+        if self._limits.log_limit is not None and output.source > _MOST_OUTPUT * self._limits.log_limit:
+            # All of it is in the agent's copy, which would fill the disk.
+            most = format_size(_MOST_OUTPUT * self._limits.log_limit)
+            self._stopping.request(Outcome("failed", f"{self._speaker} printed over {most}"))
 
     async def _store(self, masked: Iterable[list[Piece] | Added]) -> None:
         since = time.monotonic()
@@ -147,26 +149,36 @@ class Conversation:
         printed = self._masks.hide(self._heard.decode("utf-8", "replace"))
         return reasons.words(printed)[-_LONGEST_COMPLAINT:]
 
+    @property
+    def _speaker(self) -> str:
+        """Who prints now, as the subject of a sentence."""
+        return self._step_name(self.begun) if self.begun else self._place
+
     async def _marker(self, running: Running, marker: agent.Marker) -> Outcome | None:
+        self._markers_left -= 1
+        if self._markers_left < 0:
+            # They are no output, so no other limit ends a step that prints nothing else.
+            raise BuildError(
+                f"{self._speaker} printed over {_MOST_MARKERS} of the markers by which the agent of the "
+                "build speaks to the server; a step must not print what it reads in /rapidflow"
+            )
         match marker.words:
             case ("ready", can) if not self.begun:
                 await self._deliver(running, can == "unpack")
-            case ("unpacked", code) if code != "0":
+            case ("unpacked", code) if code != "0" and not self.begun:
                 raise BuildError(f"could not unpack the source in the container: {self._complaint}")
             case ("start", "1") if not self.begun:
                 await self.begin_step(1, marker.source)
                 await self._advanced(True)
-            case ("exit", number, code, *term) if self.step_runs and self._is_exit(number, code):
-                return await self._end_step(running, int(code), marker.source, bool(term))
-            case ("sync", _, current, last):
-                await self._synchronize(running, int(current), int(last))
+            case ("exit", _, _, *term) if self.step_runs and (numbers := marker.numbers(1, 3)):
+                number, code = numbers
+                if number == self.begun and code <= _HIGHEST_CODE:
+                    return await self._end_step(running, code, marker.source, bool(term))
+            case ("sync", _, _, _) if numbers := marker.numbers(1):
+                await self._synchronize(running, *numbers[1:])
             case _:
                 pass
         return None
-
-    def _is_exit(self, number: str, code: str) -> bool:
-        # A step can read the nonce where the agent keeps it, and print what it likes.
-        return number == str(self.begun) and code.isascii() and code.isdigit() and int(code[:4]) <= 255
 
     @property
     def begun(self) -> int:

@@ -116,9 +116,15 @@ class Marker:
     words: tuple[str, ...]
     source: int
 
-    def number(self, index: int) -> int:
-        """The word at `index` as a number."""
-        return int(self.words[index])
+    def numbers(self, begin: int, end: int | None = None) -> list[int] | None:
+        """The words from `begin` to `end` as numbers; None where one is no number of at most 9 digits.
+
+        A step can read the nonce where the agent keeps it, and print what it likes.
+        """
+        words = self.words[begin:end]
+        if all(word.isascii() and word.isdigit() and len(word) <= 9 for word in words):
+            return [int(word) for word in words]
+        return None
 
 
 class MarkerParser:
@@ -136,7 +142,8 @@ class MarkerParser:
         """Yields what `chunk` completes. What may be the beginning of a marker is kept for the next call."""
         data = self._held + chunk if self._held else chunk
         self._held = b""
-        position = 0
+        # Nothing is cut off `data` on the way: a step that knows the nonce may print nothing but markers.
+        begin = position = 0
         # For all of the prefix at once: a step may print nothing but its first byte.
         while (found := data.find(self._prefix, position)) >= 0:
             end = data.find(b"\n", found, found + _LONGEST_MARKER) + 1
@@ -145,15 +152,15 @@ class MarkerParser:
                     break
                 position = found + 1
                 continue
-            if output := self._output(data[:found]):
+            if output := self._output(data[begin:found]):
                 yield output
             self._source += end - found
             words = data[found + len(self._prefix) : end - 1].decode("ascii", "replace").split()
             yield Marker(tuple(words), self._source)
-            data, position = data[end:], 0
+            begin = position = end
         else:
-            found = self._beginning(data)
-        if output := self._output(data[:found]):
+            found = self._beginning(data, begin)
+        if output := self._output(data[begin:found]):
             yield output
         self._held = data[found:]
 
@@ -169,8 +176,8 @@ class MarkerParser:
         self._source += len(data)
         return Output(data, self._source)
 
-    def _beginning(self, data: bytes) -> int:
-        """Where the last bytes may be the beginning of a prefix; the length of `data` where they can't."""
+    def _beginning(self, data: bytes, begin: int) -> int:
+        """Where, from `begin` on, the last bytes may begin a prefix; the size of `data` if they can't."""
         # The byte that begins a prefix is nowhere else in it.
-        found = data.rfind(_START, max(0, len(data) - len(self._prefix) + 1))
+        found = data.rfind(_START, max(begin, len(data) - len(self._prefix) + 1))
         return found if found >= 0 and self._prefix.startswith(data[found:]) else len(data)

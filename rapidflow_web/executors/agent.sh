@@ -24,6 +24,25 @@ rf_out=$rf_home/log
 rf_pid='' rf_group='' rf_tee='' rf_term='' rf_last=0 rf_current=0 rf_syncs=0 rf_signal='' rf_ending='' rf_asked=''
 mkdir -p "$rf_home" "$1/workspace" || exit
 
+rf_name_one_address() {
+  # A container in two networks has its name for both of its addresses, first for the link-local one, by which
+  # nobody reaches it. Only root may change that.
+  rf_name='' rf_hosts='' rf_changed=''
+  IFS= read -r rf_name </etc/hostname
+  while IFS= read -r rf_line; do
+    case $rf_line in
+      169.254.*"$rf_name"*) rf_changed=yes ;;
+      *)
+        rf_hosts="$rf_hosts$rf_line
+"
+        ;;
+    esac
+  done </etc/hosts
+  [ -z "$rf_changed" ] || printf %s "$rf_hosts" >/etc/hosts
+}
+
+if [ -z "$1" ] && [ -w /etc/hosts ]; then rf_name_one_address 2>/dev/null; fi
+
 if [ "$2" = copy ]; then
   rf_out=$rf_home/out
   mkfifo "$rf_out" || exit
@@ -59,7 +78,11 @@ rf_on_term() {
   rf_signal=1 rf_term=' term'
   case $rf_pid in
     '') rf_exit 143 ;;
+    *) rf_pass_on ;;
   esac
+}
+
+rf_pass_on() {
   rf_find
   # Not "kill -- -PID": dash then signals the leader alone. Without setsid in the image there is no group.
   kill -TERM "-$rf_group" 2>/dev/null || kill -TERM "$rf_group" 2>/dev/null
@@ -143,42 +166,18 @@ rf_unpack() {
 rf_run() {
   rf_last=$1 rf_current=$1
   rf_mark "start $1"
-  # The step opens the output anew: a process that sets O_NONBLOCK on it must not change the agent's own.
-  (
-    trap - TERM USR1
-    . "$rf_home/workdir" || exit
-    if [ -d "$rf_home/steps/$1.files" ]; then
-      . "$rf_home/steps/$1.links"
-      cp -R "$rf_home/steps/$1.files/." . || exit
-    fi
-    if [ -e "$rf_home/steps/$1.bash" ] && [ -n "$rf_bash" ]; then
-      set -- "$rf_bash" -e -o pipefail "$rf_home/steps/$1.bash"
-    elif [ -e "$rf_home/steps/$1.bash" ]; then
-      set -- "$rf_sh" -e "$rf_home/steps/$1.bash"
-    else
-      set -- "$rf_sh" -e "$rf_home/steps/$1.sh"
-    fi
-    [ -z "$rf_setsid" ] || set -- "$rf_setsid" "$@"
-    if [ -n "$rf_forgets" ]; then
-      # No signal comes to this process, so it forgets nothing. The first wait, for nothing, ends what a signal
-      # to the agent may have left for it.
-      wait
-      (
-        { echo "$BASHPID" >"$rf_home/steps/$rf_last.pid"; } 2>/dev/null
-        . "$rf_home/env" || exit
-        exec "$@"
-      ) &
-      wait "$!" 2>/dev/null
-      rf_code=$?
-      { echo "$rf_code" >"$rf_home/steps/$rf_last.code"; } 2>/dev/null
-      exit "$rf_code"
-    fi
-    # Last of all: the variables of a pipeline may be PATH, or have the names of ours.
-    . "$rf_home/env" || exit
-    exec "$@"
-  ) </dev/null >>"$rf_out" 2>&1 3>&- &
-  rf_pid=$!
-  rf_wait "$rf_home/steps/$1.code"
+  if [ -n "$rf_forgets" ]; then
+    (
+      trap - TERM USR1
+      rf_step "$1"
+    ) </dev/null >>"$rf_out" 2>&1 3>&- &
+    rf_pid=$!
+    rf_wait "$rf_home/steps/$1.code"
+  else
+    rf_pid=starting
+    echo "$1" >&5 || exit 141
+    rf_await
+  fi
   # What the step's own processes still have to say comes before the marker, within reason.
   rf_tries=0
   rf_find
@@ -193,6 +192,93 @@ rf_run() {
   [ -z "$rf_term" ] || rf_exit 143
 }
 
+rf_step() {
+  # Becomes step $1.
+  . "$rf_home/workdir" || exit
+  if [ -d "$rf_home/steps/$1.files" ]; then
+    . "$rf_home/steps/$1.links"
+    cp -R "$rf_home/steps/$1.files/." . || exit
+  fi
+  if [ -e "$rf_home/steps/$1.bash" ] && [ -n "$rf_bash" ]; then
+    set -- "$rf_bash" -e -o pipefail "$rf_home/steps/$1.bash"
+  elif [ -e "$rf_home/steps/$1.bash" ]; then
+    set -- "$rf_sh" -e "$rf_home/steps/$1.bash"
+  else
+    set -- "$rf_sh" -e "$rf_home/steps/$1.sh"
+  fi
+  [ -z "$rf_setsid" ] || set -- "$rf_setsid" "$@"
+  if [ -n "$rf_forgets" ]; then
+    # No signal comes to this process, so it forgets nothing. The first wait, for nothing, ends what a signal
+    # to the agent may have left for it.
+    wait
+    (
+      { echo "$BASHPID" >"$rf_home/steps/$rf_last.pid"; } 2>/dev/null
+      . "$rf_home/env" || exit
+      exec "$@"
+    ) &
+    wait "$!" 2>/dev/null
+    rf_code=$?
+    { echo "$rf_code" >"$rf_home/steps/$rf_last.code"; } 2>/dev/null
+    exit "$rf_code"
+  fi
+  # Last of all: the variables of a pipeline may be PATH, or have the names of ours.
+  . "$rf_home/env" || exit
+  exec "$@"
+}
+
+# Dash and busybox start whatever is in the background with SIGINT and SIGQUIT ignored, for it and all its
+# children for ever. So there steps run in the foreground of a process of their own, the launcher.
+
+rf_launch() {
+  # Reads numbers of steps. Says of each the process, then "-" and the exit code.
+  trap : TERM INT QUIT
+  while IFS= read -r rf_last; do
+    (
+      # The step opens the output anew: a process that sets O_NONBLOCK on it must not change the agent's own.
+      exec </dev/null >>"$rf_out" 2>&1 || exit
+      { IFS=' ' read -r rf_pid rf_code </proc/self/stat; } 2>/dev/null
+      echo "$rf_pid" >&7
+      exec 7>&-
+      rf_step "$rf_last"
+    )
+    echo "- $?" >&7
+  done
+}
+
+rf_begin_launcher() {
+  # Not to be in the background either, it is in the foreground of one that is killed at once.
+  mkfifo "$rf_home/go" "$rf_home/done" || exit
+  # For reading and writing: an end that waited for the other could be interrupted by a signal.
+  exec 5<>"$rf_home/go" 6<>"$rf_home/done"
+  {
+    (rf_launch | "$rf_sh" -c 'kill -KILL "$PPID"') <"$rf_home/go" 7>"$rf_home/done" 3>&- 5>&- 6>&-
+    : # of a lone subshell in braces, dash and busybox forget the redirections
+  } 2>/dev/null
+  # From here on each end tells when the other is gone.
+  exec 5>"$rf_home/go" 6<"$rf_home/done"
+}
+
+rf_await() {
+  # Waits for the step that the launcher runs; its exit code is in rf_code.
+  rf_code=''
+  while [ -z "$rf_code" ]; do
+    if IFS=' ' read -r rf_word rf_code <&6; then
+      case $rf_word in
+        -) ;;
+        *)
+          rf_pid=$rf_word
+          # It may have come before there was anything to pass it on to.
+          [ -z "$rf_term" ] || rf_pass_on
+          ;;
+      esac
+    elif [ -n "$rf_signal" ]; then
+      rf_signal=''
+    else
+      rf_code=137 # the launcher was killed
+    fi
+  done
+}
+
 # Bash forgets exit codes (see rf_wait), so there a process between the agent and the step notes them. Not
 # elsewhere, because that takes 0.6 ms of the 3 ms between two steps.
 rf_forgets=''
@@ -203,6 +289,7 @@ rf_sh=$(command -v sh) rf_bash=$(command -v bash) rf_setsid=$(command -v setsid)
 rf_can=-
 if command -v tar >/dev/null && dd iflag=fullblock count=0 </dev/null >/dev/null 2>&1; then rf_can=unpack; fi
 
+[ -n "$rf_forgets" ] || rf_begin_launcher
 IFS= read -r rf_nonce || exit
 trap rf_on_term TERM
 trap rf_on_usr1 USR1

@@ -25,9 +25,9 @@ class BuildSpec:
 
     `root` is the build's own folder on this machine, which gets rapidflow/ (scripts) and workspace/ (source).
     `port` is the one to publish on loopback while the build runs. `nonce` is that of the markers.
-    Of `limits` an executor enforces memory, CPUs and processes, or its warning says that it does not. Without
-    `network` the build reaches nothing; with `new_privileges` its processes may become another user by `sudo`
-    and the like.
+    Of `limits` an executor enforces memory, CPUs, processes and the size of /dev/shm, or its warning says
+    that it does not. Without `network` the build reaches nothing; with `new_privileges` its processes may
+    become another user by `sudo` and the like.
     """
 
     job_id: int

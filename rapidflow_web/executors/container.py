@@ -31,10 +31,18 @@ _COPY_SECONDS = 0.02
 
 
 class DockerBuild:
-    """Implements `Running` for one container. `engine_timeout`: seconds that the engine may be away."""
+    """Implements `Running` for one container. `engine_timeout`: seconds that the engine may be away.
+
+    `held` has the sandboxes of all builds, each as long as its build looks after it.
+    """
 
     def __init__(
-        self, client: Callable[[], aiodocker.Docker], engine_timeout: float, spec: BuildSpec, name: str
+        self,
+        client: Callable[[], aiodocker.Docker],
+        engine_timeout: float,
+        spec: BuildSpec,
+        name: str,
+        held: set[str],
     ) -> None:
         self.name = name
         self.id = name
@@ -44,6 +52,7 @@ class DockerBuild:
         """User and group to whom the agent's folders belong."""
         self.sandbox: str | None = None
         """The id of the container whose network it is in."""
+        self._held = held
         self._client = client
         self._engine_timeout = engine_timeout
         self._spec = spec
@@ -52,6 +61,11 @@ class DockerBuild:
     @property
     def _container(self) -> Any:
         return self._client().containers.container(self.id)
+
+    def hold(self, sandbox: str) -> None:
+        """The build is in this sandbox, and removes it."""
+        self.sandbox = sandbox
+        self._held.add(sandbox)
 
     # Output
 
@@ -134,8 +148,7 @@ class DockerBuild:
         """Has the agent print a marker; returns that and what came after it, or b"" where the agent ended."""
         # An agent that was never told its nonce does not answer; to any other this is no command.
         await attachment.write(f"{self._spec.nonce}\n".encode())
-        prefix = f"\x1e{self._spec.nonce} sync ".encode()
-        seen = b""
+        parser, heard = agent.MarkerParser(self._spec.nonce), 0
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _SYNC_SECONDS
         while loop.time() < deadline:
@@ -148,11 +161,11 @@ class DockerBuild:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SIGNAL_SECONDS):
                     while chunk := await attachment.read():
-                        seen += chunk
-                        found = seen.find(prefix)
-                        if found >= 0 and (end := seen.find(b"\n", found)) >= 0:
-                            return seen[found : end + 1], seen[end + 1 :]
-                        seen = seen[-len(prefix) :] if found < 0 else seen[found:]
+                        heard += len(chunk)
+                        for item in parser.feed(chunk):
+                            if isinstance(item, agent.Marker) and item.words[:1] == ("sync",):
+                                marker = f"\x1e{self._spec.nonce} {' '.join(item.words)}\n"
+                                return marker.encode(), chunk[item.source - heard + len(chunk) :]
                     return b"", b""
         raise BuildError("the agent of the build does not answer")
 
@@ -288,10 +301,14 @@ class DockerBuild:
             return
         # An attachment that nobody reads would make the engine wait with the removal.
         await self.detach()
-        with engine_errors("remove the container"):
-            await delete(self._container)
-            if self.sandbox is not None:
-                await delete(self._client().containers.container(self.sandbox))
+        try:
+            with engine_errors("remove the container"):
+                await delete(self._container)
+                if self.sandbox is not None:
+                    await delete(self._client().containers.container(self.sandbox))
+        finally:
+            # What could not be removed is left to the sweep.
+            self._held.discard(self.sandbox or "")
         self._removed = True
 
     async def detach(self) -> None:
@@ -304,6 +321,11 @@ async def delete(container: Any) -> None:
     """Ends and removes a container with its volumes; no harm if there is none."""
     with gone_is_fine():
         await container.delete(force=True, v=True, timeout=_ANSWER_SECONDS)
+
+
+def is_going(container: Any) -> bool:
+    """Whether the engine is removing a container, from its list."""
+    return container["State"] == "removing"
 
 
 def sandbox_of(container: Any) -> str | None:

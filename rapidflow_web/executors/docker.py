@@ -16,10 +16,10 @@ import aiodocker
 import aiohttp
 
 from rapidflow_web.errors import BuildError, EngineUnavailable
-from rapidflow_web.executors import agent, image_user, privileges
+from rapidflow_web.executors import agent, image_files, image_user, privileges
 from rapidflow_web.executors.attachment import attach
 from rapidflow_web.executors.base import BuildSpec, Progress
-from rapidflow_web.executors.container import DockerBuild, delete, published, sandbox_of
+from rapidflow_web.executors.container import DockerBuild, delete, is_going, published, sandbox_of
 from rapidflow_web.executors.docker_errors import engine_errors
 from rapidflow_web.executors.networks import CLOSED, Networks
 from rapidflow_web.executors.pulls import Pulls
@@ -64,6 +64,8 @@ class DockerExecutor:
         self._docker: aiodocker.Docker | None = None
         self._closed = False
         self._owners: dict[str, tuple[int, int]] = {}
+        self._covered: dict[str, list[str]] = {}
+        """By the id of an image, the folders of it that are covered by empty volumes in builds."""
 
     @property
     def addresses(self) -> Sequence[IPv4Network | IPv6Network]:
@@ -126,20 +128,29 @@ class DockerExecutor:
 
     async def start(self, spec: BuildSpec, created: Callable[[str], None]) -> DockerBuild:
         build, sandbox = self._build(spec), None
+        image_id = self._pulls.ids.get(spec.image or "")
+        covered = self._covered.get(image_id or "", [])
         try:
             if spec.network:
-                image_id = self._pulls.ids.get(spec.image or "")
                 sandbox = await self._sandboxes.take(spec.image or "", image_id, spec.port)
-                build.sandbox, build.ports = sandbox.id, published(sandbox.ports)
+                build.hold(sandbox.id)
+                build.ports = published(sandbox.ports)
             with engine_errors("create the container"), _in(sandbox):
                 # A cancelled call may still make the container, after it was looked for in vain.
-                container = await to_the_end(self._create(spec, build), _CREATE_SECONDS)
+                container = await to_the_end(self._create(spec, build, covered), _CREATE_SECONDS)
             build.id = container.id
             created(container.id)
             with engine_errors("start the container"), _in(sandbox):
                 details = await container.show()
+                if (image_id := details["Image"]) not in self._covered:
+                    self._covered[image_id] = await self._to_cover(container, details)
+                if (needed := self._covered[image_id]) != covered:
+                    await delete(container)
+                    container = await to_the_end(self._create(spec, build, needed), _CREATE_SECONDS)
+                    build.id = container.id
+                    created(container.id)
                 if (user := details["Config"]["User"]) not in image_user.ROOT:
-                    build.owner = await self._make_folders(container, details["Image"], user)
+                    build.owner = await self._make_folders(container, image_id, user)
                 build.attachment = await attach(self.client(), build.id)
                 await build.attachment.write(f"{spec.nonce}\n".encode())
                 await container.start()
@@ -163,8 +174,9 @@ class DockerExecutor:
                 if error.status == _NOT_FOUND:
                     return None
                 raise
-            build.id, build.sandbox = details["Id"], sandbox_of(details)
-            if build.sandbox is not None:
+            build.id = details["Id"]
+            if (sandbox_id := sandbox_of(details)) is not None:
+                build.hold(sandbox_id)
                 await self._networks.names()  # so that from where it connects is known
             if spec.port is not None and build.sandbox is not None:
                 sandbox = await self.client().containers.container(build.sandbox).show()
@@ -189,15 +201,21 @@ class DockerExecutor:
             await delete(self.client().containers.container(sandbox))
 
     async def _strays(self, live: Collection[int]) -> list[tuple[str, Any]]:
-        """Containers of this installation that no live job needs, each with what it is."""
+        """Containers of this installation that no live job needs, each with what it is.
+
+        Not what is just being removed, by its build or by the engine.
+        """
+        # What a build removes that ends meanwhile is still in the engine's list.
+        lives = (set(live), live)
         # In this order: a sandbox that a build takes meanwhile is seen with its container.
         sandboxes = await self._sandboxes.others()
         labels = {"label": [f"{INSTALLATION_LABEL}={self.installation}"]}
         with engine_errors("list containers"):
             found: list[Any] = await self.client().containers.list(all=True, filters=labels)
+        dead = [one for one in found if not any(_is_live(one, live) for live in lives)]
         used = {sandbox_of(container) for container in found}
         return [
-            *((f"the container of job {_job_of(one)}", one) for one in found if not _is_live(one, live)),
+            *((f"the container of job {_job_of(one)}", one) for one in dead if not is_going(one)),
             *(("the network of a build", one) for one in sandboxes if one.id not in used),
         ]
 
@@ -210,10 +228,19 @@ class DockerExecutor:
 
     def _build(self, spec: BuildSpec) -> DockerBuild:
         name = f"rapidflow-{self.installation[:12]}-job-{spec.job_id}"
-        return DockerBuild(self.client, self._engine_timeout, spec, name)
+        return DockerBuild(self.client, self._engine_timeout, spec, name, self._sandboxes.held)
 
-    async def _create(self, spec: BuildSpec, build: DockerBuild) -> Any:
-        containers, config = self.client().containers, self._config(spec, build.sandbox)
+    async def _to_cover(self, container: Any, details: dict[str, Any]) -> list[str]:
+        """The folders by which something of the image would get into the source."""
+        declared: dict[str, Any] = details["Config"]["Volumes"] or {}
+        volumes = [name for name in declared if f"{name}/".startswith("/workspace/")]
+        if await image_files.stat(container, "/workspace") is None:
+            return volumes
+        return ["/workspace", *(name for name in volumes if name.rstrip("/") != "/workspace")]
+
+    async def _create(self, spec: BuildSpec, build: DockerBuild, covered: Sequence[str]) -> Any:
+        containers = self.client().containers
+        config = self._config(spec, build.sandbox, covered)
         try:
             return await containers.create(config, name=build.name)
         except aiodocker.DockerError as error:
@@ -224,7 +251,7 @@ class DockerExecutor:
             await self._delete(await containers.get(build.name))
         return await containers.create(config, name=build.name)
 
-    def _config(self, spec: BuildSpec, sandbox: str | None) -> dict[str, Any]:
+    def _config(self, spec: BuildSpec, sandbox: str | None, covered: Sequence[str]) -> dict[str, Any]:
         command = agent.command_line(root="", output="copy")
         return {
             "Image": spec.image,
@@ -244,6 +271,11 @@ class DockerExecutor:
                 # With any other, every line would be parsed, stored and sent again: a tenth of the speed.
                 "LogConfig": {"Type": "none"},
                 "NetworkMode": f"container:{sandbox}" if sandbox is not None else "none",
+                # The source is alone in the workspace, whatever the image has there.
+                "Mounts": [
+                    {"Type": "volume", "Target": folder, "VolumeOptions": {"NoCopy": True}}
+                    for folder in covered
+                ],
                 **privileges.of_build(spec.new_privileges),
                 **privileges.limited(spec.limits),
             },

@@ -38,6 +38,8 @@ def limited(limits: Limits) -> dict[str, Any]:
     if limits.memory is not None:
         # No swap on top: it would make everything else on the machine slow before the limit tells.
         host |= {"Memory": limits.memory, "MemorySwap": limits.memory}
+    if limits.shm is not None:
+        host["ShmSize"] = limits.shm
     if limits.cpus is not None:
         host["NanoCpus"] = round(limits.cpus * 1e9)
     if limits.processes is not None:

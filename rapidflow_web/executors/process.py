@@ -99,8 +99,10 @@ class ProcessExecutor:
 
     async def sweep(self, live: Collection[int]) -> int:
         removed = 0
+        before = set(live)
         for root in self._roots():
-            if not _is_live(root, live):
+            # One that was live a moment ago may just be removed by its build.
+            if not _is_live(root, before) and not _is_live(root, live):
                 await _kill(root)
                 await asyncio.to_thread(remove_folder, root)
                 removed += 1
@@ -228,7 +230,7 @@ class ProcessBuild:
 
     async def remove(self) -> None:
         await self._end()
-        for name in ("pid", "in", "log"):
+        for name in ("pid", "in", "go", "done", "log"):
             (self._home / name).unlink(missing_ok=True)
 
     async def detach(self) -> None:
@@ -285,9 +287,10 @@ def _described(root: Path, agent_pid: int | None) -> list[Process]:
         started = _look(pid)[1]
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-            if started and any(words):
+            command = " ".join(words).strip()
+            if started and command and not agent.is_agent(command):
                 age = up - int(started) / os.sysconf("SC_CLK_TCK")
-                found.append(Process(pid, max(0, int(age)), " ".join(words).strip()))
+                found.append(Process(pid, max(0, int(age)), command))
     return found
 
 

@@ -24,7 +24,7 @@ import aiohttp
 from rapidflow_web.errors import EngineUnavailable, RapidFlowError
 from rapidflow_web.executors import privileges
 from rapidflow_web.executors.attachment import Attachment, attach
-from rapidflow_web.executors.container import delete
+from rapidflow_web.executors.container import delete, is_going
 from rapidflow_web.executors.docker_errors import engine_errors
 from rapidflow_web.executors.networks import Networks
 from rapidflow_web.pipeline.limits import Limits
@@ -42,6 +42,7 @@ _READY_SECONDS = 600.0
 _CREATE_SECONDS = 10.0
 _GIVE_UP_SECONDS = 5.0
 _CLOSE_SECONDS = 0.5
+_END_SECONDS = 30.0
 _NOT_FOUND = 404
 _LIMITS = Limits(memory=64 * 1024**2, cpus=1, processes=16)
 """Much for a shell that sleeps; but whoever made the image may have put something else in its place."""
@@ -85,7 +86,9 @@ class Sandboxes:
         self._making: str | None = None
         """The image of the last one that was begun to be made ahead."""
         self._ours: set[str] = set()
-        """Names of those that no build's container refers to yet."""
+        """Names of those that no build's container refers to yet, and of those that are just ending."""
+        self.held: set[str] = set()
+        """Ids of those that a build of this server looks after."""
 
     async def take(self, image: str, image_id: str | None, port: int | None) -> Sandbox:
         """A sandbox that outlives the server, for a build in this image.
@@ -143,12 +146,19 @@ class Sandboxes:
 
         Each belongs to a build whose container is there already, or to nobody.
         """
-        ours = set(self._ours)
+        ours, held = set(self._ours), set(self.held)
         labels = {"label": [f"{SANDBOX_LABEL}={self._installation}"]}
         with engine_errors("list networks of builds"):
             found: list[Any] = await self._client().containers.list(all=True, filters=labels)
         ours |= self._ours
-        return [one for one in found if not ours & {name.removeprefix("/") for name in one["Names"]}]
+        held |= self.held
+        return [
+            one
+            for one in found
+            if not ours & {name.removeprefix("/") for name in one["Names"]}
+            and one.id not in held
+            and not is_going(one)
+        ]
 
     async def _refill(self) -> None:
         while self._wanted:
@@ -170,8 +180,9 @@ class Sandboxes:
     def _let_go(self, sandbox: Sandbox) -> None:
         if sandbox in self._ready:
             self._ready.remove(sandbox)
-            self._ours.discard(sandbox.name)
             sandbox.attachment.close()
+            # It ends by itself; should it not, it is left to the sweep.
+            asyncio.get_running_loop().call_later(_END_SECONDS, self._ours.discard, sandbox.name)
 
     async def _make(self, image: str, port: int | None) -> Sandbox:
         # A name of its own choice: so it can be removed also where the engine's answer never came.

@@ -12,6 +12,8 @@ from rapidflow_web.pipeline.durations import format_duration, parse_duration
 _LONGEST = 7 * 24 * 3600
 _LEAST_MEMORY = 6 * 1024**2
 """Bytes. No engine starts a container with less."""
+_LEAST_SHM = 64 * 1024
+"""Bytes. With less than a page, an engine takes it for no limit at all."""
 _LEAST_LOG = 64 * 1024
 _PROCESSES = range(16, 4_194_305)
 _SIZE_UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
@@ -51,6 +53,14 @@ def parse_memory(text: str) -> int:
     return size
 
 
+def parse_shm(text: str) -> int:
+    """Bytes. Raises ValueError."""
+    size = parse_size(text)
+    if size < _LEAST_SHM:
+        raise ValueError(f"shared memory must have at least {format_size(_LEAST_SHM)}")
+    return size
+
+
 def parse_cpus(text: str) -> float:
     """A number of cores, in hundredths. Raises ValueError."""
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,2})?", text) or float(text) < 0.01:
@@ -87,6 +97,8 @@ class Limits:
     silence_timeout: int | None = None
     """How long a step may run without printing anything."""
     memory: int | None = None
+    shm: int | None = None
+    """The size of /dev/shm."""
     cpus: float | None = None
     processes: int | None = None
     log_limit: int | None = None
@@ -117,6 +129,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "timeout": parse_timeout,
     "silence_timeout": parse_timeout,
     "memory": parse_memory,
+    "shm": parse_shm,
     "cpus": parse_cpus,
     "processes": parse_processes,
     "log_limit": parse_log_size,
@@ -127,6 +140,7 @@ FORMATS: dict[str, Callable[[Any], str]] = {
     "timeout": format_duration,
     "silence_timeout": format_duration,
     "memory": format_size,
+    "shm": format_size,
     "cpus": "{:g}".format,
     "processes": str,
     "log_limit": format_size,

@@ -113,6 +113,19 @@ async def test_the_package_manager_of_an_image_works(docker: Place) -> None:
     assert (await said(docker, step, image=images.DEBIAN)).splitlines()[-1] == "_ssh"
 
 
+@pytest.mark.parametrize("image", [images.BASH, images.BUSYBOX, images.DEBIAN])
+async def test_the_name_of_a_build_means_the_one_address_by_which_it_is_reached(
+    docker: Place, image: str
+) -> None:
+    step = "hostname -i; cat /etc/hosts"
+    lines = (await said(docker, step, image=image)).splitlines()
+    address, *more = lines[0].split()
+    assert not more
+    assert not address.startswith("169.254.")
+    assert [line for line in lines[1:] if line.startswith("169.254.")] == []
+    assert "127.0.0.1\tlocalhost" in lines
+
+
 async def test_builds_reach_themselves_and_not_each_other(docker: Place) -> None:
     listen = "while :; do echo heard | nc -l -p 7777; done"
     one = await docker.begin_steps(f"hostname -i; hostname; {listen}")

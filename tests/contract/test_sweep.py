@@ -8,7 +8,7 @@ import pytest
 
 from rapidflow_web.errors import EngineUnavailable
 from rapidflow_web.executors.base import Executor
-from tests.support.builds import Place
+from tests.support.builds import Place, engine
 
 
 async def test_a_sweep_removes_what_belongs_to_no_live_job(place: Place) -> None:
@@ -70,3 +70,27 @@ async def test_an_engine_that_is_not_there_is_said_to_be_by_every_call(
     with pytest.raises(EngineUnavailable):
         await away.sweep(set())
     monkeypatch.delenv("DOCKER_HOST")
+
+
+class Ending(set[int]):
+    """Jobs that end while they are looked at."""
+
+    def __contains__(self, job_id: object) -> bool:
+        return False
+
+
+async def test_a_sweep_leaves_alone_what_a_build_removes_that_just_ends(place: Place) -> None:
+    ending = await place.begin_steps("sleep 1000")
+    assert await place.executor.sweep(Ending({ending.spec.job_id})) == 0
+    await ending.remove()
+
+
+async def test_a_sweep_leaves_alone_the_network_of_a_build_that_is_just_being_removed(docker: Place) -> None:
+    build = await docker.begin_steps("sleep 1000")
+    await build.leave()
+    # The first half of its removal.
+    engine("rm", "--force", build.running.id)
+    assert await docker.executor.strays(set()) == []
+    assert await docker.executor.sweep(set()) == 0
+    await build.running.remove()
+    assert docker.left_behind() == []

@@ -25,6 +25,16 @@ def test_a_build_gets_no_more_processes_than_it_may(server: Server) -> None:
     assert "fork" in details["steps"][0]["output"]
 
 
+def test_a_build_gets_the_shared_memory_that_it_asks_for(new_server: Callable[..., Server]) -> None:
+    server = new_server(shm="2m").start()
+    step = "df -k /dev/shm | tail -n 1 | awk '{ print $2 }'"
+    sizes = [
+        server.run({"name": "shm", "steps": [step], **more})["steps"][0]["output"]
+        for more in ({}, {"shm": "100m"})
+    ]
+    assert sizes == ["2048\n", "102400\n"]
+
+
 def test_a_build_gets_the_cpus_it_may(server: Server) -> None:
     step = "cat /sys/fs/cgroup/cpu.max 2>/dev/null || cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us"
     details = server.run({"name": "cpus", "cpus": 0.5, "steps": [step]})

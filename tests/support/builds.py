@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import os
 import signal
@@ -85,6 +86,10 @@ class Place:
         image = images.ensure(image) if self.name == "docker" else image
         nonce = agent.nonce_for(_KEY, job_id)
         return BuildSpec(job_id, image, nonce, root, port, network=network, new_privileges=new_privileges)
+
+    def in_image(self, spec: BuildSpec, image: str) -> BuildSpec:
+        """The same job in an image that the test has made."""
+        return dataclasses.replace(spec, image=image)
 
     async def start(self, spec: BuildSpec, created: Callable[[str], None] = lambda _: None) -> Running:
         """Starts the agent."""

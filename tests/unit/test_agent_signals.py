@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import shlex
 import signal
 import tarfile
 import time
@@ -124,6 +125,34 @@ def test_where_nothing_can_be_noted_the_exit_code_is_known_all_the_same(start: S
     one = start("mkdir ../rapidflow/steps/1.code ../rapidflow/steps/2.pid; exit 7", "exit 8", "echo three")
     assert one.run(1, 2, 3) == [("7",), ("8",), ("0",)]
     assert one.output == b"three\n"
+
+
+# SIGINT and SIGQUIT.
+
+
+def test_a_step_ignores_no_signal_from_the_start(start: Start):
+    one = start(StepDefinition("grep SigIgn /proc/self/status", "sh"), "(grep SigIgn /proc/self/status)")
+    assert one.run(1, 2) == [("0",), ("0",)]
+    assert one.output.decode().split() == ["SigIgn:", "0" * 16] * 2
+
+
+@pytest.mark.parametrize("name", ["INT", "QUIT"])
+def test_a_child_of_a_step_hears_that_it_is_interrupted(start: Start, name: str):
+    child = f"trap 'echo cleaned up; exit 3' {name}; kill -{name} $$; while :; do sleep 0.02; done"
+    one = start(StepDefinition(f"sh -c {shlex.quote(child)}", "sh"))
+    assert one.run(1) == [("3",)]
+    assert one.output == b"cleaned up\n"
+
+
+def test_a_step_that_is_interrupted_has_failed_and_the_next_one_runs(start: Start):
+    one = start(StepDefinition("kill -INT $$; sleep 1", "sh"), "echo next")
+    assert one.run(1, 2) == [("130",), ("0",)]
+    assert one.output == b"next\n"
+
+
+def test_a_step_that_kills_what_waits_for_it_has_failed(start: Start):
+    one = start(StepDefinition("kill -9 $PPID", "sh"))
+    assert one.run(1) == [("137",)]
 
 
 # SIGUSR1.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any, SupportsIndex
 
 import pytest
 from hypothesis import given
@@ -192,8 +193,35 @@ def test_what_was_held_back_is_given_out_once_at_the_end():
     assert list(parser.flush()) == []
 
 
-def test_a_word_of_a_marker_can_be_read_as_a_number():
-    assert Marker(("exit", "2", "0"), 0).number(1) == 2
+def test_a_flood_of_markers_is_parsed_without_copying_what_is_left_for_each() -> None:
+    class Counted(bytes):
+        """Bytes that count how many of theirs are copied by slices."""
+
+        copied = 0
+
+        def __getitem__(self, key: SupportsIndex | slice) -> Any:
+            part = super().__getitem__(key)
+            if isinstance(part, bytes):
+                Counted.copied += len(part)
+                return Counted(part)
+            return part
+
+    flood = Counted((PREFIX + b"x\n") * 20_000)
+    items = list(MarkerParser(NONCE).feed(flood))
+    assert items == [Marker(("x",), 36 * number) for number in range(1, 20_001)]
+    assert Counted.copied < 2 * len(flood)
+
+
+def test_the_words_of_a_marker_can_be_read_as_numbers():
+    marker = Marker(("sync", "2", "0", "17"), 0)
+    assert marker.numbers(1) == [2, 0, 17]
+    assert marker.numbers(1, 3) == [2, 0]
+
+
+@pytest.mark.parametrize("word", ["two", "-1", "1.5", "\u0661", "\xb2", "1_0", "0x1", "1" * 10, "\ufffd"])
+def test_a_word_that_is_no_number_is_not_taken_for_one(word: str):
+    assert Marker(("sync", "1", word, "0"), 0).numbers(1) is None
+    assert Marker(("sync", "1", word, "0"), 0).numbers(1, 2) == [1]
 
 
 def test_nonces_differ_by_job_and_by_installation_and_stay_the_same():

@@ -89,6 +89,8 @@ def test_a_wrong_step_is_refused_at_its_place(line: str, column: int, expected: 
         ("silence_timeout: 1d", 18, "'1d' is not a duration; write one like 90s, 30m or 1h30m"),
         ("memory: lots", 9, "'lots' is not a size; write one like 512k, 2m or 1g"),
         ("memory: 1m", 9, "a build needs at least 6m of memory"),
+        ("shm: 64k b", 6, "'64k b' is not a size; write one like 512k, 2m or 1g"),
+        ("shm: 4k", 6, "shared memory must have at least 64k"),
         ("cpus: 0", 7, "'0' is not a number of CPUs; write one like 0.5 or 2"),
         ("cpus: 1.234", 7, "'1.234' is not a number of CPUs; write one like 0.5 or 2"),
         ("processes: 5",

@@ -30,7 +30,7 @@ def test_without_variables_every_setting_has_its_default():
     assert settings.concurrency >= 1
     assert settings.default_image == "debian:bookworm-slim"
     assert settings.default_limits == Limits(
-        timeout=3600, memory=8 * 1024**3, processes=8192, log_limit=1024**3
+        timeout=3600, memory=8 * 1024**3, shm=64 * 1024**2, processes=8192, log_limit=1024**3
     )
     assert settings.most_limits == NO_LIMITS
     assert settings.grace == 10
@@ -63,12 +63,14 @@ def test_every_setting_is_read_from_its_variable():
         "timeout": ("2h", 7200),
         "silence_timeout": ("10m", 600),
         "memory": ("2g", 2 * 1024**3),
+        "shm": ("128m", 128 * 1024**2),
         "cpus": ("1.5", 1.5),
         "processes": ("100", 100),
         "log_limit": ("10m", 10 * 1024**2),
         "max_timeout": ("3h", 10800),
         "max_silence_timeout": ("20m", 1200),
         "max_memory": ("none", None),
+        "max_shm": ("2g", 2 * 1024**3),
         "max_cpus": ("4", 4.0),
         "max_processes": ("200", 200),
         "max_log_limit": ("20m", 20 * 1024**2),
