@@ -339,7 +339,9 @@ def test_users_are_added_changed_and_removed_but_never_the_last_administrator(
 
 
 def test_a_proxy_in_front_says_who_it_is_and_nobody_else_may(new_server: Callable[..., Server]) -> None:
-    server = new_server(executor="process", login="proxy", proxy_header="Remote-User").start()
+    server = new_server(executor="process", login="proxy", proxy_header="Remote-User")
+    server.set(proxy_addresses="127.0.0.1")
+    server.start()
     server.command("user", "add", "boss", "--role", "admin", "--no-password")
     assert server.get("/jobs").status == 401
     assert server.get("/me", {"Remote-User": "anna"}).json["role"] == "viewer"

@@ -315,7 +315,9 @@ def test_the_only_user_goes_where_nobody_needs_to_log_in_then_and_stays_where_ot
 
 
 def test_users_whom_a_proxy_logs_in_need_no_password_and_have_no_log_out(new_server: Callable[..., Server]):
-    server = new_server(executor="process", login="proxy", proxy_header="Remote-User").start()
+    server = new_server(executor="process", login="proxy", proxy_header="Remote-User")
+    server.set(proxy_addresses="127.0.0.1")
+    server.start()
     server.command("user", "add", "boss", "--role", "admin", "--no-password")
     boss = {"Remote-User": "boss"}
     form = urlencode({"name": "anna", "role": "builder", "password": ""})
