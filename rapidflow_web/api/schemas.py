@@ -275,7 +275,7 @@ class Visibility(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     restricted: bool
-    users: list[str] = Field(default_factory=list)
+    users: list[str] = Field(default_factory=list, max_length=1_000)
 
 
 class ChangedPipeline(BaseModel):
