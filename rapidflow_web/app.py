@@ -77,9 +77,9 @@ def create_app(settings: Settings) -> Quart:
     )
     logs = LogStore(folders.logs)
     scheduler = Scheduler(tools, logs)
-    streams = OpenStreams()
     details = KeptAnswers()
     access = Access(settings)
+    streams = OpenStreams(access)
     upkeep = Upkeep(tools, scheduler, logs, details.forget)
 
     app = _App(
@@ -126,6 +126,7 @@ def create_app(settings: Settings) -> Quart:
             opened.push_async_callback(_cancel, running)
             opened.push_async_callback(_cancel, asyncio.create_task(upkeep.run()))
             opened.push_async_callback(_cancel, asyncio.create_task(loop_guard.watch()))
+            opened.push_async_callback(_cancel, asyncio.create_task(streams.keep_reviewing()))
             opened.callback(streams.cut)
             # What is there by now stays. To look through all of it for garbage would hold the loop each time.
             gc.collect()

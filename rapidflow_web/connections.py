@@ -9,11 +9,13 @@ import select
 import socket
 import struct
 from collections.abc import Generator, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, ClassVar, Protocol, cast
 
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.events import Closed, Event, RawData, Updated
+
+from rapidflow_web import addresses
 
 PATIENCE = 60
 """Seconds that a client has to send the head of a request, to send its body, and to take a plain answer."""
@@ -77,8 +79,7 @@ class Connection(TCPServer):
         peer = self.writer.get_extra_info("peername") if Connection.shut_out else None
         if not peer:
             return False
-        address = ip_address(peer[0].partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
+        address = addresses.parse(peer[0])
         return any(address in network for network in Connection.shut_out)
 
     async def _read_data(self) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from rapidflow_web import addresses
 from rapidflow_web.errors import SettingsError
 from rapidflow_web.pipeline import images, limits
 from rapidflow_web.pipeline.durations import parse_duration
@@ -37,7 +38,7 @@ class Bind:
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
         try:
-            return ipaddress.ip_address(self.host).is_loopback
+            return addresses.parse(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
 
@@ -163,7 +164,7 @@ def _header(text: str) -> str:
 
 def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
     try:
-        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+        return tuple(addresses.parse_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise ValueError(f"{error}; write addresses like 10.0.0.2 or 10.0.0.0/24") from None
 
@@ -264,8 +265,9 @@ class Settings:
         metadata=_said(
             _networks,
             "127.0.0.1, ::1",
-            "From where proxies connect, whose `X-Forwarded-For` and login count: addresses or networks, "
-            "separated by commas.",
+            "The addresses or networks, separated by commas, from which proxies connect whose "
+            "`X-Forwarded-For` and login count. `RAPIDFLOW_LOGIN=proxy` needs it to be set: whoever connects "
+            "from there can be any user.",
         )
     )
     secrets_key: tuple[str, ...] = field(
@@ -314,6 +316,12 @@ class Settings:
     )
     concurrency: int = field(
         metadata=_said(_count, str(os.cpu_count() or 1), "Builds at once. Default: the number of cores.")
+    )
+    waiting_builds: int | None = field(
+        metadata=_said(_builds, "1000", "How many builds may wait; more are refused, or `none` for no limit.")
+    )
+    waiting_builds_per_user: int | None = field(
+        metadata=_said(_builds, "200", "How many builds of one user may wait; more are refused, or `none`.")
     )
     default_image: str = field(
         metadata=_said(
@@ -432,6 +440,11 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         except ValueError as error:
             said = "not right" if setting.name == "secrets_key" else repr(text)
             raise SettingsError(f"{name} is {said}: {error}.") from None
+    if values["login"] == "proxy" and not environment.get(variable("proxy_addresses")):
+        raise SettingsError(
+            "RAPIDFLOW_LOGIN is 'proxy' and RAPIDFLOW_PROXY_ADDRESSES is not set: name the addresses from "
+            "which the proxy connects, such as 127.0.0.1 where only the proxy can connect from this machine."
+        )
     return Settings(**values, images=_images(environment))
 
 

@@ -41,6 +41,12 @@ def hashed(password: str) -> str:
     return _hasher.hash(password)
 
 
+async def hashed_slowly(password: str) -> str:
+    """The same, made beside the event loop. Raises ValueError."""
+    async with _at_once:
+        return await asyncio.to_thread(hashed, password)
+
+
 async def is_right(password: str, stored: str | None) -> bool:
     """Whether a password is the one whose hash is stored. Takes as long where none is."""
     async with _at_once:

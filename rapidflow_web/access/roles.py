@@ -41,6 +41,11 @@ class Actor:
     user_id: int | None = None
     token: str | None = None
     """The name of the token that was shown, if it was one."""
+    token_id: int | None = None
+    limited: bool = False
+    """Whether the token may do less than its user."""
+    shown: str = "nothing"
+    """What `Access` knows them by: that token or session, or the name that a proxy gave."""
 
     @property
     def words(self) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 _FREE = 5
 """Failures before the first wait."""
 _LONGEST = 300.0
+_DOUBLINGS = 10
+"""More of them are longer than the longest wait."""
 _FORGOTTEN = 900.0
 _MOST = 10_000
 
@@ -35,7 +37,8 @@ class Throttle:
         failures = self._failures.get(key)
         if failures is None or failures.count < _FREE or now - failures.at > _FORGOTTEN:
             return now
-        return max(now, failures.at + min(_LONGEST, 2.0 ** (failures.count - _FREE)))
+        doublings = min(_DOUBLINGS, failures.count - _FREE)
+        return max(now, failures.at + min(_LONGEST, 2.0**doublings))
 
     def failed(self, keys: Sequence[str]) -> None:
         """Notes a failure."""
@@ -47,7 +50,15 @@ class Throttle:
         while len(self._failures) > _MOST:
             self._failures.popitem(last=False)
 
-    def succeeded(self, keys: Sequence[str]) -> None:
-        """Forgets the failures."""
+    def take_back(self, keys: Sequence[str]) -> None:
+        """Forgets a failure that was noted and was none; those of others stay."""
         for key in keys:
-            self._failures.pop(key, None)
+            known = self._failures.get(key)
+            if known is not None:
+                known.count -= 1
+                if known.count <= 0:
+                    del self._failures[key]
+
+    def forget(self, key: str) -> None:
+        """Forgets all failures of a key."""
+        self._failures.pop(key, None)

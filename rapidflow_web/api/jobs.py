@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from quart import Blueprint, Response
 
 from rapidflow_web.api import output, render, schemas
@@ -14,8 +16,10 @@ from rapidflow_web.engine.timeline import Timeline
 from rapidflow_web.errors import NotFound
 from rapidflow_web.logs.log import Log
 from rapidflow_web.web import requests
+from rapidflow_web.web.access import reader
 from rapidflow_web.web.responses import encoded_response, json_response
 from rapidflow_web.web.services import services
+from rapidflow_web.web.streaming import LongBody
 
 blueprint = Blueprint("jobs", __name__)
 
@@ -57,7 +61,7 @@ async def get_job_details(job_id: int) -> Response:
     # Nothing of a job changes once the size of its log is stored, the last of all that is.
     if job.log_size is not None and isinstance(body, bytes):
         services().details.keep(job_id, body)
-    return encoded_response(body)
+    return _sent(body, job.pipeline_id)
 
 
 @blueprint.get("/jobs/<job_id>/logs")
@@ -68,7 +72,8 @@ async def get_job_logs(job_id: int) -> Response:
     steps, log = await jobs.steps_of(job_id), services().logs.open(job_id)
     log.expect(job.log_size)
     entries = [render.step_log(row, log, with_job=False) for row in steps]
-    return encoded_response(await output.encoded({"job_id": job.id, "status": job.status, "logs": entries}))
+    answer = {"job_id": job.id, "status": job.status, "logs": entries}
+    return _sent(await output.encoded(answer), job.pipeline_id)
 
 
 @blueprint.get("/jobs/<job_id>/steps")
@@ -78,7 +83,7 @@ async def list_job_steps(job_id: int) -> Response:
     job = await existing_job(job_id)
     steps, log = await jobs.steps_of(job_id), services().logs.open(job_id)
     log.expect(job.log_size)
-    return encoded_response(await output.encoded([render.step(row, log) for row in steps]))
+    return _sent(await output.encoded([render.step(row, log) for row in steps]), job.pipeline_id)
 
 
 @blueprint.get("/jobs/<job_id>/timeline")
@@ -108,7 +113,7 @@ async def cancel_job(job_id: int) -> Response:
 
 
 @blueprint.post("/jobs/<job_id>/retry")
-@operation(schemas.Job, status=201)
+@operation(schemas.Job, status=201, throttled=True)
 async def retry_job(job_id: int) -> Response:
     """Start a build again with all that it ran with: steps, environment, image, commit."""
     job = await services().builds.retry(job_id, started_by=requests.started_by())
@@ -121,7 +126,7 @@ async def get_step(step_id: int) -> Response:
     """Get a step."""
     step = await _existing_step(step_id)
     log = await _log_of(step)
-    return encoded_response(await output.encoded(render.step(step, log)))
+    return _sent(await output.encoded(render.step(step, log)), step.job.pipeline_id)
 
 
 @blueprint.get("/steps/<step_id>/logs")
@@ -130,7 +135,13 @@ async def get_step_logs(step_id: int) -> Response:
     """Get one step's log."""
     step = await _existing_step(step_id)
     log = await _log_of(step)
-    return encoded_response(await output.encoded(render.step_log(step, log, with_job=True)))
+    return _sent(await output.encoded(render.step_log(step, log, with_job=True)), step.job.pipeline_id)
+
+
+def _sent(body: bytes | AsyncIterator[bytes], pipeline_id: int) -> Response:
+    if isinstance(body, bytes):
+        return encoded_response(body)
+    return encoded_response(LongBody(services().streams, reader(pipeline_id), body))
 
 
 async def existing_job(job_id: int) -> Job:

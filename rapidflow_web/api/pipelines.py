@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from quart import Blueprint, Response
 
 from rapidflow_web.api import render, schemas
@@ -9,24 +11,33 @@ from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.operation import operation
 from rapidflow_web.db import jobs, pipelines
 from rapidflow_web.db.models import Pipeline
-from rapidflow_web.errors import BadRequest, UnsupportedMediaType
+from rapidflow_web.errors import BadRequest, Invalid, Problem, UnsupportedMediaType
 from rapidflow_web.web import requests
+from rapidflow_web.web import users as accounts
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
 
 blueprint = Blueprint("pipelines", __name__)
 
+P = TypeVar("P", bound=schemas.ChangedPipeline)
+
 
 @blueprint.post("/pipelines")
-@operation(schemas.Pipeline, status=201, body=schemas.NewPipeline, yaml=True)
-async def create_pipeline() -> Response:
+@operation(schemas.Pipeline, status=201, query=schemas.NewPipelineQuery, body=schemas.NewPipeline, yaml=True)
+async def create_pipeline(query: schemas.NewPipelineQuery) -> Response:
     """Store a pipeline.
 
     As JSON with the YAML text in `config`, or as the YAML text itself with `Content-Type: application/yaml`.
+    With `visibility`, or in the query for YAML text, it is restricted from the first moment.
     A password in the clone URL is taken out of the text and kept apart; nothing sends it again.
     """
-    name, config = await _submitted()
-    pipeline = await services().builds.add(config, name, by=requests.started_by())
+    submitted = await _submitted(schemas.NewPipeline)
+    pipeline = await accounts.add_pipeline(
+        submitted.config,
+        submitted.name,
+        by=requests.started_by(),
+        seen_by=_seen_by(submitted.visibility, query),
+    )
     return json_response(render.pipeline(pipeline), 201, {"Location": f"/pipelines/{pipeline.id}"})
 
 
@@ -46,15 +57,17 @@ async def get_pipeline(pipeline_id: int) -> Response:
 
 
 @blueprint.put("/pipelines/<pipeline_id>")
-@operation(schemas.Pipeline, body=schemas.NewPipeline, yaml=True)
+@operation(schemas.Pipeline, body=schemas.ChangedPipeline, yaml=True)
 async def update_pipeline(pipeline_id: int) -> Response:
     """Give a pipeline a new definition. Jobs keep the one that they ran with.
 
     A password that is stored stays where the clone URL has none, for the server and the user that it is for.
     """
     await existing_pipeline(pipeline_id)
-    name, config = await _submitted()
-    pipeline = await services().builds.change(pipeline_id, config, name, by=requests.started_by())
+    submitted = await _submitted(schemas.ChangedPipeline)
+    pipeline = await services().builds.change(
+        pipeline_id, submitted.config, submitted.name, by=requests.started_by()
+    )
     return json_response(render.pipeline(pipeline))
 
 
@@ -68,7 +81,7 @@ async def delete_pipeline(pipeline_id: int) -> Response:
 
 
 @blueprint.post("/pipelines/<pipeline_id>/jobs")
-@operation(schemas.Job, status=201, body=schemas.NewJob)
+@operation(schemas.Job, status=201, body=schemas.NewJob, throttled=True)
 async def start_job(pipeline_id: int) -> Response:
     """Start a build of a pipeline. The body is optional and overrides what the pipeline says."""
     wanted = await requests.body(schemas.NewJob)
@@ -96,20 +109,29 @@ async def existing_pipeline(pipeline_id: int) -> Pipeline:
     return await services().builds.existing(pipeline_id)
 
 
-async def _submitted() -> tuple[str | None, str]:
-    """Name, if it was given beside, and YAML text of the submitted pipeline."""
+async def _submitted(model: type[P]) -> P:
+    """The submitted pipeline; of YAML text alone just the text."""
     data = await requests.content()
-    name = None
     if requests.media_type() in requests.YAML:
         try:
-            config = data.decode()
+            return model(config=data.decode())
         except UnicodeDecodeError:
             raise BadRequest("the body is not valid UTF-8") from None
-    elif requests.media_type() in requests.JSON:
-        submitted = requests.validated(schemas.NewPipeline, requests.parse_json(data))
-        name, config = submitted.name, submitted.config
-    else:
-        raise UnsupportedMediaType(
-            "send a pipeline as application/yaml, or as application/json with 'name' and 'config'"
-        )
-    return name, config
+    if requests.media_type() in requests.JSON:
+        return requests.validated(model, requests.parse_json(data))
+    raise UnsupportedMediaType(
+        "send a pipeline as application/yaml, or as application/json with 'name' and 'config'"
+    )
+
+
+def _seen_by(wanted: schemas.Visibility | None, query: schemas.NewPipelineQuery) -> list[str] | None:
+    """The users who may see a pipeline beside administrators; None for everyone."""
+    if wanted is None:
+        names = [name.strip() for name in (query.users or "").split(",") if name.strip()]
+        wanted = schemas.Visibility(restricted=query.restricted, users=names)
+    elif query.restricted or query.users is not None:
+        raise BadRequest("say who may see it either in the body or in the query, not in both")
+    if wanted.users and not wanted.restricted:
+        said = "users are named who may see it, so restricted must be true"
+        raise Invalid([Problem("visibility.users", said)])
+    return wanted.users if wanted.restricted else None

@@ -164,4 +164,5 @@ def deed(row: Deed) -> dict[str, Any]:
         "action": row.action,
         "target": row.target,
         "status": row.status,
+        "count": row.count,
     }

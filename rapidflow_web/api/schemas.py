@@ -269,13 +269,42 @@ class Error(BaseModel):
     details: list[ErrorDetail] | Absent = None
 
 
-class NewPipeline(BaseModel):
-    """A pipeline to store. `name` serves where the YAML text has none."""
+class Visibility(BaseModel):
+    """Who may see a pipeline: everyone, or administrators and these users."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    restricted: bool
+    users: list[str] = Field(default_factory=list, max_length=1_000)
+
+
+class ChangedPipeline(BaseModel):
+    """A pipeline's new definition. `name` serves where the YAML text has none."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: Name | None = None
     config: str = Field(description="The pipeline as YAML text.")
+
+
+class NewPipeline(ChangedPipeline):
+    """A pipeline to store. `name` serves where the YAML text has none."""
+
+    visibility: Visibility | None = Field(
+        default=None, description="Who may see it, from the first moment; without it everyone."
+    )
+
+
+class NewPipelineQuery(BaseModel):
+    """Who may see a pipeline that is sent as YAML text; JSON has it in `visibility`."""
+
+    restricted: Annotated[Flag, Field(description="Whether only administrators and `users` may see it.")] = (
+        False
+    )
+    users: Annotated[
+        str | Absent,
+        Field(description="Names of users, separated by commas, who may see it if `restricted`."),
+    ] = None
 
 
 class NewJob(BaseModel):

@@ -12,6 +12,7 @@ from rapidflow_web.api.jobs import existing_job
 from rapidflow_web.api.operation import Text, header, operation, text
 from rapidflow_web.errors import BadRequest, RangeNotSatisfiable
 from rapidflow_web.logs.log import Log
+from rapidflow_web.web.access import reader
 from rapidflow_web.web.services import services
 from rapidflow_web.web.streaming import LogBody
 
@@ -92,7 +93,14 @@ async def stream_job_logs(query: schemas.StreamQuery, job_id: int) -> Response:
     if part.content_range is not None:
         headers["Content-Range"] = part.content_range
     end = part.first if request.method == "HEAD" else part.end
-    body = LogBody(log, services().streams, lambda: log.layout.after(query.since), part.first, end)
+    body = LogBody(
+        log,
+        services().streams,
+        reader(job.pipeline_id),
+        lambda: log.layout.after(query.since),
+        part.first,
+        end,
+    )
     response = Response(body, 200 if part.content_range is None else 206, headers)
     response.timeout = None
     return response

@@ -10,6 +10,8 @@ from rapidflow_web.api.operation import Text, operation, text
 from rapidflow_web.db import jobs
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.engine.readiness import Readiness, readiness
+from rapidflow_web.errors import Forbidden
+from rapidflow_web.web.access import actor
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
 
@@ -85,7 +87,16 @@ async def prune(wanted: schemas.PruneQuery) -> Response:
 @blueprint.get("/metrics")
 @operation(_METRICS)
 async def get_metrics() -> Response:
-    """Give numbers to Prometheus: builds, queue, steps, streams, bytes, lag."""
+    """Give numbers to Prometheus: builds, queue, steps, streams, bytes, lag.
+
+    They count all pipelines, so whoever does not see all gets 403. A token with the role viewer of an
+    administrator sees all.
+    """
+    if not actor().sight.is_whole:
+        raise Forbidden(
+            "these numbers count all pipelines, and some are hidden from you; use a token of an "
+            "administrator that is not limited to pipelines: rapidflow token add ADMIN metrics --role viewer"
+        )
     now = await _readiness()
     for part in ("database", "engine", "disk"):
         metrics.READY.labels(part).set(getattr(now, part) is None)

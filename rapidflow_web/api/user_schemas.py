@@ -101,15 +101,6 @@ class NewToken(BaseModel):
     expires_in_days: Annotated[int, Field(ge=1, le=LONGEST_TOKEN_LIFE)] | None = None
 
 
-class Visibility(BaseModel):
-    """Who may see a pipeline: everyone, or administrators and these users."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    restricted: bool
-    users: list[str] = Field(default_factory=list, max_length=_MANY)
-
-
 class Secret(BaseModel):
     """A secret, whose value is never sent."""
 
@@ -146,6 +137,7 @@ class Deed(BaseModel):
     action: str
     target: str
     status: int
+    count: int = Field(description="How often it was refused in the hour after `at`; else 1.")
 
 
 class Deeds(RootModel[list[Deed]]):

@@ -10,7 +10,7 @@ from rapidflow_web.api import user_schemas as schemas
 from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.operation import operation
 from rapidflow_web.api.pipelines import existing_pipeline
-from rapidflow_web.api.schemas import Message
+from rapidflow_web.api.schemas import Message, Visibility
 from rapidflow_web.db import audit, users
 from rapidflow_web.web import requests
 from rapidflow_web.web import users as accounts
@@ -75,10 +75,12 @@ async def delete_user(user_id: int) -> Response:
 @blueprint.get("/tokens")
 @operation(schemas.Tokens)
 async def list_tokens() -> Response:
-    """List your tokens; an administrator's list has everybody's."""
-    who = actor()
-    mine = None if who.role is Role.ADMIN else who.user_id
-    found = await users.tokens(mine)
+    """List your tokens; an administrator's list has everybody's.
+
+    A token with a lower role than yours, or for some pipelines only, is told of itself alone.
+    """
+    is_admin = actor().role is Role.ADMIN
+    found = await users.tokens() if is_admin else await accounts.tokens_of_asker()
     return json_response([render.token(token) for token in found])
 
 
@@ -97,24 +99,27 @@ async def create_token() -> Response:
 @blueprint.delete("/tokens/<token_id>")
 @operation(Message)
 async def revoke_token(token_id: int) -> Response:
-    """Revoke a token of yours; an administrator revokes anybody's."""
+    """Revoke a token of yours; an administrator revokes anybody's.
+
+    A token with a lower role than yours, or for some pipelines only, can revoke itself alone.
+    """
     await accounts.revoke_token(token_id)
     return json_response({"message": "token revoked successfully"})
 
 
 @blueprint.get("/pipelines/<pipeline_id>/visibility")
-@operation(schemas.Visibility)
+@operation(Visibility)
 async def get_visibility(pipeline_id: int) -> Response:
     """Get who may see a pipeline."""
     return await _visibility(pipeline_id)
 
 
 @blueprint.put("/pipelines/<pipeline_id>/visibility")
-@operation(schemas.Visibility, body=schemas.Visibility)
+@operation(Visibility, body=Visibility)
 async def update_visibility(pipeline_id: int) -> Response:
     """Restrict a pipeline, with its builds, to administrators and the users named, or show it to all."""
     await existing_pipeline(pipeline_id)
-    wanted = await requests.body(schemas.Visibility)
+    wanted = await requests.body(Visibility)
     await accounts.set_visibility(pipeline_id, wanted.restricted, wanted.users)
     return await _visibility(pipeline_id)
 

@@ -1,33 +1,98 @@
-"""The audit log: who did what, and when."""
+"""The audit log: who did what, and when.
+
+However much is tried, it takes a bounded number of lines: what is refused again within an hour is counted in
+the line that there is, and of the oldest lines those go that are too many.
+"""
 
 from __future__ import annotations
 
-from tortoise.expressions import Q
+from collections import OrderedDict
+
+from tortoise.expressions import F, Q
 from tortoise.functions import Max
+from tortoise.queryset import QuerySet
+from tortoise.transactions import in_transaction
 
 from rapidflow_web.db.database import now_ms, uncancelled
-from rapidflow_web.db.models import Deed
+from rapidflow_web.db.models import Deed, User
 
 LOG_IN = "pages.log_in"
+UNKNOWN = "unknown name"
+"""Who failed to log in by a name that no user has. It may be a password, typed into the wrong field."""
 _LONGEST_ACTOR = 160
+_MOST = 1_000_000
+_MOST_REFUSED = 100_000
+_MOST_FAILED_LOGINS = 10_000
+_TRIMMED_EVERY = 1_000
+_COUNTED_FOR = 3_600_000
+"""Milliseconds."""
+_MOST_COUNTED = 1_000
+_MOST_ADDRESSES = 1_000
+
+
+class _Repeated:
+    """The lines that are counted on, by what they say, each with its id and time; and the lines added."""
+
+    def __init__(self) -> None:
+        self.lines: OrderedDict[tuple[str, str, str, str, int], tuple[int, int]] = OrderedDict()
+        self.added = 0
+
+
+_repeated = _Repeated()
 
 
 @uncancelled
 async def note(actor: str, address: str, action: str, target: str, status: int) -> None:
-    """Adds a line. `action` is the name of a route or command, `target` what it was done to."""
-    await Deed.create(
-        at=now_ms(),
-        actor=_storable(actor)[:_LONGEST_ACTOR],
-        address=_storable(address)[:64],
-        action=action[:64],
-        target=_storable(target)[:1000],
-        status=status,
-    )
+    """Adds a line, or counts it. `action` is the name of a route or command, `target` what it was done to."""
+    actor, address = _plain(actor)[:_LONGEST_ACTOR], _plain(address)[:64]
+    action, target, now = action[:64], _plain(target)[:1000], now_ms()
+    key = (actor, address, action, target, status)
+    async with in_transaction():
+        line, at = _repeated.lines.get(key, (0, 0))
+        if 0 <= now - at < _COUNTED_FOR:
+            same = Deed.filter(id=line, actor=actor, action=action, target=target, status=status)
+            if await same.update(count=F("count") + 1):
+                return
+        made = await Deed.create(
+            at=now, actor=actor, address=address, action=action, target=target, status=status
+        )
+        if status >= 400:
+            _repeated.lines[key] = (made.id, now)
+            _repeated.lines.move_to_end(key)
+            if len(_repeated.lines) > _MOST_COUNTED:
+                _repeated.lines.popitem(last=False)
+        _repeated.added += 1
+        if _repeated.added % _TRIMMED_EVERY == 0:
+            await _trim()
 
 
-def _storable(text: str) -> str:
-    # PostgreSQL has no NUL in its texts.
-    return text.replace("\0", "\ufffd")
+@uncancelled
+async def note_failed_login(name: str, address: str, status: int) -> None:
+    """Notes that somebody failed to log in by a name."""
+    known = len(name) <= _LONGEST_ACTOR and "\0" not in name and await User.exists(name=name)
+    await note(name if known else UNKNOWN, address, LOG_IN, "/login", status)
+
+
+async def _trim() -> None:
+    """Removes the oldest lines of those that are too many: strangers can push out no lines but their own."""
+    failed_logins = Deed.filter(action=LOG_IN, status__gte=400)
+    for lines, most in (
+        (failed_logins, _MOST_FAILED_LOGINS),
+        (Deed.filter(status__gte=400).exclude(action=LOG_IN), _MOST_REFUSED),
+        (Deed.all(), _MOST),
+    ):
+        await _keep_newest(lines, most)
+
+
+async def _keep_newest(lines: QuerySet[Deed], most: int) -> None:
+    last = await lines.order_by("-id").offset(most).first().only("id")
+    if last is not None:
+        await lines.filter(id__lte=last.id).delete()
+
+
+def _plain(text: str) -> str:
+    """The text with escapes for what would not be seen, or would change how the rest is read."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 @uncancelled
@@ -35,7 +100,7 @@ async def listed(*, user: str | None = None, before: int | None = None, limit: i
     """Up to `limit` lines, newest first, with ids below `before`; of one `user`, with tokens or without."""
     query = Deed.all()
     if user is not None:
-        user = _storable(user)[:_LONGEST_ACTOR]
+        user = _plain(user)[:_LONGEST_ACTOR]
         query = query.filter(Q(actor=user) | Q(actor__startswith=f"{user} ("))
     if before is not None:
         query = query.filter(id__lt=before)
@@ -55,8 +120,21 @@ async def logins() -> dict[str, int]:
 
 
 @uncancelled
+async def addresses_of(user: str) -> list[str]:
+    """From where a user has logged in, as far back as the log goes."""
+    rows = (
+        await Deed.filter(action=LOG_IN, actor=user, status__lt=400)
+        .order_by("-id")
+        .limit(_MOST_ADDRESSES)
+        .values_list("address", flat=True)
+    )
+    return sorted({str(address) for address in rows})
+
+
+@uncancelled
 async def forget(before: int) -> None:
-    """Removes lines that are older than `before`, in ms since 1970."""
+    """Removes lines that are older than `before`, in ms since 1970, and those that are too many."""
+    await _trim()
     newest = await Deed.filter(at__lt=before).order_by("-id").first().only("id")
     if newest is not None:
         await Deed.filter(id__lte=newest.id, at__lt=before).delete()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from tortoise.transactions import in_transaction
@@ -10,11 +11,14 @@ from tortoise.transactions import in_transaction
 from rapidflow_web.db.database import now_ms, patient, uncancelled
 from rapidflow_web.db.models import Definition, Environment, Job, Step
 from rapidflow_web.db.sight import current, seen
-from rapidflow_web.db.sql import rows
+from rapidflow_web.db.sql import dialect, rows
 from rapidflow_web.pipeline.definition import StepDefinition
 
 STATUSES = ("pending", "running", "success", "failed", "cancelled")
 FINISHED = ("success", "failed", "cancelled")
+
+_WAITING_LOCK = 0x52617069
+"""Any number that nobody else takes."""
 
 _ALLOWED = {
     ("pending", "running"),
@@ -25,13 +29,32 @@ _ALLOWED = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class MostWaiting:
+    """How many jobs may be pending, in all and of one user; None: as many as there are."""
+
+    in_all: int | None = None
+    per_user: int | None = None
+
+
+class TooManyWait(Exception):
+    """So many jobs are pending that no more are taken."""
+
+
 @uncancelled
 async def create(
-    fields: Mapping[str, Any], steps: Sequence[StepDefinition], environment: Mapping[str, str]
+    fields: Mapping[str, Any],
+    steps: Sequence[StepDefinition],
+    environment: Mapping[str, str],
+    most: MostWaiting = MostWaiting(),
 ) -> Job:
-    """Stores a pending job with its steps and environment. `fields` are columns of `Job`."""
+    """Stores a pending job with its steps and environment. `fields` are columns of `Job`.
+
+    Raises `TooManyWait`.
+    """
     now = now_ms()
     async with in_transaction():
+        await _check_waiting(most, fields["started_by"])
         job = await Job.create(**fields, status="pending", created_at=now)
         await Step.bulk_create(
             Step(
@@ -50,6 +73,20 @@ async def create(
                 Environment(job_id=job.id, key=key, value=value) for key, value in environment.items()
             )
     return job
+
+
+async def _check_waiting(most: MostWaiting, user: str) -> None:
+    if dialect() == "postgres":
+        # Transactions there don't wait for each other, and each would count without the others.
+        await rows(f"SELECT pg_advisory_xact_lock({_WAITING_LOCK})")
+    statement = (
+        "SELECT COUNT(*), COUNT(CASE WHEN started_by = ?1 THEN 1 END) FROM job WHERE status = 'pending'"
+    )
+    in_all, of_user = (await rows(statement, [user]))[0]
+    if most.in_all is not None and in_all >= most.in_all:
+        raise TooManyWait(f"{in_all} builds wait already, and the server takes no more")
+    if most.per_user is not None and of_user >= most.per_user:
+        raise TooManyWait(f"{of_user} builds that {user} started wait already, and one user may have no more")
 
 
 @uncancelled

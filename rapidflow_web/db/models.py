@@ -248,6 +248,9 @@ class Deed(Model):
     action = fields.CharField(max_length=64)
     target = fields.TextField()
     status: int = fields.IntField()
+    # How often it was refused in the hour after `at`.
+    count: int = fields.IntField(default=1, db_default=1)
 
     class Meta(Model.Meta):
         table = "deed"
+        indexes = (Index(fields=("action", "actor", "status")),)

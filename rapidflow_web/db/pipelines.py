@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tortoise.transactions import in_transaction
 
+from rapidflow_web.db import users
 from rapidflow_web.db.database import now_ms, uncancelled
 from rapidflow_web.db.models import Definition, Job, Pipeline
 from rapidflow_web.db.sight import current
@@ -11,12 +14,19 @@ from rapidflow_web.db.sql import rows
 
 
 @uncancelled
-async def create(name: str, config: str) -> Pipeline:
-    """Stores a pipeline."""
+async def create(name: str, config: str, seen_by: Sequence[str] | None = None) -> Pipeline:
+    """Stores a pipeline, which from the first moment only administrators see and the users in `seen_by`.
+
+    None lets everyone see it. Raises `users.NoSuchUser`.
+    """
     async with in_transaction():
         definition = await Definition.create(name=name, config=config)
         now = now_ms()
-        return await Pipeline.create(definition=definition, created_at=now, updated_at=now)
+        pipeline = await Pipeline.create(definition=definition, created_at=now, updated_at=now)
+        if seen_by is not None:
+            await users.apply_visibility(pipeline.id, True, seen_by)
+            pipeline.restricted = True
+        return pipeline
 
 
 @uncancelled

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tortoise.expressions import Q
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.db.database import now_ms, uncancelled
@@ -13,6 +14,9 @@ from rapidflow_web.db.models import Grant, Pipeline, Session, Token, User
 _USED_EVERY = 60_000
 """Milliseconds between two notes of when a token was used."""
 _LONGEST_NAME = 64
+_BATCH = 500
+_MOST_SESSIONS = 100
+"""Of a user; the newest."""
 
 
 @uncancelled
@@ -34,6 +38,20 @@ async def create(name: str, role: str, password: str | None) -> User | None:
 async def named(name: str) -> User | None:
     """The user; None for what can't be the name of one, too."""
     return await User.get_or_none(name=name) if _fits(name) else None
+
+
+@uncancelled
+async def all_named(names: Sequence[str]) -> list[User]:
+    """Those of the users that there are."""
+    found: list[User] = []
+    for some in _batches([*filter(_fits, names)]):
+        found += await User.filter(name__in=some)
+    return found
+
+
+def _batches(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """A few at a time: a database takes only so many values in a query."""
+    return (values[start : start + _BATCH] for start in range(0, len(values), _BATCH))
 
 
 def _fits(name: str) -> bool:
@@ -93,17 +111,28 @@ async def _is_last_admin(user_id: int) -> bool:
 
 @uncancelled
 async def begin_session(user_id: int, digest: str, expires_at: int) -> None:
-    """Stores that a browser logged in, and forgets what has expired."""
+    """Stores that a browser logged in, and forgets what has expired and what is too much."""
     now = now_ms()
     await Session.filter(expires_at__lt=now).delete()
     await Session.create(user_id=user_id, digest=digest, created_at=now, expires_at=expires_at)
+    oldest = await Session.filter(user_id=user_id).order_by("-id").offset(_MOST_SESSIONS).first().only("id")
+    if oldest is not None:
+        await Session.filter(user_id=user_id, id__lte=oldest.id).delete()
 
 
 @uncancelled
-async def of_session(digest: str) -> User | None:
-    """Who is logged in with it."""
-    session = await Session.get_or_none(digest=digest, expires_at__gt=now_ms()).select_related("user")
-    return session.user if session is not None else None
+async def of_session(digest: str) -> Session | None:
+    """The session that is valid now, with its user."""
+    return await Session.get_or_none(digest=digest, expires_at__gt=now_ms()).select_related("user")
+
+
+@uncancelled
+async def valid_sessions(digests: Sequence[str]) -> list[Session]:
+    """Those of the sessions that are valid now, with their users."""
+    found: list[Session] = []
+    for some in _batches(digests):
+        found += await Session.filter(digest__in=some, expires_at__gt=now_ms()).select_related("user")
+    return found
 
 
 @uncancelled
@@ -156,6 +185,16 @@ async def of_token(digest: str) -> Token | None:
 
 
 @uncancelled
+async def valid_tokens(digests: Sequence[str]) -> list[Token]:
+    """Those of the tokens that are valid now, with their users."""
+    found: list[Token] = []
+    for some in _batches(digests):
+        query = Token.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now_ms()), digest__in=some)
+        found += await query.select_related("user")
+    return found
+
+
+@uncancelled
 async def tokens(user_id: int | None = None) -> list[Token]:
     """The tokens of a user, or of all users, newest first, with their users."""
     query = Token.all() if user_id is None else Token.filter(user_id=user_id)
@@ -198,15 +237,27 @@ async def visibility(pipeline_id: int) -> tuple[bool, list[str]]:
     return pipeline.restricted, sorted(grant.user.name for grant in grants)
 
 
+class NoSuchUser(LookupError):
+    """`name` is that of no user."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no user {name[:_LONGEST_NAME]}")
+        self.name = name
+
+
 @uncancelled
-async def set_visibility(pipeline_id: int, restricted: bool, names: Sequence[str]) -> str | None:
-    """Sets it, and returns None; or the first name that no user has, and changes nothing."""
+async def set_visibility(pipeline_id: int, restricted: bool, names: Sequence[str]) -> None:
+    """Sets it. Raises `NoSuchUser`, and changes nothing."""
     async with in_transaction():
-        found = {user.name: user.id for user in await User.filter(name__in=[*filter(_fits, names)])}
-        for name in names:
-            if name not in found:
-                return name
-        await Pipeline.filter(id=pipeline_id).update(restricted=restricted)
-        await Grant.filter(pipeline_id=pipeline_id).delete()
-        await Grant.bulk_create(Grant(pipeline_id=pipeline_id, user_id=number) for number in found.values())
-    return None
+        await apply_visibility(pipeline_id, restricted, names)
+
+
+async def apply_visibility(pipeline_id: int, restricted: bool, names: Sequence[str]) -> None:
+    """The same as a part of a transaction, which must be given up where this raises `NoSuchUser`."""
+    found = {user.name: user.id for user in await User.filter(name__in=[*filter(_fits, names)])}
+    for name in names:
+        if name not in found:
+            raise NoSuchUser(name)
+    await Pipeline.filter(id=pipeline_id).update(restricted=restricted)
+    await Grant.filter(pipeline_id=pipeline_id).delete()
+    await Grant.bulk_create(Grant(pipeline_id=pipeline_id, user_id=number) for number in found.values())

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rapidflow_web import metrics
 from rapidflow_web.db import jobs, pipelines
 from rapidflow_web.db.models import Job, Pipeline
+from rapidflow_web.db.users import NoSuchUser
 from rapidflow_web.engine.execution import Execution
 from rapidflow_web.engine.scheduler import Scheduler
-from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, RequestError
+from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, RequestError, TooManyRequests
 from rapidflow_web.pipeline import parser, repositories
-from rapidflow_web.pipeline.definition import Definition
+from rapidflow_web.pipeline.definition import Definition, StepDefinition
 from rapidflow_web.pipeline.logins import Login, login_for, login_in, taken_out
 from rapidflow_web.pipeline.variables import (
     HIDDEN,
@@ -27,6 +29,7 @@ from rapidflow_web.vault.vault import Vault, check_value
 
 _REGISTER_SECONDS = 0.01
 _REGISTER_AT_MOST = 10.0
+_WAIT_FOR_THE_QUEUE = 30.0
 
 
 class ServerEnds(RequestError):
@@ -48,16 +51,21 @@ class Service:
         """The definition in YAML text. Raises `Invalid`."""
         return parser.parse(config, self._settings.file_roots, name, self._settings.most_limits)
 
-    async def add(self, config: str, name: str | None = None, *, by: str) -> Pipeline:
+    async def add(
+        self, config: str, name: str | None = None, *, by: str, seen_by: Sequence[str] | None = None
+    ) -> Pipeline:
         """Stores a pipeline, and apart from it the password of its clone URL.
 
-        Raises `Invalid`, `VaultError`.
+        With `seen_by` only these users and administrators see it. Raises `Invalid`, `VaultError`.
         """
         definition = self.parse(config, name)
         config, login = _without_password(config)
         if login is not None:
             self._vault.check_key()
-        pipeline = await pipelines.create(definition.name, config)
+        try:
+            pipeline = await pipelines.create(definition.name, config, seen_by)
+        except NoSuchUser as error:
+            raise Invalid([Problem("visibility.users", str(error))]) from None
         if login is not None:
             await self._vault.put_login(pipeline.id, login, by)
         return pipeline
@@ -107,13 +115,13 @@ class Service:
     ) -> Job:
         """Starts a build; `branch` and `environment` override the pipeline's own.
 
-        Raises `NotFound`, `Invalid`.
+        Raises `NotFound`, `Invalid`, and `TooManyRequests` where too many wait already.
         """
         pipeline = await self.existing(pipeline_id)
         definition = self.parse(pipeline.definition.config, pipeline.definition.name)
         variables = {**definition.env, **(environment or {})}
         _check(definition, branch, variables, pipeline_id)
-        job = await jobs.create(
+        job = await self._create(
             {
                 "pipeline_id": pipeline.id,
                 "definition_id": pipeline.definition_id,
@@ -133,7 +141,10 @@ class Service:
         return job
 
     async def retry(self, job_id: int, *, started_by: str) -> Job:
-        """Starts a build again with all that it ran with. Raises `NotFound`, `BadRequest` while it runs."""
+        """Starts a build again with all that it ran with.
+
+        Raises `NotFound`, `BadRequest` while it runs, and `TooManyRequests` where too many wait already.
+        """
         job = await jobs.with_definition(job_id)
         if job is None:
             raise NotFound(f"there is no job {job_id}")
@@ -145,13 +156,24 @@ class Service:
         )  # fmt: skip
         definition = parser.parse(job.definition.config, ("/",), job.definition.name)
         environment = {variable.key: variable.value for variable in await jobs.environment_of(job_id)}
-        again = await jobs.create(
+        again = await self._create(
             {name: getattr(job, name) for name in copied} | {"retry_of": job.id, "started_by": started_by},
             definition.steps,
             environment,
         )
         self._scheduler.wake()
         return again
+
+    async def _create(
+        self, fields: Mapping[str, Any], steps: Sequence[StepDefinition], environment: Mapping[str, str]
+    ) -> Job:
+        in_all, per_user = self._settings.waiting_builds, self._settings.waiting_builds_per_user
+        try:
+            return await jobs.create(fields, steps, environment, jobs.MostWaiting(in_all, per_user))
+        except jobs.TooManyWait as error:
+            raise TooManyRequests(
+                f"{error}; cancel some of them, or try again when they have begun", _WAIT_FOR_THE_QUEUE
+            ) from None
 
     async def cancel(self, job_id: int) -> None:
         """Returns when the build is really stopped. Raises `NotFound`, `BadRequest` where it had finished."""

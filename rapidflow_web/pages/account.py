@@ -118,9 +118,9 @@ async def _page(error: RequestError | None = None, **values: Any) -> Response:
         **{
             "user": user,
             "login": services().settings.login,
-            "sessions": await stored.sessions(user.id) if user is not None else [],
+            "sessions": await stored.sessions(user.id) if user is not None and who.token is None else [],
             "session": session(),
-            "tokens": await stored.tokens(user.id) if user is not None else [],
+            "tokens": await users.tokens_of_asker(),
             "roles": _roles(),
             "pipelines": known,
             "names": {pipeline.id: pipeline.name for pipeline in known},

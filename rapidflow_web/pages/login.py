@@ -27,10 +27,12 @@ async def log_in() -> Response | WerkzeugResponse:
     """Begins a session, or says why not."""
     form = await forms.fields()
     name, then = form.get("name", "").strip(), _inside(form.get("next", "/"))
+    shown = request.cookies.get(COOKIE)
     try:
-        word = await services().access.log_in(name, form.get("password", ""), address())
+        word = await services().access.log_in(name, form.get("password", ""), address(), shown)
     except RequestError as error:
-        await audit.note(name or "nobody", address(), audit.LOG_IN, "/login", error.status)
+        if not isinstance(error, TooManyRequests):
+            await audit.note_failed_login(name, address(), error.status)
         page = await forms.page("login.html", error.status, name=name, then=then, problem=str(error))
         if isinstance(error, TooManyRequests):
             page.headers["Retry-After"] = str(math.ceil(error.wait))
@@ -46,6 +48,7 @@ async def log_out() -> WerkzeugResponse:
     """Ends the session."""
     if word := request.cookies.get(COOKIE):
         await services().access.log_out(word)
+        await services().streams.review()
     response = redirect("/login", 303)
     drop_session(response)
     return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,9 +13,10 @@ from rapidflow_web.access.roles import Role
 from rapidflow_web.db import builds, pipelines, users
 from rapidflow_web.db.jobs import STATUSES
 from rapidflow_web.db.models import Pipeline
-from rapidflow_web.errors import Invalid, NotFound, Problem
+from rapidflow_web.errors import Invalid, NotFound, Problem, TooManyRequests
 from rapidflow_web.pages import charts, forms, named_secrets
 from rapidflow_web.pages.blueprint import blueprint
+from rapidflow_web.web import users as accounts
 from rapidflow_web.web.access import may
 from rapidflow_web.web.prefix import prefix_of
 from rapidflow_web.web.requests import identifier, started_by
@@ -36,9 +38,9 @@ steps:
 
 
 @blueprint.get("/ui/pipelines/new")
-async def show_new_pipeline() -> str:
+async def show_new_pipeline() -> Response:
     """The form to add a pipeline."""
-    return await render("new_pipeline.html", config=_EXAMPLE, problems=())
+    return await _new_pipeline_page(_EXAMPLE)
 
 
 @blueprint.post("/ui/pipelines")
@@ -46,18 +48,38 @@ async def add_pipeline() -> Response | WerkzeugResponse:
     """Stores the submitted pipeline, or shows what is wrong with it."""
     form = await forms.fields()
     config = forms.lines(form.get("config", ""))
+    restricted = forms.one_of(form.get("seen_by", "all"), ("all", "some"), "seen_by") == "some"
+    seen_by = await forms.chosen("users") if restricted else None
     try:
-        pipeline = await services().builds.add(config, by=started_by("web"))
+        pipeline = await accounts.add_pipeline(config, None, by=started_by("web"), seen_by=seen_by)
     except Invalid as error:
-        page = await render("new_pipeline.html", config=config, problems=error.problems)
-        return Response(page, 422)
+        return await _new_pipeline_page(config, seen_by, error.problems)
     if form.get("then") != "start":
         return redirect(f"/ui/pipelines/{pipeline.id}", 303)
     try:
         job = await services().builds.start(pipeline.id, started_by=started_by("web"))
-    except Invalid as error:
-        return await pipeline_page(pipeline, 422, start_problems=error.problems)
+    except (Invalid, TooManyRequests) as error:
+        return await pipeline_page(pipeline, error.status, start_problems=_problems(error))
     return redirect(f"/ui/jobs/{job.id}", 303)
+
+
+async def _new_pipeline_page(
+    config: str, seen_by: Sequence[str] | None = None, problems: Sequence[Problem] = ()
+) -> Response:
+    everyone = await users.listed()
+    page = await render(
+        "new_pipeline.html",
+        config=config,
+        problems=problems,
+        users=everyone,
+        restricted=seen_by is not None,
+        visible_to=seen_by or (),
+    )
+    return Response(page, 422 if problems else 200)
+
+
+def _problems(error: Invalid | TooManyRequests) -> Sequence[Problem]:
+    return error.problems if isinstance(error, Invalid) else [Problem("", str(error))]
 
 
 @blueprint.get("/ui/pipelines/<pipeline_id>")
@@ -109,9 +131,9 @@ async def start_build(pipeline_id: str) -> Response | WerkzeugResponse:
             branch=branch or None,
             environment=_variables(environment),
         )
-    except Invalid as error:
+    except (Invalid, TooManyRequests) as error:
         return await pipeline_page(
-            pipeline, 422, branch=branch, environment=environment, start_problems=error.problems
+            pipeline, error.status, branch=branch, environment=environment, start_problems=_problems(error)
         )
     return redirect(f"/ui/jobs/{job.id}", 303)
 

@@ -10,6 +10,7 @@ from urllib.parse import urlencode, urlsplit
 from quart import Quart, Response, current_app, g, has_request_context, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from rapidflow_web import addresses
 from rapidflow_web.access import credentials
 from rapidflow_web.access.access import SESSION_SECONDS, Access
 from rapidflow_web.access.roles import ANYONE, Actor, Role
@@ -20,6 +21,7 @@ from rapidflow_web.web import roles
 from rapidflow_web.web.prefix import prefix_of
 from rapidflow_web.web.requests import identifier
 from rapidflow_web.web.services import services
+from rapidflow_web.web.streaming import Reader
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +62,13 @@ def install(app: Quart) -> None:
 
     async def leave(response: Response) -> Response:
         who: Actor | None = g.get("actor")
-        if who is not None and request.method not in _READING and request.endpoint != _CHANGES_NOTHING:
+        # What comes too often is nothing new each time.
+        if (
+            who is not None
+            and request.method not in _READING
+            and request.endpoint != _CHANGES_NOTHING
+            and response.status_code != 429
+        ):
             await _note(who.words, response.status_code)
         return response
 
@@ -93,6 +101,11 @@ def who() -> str:
     return f"user {name}" if name is not None else f"address {address()}"
 
 
+def reader(pipeline_id: int) -> Reader:
+    """Whoever sends the request, as a reader of a long answer about a pipeline."""
+    return Reader(actor().shown, pipeline_id)
+
+
 def session() -> str | None:
     """What is stored of the session that the request shows; None where it shows none."""
     word = request.cookies.get(COOKIE)
@@ -113,8 +126,11 @@ def may(role: Role) -> bool:
 def address() -> str:
     """The address of the client, which a proxy in front knows."""
     peer = request.remote_addr or ""
-    said = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-    return said if said and services().access.is_proxy(peer) else peer
+    if services().access.is_proxy(peer):
+        # Some proxies add a header of their own below the one that a client made up.
+        said = ",".join(request.headers.getlist("X-Forwarded-For")).rpartition(",")[2].strip()
+        peer = said or peer
+    return addresses.plain(peer)
 
 
 def _check_host(access: Access) -> None:
@@ -155,9 +171,13 @@ async def _actor(access: Access) -> Actor:
             return await access.of_token(word.strip())
     settings = services().settings
     if settings.login == "proxy":
-        name = request.headers.get(settings.proxy_header, "").strip()
-        if name:
-            return await access.of_proxy(name, request.remote_addr or "")
+        names = [name.strip() for name in request.headers.getlist(settings.proxy_header) if name.strip()]
+        if len(names) > 1:
+            raise Unauthorized(
+                f"the header {settings.proxy_header} came {len(names)} times; the proxy must replace it"
+            )
+        if names:
+            return await access.of_proxy(names[0], request.remote_addr or "")
         raise Unauthorized(f"the proxy in front must name the user in the header {settings.proxy_header}")
     word = request.cookies.get(COOKIE)
     if word and (who := await access.of_session(word)) is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from quart import Response
+from quart.wrappers.response import ResponseBody
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -17,7 +18,7 @@ def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | No
 
 
 def encoded_response(
-    body: bytes | AsyncIterator[bytes], status: int = 200, headers: Mapping[str, str] | None = None
+    body: bytes | ResponseBody, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """A response of JSON text, which may be made while it is sent, however long that takes."""
     response = Response(body, status, dict(headers or {}), content_type="application/json")

@@ -3,79 +3,146 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from types import TracebackType
 
 from quart.wrappers.response import ResponseBody
 
 from rapidflow_web import metrics
+from rapidflow_web.access.access import Access
+from rapidflow_web.db.database import is_away
 from rapidflow_web.logs.log import CHUNK, Log
+
+_log = logging.getLogger(__name__)
 
 _PAUSE_PER_FOLLOWER = 0.0003
 _LONGEST_PAUSE = 0.03
 _FULL_CHUNKS = 16
 """Streams up to which each is given as much at a time as there is sense in."""
 _LEAST_CHUNK = 32 * 1024
+_REVIEW_SECONDS = 2.0
+"""How often it is asked anew who may still read; `rapidflow user` changes that beside the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads what: `shown` is that of an `Actor`."""
+
+    shown: str
+    pipeline_id: int
 
 
 class OpenStreams:
-    """The streams that are being sent, so that a server that ends can cut them."""
+    """The long answers that are being sent, each with its reader, whose access may end before they do."""
 
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[object]] = set()
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._readers: dict[asyncio.Task[object], Reader] = {}
 
-    def add(self, task: asyncio.Task[object]) -> None:
+    def add(self, task: asyncio.Task[object], reader: Reader) -> None:
         """Takes note of the task that sends a stream."""
-        self._tasks.add(task)
+        self._readers[task] = reader
 
     def discard(self, task: asyncio.Task[object]) -> None:
         """Forgets it."""
-        self._tasks.discard(task)
+        self._readers.pop(task, None)
 
     @property
     def chunk(self) -> int:
         """Bytes that a stream may give at a time: what a client that does not read leaves in our memory."""
-        return max(_LEAST_CHUNK, CHUNK * _FULL_CHUNKS // max(_FULL_CHUNKS, len(self._tasks)))
+        return max(_LEAST_CHUNK, CHUNK * _FULL_CHUNKS // max(_FULL_CHUNKS, len(self._readers)))
 
     def cut(self) -> None:
         """Ends all streams where they are, without the last chunk: clients see that it is not the end."""
-        for task in self._tasks:
+        for task in self._readers:
             task.cancel()
 
+    async def review(self) -> None:
+        """Cuts the streams of those who may not read them any more, and no others."""
+        shown = {reader.shown for reader in self._readers.values()}
+        if not shown:
+            return
+        try:
+            found = await self._access.anew(shown)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return  # nobody can be known while the database is away; they are asked for again soon
+        for task, reader in self._readers.items():
+            # Streams that began meanwhile are of people who were let in meanwhile.
+            if reader.shown in shown:
+                actor = found.get(reader.shown)
+                if actor is None or not actor.sight.shows(reader.pipeline_id):
+                    task.cancel()
 
-class LogBody(ResponseBody):
+    async def keep_reviewing(self) -> None:
+        """Reviews now and then, until cancelled: sessions and tokens expire without anybody's doing."""
+        while True:
+            await asyncio.sleep(_REVIEW_SECONDS)
+            try:
+                await self.review()
+            except Exception:
+                _log.exception("who may still read could not be found out; it is tried again")
+
+
+class LongBody(ResponseBody):
+    """Bytes that are made while they are sent to `reader`, for as long as that may read them."""
+
+    def __init__(self, streams: OpenStreams, reader: Reader, chunks: AsyncIterator[bytes]) -> None:
+        self._streams = streams
+        self._reader = reader
+        self._chunks = chunks
+        self._task: asyncio.Task[object] | None = None
+
+    async def __aenter__(self) -> AsyncIterator[bytes]:
+        self._task = asyncio.current_task()
+        if self._task is not None:
+            self._streams.add(self._task, self._reader)
+        return self._chunks
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._streams.discard(self._task)
+
+
+class LogBody(LongBody):
     """The bytes of a log from `start` to `end`, or with `end` None for as long as the build goes on.
 
     `begin` tells where the stream begins once that is known (see `Layout.after`); `start` counts from there.
     """
 
     def __init__(
-        self, log: Log, streams: OpenStreams, begin: Callable[[], int | None], start: int, end: int | None
+        self,
+        log: Log,
+        streams: OpenStreams,
+        reader: Reader,
+        begin: Callable[[], int | None],
+        start: int,
+        end: int | None,
     ) -> None:
+        super().__init__(streams, reader, self._read())
         self._log = log
-        self._streams = streams
         self._begin = begin
         self._start = start
         self._end = end
-        self._task: asyncio.Task[object] | None = None
 
     async def __aenter__(self) -> AsyncIterator[bytes]:
-        self._task = asyncio.current_task()
-        if self._task is not None:
-            self._streams.add(self._task)
         self._log.followers += 1
         metrics.FOLLOWERS.inc()
-        return self._chunks()
+        return await super().__aenter__()
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
     ) -> None:
         self._log.followers -= 1
         metrics.FOLLOWERS.dec()
-        if self._task is not None:
-            self._streams.discard(self._task)
+        await super().__aexit__(exc_type, exc_value, tb)
 
-    async def _chunks(self) -> AsyncIterator[bytes]:
+    async def _read(self) -> AsyncIterator[bytes]:
         log, loop = self._log, asyncio.get_running_loop()
         follow = self._end is None
         while (begin := self._begin()) is None:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from rapidflow_web.access.access import hashed, new_token
 from rapidflow_web.access.roles import Role, role
 from rapidflow_web.db import pipelines, users
-from rapidflow_web.db.models import Token, User
+from rapidflow_web.db.models import Pipeline, Token, User
 from rapidflow_web.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound, Problem
-from rapidflow_web.web.access import actor, address, concern, session
+from rapidflow_web.web.access import actor, concern, session
 from rapidflow_web.web.services import services
 
+_MOST_TOKENS = 500
 _LAST = "this is the last administrator; make somebody else one first"
 
 
@@ -34,7 +35,7 @@ async def add(name: str, word: str, password: str | None) -> User:
     user = await users.create(name, word, await _hashed(password) if password is not None else None)
     if user is None:
         raise Conflict(f"there is a user {name} already; choose another name, or change that one")
-    services().access.forget()
+    await changed()
     return user
 
 
@@ -50,7 +51,7 @@ async def change(user_id: int, *, word: str | None = None, password: str | None 
         changes["password"] = await _hashed(password)
     if changes and not await users.change(user_id, **changes):
         raise BadRequest(_LAST)
-    _changed()
+    await changed()
     return await existing(user_id)
 
 
@@ -64,7 +65,7 @@ async def remove(user_id: int) -> None:
     needs_users = not services().settings.bind.is_loopback
     if not await users.remove(user_id, keep_one=needs_users):
         raise BadRequest(_LAST)
-    _changed()
+    await changed()
 
 
 # Of whoever asks
@@ -89,16 +90,16 @@ async def change_own_password(password: str, new: str) -> None:
     user = await own()
     if user.password is None:
         raise BadRequest("you have no password to change; an administrator can give you one")
-    if not await services().access.is_password(user.name, user, password, address()):
+    if not await services().access.is_password(user, password):
         raise Invalid([Problem("password", "this is not your present password; try again")])
     await users.change(user.id, but=session(), password=await _hashed(new, "new_password"))
-    _changed()
+    await changed()
 
 
 async def end_other_sessions() -> None:
     """Ends all sessions of whoever asks but the one that asks."""
     await users.end_sessions((await own()).id, session() or "")
-    _changed()
+    await changed()
 
 
 async def make_token(
@@ -110,6 +111,8 @@ async def make_token(
     """
     user = await own()
     concern(name)
+    if len(await users.tokens(user.id)) >= _MOST_TOKENS:
+        raise BadRequest(f"you have {_MOST_TOKENS} tokens; revoke those that are not used")
     most = actor().role
     may = role(word) if word is not None else most
     if may > most:
@@ -122,33 +125,59 @@ async def make_token(
     return token, secret
 
 
+async def tokens_of_asker() -> list[Token]:
+    """The tokens of whoever asks; a limited token is told of itself alone."""
+    who = actor()
+    if who.user_id is None:
+        return []
+    return [token for token in await users.tokens(who.user_id) if _may_manage(token)]
+
+
+def _may_manage(token: Token) -> bool:
+    who = actor()
+    if who.limited:
+        # It was made to be given away, and would otherwise lead to what it was not made for.
+        return token.id == who.token_id
+    return who.role is Role.ADMIN or token.user_id == who.user_id
+
+
 async def revoke_token(token_id: int) -> None:
     """Revokes a token of whoever asks; an administrator revokes anybody's. Raises `NotFound`."""
-    who = actor()
     token = await users.token(token_id)
-    if token is None or (who.role is not Role.ADMIN and token.user_id != who.user_id):
+    if token is None or not _may_manage(token):
         raise NotFound(f"there is no token {token_id}")
     concern(f"{token.user.name}: {token.name}")
     await users.revoke(token_id)
-    _changed()
+    await changed()
 
 
 # Visibility
 
 
+async def add_pipeline(config: str, name: str | None, *, by: str, seen_by: Sequence[str] | None) -> Pipeline:
+    """Stores a pipeline that administrators and `seen_by` see, or with None everyone. Raises `Invalid`."""
+    if seen_by is not None:
+        concern(f"{', '.join(seen_by) or 'administrators'} only")
+    pipeline = await services().builds.add(config, name, by=by, seen_by=seen_by)
+    if seen_by is not None:
+        await changed()
+    return pipeline
+
+
 async def set_visibility(pipeline_id: int, restricted: bool, names: Sequence[str]) -> None:
     """Restricts a pipeline to administrators and the users named, or shows it to all. Raises `Invalid`."""
     concern(f"{', '.join(names) or 'administrators'} only" if restricted else "everyone")
-    unknown = await users.set_visibility(pipeline_id, restricted, names)
-    if unknown is not None:
-        raise Invalid([Problem("users", f"there is no user {unknown}")])
-    _changed()
+    try:
+        await users.set_visibility(pipeline_id, restricted, names)
+    except users.NoSuchUser as error:
+        raise Invalid([Problem("users", str(error))]) from None
+    await changed()
 
 
-def _changed() -> None:
-    """Has everyone shown anew who they are, those who follow a log, too: they go on where they were."""
+async def changed() -> None:
+    """Makes known that users, sessions, tokens or visibility changed, also to whoever follows a log."""
     services().access.forget()
-    services().streams.cut()
+    await services().streams.review()
 
 
 async def _hashed(password: str, field: str = "password") -> str:

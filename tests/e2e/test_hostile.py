@@ -372,7 +372,9 @@ async def test_who_a_proxy_says_somebody_is_is_text(
     context: BrowserContext, console: Console, tmp_path: Path
 ):
     console.allow("403")
-    server = Server(tmp_path / "data", executor="process", login="proxy", proxy_header="Remote-User").start()
+    server = Server(tmp_path / "data", executor="process", login="proxy", proxy_header="Remote-User")
+    server.set(proxy_addresses="127.0.0.1")
+    server.start()
     name = SHORT.replace("alert(5)", "alert(17)")
     await context.set_extra_http_headers({"Remote-User": name})
     page = await context.new_page()

@@ -226,7 +226,7 @@ def test_an_address_that_others_can_reach_needs_a_user_or_a_proxy(
     server.command("user", "add", "root", "--role", "admin", input="long enough\n")
     assert server.start().get("/jobs").status == 401
     server.stop()
-    behind = new_server("behind", executor="process", login="proxy")
+    behind = new_server("behind", executor="process", login="proxy", proxy_addresses="127.0.0.1")
     behind.set(bind=f"0.0.0.0:{behind.port}")
     assert behind.start().get("/jobs").status == 401
 

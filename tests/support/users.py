@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from urllib.parse import urlencode
 
-from tests.support.server import Server, wait_for
+from tests.support.server import Answer, Server, wait_for
 
 PASSWORD = "correct horse"
 
@@ -27,6 +29,16 @@ def token_of(server: Server, name: str, *options: str) -> str:
 def as_(token: str) -> dict[str, str]:
     """The headers of a request with a token."""
     return {"Authorization": f"Bearer {token}"}
+
+
+def until_slowed(attempt: Callable[[], Answer]) -> list[Answer]:
+    """Fails again and again, until the wait is longer than a request takes; returns all answers."""
+    answers: list[Answer] = []
+    deadline = time.monotonic() + 120
+    while not answers or int(answers[-1].headers.get("retry-after", "0")) < 8:
+        assert time.monotonic() < deadline, "nobody was slowed down"
+        answers.append(attempt())
+    return answers
 
 
 def session_of(server: Server, name: str, password: str = PASSWORD) -> str:

@@ -59,6 +59,8 @@ def test_every_setting_is_read_from_its_variable():
         "spare_networks": ("0", 0),
         "connections": ("20", 20),
         "concurrency": ("7", 7),
+        "waiting_builds": ("none", None),
+        "waiting_builds_per_user": ("50", 50),
         "default_image": ("registry.local:5000/team/base:1", "registry.local:5000/team/base:1"),
         "timeout": ("2h", 7200),
         "silence_timeout": ("10m", 600),

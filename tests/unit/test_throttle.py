@@ -40,11 +40,31 @@ def test_either_key_makes_one_wait_and_only_those_who_failed(clock: _Clock) -> N
     assert slow.wait(["name bob", "address 2"]) == 0
 
 
+def test_thousands_of_failures_cost_the_longest_wait(clock: _Clock) -> None:
+    slow = Throttle()
+    for _ in range(3_000):
+        slow.failed(["address 1"])
+    assert slow.wait(["address 1"]) == 300
+
+
+def test_a_failure_that_was_none_is_taken_back_and_those_of_others_stay(clock: _Clock) -> None:
+    slow = Throttle()
+    for _ in range(7):
+        slow.failed(["address 1"])
+    for _ in range(20):
+        slow.failed(["address 1"])
+        slow.take_back(["address 1"])
+    assert slow.wait(["address 1"]) == 4
+    slow.take_back(["address 1", "address 2"] * 100)
+    assert slow.wait(["address 1"]) == 0
+    assert not slow._failures
+
+
 def test_it_is_forgotten_by_time_and_by_success(clock: _Clock) -> None:
     slow = Throttle()
     for _ in range(9):
         slow.failed(["name anna", "name bob"])
-    slow.succeeded(["name anna"])
+    slow.forget("name anna")
     assert slow.wait(["name anna"]) == 0
     clock.now += 901
     assert slow.wait(["name bob"]) == 0

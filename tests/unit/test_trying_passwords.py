@@ -1,0 +1,138 @@
+"""Logins against a database: who is slowed down by whose failures."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import argon2
+import pytest
+
+from rapidflow_web.access import credentials, throttle
+from rapidflow_web.access.access import Access
+from rapidflow_web.db import audit, users
+from rapidflow_web.db.database import close_database, open_database, sqlite_url
+from rapidflow_web.db.models import Session, User
+from rapidflow_web.errors import TooManyRequests, Unauthorized
+from rapidflow_web.settings import from_environment
+
+RIGHT, WRONG = "correct horse", "wrong horse"
+HERE, ELSEWHERE = "192.0.2.1", "198.51.100.7"
+
+
+@pytest.fixture
+async def access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Access]:
+    # Time stands still, and hashes are made in less of it.
+    monkeypatch.setattr(throttle, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+    monkeypatch.setattr(credentials, "_hasher", argon2.PasswordHasher(1, 8, 1))
+    await open_database(sqlite_url(tmp_path / "rapidflow.db"))
+    hashed = credentials.hashed(RIGHT)
+    for name in ("root", "eve"):
+        await users.create(name, "admin", hashed)
+    yield Access(from_environment({}))
+    await close_database()
+
+
+async def log_in(access: Access, name: str, address: str, shown: str | None = None) -> str:
+    word = await access.log_in(name, RIGHT, address, shown)
+    await audit.note(name, address, audit.LOG_IN, "/login", 303)
+    return word
+
+
+async def fail(access: Access, name: str, address: str, times: int) -> int:
+    """Tries wrong passwords; how many were looked at."""
+    tried = 0
+    for _ in range(times):
+        try:
+            await access.log_in(name, WRONG, address)
+        except TooManyRequests:
+            continue
+        except Unauthorized:
+            tried += 1
+    return tried
+
+
+async def test_a_login_of_ones_own_does_not_let_one_try_the_passwords_of_others(access: Access):
+    tried = 0
+    for _ in range(8):
+        tried += await fail(access, "root", HERE, 2)
+        with contextlib.suppress(TooManyRequests):
+            await log_in(access, "eve", HERE)
+    assert tried <= 5
+    for number in range(10):
+        tried += await fail(access, f"other{number}", HERE, 1)
+    assert tried <= 5
+
+
+async def test_nobody_locks_out_a_user_where_that_user_has_logged_in_before(access: Access):
+    await log_in(access, "root", HERE)
+    await fail(access, "root", ELSEWHERE, 8)
+    with pytest.raises(TooManyRequests):
+        await log_in(access, "root", "203.0.113.5")
+    await log_in(access, "root", HERE)
+    # Also after a restart, and where others fail from the same address.
+    access = Access(from_environment({}))
+    for number in range(8):
+        await fail(access, f"other{number}", HERE, 1)
+    with pytest.raises(TooManyRequests):
+        await log_in(access, "eve", HERE)
+    await log_in(access, "root", HERE)
+    # Who tries the password of that user there is slowed down nevertheless.
+    assert await fail(access, "root", HERE, 20) == 5
+
+
+async def test_nobody_locks_out_a_user_who_is_logged_in(access: Access):
+    word = await log_in(access, "root", HERE)
+    await fail(access, "root", ELSEWHERE, 8)
+    root = await users.named("root")
+    assert root is not None
+    assert await access.is_password(root, RIGHT)
+    again = await log_in(access, "root", "203.0.113.5", word)
+    assert await access.of_session(word) is None
+    assert await access.of_session(again) is not None
+    # A session that somebody stole is not good for guessing the password.
+    looked_at = 0
+    for _ in range(20):
+        try:
+            await access.is_password(root, WRONG)
+            looked_at += 1
+        except TooManyRequests:
+            pass
+    assert looked_at == 5
+
+
+async def test_the_session_of_another_user_exempts_nobody(access: Access):
+    word = await log_in(access, "eve", ELSEWHERE)
+    await fail(access, "root", ELSEWHERE, 8)
+    with pytest.raises(TooManyRequests):
+        await access.log_in("root", RIGHT, ELSEWHERE, word)
+
+
+async def test_a_network_of_ipv6_is_one_client(access: Access):
+    tried = 0
+    for number in range(20):
+        tried += await fail(access, f"name{number}", f"2001:db8::{number:x}", 1)
+    assert tried == 5
+
+
+async def test_no_name_fills_the_memory(access: Access):
+    for number in range(3):
+        await fail(access, str(number) + "x" * 10_000, f"192.0.2.{number}", 1)
+    assert max(len(key) for key in access._throttle._failures) < 200
+
+
+async def test_what_is_shown_as_a_session_is_no_token(access: Access):
+    word = await log_in(access, "root", HERE)
+    assert await access.of_session(word) is not None
+    with pytest.raises(Unauthorized):
+        await access.of_token(word)
+
+
+async def test_a_user_has_a_hundred_sessions_at_most(access: Access):
+    root = await User.get(name="root")
+    for number in range(105):
+        await users.begin_session(root.id, f"digest {number}", 2**60)
+    kept = {session.digest for session in await Session.filter(user_id=root.id)}
+    assert kept == {f"digest {number}" for number in range(5, 105)}
