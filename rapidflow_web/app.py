@@ -97,7 +97,7 @@ def create_app(settings: Settings) -> Quart:
     errors.install(app)
     doors.install(app)
     security.install(app)
-    QuartSchema(
+    document = QuartSchema(
         app,
         openapi_provider_class=Provider,
         info={"title": "RapidFlow Web", "version": __version__},
@@ -128,6 +128,8 @@ def create_app(settings: Settings) -> Quart:
             opened.push_async_callback(_cancel, asyncio.create_task(loop_guard.watch()))
             opened.push_async_callback(_cancel, asyncio.create_task(streams.keep_reviewing()))
             opened.callback(streams.cut)
+            # Made once, because it takes longer than anything may hold the loop.
+            await asyncio.to_thread(document.openapi_provider.schema)
             # What is there by now stays. To look through all of it for garbage would hold the loop each time.
             gc.collect()
             gc.freeze()
