@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.table import Row
 from rapidflow_web.db import jobs, pipelines
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
-from rapidflow_web.logs import render
+from rapidflow_web.logs import stream_text
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.pipeline.definition import StepDefinition
 from tests.support.server import Server
@@ -115,7 +115,7 @@ async def _store(data: Path) -> None:
             await jobs.begin_step(step.id, job.created_at)
             await jobs.end_step(step.id, "success", 0, job.created_at)
         await jobs.finish(job.id, "success", None)
-        await writer.seal(render.final_lines("success", None))
+        await writer.seal(stream_text.final_lines("success", None))
         await jobs.update(job.id, log_size=writer.log.size)
     await close_database()
 

@@ -1,5 +1,5 @@
 """`python -m rapidflow_web` is the `rapidflow` command."""
 
-from rapidflow_web.cli import main
+from rapidflow_web.cli.main import main
 
 main()

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from rapidflow_web.errors import EngineUnavailable
-from rapidflow_web.executors.docker import DockerExecutor
+from rapidflow_web.executors.docker.executor import DockerExecutor
 from scripts import debian
 
 _PACKAGES = ("docker.io", "iptables", "cgroupfs-mount", "ca-certificates")

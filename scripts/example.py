@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from rapidflow_web.client import Client, ClientError, Unreachable
+from rapidflow_web.cli.client import Client, ClientError, Unreachable
 
 _EXAMPLES = Path(__file__).parent.parent / "examples"
 _START_SECONDS = 60.0

@@ -8,7 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
-from rapidflow_web import cli
+from rapidflow_web.cli import main as command
 from rapidflow_web.data_folder import DataFolder
 from rapidflow_web.errors import RapidFlowError, SettingsError
 from rapidflow_web.settings import Bind, Settings, from_environment, variable
@@ -34,7 +34,7 @@ def main() -> None:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
-    cli.main(["serve"])
+    command.main(["serve"])
 
 
 def _check_port(bind: Bind) -> None:

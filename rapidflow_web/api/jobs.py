@@ -6,17 +6,17 @@ from collections.abc import AsyncIterator
 
 from quart import Blueprint, Response
 
-from rapidflow_web.api import output, render, schemas
+from rapidflow_web.api import output, representations, schemas
 from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.operation import operation
+from rapidflow_web.builds.activity import activity
+from rapidflow_web.builds.timeline import Timeline
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job, Step
-from rapidflow_web.engine.activity import activity
-from rapidflow_web.engine.timeline import Timeline
 from rapidflow_web.errors import NotFound
 from rapidflow_web.logs.log import Log
 from rapidflow_web.web import requests
-from rapidflow_web.web.access import reader
+from rapidflow_web.web.gate import reader
 from rapidflow_web.web.responses import encoded_response, json_response
 from rapidflow_web.web.services import services
 from rapidflow_web.web.streaming import LongBody
@@ -30,14 +30,14 @@ async def list_jobs(page: schemas.AllJobsPage) -> Response:
     """List the builds of all pipelines, newest first."""
     filters = page.model_dump(include={"status", "branch", "pipeline_id"}, exclude_none=True)
     found = await jobs.listed(before=page.before, limit=page.limit + 1, **filters)
-    return list_response(found, page, render.job)
+    return list_response(found, page, representations.job)
 
 
 @blueprint.get("/jobs/<job_id>")
 @operation(schemas.Job)
 async def get_job(job_id: int) -> Response:
     """Get a job."""
-    return json_response(render.job(await existing_job(job_id)))
+    return json_response(representations.job(await existing_job(job_id)))
 
 
 @blueprint.get("/jobs/<job_id>/details")
@@ -52,10 +52,10 @@ async def get_job_details(job_id: int) -> Response:
     log.expect(job.log_size)
     body = await output.encoded(
         {
-            "job": render.job(job),
-            "pipeline": render.snapshot(job),
-            "steps": [render.step(row, log) for row in steps],
-            "environments": [render.environment(row) for row in environments],
+            "job": representations.job(job),
+            "pipeline": representations.snapshot(job),
+            "steps": [representations.step(row, log) for row in steps],
+            "environments": [representations.environment(row) for row in environments],
         }
     )
     # Nothing of a job changes once the size of its log is stored, the last of all that is.
@@ -71,7 +71,7 @@ async def get_job_logs(job_id: int) -> Response:
     job = await existing_job(job_id)
     steps, log = await jobs.steps_of(job_id), services().logs.open(job_id)
     log.expect(job.log_size)
-    entries = [render.step_log(row, log, with_job=False) for row in steps]
+    entries = [representations.step_log(row, log, with_job=False) for row in steps]
     answer = {"job_id": job.id, "status": job.status, "logs": entries}
     return _sent(await output.encoded(answer), job.pipeline_id)
 
@@ -83,7 +83,7 @@ async def list_job_steps(job_id: int) -> Response:
     job = await existing_job(job_id)
     steps, log = await jobs.steps_of(job_id), services().logs.open(job_id)
     log.expect(job.log_size)
-    return _sent(await output.encoded([render.step(row, log) for row in steps]), job.pipeline_id)
+    return _sent(await output.encoded([representations.step(row, log) for row in steps]), job.pipeline_id)
 
 
 @blueprint.get("/jobs/<job_id>/timeline")
@@ -91,7 +91,7 @@ async def list_job_steps(job_id: int) -> Response:
 async def get_job_timeline(job_id: int) -> Response:
     """Get what happened before the first step: queued, image, source, container, with progress."""
     timeline = _timeline(await existing_job(job_id))
-    return json_response([render.phase(entry) for entry in timeline.phases])
+    return json_response([representations.phase(entry) for entry in timeline.phases])
 
 
 @blueprint.get("/jobs/<job_id>/activity")
@@ -101,7 +101,7 @@ async def get_job_activity(job_id: int) -> Response:
     await existing_job(job_id)
     execution = services().scheduler.execution(job_id)
     now = await activity(execution, ask_always=True) if execution is not None else None
-    return json_response(render.activity(job_id, now))
+    return json_response(representations.activity(job_id, now))
 
 
 @blueprint.post("/jobs/<job_id>/cancel")
@@ -117,7 +117,7 @@ async def cancel_job(job_id: int) -> Response:
 async def retry_job(job_id: int) -> Response:
     """Start a build again with all that it ran with: steps, environment, image, commit."""
     job = await services().builds.retry(job_id, started_by=requests.started_by())
-    return json_response(render.job(job), 201, {"Location": f"/jobs/{job.id}"})
+    return json_response(representations.job(job), 201, {"Location": f"/jobs/{job.id}"})
 
 
 @blueprint.get("/steps/<step_id>")
@@ -126,7 +126,7 @@ async def get_step(step_id: int) -> Response:
     """Get a step."""
     step = await _existing_step(step_id)
     log = await _log_of(step)
-    return _sent(await output.encoded(render.step(step, log)), step.job.pipeline_id)
+    return _sent(await output.encoded(representations.step(step, log)), step.job.pipeline_id)
 
 
 @blueprint.get("/steps/<step_id>/logs")
@@ -135,7 +135,9 @@ async def get_step_logs(step_id: int) -> Response:
     """Get one step's log."""
     step = await _existing_step(step_id)
     log = await _log_of(step)
-    return _sent(await output.encoded(render.step_log(step, log, with_job=True)), step.job.pipeline_id)
+    return _sent(
+        await output.encoded(representations.step_log(step, log, with_job=True)), step.job.pipeline_id
+    )
 
 
 def _sent(body: bytes | AsyncIterator[bytes], pipeline_id: int) -> Response:

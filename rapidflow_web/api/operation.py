@@ -17,7 +17,7 @@ from quart_schema import OpenAPIProvider, QuartSchema
 from werkzeug.routing.rules import Rule
 
 from rapidflow_web.api import schemas
-from rapidflow_web.web import requests, roles
+from rapidflow_web.web import requests, route_roles
 from rapidflow_web.web.services import services
 
 View = Callable[..., Awaitable[Response]]
@@ -161,7 +161,7 @@ class Provider(OpenAPIProvider):
             entry["requestBody"] = _request_body(documented.body, documented.yaml)
         entry["responses"] = _responses(documented, has_id=bool(ids))
         methods = list(self.generate_methods(rule))
-        public = all(roles.needed(method, rule.rule) is roles.PUBLIC for method in methods)
+        public = all(route_roles.needed(method, rule.rule) is route_roles.PUBLIC for method in methods)
         entry["security"] = [] if public else [{_SECURITY: list[str]()}]
         path = _ID.sub(r"{\1}", rule.rule)
         return {path: {method.lower(): entry for method in methods}}, _schemas(documented)

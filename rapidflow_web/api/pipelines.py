@@ -6,14 +6,14 @@ from typing import TypeVar
 
 from quart import Blueprint, Response
 
-from rapidflow_web.api import render, schemas
+from rapidflow_web.api import representations, schemas
 from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.operation import operation
 from rapidflow_web.db import jobs, pipelines
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.errors import BadRequest, Invalid, Problem, UnsupportedMediaType
+from rapidflow_web.web import account_changes as accounts
 from rapidflow_web.web import requests
-from rapidflow_web.web import users as accounts
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
 
@@ -38,7 +38,7 @@ async def create_pipeline(query: schemas.NewPipelineQuery) -> Response:
         by=requests.started_by(),
         seen_by=_seen_by(submitted.visibility, query),
     )
-    return json_response(render.pipeline(pipeline), 201, {"Location": f"/pipelines/{pipeline.id}"})
+    return json_response(representations.pipeline(pipeline), 201, {"Location": f"/pipelines/{pipeline.id}"})
 
 
 @blueprint.get("/pipelines")
@@ -46,14 +46,14 @@ async def create_pipeline(query: schemas.NewPipelineQuery) -> Response:
 async def list_pipelines(page: schemas.PipelinePage) -> Response:
     """List the pipelines, newest first."""
     found = await pipelines.listed(name=page.name, before=page.before, limit=page.limit + 1)
-    return list_response(found, page, render.pipeline)
+    return list_response(found, page, representations.pipeline)
 
 
 @blueprint.get("/pipelines/<pipeline_id>")
 @operation(schemas.Pipeline)
 async def get_pipeline(pipeline_id: int) -> Response:
     """Get a pipeline."""
-    return json_response(render.pipeline(await existing_pipeline(pipeline_id)))
+    return json_response(representations.pipeline(await existing_pipeline(pipeline_id)))
 
 
 @blueprint.put("/pipelines/<pipeline_id>")
@@ -68,7 +68,7 @@ async def update_pipeline(pipeline_id: int) -> Response:
     pipeline = await services().builds.change(
         pipeline_id, submitted.config, submitted.name, by=requests.started_by()
     )
-    return json_response(render.pipeline(pipeline))
+    return json_response(representations.pipeline(pipeline))
 
 
 @blueprint.delete("/pipelines/<pipeline_id>")
@@ -91,7 +91,7 @@ async def start_job(pipeline_id: int) -> Response:
         branch=wanted.branch,
         environment=wanted.environments,
     )
-    return json_response(render.job(job), 201, {"Location": f"/jobs/{job.id}"})
+    return json_response(representations.job(job), 201, {"Location": f"/jobs/{job.id}"})
 
 
 @blueprint.get("/pipelines/<pipeline_id>/jobs")
@@ -101,7 +101,7 @@ async def list_pipeline_jobs(page: schemas.JobPage, pipeline_id: int) -> Respons
     await existing_pipeline(pipeline_id)
     filters = page.model_dump(include={"status", "branch"}, exclude_none=True)
     found = await jobs.listed(before=page.before, limit=page.limit + 1, pipeline_id=pipeline_id, **filters)
-    return list_response(found, page, render.job)
+    return list_response(found, page, representations.job)
 
 
 async def existing_pipeline(pipeline_id: int) -> Pipeline:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from quart import Blueprint, Response
 
-from rapidflow_web.api import render
+from rapidflow_web.api import representations
 from rapidflow_web.api import user_schemas as schemas
 from rapidflow_web.api.operation import operation
 from rapidflow_web.api.schemas import Message
 from rapidflow_web.db import secrets
 from rapidflow_web.db.secrets import EVERYWHERE
 from rapidflow_web.web import requests
-from rapidflow_web.web import secrets as changes
+from rapidflow_web.web import secret_changes as changes
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
 
@@ -68,13 +68,13 @@ async def delete_pipeline_secret(pipeline_id: int, name: str) -> Response:
 
 
 async def _list(scope: int) -> Response:
-    return json_response([render.secret(secret) for secret in await secrets.listed(scope)])
+    return json_response([representations.secret(secret) for secret in await secrets.listed(scope)])
 
 
 async def _put(scope: int, name: str) -> Response:
     wanted = await requests.body(schemas.NewSecret)
     stored = await changes.put(scope, name, wanted.value, requests.started_by())
-    return json_response(render.secret(stored))
+    return json_response(representations.secret(stored))
 
 
 async def _delete(scope: int, name: str) -> Response:

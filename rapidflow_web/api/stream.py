@@ -12,7 +12,7 @@ from rapidflow_web.api.jobs import existing_job
 from rapidflow_web.api.operation import Text, header, operation, text
 from rapidflow_web.errors import BadRequest, RangeNotSatisfiable
 from rapidflow_web.logs.log import Log
-from rapidflow_web.web.access import reader
+from rapidflow_web.web.gate import reader
 from rapidflow_web.web.services import services
 from rapidflow_web.web.streaming import LogBody
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from quart import Blueprint, Response
 
 from rapidflow_web import __version__, metrics
-from rapidflow_web.api import render, schemas
+from rapidflow_web.api import representations, schemas
 from rapidflow_web.api.operation import Text, operation, text
+from rapidflow_web.builds.readiness import Readiness, readiness
 from rapidflow_web.db import jobs
 from rapidflow_web.db.database import now_ms
-from rapidflow_web.engine.readiness import Readiness, readiness
 from rapidflow_web.errors import Forbidden
-from rapidflow_web.web.access import actor
+from rapidflow_web.web.gate import actor
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
 
@@ -69,14 +69,18 @@ async def prune(wanted: schemas.PruneQuery) -> Response:
                 {
                     "id": one.build.id,
                     "pipeline_id": one.build.pipeline_id,
-                    "finished_at": render.time(one.build.finished_at),
+                    "finished_at": representations.time(one.build.finished_at),
                     "bytes": one.build.size,
                     "reason": one.reason,
                 }
                 for one in pruned.builds
             ],
             "mirrors": [
-                {"name": one.path.name, "bytes": one.size, "used_at": render.time(int(one.used_at * 1000))}
+                {
+                    "name": one.path.name,
+                    "bytes": one.size,
+                    "used_at": representations.time(int(one.used_at * 1000)),
+                }
                 for one in pruned.mirrors
             ],
             "images": [{"name": name, "bytes": size} for name, size in pruned.images],

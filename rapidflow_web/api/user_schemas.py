@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
-from rapidflow_web.access.credentials import LONGEST_TOKEN_LIFE, LONGEST_TOKEN_NAME, USER_NAME
+from rapidflow_web.accounts.credentials import LONGEST_TOKEN_LIFE, LONGEST_TOKEN_NAME, USER_NAME
 from rapidflow_web.api.schemas import Absent, Name, Page, Time
 from rapidflow_web.web.requests import LARGEST_ID
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from quart import Blueprint, Response
 
-from rapidflow_web.access.roles import Role
-from rapidflow_web.api import render
+from rapidflow_web.accounts.roles import Role
+from rapidflow_web.api import representations
 from rapidflow_web.api import user_schemas as schemas
 from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.operation import operation
 from rapidflow_web.api.pipelines import existing_pipeline
 from rapidflow_web.api.schemas import Message, Visibility
 from rapidflow_web.db import audit, users
+from rapidflow_web.web import account_changes as accounts
 from rapidflow_web.web import requests
-from rapidflow_web.web import users as accounts
-from rapidflow_web.web.access import actor
+from rapidflow_web.web.gate import actor
 from rapidflow_web.web.responses import json_response
 
 blueprint = Blueprint("users", __name__)
@@ -42,7 +42,7 @@ async def update_own_password() -> Response:
 @operation(schemas.Users)
 async def list_users() -> Response:
     """List the users by name."""
-    return json_response([render.user(user) for user in await users.listed()])
+    return json_response([representations.user(user) for user in await users.listed()])
 
 
 @blueprint.post("/users")
@@ -51,7 +51,7 @@ async def create_user() -> Response:
     """Add a user. Without a password only a proxy in front can log them in."""
     wanted = await requests.body(schemas.NewUser)
     user = await accounts.add(wanted.name, wanted.role, wanted.password)
-    return json_response(render.user(user), 201, {"Location": f"/users/{user.id}"})
+    return json_response(representations.user(user), 201, {"Location": f"/users/{user.id}"})
 
 
 @blueprint.put("/users/<user_id>")
@@ -61,7 +61,7 @@ async def update_user(user_id: int) -> Response:
     await accounts.existing(user_id)
     wanted = await requests.body(schemas.ChangedUser)
     user = await accounts.change(user_id, word=wanted.role, password=wanted.password)
-    return json_response(render.user(user))
+    return json_response(representations.user(user))
 
 
 @blueprint.delete("/users/<user_id>")
@@ -81,7 +81,7 @@ async def list_tokens() -> Response:
     """
     is_admin = actor().role is Role.ADMIN
     found = await users.tokens() if is_admin else await accounts.tokens_of_asker()
-    return json_response([render.token(token) for token in found])
+    return json_response([representations.token(token) for token in found])
 
 
 @blueprint.post("/tokens")
@@ -93,7 +93,9 @@ async def create_token() -> Response:
     token, secret = await accounts.make_token(
         wanted.name, wanted.role, wanted.pipelines, wanted.expires_in_days
     )
-    return json_response({**render.token(token), "secret": secret}, 201, {"Location": f"/tokens/{token.id}"})
+    return json_response(
+        {**representations.token(token), "secret": secret}, 201, {"Location": f"/tokens/{token.id}"}
+    )
 
 
 @blueprint.delete("/tokens/<token_id>")
@@ -129,7 +131,7 @@ async def update_visibility(pipeline_id: int) -> Response:
 async def list_deeds(page: schemas.DeedPage) -> Response:
     """List who did what, newest first."""
     found = await audit.listed(user=page.user, before=page.before, limit=page.limit + 1)
-    return list_response(found, page, render.deed)
+    return list_response(found, page, representations.deed)
 
 
 async def _visibility(pipeline_id: int) -> Response:

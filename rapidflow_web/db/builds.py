@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from rapidflow_web.db.database import uncancelled
 from rapidflow_web.db.jobs import STATUSES
-from rapidflow_web.db.sight import current
 from rapidflow_web.db.sql import dialect, rows
+from rapidflow_web.db.visibility import current
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from tortoise.transactions import in_transaction
 
 from rapidflow_web.db.database import now_ms, patient, uncancelled
 from rapidflow_web.db.models import Definition, Environment, Job, Step
-from rapidflow_web.db.sight import current, seen
 from rapidflow_web.db.sql import dialect, rows
+from rapidflow_web.db.visibility import current, seen
 from rapidflow_web.pipeline.definition import StepDefinition
 
 STATUSES = ("pending", "running", "success", "failed", "cancelled")

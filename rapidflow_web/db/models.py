@@ -70,7 +70,7 @@ class Job(Model):
     # Bytes of the sealed log. Null until the log is sealed, which is the last thing that happens to a job,
     # so that a start finds everything that is not wholly finished by this column.
     log_size: int | None = fields.BigIntField(null=True)
-    # Bytes that the log takes on the disk. Null until it is at rest (see `upkeep.at_rest`).
+    # Bytes that the log takes on the disk. Null until it is at rest (see `maintenance.maintenance`).
     stored_size: int | None = fields.BigIntField(null=True)
 
     class Meta(Model.Meta):
@@ -213,7 +213,7 @@ class Secret(Model):
     id: int = fields.BigIntField(primary_key=True)
     scope: int = fields.BigIntField()
     name = fields.CharField(max_length=255)
-    # Encrypted (see `vault`).
+    # Encrypted (see `secrets.cipher`).
     value = fields.TextField()
     updated_at: int = fields.BigIntField()
     updated_by = fields.CharField(max_length=160)

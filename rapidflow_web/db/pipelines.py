@@ -9,8 +9,8 @@ from tortoise.transactions import in_transaction
 from rapidflow_web.db import users
 from rapidflow_web.db.database import now_ms, uncancelled
 from rapidflow_web.db.models import Definition, Job, Pipeline
-from rapidflow_web.db.sight import current
 from rapidflow_web.db.sql import rows
+from rapidflow_web.db.visibility import current
 
 
 @uncancelled

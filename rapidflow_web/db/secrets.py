@@ -1,4 +1,4 @@
-"""Queries on secrets and masks. Values are encrypted before they come here (see `vault`)."""
+"""Queries on secrets and masks. Values are encrypted before they come here (see `secrets.cipher`)."""
 
 from __future__ import annotations
 

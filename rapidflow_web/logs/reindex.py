@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rapidflow_web import private
-from rapidflow_web.logs import render
+from rapidflow_web.logs import stream_text
 from rapidflow_web.logs.index import Kind, Record
 
 _CHECK_BYTES = 64 * 1024
@@ -76,7 +76,7 @@ def _headers(text: _Text, steps: Sequence[KnownStep], end: int) -> Iterator[tupl
     """The steps whose headers are there, each with where its header begins and ends."""
     position = 0
     for step in steps:
-        header = render.header(step.order_num, step.type)
+        header = stream_text.header(step.order_num, step.type)
         at = 0 if text[: len(header)] == header else text.find(b"\n" + header, position, end) + 1
         if text[at : at + len(header)] == header:
             position = at + len(header)

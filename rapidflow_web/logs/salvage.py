@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rapidflow_web import private
-from rapidflow_web.logs import render
+from rapidflow_web.logs import stream_text
 from rapidflow_web.logs.compressed import BLOCK, blocks, path_of
 from rapidflow_web.logs.index import RECORD_SIZE, Kind, Record, unpack
 
@@ -67,7 +67,7 @@ def _write(found: Iterable[bytes | None], target: Path, size: int) -> list[_Gap]
 
         def close_gap(start: int, end: int) -> None:
             if start < end:
-                file.write(render.lost(end - start, last))
+                file.write(stream_text.lost(end - start, last))
                 gaps.append(_Gap(start, end, file.tell()))
 
         for block in found:

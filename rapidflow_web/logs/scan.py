@@ -3,7 +3,7 @@
     python scan.py PATH SIZE <request.json
 
 answers a request of `{"seconds": …, "search": …}` or `{"seconds": …, "outline": …}` in JSON on standard
-output, and ends after so many seconds in any case; `looking.py` says more. With `"packages": …` that folder
+output, and ends after so many seconds in any case; `search.py` says more. With `"packages": …` that folder
 has the engine for regular expressions, which takes time in the length of the log and no more.
 Imports nothing of ours and little else, so that it starts in some milliseconds.
 

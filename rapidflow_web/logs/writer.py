@@ -10,9 +10,9 @@ import time
 from typing import TYPE_CHECKING
 
 from rapidflow_web import metrics
-from rapidflow_web.logs import render
+from rapidflow_web.logs import stream_text
 from rapidflow_web.logs.index import Kind, Record
-from rapidflow_web.logs.kept import KeptEnd
+from rapidflow_web.logs.truncation import KeptEnd
 
 if TYPE_CHECKING:
     from rapidflow_web.logs.log import Log
@@ -61,7 +61,7 @@ class LogWriter:
         """Writes a step's header."""
         at = self.log.size
         self._step_id, self._last, self.source = step_id, b"", source
-        await self._append(render.header(order_num, step_type))
+        await self._append(stream_text.header(order_num, step_type))
         await self._record(Kind.START, at)
 
     async def at_line_start(self) -> bool:
@@ -107,7 +107,7 @@ class LogWriter:
         if at > span.start and not self._last:
             self._last = await self.log.read(at - 1, 1)
         self.source = source
-        await self._append(render.separator(self._last))
+        await self._append(stream_text.separator(self._last))
         await self._record(Kind.END, at, value=exit_code)
 
     async def _append_withheld(self) -> None:

@@ -9,15 +9,15 @@ from typing import Any
 from quart import Response, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from rapidflow_web.access.credentials import LONGEST_TOKEN_LIFE, LONGEST_TOKEN_NAME
-from rapidflow_web.access.roles import Role
-from rapidflow_web.db import overview
+from rapidflow_web.accounts.credentials import LONGEST_TOKEN_LIFE, LONGEST_TOKEN_NAME
+from rapidflow_web.accounts.roles import Role
+from rapidflow_web.db import dashboard
 from rapidflow_web.db import users as stored
 from rapidflow_web.errors import Invalid, Problem, RequestError, TooManyRequests
 from rapidflow_web.pages import forms
 from rapidflow_web.pages.blueprint import blueprint
-from rapidflow_web.web import users
-from rapidflow_web.web.access import actor, session
+from rapidflow_web.web import account_changes as changes
+from rapidflow_web.web.gate import actor, session
 from rapidflow_web.web.requests import identifier
 from rapidflow_web.web.services import services
 
@@ -54,7 +54,7 @@ async def change_own_password() -> Response | WerkzeugResponse:
     try:
         if form.get("new_password") != form.get("again"):
             raise Invalid([Problem("again", "the new password was typed in two ways; type it again")])
-        await users.change_own_password(form.get("password", ""), form.get("new_password", ""))
+        await changes.change_own_password(form.get("password", ""), form.get("new_password", ""))
     except RequestError as error:
         return await _page(error, password_problem=str(error))
     return redirect("/ui/account?done=password", 303)
@@ -63,7 +63,7 @@ async def change_own_password() -> Response | WerkzeugResponse:
 @blueprint.post("/ui/account/sessions")
 async def end_other_sessions() -> WerkzeugResponse:
     """Ends your other sessions."""
-    await users.end_other_sessions()
+    await changes.end_other_sessions()
     return redirect("/ui/account?done=sessions", 303)
 
 
@@ -78,7 +78,7 @@ async def make_token() -> Response:
         await forms.chosen("pipelines"),
     )
     try:
-        token, secret = await users.make_token(
+        token, secret = await changes.make_token(
             _token_name(typed.name),
             forms.one_of(typed.role, [role.word for role in _roles()], "role"),
             [identifier(number, "pipeline") for number in typed.pipelines] or None,
@@ -92,7 +92,7 @@ async def make_token() -> Response:
 @blueprint.post("/ui/account/tokens/<token_id>/revoke")
 async def revoke_own_token(token_id: str) -> WerkzeugResponse:
     """Revokes a token of yours."""
-    await users.revoke_token(identifier(token_id, "token"))
+    await changes.revoke_token(identifier(token_id, "token"))
     return redirect("/ui/account?done=revoked", 303)
 
 
@@ -110,7 +110,7 @@ def _roles() -> list[Role]:
 async def _page(error: RequestError | None = None, **values: Any) -> Response:
     who = actor()
     user = await stored.get(who.user_id) if who.user_id is not None else None
-    known = await overview.pipelines(MOST_PIPELINES, 0) if user is not None else []
+    known = await dashboard.pipelines(MOST_PIPELINES, 0) if user is not None else []
     typed = _Typed("", min(who.role, Role.BUILDER).word, _DAYS, [])
     page = await forms.page(
         "account.html",
@@ -120,7 +120,7 @@ async def _page(error: RequestError | None = None, **values: Any) -> Response:
             "login": services().settings.login,
             "sessions": await stored.sessions(user.id) if user is not None and who.token is None else [],
             "session": session(),
-            "tokens": await users.tokens_of_asker(),
+            "tokens": await changes.tokens_of_asker(),
             "roles": _roles(),
             "pipelines": known,
             "names": {pipeline.id: pipeline.name for pipeline in known},

@@ -10,11 +10,11 @@ from markupsafe import Markup, escape
 from quart import Blueprint, Response, current_app, g, has_request_context, redirect, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from rapidflow_web.access.roles import Role
+from rapidflow_web.accounts.roles import Role
 from rapidflow_web.db.database import now_ms
-from rapidflow_web.web import access
+from rapidflow_web.web import gate
 from rapidflow_web.web.prefix import prefix_of
-from rapidflow_web.web.security import FIRST_SCRIPT
+from rapidflow_web.web.security_headers import FIRST_SCRIPT
 from rapidflow_web.web.services import services
 from rapidflow_web.web.templates import render
 
@@ -116,7 +116,7 @@ _CURL_OF_USER = 'curl -H "Authorization: Bearer $RAPIDFLOW_TOKEN"'
 @blueprint.app_context_processor
 def _everywhere() -> dict[str, Any]:
     scheduler = services().scheduler
-    known = access.may(Role.VIEWER)
+    known = gate.may(Role.VIEWER)
     actor = g.get("actor") if has_request_context() else None
     return {
         "static": static,
@@ -131,8 +131,8 @@ def _everywhere() -> dict[str, Any]:
         "actor": actor,
         "curl": _CURL_OF_USER if actor is not None and actor.name is not None else "curl",
         "logs_out": services().settings.login == "users",
-        "may_build": access.may(Role.BUILDER),
-        "may_administer": access.may(Role.ADMIN),
+        "may_build": gate.may(Role.BUILDER),
+        "may_administer": gate.may(Role.ADMIN),
     }
 
 
@@ -140,7 +140,7 @@ def _origin() -> str:
     """How the browser calls this server, with the path below which it is."""
     if (public := services().settings.public_url) is not None:
         return str(public)
-    return f"{'https' if access.is_secure() else 'http'}://{request.host}"
+    return f"{'https' if gate.is_secure() else 'http'}://{request.host}"
 
 
 @blueprint.app_template_global("status")

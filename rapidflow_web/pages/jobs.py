@@ -7,12 +7,12 @@ from typing import Any
 from quart import Response, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from rapidflow_web.builds.activity import Activity, activity
+from rapidflow_web.builds.execution import Execution
+from rapidflow_web.builds.timeline import Timeline
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job
 from rapidflow_web.db.related import ahead, related
-from rapidflow_web.engine.activity import Activity, activity
-from rapidflow_web.engine.execution import Execution
-from rapidflow_web.engine.timeline import Timeline
 from rapidflow_web.errors import Invalid, LogUnreadable, NotFound
 from rapidflow_web.logs.scan import as_read
 from rapidflow_web.pages import commands

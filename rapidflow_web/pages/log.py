@@ -11,12 +11,12 @@ from quart import Response
 
 from rapidflow_web.db import jobs
 from rapidflow_web.errors import Invalid, NotFound, Problem
-from rapidflow_web.logs import looking
-from rapidflow_web.logs import map as log_map
+from rapidflow_web.logs import line_map as log_map
+from rapidflow_web.logs import search
 from rapidflow_web.logs.log import Log
 from rapidflow_web.pages.blueprint import blueprint
-from rapidflow_web.web.access import who
-from rapidflow_web.web.leaving import while_client_waits
+from rapidflow_web.web.disconnect import while_client_waits
+from rapidflow_web.web.gate import who
 from rapidflow_web.web.requests import Flag, Number, identifier, query
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
@@ -103,9 +103,9 @@ async def search_log(job_id: str) -> Response:
         raise Invalid([Problem("q", "a search finds single lines; leave out the line break")])
     try:
         found = await while_client_waits(
-            looking.search(log, wanted.q, case=wanted.case, regex=wanted.regex, who=who())
+            search.search(log, wanted.q, case=wanted.case, regex=wanted.regex, who=who())
         )
-    except looking.CannotSearch as error:
+    except search.CannotSearch as error:
         raise Invalid([Problem("q", str(error))]) from None
     return json_response(found)
 
@@ -117,8 +117,8 @@ async def show_log_outline(job_id: str) -> Response:
     log = await _log(number)
     failed = next((step.id for step in await jobs.steps_of(number) if step.status == "failed"), None)
     made: dict[str, Any] = {"groups": [], "error": None}
-    with contextlib.suppress(looking.CannotSearch):
-        made = await while_client_waits(looking.outline(log, failed, who=who()))
+    with contextlib.suppress(search.CannotSearch):
+        made = await while_client_waits(search.outline(log, failed, who=who()))
     return json_response(made)
 
 

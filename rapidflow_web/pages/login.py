@@ -11,7 +11,7 @@ from rapidflow_web.db import audit
 from rapidflow_web.errors import RequestError, TooManyRequests
 from rapidflow_web.pages import forms
 from rapidflow_web.pages.blueprint import blueprint
-from rapidflow_web.web.access import COOKIE, address, drop_session, keep_session
+from rapidflow_web.web.gate import COOKIE, address, drop_session, keep_session
 from rapidflow_web.web.services import services
 
 

@@ -9,15 +9,15 @@ from urllib.parse import urlencode
 from quart import Response, current_app, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from rapidflow_web.access.roles import Role
+from rapidflow_web.accounts.roles import Role
 from rapidflow_web.db import builds, pipelines, users
 from rapidflow_web.db.jobs import STATUSES
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.errors import Invalid, NotFound, Problem, TooManyRequests
 from rapidflow_web.pages import charts, forms, named_secrets
 from rapidflow_web.pages.blueprint import blueprint
-from rapidflow_web.web import users as accounts
-from rapidflow_web.web.access import may
+from rapidflow_web.web import account_changes as accounts
+from rapidflow_web.web.gate import may
 from rapidflow_web.web.prefix import prefix_of
 from rapidflow_web.web.requests import identifier, started_by
 from rapidflow_web.web.services import services

@@ -8,15 +8,15 @@ from typing import Any
 from quart import Response, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from rapidflow_web.access.credentials import check_name
-from rapidflow_web.access.roles import WORDS, Role
-from rapidflow_web.db import audit, overview
+from rapidflow_web.accounts.credentials import check_name
+from rapidflow_web.accounts.roles import WORDS, Role
+from rapidflow_web.db import audit, dashboard
 from rapidflow_web.db import users as stored
 from rapidflow_web.errors import Invalid, Problem, RequestError
 from rapidflow_web.pages import forms
 from rapidflow_web.pages.account import MOST_PIPELINES
 from rapidflow_web.pages.blueprint import blueprint
-from rapidflow_web.web import users
+from rapidflow_web.web import account_changes as changes
 from rapidflow_web.web.requests import identifier
 from rapidflow_web.web.services import services
 
@@ -50,7 +50,7 @@ async def add_user() -> Response | WerkzeugResponse:
         password = form.get("password") or None
         if password is None and services().settings.login != "proxy":
             raise Invalid([Problem("password", "password: give the user one to log in with")])
-        await users.add(typed["name"], forms.one_of(typed["role"], WORDS, "role"), password)
+        await changes.add(typed["name"], forms.one_of(typed["role"], WORDS, "role"), password)
     except RequestError as error:
         return await _list(error.status, typed=typed, problem=str(error))
     # From the first on everybody logs in.
@@ -69,7 +69,7 @@ async def change_role(user_id: str) -> Response | WerkzeugResponse:
     number = identifier(user_id, "user")
     try:
         word = forms.one_of((await forms.fields()).get("role", ""), WORDS, "role")
-        await users.change(number, word=word)
+        await changes.change(number, word=word)
     except RequestError as error:
         return await _one(number, error.status, role_problem=str(error))
     return redirect(f"/ui/users/{number}?done=role", 303)
@@ -80,7 +80,7 @@ async def set_password(user_id: str) -> Response | WerkzeugResponse:
     """Gives a user another password, or says why not."""
     number = identifier(user_id, "user")
     try:
-        await users.change(number, password=(await forms.fields()).get("password", ""))
+        await changes.change(number, password=(await forms.fields()).get("password", ""))
     except RequestError as error:
         return await _one(number, error.status, password_problem=str(error))
     return redirect(f"/ui/users/{number}?done=password", 303)
@@ -91,7 +91,7 @@ async def remove_user(user_id: str) -> Response | WerkzeugResponse:
     """Removes a user, or says why not."""
     number = identifier(user_id, "user")
     try:
-        await users.remove(number)
+        await changes.remove(number)
     except RequestError as error:
         return await _one(number, error.status, remove_problem=str(error))
     return redirect("/ui/users?done=removed", 303)
@@ -100,7 +100,7 @@ async def remove_user(user_id: str) -> Response | WerkzeugResponse:
 @blueprint.post("/ui/users/<user_id>/tokens/<token_id>/revoke")
 async def revoke_token(user_id: str, token_id: str) -> WerkzeugResponse:
     """Revokes a token of a user."""
-    await users.revoke_token(identifier(token_id, "token"))
+    await changes.revoke_token(identifier(token_id, "token"))
     return redirect(f"/ui/users/{identifier(user_id, 'user')}?done=revoked", 303)
 
 
@@ -122,14 +122,14 @@ async def _list(status: int = 200, **values: Any) -> Response:
 
 
 async def _one(user_id: int, status: int = 200, **values: Any) -> Response:
-    user = await users.existing(user_id)
+    user = await changes.existing(user_id)
     return await forms.page(
         "user.html",
         status,
         user=user,
         last_login=(await audit.logins()).get(user.name),
         tokens=await stored.tokens(user.id),
-        names={pipeline.id: pipeline.name for pipeline in await overview.pipelines(MOST_PIPELINES, 0)},
+        names={pipeline.id: pipeline.name for pipeline in await dashboard.pipelines(MOST_PIPELINES, 0)},
         roles=WORDS,
         is_only=len(await stored.listed()) == 1,
         **values,

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from rapidflow_web.pages import forms
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.pages.pipelines import existing
-from rapidflow_web.web import users
+from rapidflow_web.web import account_changes as changes
 
 
 @blueprint.post("/ui/pipelines/<pipeline_id>/visibility")
@@ -17,5 +17,5 @@ async def change_visibility(pipeline_id: str) -> WerkzeugResponse:
     pipeline = await existing(pipeline_id)
     form = await forms.fields()
     restricted = forms.one_of(form.get("seen_by", ""), ("all", "some"), "seen_by") == "some"
-    await users.set_visibility(pipeline.id, restricted, await forms.chosen("users") if restricted else [])
+    await changes.set_visibility(pipeline.id, restricted, await forms.chosen("users") if restricted else [])
     return redirect(f"/ui/pipelines/{pipeline.id}", 303)

@@ -16,8 +16,8 @@ from rapidflow_web.pipeline.definition import Definition, StepDefinition, StepTy
 from rapidflow_web.pipeline.document import compose, script_taken_apart
 from rapidflow_web.pipeline.limits import NO_LIMITS, PARSERS, Limits
 from rapidflow_web.pipeline.reader import MAX_PROBLEMS, Reader, is_null, kind_of
+from rapidflow_web.pipeline.suggestions import did_you_mean, near, short
 from rapidflow_web.pipeline.variables import check_env_key, check_env_value, check_secret_name
-from rapidflow_web.pipeline.words import did_you_mean, near, short
 
 MAX_STEPS = 500
 MAX_NAME = 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rapidflow_web.pipeline.words import short
+from rapidflow_web.pipeline.suggestions import short
 
 MAX_ENV_VALUE = 128_000
 """Bytes. Linux starts no process with a variable of more than 128 KiB, its name included."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from quart import g, request
 
 from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, UnsupportedMediaType
-from rapidflow_web.pipeline.words import did_you_mean, near, short
+from rapidflow_web.pipeline.suggestions import did_you_mean, near, short
 
 LARGEST_ID = 2**63 - 1
 _MOST_PROBLEMS = 100

@@ -1,4 +1,4 @@
-"""What the routes work with; `app.py` builds it."""
+"""What the routes work with; `server/app.py` builds it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import cast
 
 from quart import current_app
 
-from rapidflow_web.access.access import Access
-from rapidflow_web.engine.scheduler import Scheduler
-from rapidflow_web.engine.service import Service
+from rapidflow_web.accounts.authentication import Access
+from rapidflow_web.builds.scheduler import Scheduler
+from rapidflow_web.builds.service import Service
 from rapidflow_web.logs.log import LogStore
+from rapidflow_web.maintenance.maintenance import Upkeep
+from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.settings import Settings
-from rapidflow_web.upkeep.upkeep import Upkeep
-from rapidflow_web.vault.vault import Vault
-from rapidflow_web.web.kept import KeptAnswers
+from rapidflow_web.web.response_cache import KeptAnswers
 from rapidflow_web.web.streaming import OpenStreams
 
 EXTENSION = "rapidflow"

@@ -11,7 +11,7 @@ from types import TracebackType
 from quart.wrappers.response import ResponseBody
 
 from rapidflow_web import metrics
-from rapidflow_web.access.access import Access
+from rapidflow_web.accounts.authentication import Access
 from rapidflow_web.db.database import is_away
 from rapidflow_web.logs.log import CHUNK, Log
 

@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from rapidflow_web.access.roles import Role
-from rapidflow_web.web.roles import ROLES
+from rapidflow_web.accounts.roles import Role
+from rapidflow_web.web.route_roles import ROLES
 from tests.support.server import Answer, Server, wait_for
 from tests.support.users import PASSWORD, add_user, as_, session_of, token_of, until_slowed
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from rapidflow_web.web import assets
-from rapidflow_web.web.roles import ROLES
-from rapidflow_web.web.security import HEADERS
+from rapidflow_web.web.route_roles import ROLES
+from rapidflow_web.web.security_headers import HEADERS
 from tests.api.test_other_sites import address
 from tests.support.headers import assert_safe
 from tests.support.server import Server

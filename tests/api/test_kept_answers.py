@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rapidflow_web.web.kept import KeptAnswers
+from rapidflow_web.web.response_cache import KeptAnswers
 from tests.support.server import Server
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rapidflow_web.web.roles import ROLES
+from rapidflow_web.web.route_roles import ROLES
 from tests.support.headers import assert_safe
 from tests.support.server import Server
 from tests.support.users import add_user, session_of

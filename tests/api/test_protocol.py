@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from rapidflow_web.web.security import HEADERS
+from rapidflow_web.web.security_headers import HEADERS
 from tests.support.server import Server, wait_for
 
 HOST = b"Host: localhost\r\n"

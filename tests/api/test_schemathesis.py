@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from rapidflow_web.access.roles import Role
-from rapidflow_web.web.roles import ROLES
+from rapidflow_web.accounts.roles import Role
+from rapidflow_web.web.route_roles import ROLES
 from tests.support import ids_that_exist
 from tests.support.ids_that_exist import MADE_BEFORE
 from tests.support.server import Server

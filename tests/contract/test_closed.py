@@ -13,7 +13,7 @@ from ipaddress import ip_address
 import pytest
 
 from rapidflow_web.errors import BuildError
-from rapidflow_web.executors import privileges
+from rapidflow_web.executors.docker import privileges
 from tests.support import images
 from tests.support.builds import Place, engine, inspect
 from tests.support.machine import only_root

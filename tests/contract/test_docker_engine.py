@@ -22,9 +22,9 @@ async def hanging(
 ) -> AsyncIterator[tuple[Place, EngineProxy]]:
     """A place whose engine is reached through a proxy, and gives it some seconds to answer."""
     images.ensure(images.BASH)
-    monkeypatch.setattr("rapidflow_web.executors.docker._CALL", aiohttp.ClientTimeout(total=4))
-    monkeypatch.setattr("rapidflow_web.executors.docker._CHECK_SECONDS", 1)
-    monkeypatch.setattr("rapidflow_web.executors.container._ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("rapidflow_web.executors.docker.executor._CALL", aiohttp.ClientTimeout(total=4))
+    monkeypatch.setattr("rapidflow_web.executors.docker.executor._CHECK_SECONDS", 1)
+    monkeypatch.setattr("rapidflow_web.executors.docker.container._ANSWER_SECONDS", 1.0)
     proxy = EngineProxy()
     place = Place("docker", tmp_path, engine_timeout=2)
     with monkeypatch.context() as patch:

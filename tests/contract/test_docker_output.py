@@ -128,7 +128,7 @@ async def test_a_copy_that_can_not_be_written_is_an_error_and_no_gap(docker: Pla
 async def test_an_agent_that_does_not_answer_is_given_up(
     docker: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rapidflow_web.executors.container._SYNC_SECONDS", 1.5)
+    monkeypatch.setattr("rapidflow_web.executors.docker.container._SYNC_SECONDS", 1.5)
     build = await docker.begin_steps("sleep 1000")
     await build.marker("start", "1")
     await build.leave()

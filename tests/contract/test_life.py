@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rapidflow_web.errors import BuildError
-from rapidflow_web.executors.agent import run_command
+from rapidflow_web.executors.agent.protocol import run_command
 from rapidflow_web.pipeline.definition import StepDefinition
 from tests.support.builds import Build, Place
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rapidflow_web.errors import BuildError
-from rapidflow_web.executors.docker import DockerExecutor
+from rapidflow_web.executors.docker.executor import DockerExecutor
 from tests.support import images
 from tests.support.builds import Place, eventually
 from tests.support.registry import Registry

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rapidflow_web.executors import sandboxes
-from rapidflow_web.executors.docker import DockerExecutor
-from rapidflow_web.executors.sandboxes import SANDBOX_LABEL
+from rapidflow_web.executors.docker import sandboxes
+from rapidflow_web.executors.docker.executor import DockerExecutor
+from rapidflow_web.executors.docker.sandboxes import SANDBOX_LABEL
 from tests.support import images
 from tests.support.builds import Place, engine, eventually, inspect
 from tests.support.server import containers

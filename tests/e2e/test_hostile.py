@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import BrowserContext, Dialog, Error, Page, expect
 
-from rapidflow_web.web.security import FIRST_SCRIPT
+from rapidflow_web.web.security_headers import FIRST_SCRIPT
 from tests.e2e.conftest import Console
 from tests.support.repos import Repo
 from tests.support.server import Server

@@ -12,7 +12,7 @@ import pytest
 from tortoise import connections
 
 from bench import many_jobs
-from rapidflow_web.db import builds, jobs, overview
+from rapidflow_web.db import builds, dashboard, jobs
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
 from rapidflow_web.db.related import ahead, related
 from tests.support.postgres import Postgres
@@ -31,8 +31,8 @@ QUERIES = {
     "running": lambda: builds.oldest(50, "running"),
     "bars": lambda: builds.bars_of_each(range(1, many_jobs.PIPELINES + 1), 30),
     "successful bars": lambda: builds.bars_of_each([1, 2], 10, successful=True),
-    "waiting": lambda: overview.count_waiting(1_000),
-    "progress": lambda: overview.progress([19_000, 19_001]),
+    "waiting": lambda: dashboard.count_waiting(1_000),
+    "progress": lambda: dashboard.progress([19_000, 19_001]),
     "ahead": lambda: ahead(19_000, 1_000),
 }
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from rapidflow_web.executors import agent
+from rapidflow_web.executors.agent import protocol
 from rapidflow_web.pipeline.definition import StepDefinition
 from tests.support.server import wait_for
 
@@ -20,7 +20,7 @@ SHELLS = {
     "bash": ["bash"],
     "bash-posix": ["bash", "--posix"],
 }
-NONCE = agent.nonce_for(b"key", 1)
+NONCE = protocol.nonce_for(b"key", 1)
 _MARK = "RAPIDFLOW_TEST_ROOT"
 
 
@@ -38,11 +38,11 @@ class Agent:
         self.home = root / "rapidflow"
         self.raw = b""
         """All that it printed."""
-        self.items: list[agent.Output | agent.Marker] = []
+        self.items: list[protocol.Output | protocol.Marker] = []
         self._read = threading.Event()
         self._read.set()
         self.process = subprocess.Popen(
-            [*shell, *agent.command_line(str(root), output)[1:]],
+            [*shell, *protocol.command_line(str(root), output)[1:]],
             env={**os.environ, **(environment or {}), _MARK: str(root)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -50,7 +50,7 @@ class Agent:
             bufsize=0,
             start_new_session=True,
         )
-        self._parser = agent.MarkerParser(NONCE)
+        self._parser = protocol.MarkerParser(NONCE)
         self._thread = threading.Thread(target=self._read_on, daemon=True)
         self._thread.start()
 
@@ -85,19 +85,19 @@ class Agent:
     @property
     def markers(self) -> list[tuple[str, ...]]:
         """The markers so far, without the first."""
-        return [item.words for item in self.items if isinstance(item, agent.Marker)][1:]
+        return [item.words for item in self.items if isinstance(item, protocol.Marker)][1:]
 
     @property
     def output(self) -> bytes:
         """All output so far, markers taken out."""
-        return b"".join(item.data for item in self.items if isinstance(item, agent.Output))
+        return b"".join(item.data for item in self.items if isinstance(item, protocol.Output))
 
     def wait_marker(self, *words: str) -> tuple[str, ...]:
         """Waits for a marker that begins with `words`; returns all of its words."""
 
         def found() -> list[tuple[str, ...]]:
             items = list(self.items)
-            markers = [item.words for item in items if isinstance(item, agent.Marker)]
+            markers = [item.words for item in items if isinstance(item, protocol.Marker)]
             return [marker for marker in markers if marker[: len(words)] == words]
 
         wait_for(found, f"the agent says {words}")
@@ -110,7 +110,7 @@ class Agent:
         """Runs steps, one after the other; returns the ends of their exit markers."""
         ends: list[tuple[str, ...]] = []
         for number in numbers:
-            self.send(agent.run_command(number))
+            self.send(protocol.run_command(number))
             ends.append(self.wait_marker("exit", str(number))[2:])
         return ends
 
@@ -154,4 +154,4 @@ def write(
     workdir = root / "workspace" / folder
     workdir.mkdir(parents=True, exist_ok=True)
     definitions = [step if isinstance(step, StepDefinition) else StepDefinition(step) for step in steps]
-    agent.write_scripts(home or root / "rapidflow", definitions, environment or {}, PurePosixPath(workdir))
+    protocol.write_scripts(home or root / "rapidflow", definitions, environment or {}, PurePosixPath(workdir))

@@ -15,12 +15,12 @@ from contextlib import aclosing
 from pathlib import Path, PurePosixPath
 
 from rapidflow_web.errors import EngineUnavailable
-from rapidflow_web.executors import agent
+from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Executor, Running
-from rapidflow_web.executors.docker import DockerExecutor
-from rapidflow_web.executors.networks import CLOSED
-from rapidflow_web.executors.process import ProcessExecutor
+from rapidflow_web.executors.docker.executor import DockerExecutor
+from rapidflow_web.executors.docker.networks import CLOSED
+from rapidflow_web.executors.process.executor import ProcessExecutor
 from rapidflow_web.pipeline.definition import StepDefinition
 from tests.support import images
 from tests.support.server import containers
@@ -82,9 +82,9 @@ class Place:
         (root / "workspace").mkdir(parents=True, exist_ok=True)
         definitions = [step if isinstance(step, StepDefinition) else StepDefinition(step) for step in steps]
         workdir: PurePosixPath = self.executor.workspace(root)
-        agent.write_scripts(root / "rapidflow", definitions, {"GREETING": "good day"}, workdir)
+        protocol.write_scripts(root / "rapidflow", definitions, {"GREETING": "good day"}, workdir)
         image = images.ensure(image) if self.name == "docker" else image
-        nonce = agent.nonce_for(_KEY, job_id)
+        nonce = protocol.nonce_for(_KEY, job_id)
         return BuildSpec(job_id, image, nonce, root, port, network=network, new_privileges=new_privileges)
 
     def in_image(self, spec: BuildSpec, image: str) -> BuildSpec:
@@ -146,7 +146,7 @@ class Build:
         self.markers: list[tuple[str, ...]] = []
         self.text = bytearray()
         """What the steps printed."""
-        self._parser = agent.MarkerParser(spec.nonce, source)
+        self._parser = protocol.MarkerParser(spec.nonce, source)
         self._news = asyncio.Event()
         self._resumed = asyncio.Event()
         self._resumed.set()
@@ -157,7 +157,7 @@ class Build:
             async for chunk in output:
                 self.raw += chunk
                 for item in self._parser.feed(chunk):
-                    if isinstance(item, agent.Marker):
+                    if isinstance(item, protocol.Marker):
                         self.markers.append(item.words)
                     else:
                         self.text += item.data
@@ -213,7 +213,7 @@ class Build:
             assert (await self.marker("unpacked"))[1] == "0", bytes(self.text)
 
     async def run(self, number: int) -> None:
-        await self.running.send(agent.run_command(number))
+        await self.running.send(protocol.run_command(number))
 
     async def exit(self, number: int) -> str:
         """The exit code of a step, as soon as it has one."""

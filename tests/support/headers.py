@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rapidflow_web.web.security import HEADERS
+from rapidflow_web.web.security_headers import HEADERS
 from tests.support.server import Answer
 
 

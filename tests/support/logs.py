@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rapidflow_web.logs import render
+from rapidflow_web.logs import stream_text
 from rapidflow_web.logs.log import Log
 from rapidflow_web.logs.writer import LogWriter
 
@@ -17,7 +17,7 @@ async def write(writer: LogWriter, *outputs: str, seal: bool = True) -> None:
             await writer.append(piece.encode(), source)
         await writer.end_step(0, source)
     if seal:
-        await writer.seal(render.final_lines("success", None))
+        await writer.seal(stream_text.final_lines("success", None))
 
 
 async def everything(log: Log) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rapidflow_web import addresses
-from rapidflow_web.access.access import Access
+from rapidflow_web.accounts.authentication import Access
 from rapidflow_web.errors import SettingsError
 from rapidflow_web.settings import from_environment
 

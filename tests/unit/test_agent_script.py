@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rapidflow_web.executors import agent
+from rapidflow_web.executors.agent import protocol
 from rapidflow_web.pipeline.definition import StepDefinition
 from tests.support import agents
 from tests.support.agents import NONCE, SHELLS, Agent
@@ -98,7 +98,7 @@ def test_commands_that_come_again_or_too_late_or_are_none_are_ignored(start: Sta
     one.run(1)
     one.send(b"run 1\nrun 0\nrun -5\nrun\nrun x\nrun 99999999999999999999999\n\nfoo 2\nunknown\n")
     one.run(3)
-    one.send(agent.run_command(2) + agent.run_command(3) + b"run 4")
+    one.send(protocol.run_command(2) + protocol.run_command(3) + b"run 4")
     assert one.end_all() == 0
     assert one.output == b"one\nthree\n"
     assert one.markers == [("start", "1"), ("exit", "1", "0"), ("start", "3"), ("exit", "3", "0")]
@@ -106,7 +106,7 @@ def test_commands_that_come_again_or_too_late_or_are_none_are_ignored(start: Sta
 
 def test_a_step_has_no_input_and_does_not_eat_commands(start: Start):
     one = start("cat; read x || echo none; ls -l /proc/self/fd", "echo two")
-    one.send(agent.run_command(1) + agent.run_command(2))
+    one.send(protocol.run_command(1) + protocol.run_command(2))
     one.wait_marker("exit", "2", "0")
     assert one.output.startswith(b"none\n") and one.output.endswith(b"two\n")
     assert b" 3 -> " + bytes(one.home / "out") not in one.output
@@ -271,7 +271,7 @@ def test_a_step_that_makes_its_output_non_blocking_harms_nobody_else(start: Star
     one = start(f'{sys.executable} -c "{unblock}"; sleep 100 &', "head -c 1000000 /dev/zero")
     one.run(1)
     one.pause()
-    one.send(agent.run_command(2))
+    one.send(protocol.run_command(2))
     # With a reader that does not read, everything in between is full.
     wait_for(lambda: waits_to_write(one, b"head"), "the step waits until somebody reads")
     one.go_on()
@@ -334,8 +334,8 @@ def test_where_there_is_no_setsid_steps_run_all_the_same(tmp_path: Path):
 def test_without_a_reader_of_its_own_the_output_is_a_file(start: Start):
     one = start("echo one; echo two >&2", "echo three", output="file")
     log = one.home / "log"
-    one.send(agent.run_command(1) + agent.run_command(2))
+    one.send(protocol.run_command(1) + protocol.run_command(2))
     wait_for(lambda: b" exit 2 0\n" in read(log), "the second step ends")
-    items = list(agent.MarkerParser(NONCE).feed(log.read_bytes()))
-    assert b"".join(item.data for item in items if isinstance(item, agent.Output)) == b"one\ntwo\nthree\n"
+    items = list(protocol.MarkerParser(NONCE).feed(log.read_bytes()))
+    assert b"".join(item.data for item in items if isinstance(item, protocol.Output)) == b"one\ntwo\nthree\n"
     assert one.raw == b""

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from rapidflow_web.executors import agent
+from rapidflow_web.executors.agent import protocol
 from rapidflow_web.pipeline.definition import StepDefinition
 from tests.support import agents
 from tests.support.agents import SHELLS, Agent
 from tests.support.server import wait_for
 
 Start = Callable[..., Agent]
-BLOCK = agent.BLOCK
+BLOCK = protocol.BLOCK
 
 
 @pytest.fixture(params=SHELLS)
@@ -48,7 +48,7 @@ def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
 def test_a_step_that_is_told_to_stop_may_clean_up_and_end_as_it_likes(start: Start):
     script = "exec 2>&-; trap 'echo cleaning up; exit 3' TERM; echo waiting; while :; do sleep 0.02; done"
     one = start(StepDefinition(script, "sh"), "echo never")
-    one.send(agent.run_command(1))
+    one.send(protocol.run_command(1))
     one.wait_output(b"waiting\n")
     one.signal(signal.SIGTERM)
     assert one.wait_marker("exit", "1") == ("exit", "1", "3", "term")
@@ -58,7 +58,7 @@ def test_a_step_that_is_told_to_stop_may_clean_up_and_end_as_it_likes(start: Sta
 
 def test_a_step_without_a_trap_ends_at_once_with_all_its_processes(start: Start):
     one = start("sleep 100 & echo $! > pid; sleep 200")
-    one.send(agent.run_command(1))
+    one.send(protocol.run_command(1))
     pid = one.root / "workspace" / "pid"
     wait_for(lambda: pid.exists() and pid.read_text(), "the step runs")
     one.signal(signal.SIGTERM)
@@ -77,7 +77,7 @@ def ended(pid: int) -> bool:
 
 def test_a_step_that_ignores_the_signal_goes_on_to_its_end(start: Start):
     one = start("trap '' TERM; echo waiting; while [ ! -e stop ]; do sleep 0.02; done; echo done; exit 0")
-    one.send(agent.run_command(1))
+    one.send(protocol.run_command(1))
     one.wait_output(b"waiting\n")
     one.signal(signal.SIGTERM)
     one.signal(signal.SIGTERM)
@@ -98,7 +98,7 @@ def test_an_idle_agent_ends_at_once(start: Start):
 def test_nothing_of_the_last_words_is_lost(start: Start):
     words = "trap 'head -c 500000 /dev/zero; exit 0' TERM"
     one = start(f"exec 2>&-; {words}; echo waiting; while :; do sleep 0.02; done")
-    one.send(agent.run_command(1))
+    one.send(protocol.run_command(1))
     one.wait_output(b"waiting\n")
     one.signal(signal.SIGTERM)
     assert one.end_all() == 143
@@ -162,7 +162,7 @@ def test_an_agent_says_where_it_is_when_asked(start: Start):
     one = start("echo waiting; while [ ! -e stop ]; do sleep 0.02; done; exit 4")
     one.signal(signal.SIGUSR1)
     one.wait_marker("sync", "1", "0", "0")
-    one.send(agent.run_command(1))
+    one.send(protocol.run_command(1))
     one.wait_output(b"waiting\n")
     one.signal(signal.SIGUSR1)
     one.wait_marker("sync", "2", "1", "1")
@@ -178,7 +178,7 @@ def test_being_asked_all_the_time_changes_no_exit_code_and_every_answer_is_true(
     codes = [random.choice([0, 127, random.randrange(256)]) for _ in range(60)]
     one = start(*(StepDefinition(f"exit {code}", "sh") for code in codes))
     for number in range(1, len(codes) + 1):
-        one.send(agent.run_command(number))
+        one.send(protocol.run_command(number))
         # At any time: while the step starts, runs, and ends.
         deadline = time.monotonic() + 30
         while not any(words[:2] == ("exit", str(number)) for words in one.markers):
@@ -257,7 +257,7 @@ def test_an_archive_in_any_chunks_is_unpacked(tmp_path: Path, start: Start):
 def test_an_archive_and_the_command_to_run_may_come_at_once(tmp_path: Path, start: Start):
     archive = packed(tmp_path)
     one = start()
-    one.send(chunks(archive, lambda: 64) + agent.run_command(1))
+    one.send(chunks(archive, lambda: 64) + protocol.run_command(1))
     one.wait_marker("exit", "1", "0")
     assert one.output.startswith(b"from the archive\n")
 

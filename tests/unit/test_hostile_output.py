@@ -7,8 +7,8 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rapidflow_web.engine import reasons
-from rapidflow_web.logs.masking import Masker
+from rapidflow_web.builds import reasons
+from rapidflow_web.logs.masking.masker import Masker
 from rapidflow_web.logs.scan import as_read, outline, search
 from tests.support.hostile import OUTPUTS
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rapidflow_web.logs import index, looking, render
-from rapidflow_web.logs import map as log_map
+from rapidflow_web.logs import index, search, stream_text
+from rapidflow_web.logs import line_map as log_map
 from rapidflow_web.logs.index import Kind
 from rapidflow_web.logs.log import LogStore
 from tests.support.logs import everything, write
@@ -45,7 +45,7 @@ async def test_followers_see_every_change_and_every_byte_once(store: LogStore):
             if line % 7 == 0:
                 await asyncio.sleep(0)
         await writer.end_step(0, 0)
-    await writer.seal(render.final_lines("success", None))
+    await writer.seal(stream_text.final_lines("success", None))
     async with asyncio.timeout(20):
         received = await asyncio.gather(*followers)
     assert set(received) == {store.path(1).read_bytes()}
@@ -93,7 +93,7 @@ async def test_readers_and_the_writer_of_a_live_log_share_it(store: LogStore):
     assert writer.log is log and store.open(1) is log
     await write(writer, "one\n", seal=False)
     assert store.open(1) is log
-    await writer.seal(render.COMPLETED)
+    await writer.seal(stream_text.COMPLETED)
     assert log.sealed and store.open(1).sealed
 
 
@@ -163,9 +163,9 @@ async def test_a_compressed_log_reads_as_before_and_takes_less(store: LogStore):
         assert text[await log.tail(3, 0) :] == "line 99997\nline 99998\nline 99999\n"
     assert log_map.points(path.with_suffix(".index"), len(text)) == points
     assert log_map.times(path.with_suffix(".index"), len(text), 5_000, 300_000, 50) == times
-    found = await looking.search(late, "line 777", case=True, regex=False)
+    found = await search.search(late, "line 777", case=True, regex=False)
     assert found["count"] == 111
-    assert (await looking.outline(late, 1))["error"] == {"line": 99_999, "offset": len(text) - 11}
+    assert (await search.outline(late, 1))["error"] == {"line": 99_999, "offset": len(text) - 11}
 
 
 async def test_a_compression_that_was_cut_short_is_done_again(store: LogStore):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rapidflow_web.logs import line_map as log_map
 from rapidflow_web.logs import log as logs
-from rapidflow_web.logs import map as log_map
 from rapidflow_web.logs.log import LogStore
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from rapidflow_web.logs import looking, scan
+from rapidflow_web.logs import scan
+from rapidflow_web.logs import search as log_search
 from rapidflow_web.logs.scan import outline, search
 
 
@@ -108,7 +109,7 @@ def scanned(folder: Path, log: bytes, request: dict[str, Any]) -> subprocess.Com
     (folder / "log").write_bytes(log)
     return subprocess.run(
         [sys.executable, "-I", "-S", scan.__file__, folder / "log", str(len(log))],
-        input=json.dumps({**request, "packages": looking._PACKAGES}).encode(),
+        input=json.dumps({**request, "packages": log_search._PACKAGES}).encode(),
         capture_output=True,
         timeout=120,
     )

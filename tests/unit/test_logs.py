@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rapidflow_web.logs import index, render
+from rapidflow_web.logs import index, stream_text
 from rapidflow_web.logs.index import Kind
 from rapidflow_web.logs.log import CHUNK, LogStore
 from tests.support.logs import everything, write
@@ -83,11 +83,11 @@ async def test_the_header_is_there_as_soon_as_a_step_begins(store: LogStore):
     ],
 )
 def test_the_last_lines_say_how_a_build_ended(status: str, error: str | None, lines: str):
-    assert render.final_lines(status, error).decode() == lines + "=== Build completed ===\n"
+    assert stream_text.final_lines(status, error).decode() == lines + "=== Build completed ===\n"
 
 
 async def test_a_build_that_never_began_has_only_its_last_lines(store: LogStore):
-    await store.writer(1).seal(render.final_lines("failed", "no such image"))
+    await store.writer(1).seal(stream_text.final_lines("failed", "no such image"))
     assert await everything(store.open(1)) == "=== Build failed: no such image ===\n=== Build completed ===\n"
 
 
@@ -95,7 +95,7 @@ async def test_sealing_ends_the_step_that_runs(store: LogStore):
     writer = store.writer(1)
     await writer.begin_step(11, 1, "bash", 0)
     await writer.append(b"no newline", 10)
-    await writer.seal(render.final_lines("cancelled", None))
+    await writer.seal(stream_text.final_lines("cancelled", None))
     assert await everything(store.open(1)) == (
         "=== Step 1 (bash) ===\nno newline\n\n=== Build cancelled ===\n=== Build completed ===\n"
     )
@@ -139,7 +139,7 @@ async def test_since_leaves_out_a_step_and_all_before_it(store: LogStore):
     assert [layout.after(since) for since in (0, 10, 11, 12, 13)] == [0, 0, second, second, None]
     await writer.end_step(1, 4)
     last = store.open(1).size
-    await writer.seal(render.final_lines("failed", "no"))
+    await writer.seal(stream_text.final_lines("failed", "no"))
     for current in (layout, LogStore(store.path(1).parents[1]).open(1).layout):
         assert [current.after(since) for since in (0, 10, 11, 12, 13, 99)] == [
             0,
@@ -165,7 +165,7 @@ async def test_records_inside_a_step_are_dated_to_when_its_output_came(store: Lo
     await writer.append(b"c\n", 6)
     writer.close()
     checks = [record for record in on_disk(store) if record.kind is Kind.CHECK]
-    header = len(render.header(1, "bash"))
+    header = len(stream_text.header(1, "bash"))
     assert [(record.size - header, record.source, record.lines) for record in checks] == [
         (2, 2, 2), (4, 4, 3), (6, 6, 4),
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rapidflow_web.logs import index, render
+from rapidflow_web.logs import index, stream_text
 from rapidflow_web.logs import writer as log_writer
 from rapidflow_web.logs.index import RECORD_SIZE, Kind, Record
 from rapidflow_web.logs.log import LogStore
@@ -61,7 +61,7 @@ async def tell(writer: LogWriter, events: tuple[Event, ...]) -> None:
             case "exit":
                 await writer.end_step(0, event.source)
             case _:
-                await writer.seal(render.final_lines("success", None))
+                await writer.seal(stream_text.final_lines("success", None))
 
 
 def still_to_tell(writer: LogWriter) -> tuple[Event, ...]:
@@ -180,7 +180,7 @@ async def test_an_index_without_a_log_begins_anew(store: LogStore, monkeypatch: 
 async def test_a_log_is_sealed_by_another_writer_where_the_first_one_failed(store: LogStore):
     first = store.writer(1)
     await tell(first, BUILD[:3])
-    await store.writer(1).seal(render.final_lines("failed", "no"))
+    await store.writer(1).seal(stream_text.final_lines("failed", "no"))
     assert store.path(1).read_bytes() == (
         b"=== Step 1 (bash) ===\none\ntwo\n\n=== Build failed: no ===\n=== Build completed ===\n"
     )
@@ -284,7 +284,7 @@ async def test_a_build_goes_on_when_a_full_disk_gets_larger(tmp_path: Path, monk
             await tell(writer, BUILD[:1])
             for number in range(1, 11):
                 await writer.append(lines, 40 + number * len(lines))
-            await writer.seal(render.final_lines("success", None))
+            await writer.seal(stream_text.final_lines("success", None))
 
         task = asyncio.create_task(build())
         await asyncio.to_thread(wait_for, lambda: writer.stuck, "the disk is full")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rapidflow_web import metrics
-from rapidflow_web.engine import loop_guard
+from rapidflow_web.server import loop_guard
 from tests.support.stalls import Stalls
 
 SOME_BEATS = 0.3
@@ -83,7 +83,7 @@ async def test_work_in_many_short_turns_is_no_stall():
 _STOPPED = """
 import asyncio, os, signal, subprocess, sys, uvloop
 from rapidflow_web import metrics
-from rapidflow_web.engine import loop_guard
+from rapidflow_web.server import loop_guard
 
 async def main():
     watching = asyncio.create_task(loop_guard.watch())

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rapidflow_web.executors.agent import Marker, MarkerParser, Output, nonce_for
+from rapidflow_web.executors.agent.protocol import Marker, MarkerParser, Output, nonce_for
 
 NONCE = nonce_for(b"key", 1)
 OTHER = nonce_for(b"key", 2)

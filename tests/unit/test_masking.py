@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rapidflow_web.logs.masking import Added, Masker, Piece, TooManyMasks
-from rapidflow_web.logs.secret_forms import LEAST_BYTES, encoded, forms
+from rapidflow_web.logs.masking.forms import LEAST_BYTES, encoded, forms
+from rapidflow_web.logs.masking.masker import Added, Masker, Piece, TooManyMasks
 
 TOKEN = "hunter2-correct-horse"
 KEY = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEF\nAA==\n-----END KEY-----\n"

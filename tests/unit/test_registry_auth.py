@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from rapidflow_web.executors import registry_auth
-from rapidflow_web.executors.registry_auth import DEFAULT_REGISTRY, credentials, registry_of
+from rapidflow_web.executors.docker import registry_auth
+from rapidflow_web.executors.docker.registry_auth import DEFAULT_REGISTRY, credentials, registry_of
 
 _HELPER = """\
 #!/bin/sh

@@ -8,8 +8,8 @@ import pytest
 
 from rapidflow_web.logs.compressed import BLOCK, path_of
 from rapidflow_web.logs.log import LogStore
-from rapidflow_web.logs.render import COMPLETED
 from rapidflow_web.logs.salvage import salvage
+from rapidflow_web.logs.stream_text import COMPLETED
 
 LINES = b"".join(b"%d: a line of some length\n" % number for number in range(30_000))
 

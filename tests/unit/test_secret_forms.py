@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rapidflow_web.logs.masking import Masker
-from rapidflow_web.logs.secret_forms import LEAST_BYTES, decoded, encoded, forms
+from rapidflow_web.logs.masking.forms import LEAST_BYTES, decoded, encoded, forms
+from rapidflow_web.logs.masking.masker import Masker
 
 SIMPLE = "hunter2-correct-horse"
 QUOTED = 'it\'s a "p@ss" $word! <a>&b;#~^*(c) \\ é/=+€'

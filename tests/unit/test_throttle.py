@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rapidflow_web.access import throttle
-from rapidflow_web.access.throttle import Throttle
+from rapidflow_web.accounts import throttle
+from rapidflow_web.accounts.throttle import Throttle
 
 
 class _Clock:

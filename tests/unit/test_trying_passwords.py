@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import argon2
 import pytest
 
-from rapidflow_web.access import credentials, throttle
-from rapidflow_web.access.access import Access
+from rapidflow_web.accounts import credentials, throttle
+from rapidflow_web.accounts.authentication import Access
 from rapidflow_web.db import audit, users
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
 from rapidflow_web.db.models import Session, User

@@ -12,8 +12,8 @@ from rapidflow_web.db.database import close_database, open_database, sqlite_url
 from rapidflow_web.db.secrets import EVERYWHERE
 from rapidflow_web.errors import BuildError, Invalid
 from rapidflow_web.pipeline.definition import StepDefinition
-from rapidflow_web.vault.keys import Keys, VaultError, new_key
-from rapidflow_web.vault.vault import Vault
+from rapidflow_web.secrets.keys import Keys, VaultError, new_key
+from rapidflow_web.secrets.vault import Vault
 from tests.support.leaks import holding
 
 VALUE = "correct horse battery staple"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rapidflow_web.access import access
-from rapidflow_web.access.access import Access
-from rapidflow_web.access.roles import Role
+from rapidflow_web.accounts import authentication
+from rapidflow_web.accounts.authentication import Access
+from rapidflow_web.accounts.roles import Role
 from rapidflow_web.db import users
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
 from rapidflow_web.db.models import Token
@@ -33,8 +33,8 @@ class _Database:
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> _Database:
     made = _Database()
-    monkeypatch.setattr(access, "users", made)
-    monkeypatch.setattr(access, "_KNOWN_SECONDS", 0.0)
+    monkeypatch.setattr(authentication, "users", made)
+    monkeypatch.setattr(authentication, "_KNOWN_SECONDS", 0.0)
     return made
 
 
@@ -75,7 +75,7 @@ async def test_what_is_taken_from_somebody_is_gone_also_for_requests_that_were_o
     try:
         anna = await users.create("anna", "admin", None)
         assert anna is not None
-        token, word = await access.new_token(anna, "laptop", Role.ADMIN, None, None)
+        token, word = await authentication.new_token(anna, "laptop", Role.ADMIN, None, None)
         asked, find, exist = Access(from_environment({})), users.of_token, users.any_exist
 
         async def revoked_meanwhile(digest: str) -> Token | None:

@@ -1,0 +1,283 @@
+"""Finds out who sends a request, and what they may see."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from rapidflow_web import addresses
+from rapidflow_web.accounts import credentials
+from rapidflow_web.accounts.hosts import Hosts
+from rapidflow_web.accounts.roles import ANYONE, Actor, Role, role
+from rapidflow_web.accounts.throttle import Throttle
+from rapidflow_web.db import audit, users
+from rapidflow_web.db.database import is_away, now_ms
+from rapidflow_web.db.models import Token, User
+from rapidflow_web.db.visibility import Sight
+from rapidflow_web.errors import TooManyRequests, Unauthorized
+from rapidflow_web.settings import Settings
+
+SESSION_SECONDS = 14 * 24 * 3600
+_KNOWN_SECONDS = 5.0
+"""For how long what was found is taken to be so still; `rapidflow user` may change it beside the server."""
+_MOST_KNOWN = 10_000
+_Granted = Mapping[int, frozenset[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    actor: Actor
+    until: float
+
+
+class Access:
+    """Who may do what on this server."""
+
+    def __init__(self, settings: Settings) -> None:
+        public = settings.public_url
+        self.hosts = Hosts((*settings.hosts, *([public.name] if public is not None else [])))
+        self._settings = settings
+        self._throttle = Throttle()
+        self._known: dict[str, _Known] = {}
+        self._has_users: bool | None = None
+        self._looked_at = float("-inf")
+
+    # Whether a login is needed
+
+    async def is_open(self) -> bool:
+        """Whether nobody needs to log in: on a loopback address, as long as there are no users."""
+        if self._settings.login == "proxy" or not self._settings.bind.is_loopback:
+            return False
+        if time.monotonic() - self._looked_at > _KNOWN_SECONDS:
+            await self._look()
+        return not self._has_users
+
+    async def _look(self) -> None:
+        known = self._known
+        try:
+            self._has_users = await users.any_exist()
+        except Exception as error:
+            # While the database is away everything else must still say so, and nobody can add a user.
+            if self._has_users is None or not is_away(error):
+                raise
+        if known is self._known:
+            self._looked_at = time.monotonic()
+
+    def sees_all(self, token: str | None) -> bool:
+        """Whether it is known, without asking the database, that whoever shows `token` may see everything."""
+        now = time.monotonic()
+        if token is None:
+            fresh = now - self._looked_at <= _KNOWN_SECONDS
+            return fresh and self._has_users is False and self._settings.login == "users"
+        known = self._known.get(_by_token(token))
+        return known is not None and known.until > now and known.actor.sight.is_whole
+
+    def forget(self) -> None:
+        """Takes nothing of what was found for granted any more: users, tokens or visibility have changed."""
+        # Not cleared: what somebody is finding out just now belongs to what was.
+        self._known = {}
+        self._looked_at = float("-inf")
+
+    # Who it is
+
+    async def of_token(self, word: str) -> Actor:
+        """Who shows a token. Raises `Unauthorized`."""
+        shown = _by_token(word)
+        if (actor := self._remembered(shown)) is not None:
+            return actor
+        known, token = self._known, await users.of_token(_digest(shown))
+        if token is None:
+            raise Unauthorized("this token is not known, was revoked, or has expired; make a new one")
+        return _remember(known, await self._of_token(token, shown), token.expires_at)
+
+    async def of_session(self, word: str) -> Actor | None:
+        """Who is logged in with a cookie; None where it has expired."""
+        shown = f"session {credentials.digest(word)}"
+        if (actor := self._remembered(shown)) is not None:
+            return actor
+        known, session = self._known, await users.of_session(_digest(shown))
+        if session is None:
+            return None
+        return _remember(known, await self._of_user(session.user, shown), session.expires_at)
+
+    async def of_proxy(self, name: str, address: str) -> Actor:
+        """Whom a proxy in front has logged in. Raises `Unauthorized` where it is not the proxy that asks."""
+        if not self.is_proxy(address):
+            raise Unauthorized(
+                f"only a proxy may say who somebody is, and {address} is none of RAPIDFLOW_PROXY_ADDRESSES"
+            )
+        shown = f"proxy {name}"
+        if (actor := self._remembered(shown)) is not None:
+            return actor
+        known, user = self._known, await users.named(name)
+        if user is not None:
+            return _remember(known, await self._of_user(user, shown))
+        return _remember(known, _stranger(shown, await users.restricted()))
+
+    async def anew(self, shown: Collection[str]) -> dict[str, Actor]:
+        """Who shows what of `shown` (see `Actor.shown`), asked of the database now.
+
+        Whatever lets nobody in any more is left out.
+        """
+        found: dict[str, Actor] = {}
+        if ANYONE.shown in shown:
+            await self._look()
+            if await self.is_open():
+                found[ANYONE.shown] = ANYONE
+        kinds: dict[str, list[str]] = {"token": [], "session": [], "proxy": []}
+        for one in shown:
+            kind, _, rest = one.partition(" ")
+            if kind in kinds:
+                kinds[kind].append(rest)
+        granted = await users.restricted()
+        for token in await users.valid_tokens(kinds["token"]):
+            found[f"token {token.digest}"] = await self._of_token(token, f"token {token.digest}", granted)
+        for session in await users.valid_sessions(kinds["session"]):
+            key = f"session {session.digest}"
+            found[key] = await self._of_user(session.user, key, granted)
+        known = {user.name: user for user in await users.all_named(kinds["proxy"])}
+        for name in kinds["proxy"]:
+            key, user = f"proxy {name}", known.get(name)
+            found[key] = _stranger(key, granted) if user is None else await self._of_user(user, key, granted)
+        return found
+
+    def is_proxy(self, address: str) -> bool:
+        """Whether a proxy connects from there, whose word on the client is taken."""
+        try:
+            peer = addresses.parse(address)
+        except ValueError:
+            return False
+        return any(peer in network for network in self._settings.proxy_addresses)
+
+    async def _of_user(self, user: User, shown: str, granted: _Granted | None = None) -> Actor:
+        may = role(user.role)
+        return Actor(user.name, may, Sight(await _hidden(user, granted)), user.id, shown=shown)
+
+    async def _of_token(self, token: Token, shown: str, granted: _Granted | None = None) -> Actor:
+        # A role that was taken from a user is taken from their tokens, too.
+        may = min(role(token.role), role(token.user.role))
+        only = frozenset(token.pipelines) if token.pipelines is not None else None
+        if only is not None:
+            # Users and other pipelines are what an administrator has to do with.
+            may = min(may, Role.BUILDER)
+        return Actor(
+            token.user.name,
+            may,
+            Sight(await _hidden(token.user, granted), only),
+            token.user_id,
+            token.name,
+            token.id,
+            limited=only is not None or may < role(token.user.role),
+            shown=shown,
+        )
+
+    def _remembered(self, key: str) -> Actor | None:
+        known = self._known.get(key)
+        return known.actor if known is not None and known.until > time.monotonic() else None
+
+    # Login
+
+    async def log_in(self, name: str, password: str, address: str, shown: str | None = None) -> str:
+        """Begins a session, in place of the one `shown`, and returns the word for the cookie.
+
+        Each wrong password slows down who tries the next, for the name or from the address; but nobody slows
+        down a user where that user is logged in, or has logged in before. Raises `Unauthorized`,
+        `TooManyRequests`.
+        """
+        user, client = await users.named(name), addresses.client(address)
+        # No user has a longer name, and the throttle is to remember none that fill the memory.
+        short = name if user is not None else name[:64]
+        own, of_all = f"user {short} {client}", (f"name {short}", f"address {client}")
+        if self._throttle.wait(of_all) and user is not None:
+            here = await self.of_session(shown) if shown else None
+            if here is not None and here.user_id == user.id:
+                own, of_all = _by_session(user), ()
+            elif client in {addresses.client(one) for one in await audit.addresses_of(user.name)}:
+                of_all = ()
+        if not await self._is_right(user, password, own, of_all) or user is None:
+            raise Unauthorized("this name with this password is not known; try again")
+        word = credentials.new_word()
+        if shown:
+            await self.log_out(shown)
+        await users.begin_session(user.id, credentials.digest(word), now_ms() + SESSION_SECONDS * 1000)
+        return word
+
+    async def is_password(self, user: User, password: str) -> bool:
+        """Whether it is the password of a user who is logged in. Raises `TooManyRequests`."""
+        return await self._is_right(user, password, _by_session(user), ())
+
+    async def _is_right(self, user: User | None, password: str, own: str, of_all: Sequence[str]) -> bool:
+        keys = (own, *of_all)
+        if wait := self._throttle.wait(keys):
+            raise TooManyRequests(f"there were too many wrong passwords; wait {math.ceil(wait)} s", wait)
+        # Noted before the slow part, for those who try many at once.
+        self._throttle.failed(keys)
+        right = await credentials.is_right(password, user.password if user is not None else None)
+        if right:
+            self._throttle.forget(own)
+            # Not more than that: others have failed by the same name or from the same address.
+            self._throttle.take_back(of_all)
+        return right
+
+    async def log_out(self, word: str) -> None:
+        """Ends a session."""
+        await users.end_session(credentials.digest(word))
+        self.forget()
+
+
+def _by_session(user: User) -> str:
+    return f"session of {user.name}"
+
+
+def _by_token(word: str) -> str:
+    return f"token {credentials.digest(word)}"
+
+
+def _digest(shown: str) -> str:
+    return shown.partition(" ")[2]
+
+
+def _remember(known: dict[str, _Known], actor: Actor, expires_at: int | None = None) -> Actor:
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
+    seconds = _KNOWN_SECONDS
+    if expires_at is not None:
+        seconds = min(seconds, (expires_at - now_ms()) / 1000)
+    known[actor.shown] = _Known(actor, time.monotonic() + seconds)
+    return actor
+
+
+def _stranger(shown: str, granted: _Granted) -> Actor:
+    """Somebody whom a proxy knows and this server does not."""
+    return Actor(_digest(shown), Role.VIEWER, Sight(frozenset(granted)), shown=shown)
+
+
+async def _hidden(user: User, granted: _Granted | None) -> frozenset[int]:
+    """The pipelines that a user may not see; `granted` as in `users.restricted`, where it is known."""
+    if role(user.role) is Role.ADMIN:
+        return frozenset()
+    if granted is None:
+        granted = await users.restricted()
+    return frozenset(number for number, user_ids in granted.items() if user.id not in user_ids)
+
+
+async def new_token(
+    user: User, name: str, may: Role, pipelines: Sequence[int] | None, days: int | None
+) -> tuple[Token, str]:
+    """Makes a token, which expires after `days`; returns it and the word, which is shown only this once.
+
+    One that is limited to `pipelines` can't administer, whatever its role.
+    """
+    if pipelines is not None:
+        may = min(may, Role.BUILDER)
+    word = credentials.TOKEN_PREFIX + credentials.new_word()
+    expires_at = now_ms() + days * 24 * 3600 * 1000 if days is not None else None
+    token = await users.create_token(user.id, name, may.word, pipelines, credentials.digest(word), expires_at)
+    return token, word
+
+
+async def hashed(password: str) -> str:
+    """The hash of a password, made beside the event loop. Raises ValueError."""
+    return await credentials.hashed_slowly(password)

@@ -1,0 +1,168 @@
+"""Makes what the API sends. The order of keys is part of the contract; `schemas.py` documents the shapes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from rapidflow_web.api.output import Output
+from rapidflow_web.builds.activity import Activity
+from rapidflow_web.builds.timeline import Phase
+from rapidflow_web.db.models import Deed, Environment, Job, Pipeline, Secret, Step, Token, User
+from rapidflow_web.logs.log import Log
+
+
+def time(milliseconds: int | None) -> str | None:
+    """A time as the API writes it."""
+    if milliseconds is None:
+        return None
+    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def job(row: Job) -> dict[str, Any]:
+    """A job."""
+    return {
+        "id": row.id,
+        "pipeline_id": row.pipeline_id,
+        "status": row.status,
+        "branch": row.branch,
+        "repo_name": row.repo_name,
+        "language": row.language,
+        "version": row.version,
+        "folder": row.folder,
+        "expose_ports": row.expose_ports,
+        "cancelled": row.cancelled,
+        "container_id": row.container_id,
+        "created_at": time(row.created_at),
+        "started_at": time(row.started_at),
+        "finished_at": time(row.finished_at),
+        "error": row.error,
+        "commit": row.commit,
+        "retry_of": row.retry_of,
+        "ports": row.ports,
+        "image": row.image,
+        "started_by": row.started_by,
+    }
+
+
+def pipeline(row: Pipeline) -> dict[str, Any]:
+    """A pipeline with its definition."""
+    return {
+        "id": row.id,
+        "name": row.definition.name,
+        "config": row.definition.config,
+        "created_at": time(row.created_at),
+        "updated_at": time(row.updated_at),
+    }
+
+
+def snapshot(row: Job) -> dict[str, Any]:
+    """The pipeline that a job ran with."""
+    return {"id": row.pipeline_id, "name": row.definition.name, "config": row.definition.config}
+
+
+def environment(row: Environment) -> dict[str, Any]:
+    """A variable of a job."""
+    return {"id": row.id, "job_id": row.job_id, "key": row.key, "value": row.value}
+
+
+def phase(entry: Phase) -> dict[str, Any]:
+    """A phase of a job's timeline."""
+    return {
+        "name": entry.name,
+        "started_at": time(entry.started_at),
+        "finished_at": time(entry.finished_at),
+        "duration_ms": None if entry.finished_at is None else entry.finished_at - entry.started_at,
+        "detail": entry.detail,
+        "failed": entry.failed,
+    }
+
+
+def activity(job_id: int, now: Activity | None) -> dict[str, Any]:
+    """What a build does now."""
+    processes = now.processes if now is not None else None
+    return {
+        "job_id": job_id,
+        "step_id": now.step_id if now is not None else None,
+        "silent_ms": now.silent if now is not None else None,
+        "longest_silence_ms": now.longest if now is not None else None,
+        "stalled": now is not None and now.stalled,
+        "processes": None if processes is None else [asdict(process) for process in processes],
+    }
+
+
+def step(row: Step, log: Log) -> dict[str, Any]:
+    """A step."""
+    return {
+        "id": row.id,
+        "job_id": row.job_id,
+        "order_num": row.order_num,
+        "type": row.type,
+        "content": row.content,
+        "status": row.status,
+        "output": Output(log, row.id),
+        "created_at": time(row.created_at),
+        "name": row.name,
+        "exit_code": row.exit_code,
+        "started_at": time(row.started_at),
+        "finished_at": time(row.finished_at),
+    }
+
+
+def step_log(row: Step, log: Log, *, with_job: bool) -> dict[str, Any]:
+    """One step's log."""
+    return {
+        "step_id": row.id,
+        **({"job_id": row.job_id} if with_job else {}),
+        "order_num": row.order_num,
+        "type": row.type,
+        "content": row.content,
+        "status": row.status,
+        "output": Output(log, row.id),
+        "created_at": time(row.created_at),
+    }
+
+
+def user(row: User) -> dict[str, Any]:
+    """A user."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "role": row.role,
+        "has_password": row.password is not None,
+        "created_at": time(row.created_at),
+    }
+
+
+def token(row: Token) -> dict[str, Any]:
+    """A token, without what it is shown by."""
+    return {
+        "id": row.id,
+        "user": row.user.name,
+        "name": row.name,
+        "role": row.role,
+        "pipelines": row.pipelines,
+        "created_at": time(row.created_at),
+        "expires_at": time(row.expires_at),
+        "used_at": time(row.used_at),
+    }
+
+
+def secret(row: Secret) -> dict[str, Any]:
+    """A secret, without its value."""
+    return {"name": row.name, "updated_at": time(row.updated_at), "updated_by": row.updated_by}
+
+
+def deed(row: Deed) -> dict[str, Any]:
+    """A line of the audit log."""
+    return {
+        "id": row.id,
+        "at": time(row.at),
+        "actor": row.actor,
+        "address": row.address,
+        "action": row.action,
+        "target": row.target,
+        "status": row.status,
+        "count": row.count,
+    }

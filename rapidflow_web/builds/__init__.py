@@ -1,0 +1,1 @@
+"""Builds, from the queue to their end."""

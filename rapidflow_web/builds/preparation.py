@@ -1,0 +1,274 @@
+"""What comes before the first step: the image, the source, a container whose agent waits for commands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TypeVar, cast
+
+from rapidflow_web.builds.timeline import Timeline
+from rapidflow_web.db import images as pulled_images
+from rapidflow_web.db import jobs
+from rapidflow_web.db.models import Job
+from rapidflow_web.errors import BuildError, EngineUnavailable, RapidFlowError
+from rapidflow_web.executors.agent import protocol
+from rapidflow_web.executors.archive import Archive
+from rapidflow_web.executors.base import BuildSpec, Executor, Progress, Running
+from rapidflow_web.pipeline import images
+from rapidflow_web.pipeline.definition import Definition
+from rapidflow_web.pipeline.limits import Limits
+from rapidflow_web.pipeline.logins import Login
+from rapidflow_web.removal import remove_folder
+from rapidflow_web.secrets.vault import Vault
+from rapidflow_web.settings import Settings
+from rapidflow_web.shielding import to_the_end
+from rapidflow_web.source.mirrors import Account, Mirrors
+from rapidflow_web.source.workspace import check_out
+
+_log = logging.getLogger(__name__)
+
+_ENGINE_RETRY_SECONDS = 1.0
+_LARGEST_READ = 1024 * 1024
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What an execution works with, the same for all jobs."""
+
+    settings: Settings
+    executor: Executor
+    mirrors: Mirrors
+    work: Path
+    """The folder with a subfolder for each running build."""
+    vault: Vault
+    marker_key: bytes
+    """From which the nonces of the markers are made; never leaves the server."""
+
+    def limits(self, definition: Definition) -> Limits:
+        """The limits of a build: what its pipeline says, as far as the administrator lets it."""
+        return definition.limits.completed(self.settings.default_limits, self.settings.most_limits)
+
+    def spec(self, job: Job, definition: Definition, environment: dict[str, str]) -> BuildSpec:
+        """What the executor must know of a job."""
+        return BuildSpec(
+            job_id=job.id,
+            image=job.image,
+            nonce=protocol.nonce_for(self.marker_key, job.id),
+            root=self.work / str(job.id),
+            port=int(environment["PORT"]) if job.expose_ports else None,
+            limits=self.limits(definition),
+            network=definition.network,
+            new_privileges=definition.new_privileges,
+        )
+
+
+class Preparation:
+    """Prepares one job. What is found out on the way is stored on `job`."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        job: Job,
+        definition: Definition,
+        environment: dict[str, str],
+        login: Login | None,
+        timeline: Timeline,
+    ) -> None:
+        self._tools = tools
+        self._job = job
+        self._definition = definition
+        self._environment = environment
+        self._login = login
+        self._timeline = timeline
+        self._root = tools.work / str(job.id)
+        self.archive = Archive(self._root)
+        """What the agent needs to be brought; whoever got the agent closes it."""
+        self._stored: asyncio.Future[None] | None = None
+
+    async def run(self) -> Running:
+        """The started agent, its scripts and source in the build's root. Raises `BuildError`.
+
+        Source and container are prepared at the same time. A call that fails or is cancelled leaves no
+        container behind.
+        """
+        await asyncio.to_thread(_clear, self._root)
+        launch: asyncio.Task[Running] | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                source = group.create_task(self._source())
+                launch = group.create_task(self._launch(source))
+        except BaseException as error:
+            await to_the_end(self.archive.close())
+            if self._stored is not None:
+                self._stored.cancel()
+            if launch is not None and not launch.cancelled() and launch.exception() is None:
+                await to_the_end(_remove(launch.result()))
+            first = _first(error)
+            if isinstance(first, OSError):
+                reason = first.strerror or first
+                raise BuildError(f"could not write the files of the build: {reason}") from first
+            raise first from None
+        return launch.result()
+
+    async def _source(self) -> None:
+        job = self._job
+        workspace = self._root / "workspace"
+        if job.repo_name is None:
+            await asyncio.to_thread(workspace.mkdir, exist_ok=True)
+        else:
+            with self._timeline.phase("source") as phase:
+                phase.note(f"fetching {job.branch or 'the default branch'}")
+                source = await self._tools.mirrors.fetch(
+                    job.repo_name, job.branch, job.commit, Account(job.pipeline_id, self._login)
+                )
+                job.commit, job.branch = source.commit, source.branch
+                await jobs.update(job.id, commit=job.commit, branch=job.branch)
+                remarks = await check_out(source, workspace, self._tools.mirrors)
+                phase.note("; ".join([f"commit {job.commit[:12]}", *remarks]))
+        folder = PurePosixPath(job.folder or ".")
+        if not _is_folder_inside(workspace, folder):
+            raise BuildError(f"the folder '{job.folder}' is not in the repository")
+        await asyncio.to_thread(
+            protocol.write_scripts,
+            self._root / "rapidflow",
+            self._definition.steps,
+            self._variables(),
+            self._tools.executor.workspace(self._root) / folder,
+        )
+        if self._tools.executor.images:
+            await self.archive.begin()
+
+    def _variables(self) -> dict[str, str]:
+        built_in = {
+            "CI": "true",
+            "RAPIDFLOW_JOB_ID": str(self._job.id),
+            "RAPIDFLOW_BRANCH": self._job.branch or "",
+            "RAPIDFLOW_COMMIT": self._job.commit or "",
+            "RAPIDFLOW_WORKSPACE": str(self._tools.executor.workspace(self._root)),
+        }
+        return built_in | self._environment
+
+    async def _launch(self, source: asyncio.Task[None]) -> Running:
+        job, executor = self._job, self._tools.executor
+        if executor.images and job.image is None:
+            await self._choose_image(source)
+        if executor.images and job.image is not None:
+            image = job.image
+            with self._timeline.phase("image") as phase:
+                phase.note(image)
+                if await self._when_reachable(lambda: executor.provide_image(image, phase.note), phase.note):
+                    await pulled_images.pulled(image)
+                phase.note(image)
+        container = self._timeline.begin("container")
+        running = await self._when_reachable(
+            lambda: executor.start(self._tools.spec(job, self._definition, self._environment), self._created),
+            container.note,
+        )
+        try:
+            if self._stored is not None:
+                await self._stored
+            if running.ports is not None:
+                await jobs.update(job.id, ports=running.ports)
+        except BaseException:
+            await to_the_end(_remove(running))
+            raise
+        job.ports = running.ports
+        return running
+
+    def _created(self, container_id: str) -> None:
+        self._job.container_id = container_id
+        if self._stored is not None:
+            self._stored.cancel()
+        # While the container starts, which takes a hundred times as long.
+        self._stored = asyncio.ensure_future(jobs.update(self._job.id, container_id=container_id))
+
+    async def _choose_image(self, source: asyncio.Task[None]) -> None:
+        job, settings = self._job, self._tools.settings
+        if job.language is None:
+            await source
+            folder = self._root / "workspace" / (job.folder or ".")
+            # Whoever wrote these files may have made them slow to read.
+            found = await asyncio.to_thread(images.detect, lambda name: _read(folder / name))
+            if found is not None:
+                job.language, job.version = found.language, job.version or found.version
+        if job.language is None:
+            job.image = settings.default_image
+        else:
+            job.image = images.image_for(job.language, job.version, settings.images) or settings.default_image
+        await jobs.update(job.id, language=job.language, version=job.version, image=job.image)
+
+    async def _when_reachable(self, call: Callable[[], Awaitable[T]], note: Progress) -> T:
+        return await when_reachable(call, self._tools.settings.engine_timeout, note)
+
+
+async def when_reachable(call: Callable[[], Awaitable[T]], seconds: float, note: Progress) -> T:
+    """The call's result. Waits while the engine is away, for `seconds` at most; `note` is told."""
+    deadline: float | None = None
+    while True:
+        try:
+            return await call()
+        except EngineUnavailable as error:
+            now = asyncio.get_running_loop().time()
+            # Not from the call's beginning: a pull may have taken long before the engine went away.
+            deadline = deadline or now + seconds
+            if now > deadline:
+                raise
+            note(f"waiting: {error}")
+            await asyncio.sleep(min(_ENGINE_RETRY_SECONDS, seconds))
+
+
+async def has_begun(running: Running, nonce: str) -> bool:
+    """Whether a step ever began in a build whose agent has ended."""
+    parser = protocol.MarkerParser(nonce)
+    with contextlib.suppress(BuildError):  # it never came to say anything
+        async with aclosing(running.output(0)) as output:
+            async for chunk in output:
+                for item in parser.feed(chunk):
+                    if isinstance(item, protocol.Marker) and item.words[:1] == ("start",):
+                        return True
+    return False
+
+
+async def _remove(running: Running) -> None:
+    try:
+        await running.remove()
+    except RapidFlowError as error:
+        _log.warning("%s; the next sweep removes what is left", error)
+
+
+def _clear(root: Path) -> None:
+    remove_folder(root)
+    try:
+        root.mkdir(parents=True)
+    except OSError as error:
+        raise BuildError(f"the build's folder {root} can't be made: {error.strerror}") from error
+
+
+def _is_folder_inside(workspace: Path, folder: PurePosixPath) -> bool:
+    target = (workspace / folder).resolve()
+    return target.is_dir() and target.is_relative_to(workspace.resolve())
+
+
+def _read(path: Path) -> str | None:
+    """A file of the repository, which may be a link to anywhere and of any size."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return file.read(_LARGEST_READ).decode("utf-8", "replace")
+    except OSError:
+        return None
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first of the errors that were raised at the same time."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast(BaseExceptionGroup[BaseException], error).exceptions[0]
+    return error

@@ -1,0 +1,47 @@
+"""Whether builds can be stored, run and written down now."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from rapidflow_web.builds import disk
+from rapidflow_web.builds.scheduler import Scheduler
+from rapidflow_web.db import jobs
+
+_DATABASE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What is wrong with each part, in a sentence; None where all is well."""
+
+    database: str | None
+    engine: str | None
+    disk: str | None
+    draining: bool = False
+    """Whether the server is going to end, and starts no more builds."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing is wrong."""
+        return not (self.database or self.engine or self.disk or self.draining)
+
+
+async def readiness(scheduler: Scheduler, data: Path) -> Readiness:
+    """Looks at the database, the engine and the disk with the folder `data`."""
+    database = await _database_problem()
+    full = scheduler.stuck or await asyncio.to_thread(disk.problem, data)
+    return Readiness(database, scheduler.engine_problem, full, scheduler.draining)
+
+
+async def _database_problem() -> str | None:
+    # A query is never cancelled (see db.database.uncancelled), so what is asked here is left to itself.
+    asked = asyncio.ensure_future(jobs.waiting())
+    done, _ = await asyncio.wait({asked}, timeout=_DATABASE_SECONDS)
+    if not done:
+        asked.add_done_callback(lambda future: future.cancelled() or future.exception())
+        return f"the database does not answer within {_DATABASE_SECONDS:.0f} s"
+    error = asked.exception()
+    return f"the database can't be read: {error}" if error is not None else None

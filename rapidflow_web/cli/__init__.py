@@ -1,0 +1,1 @@
+"""The `rapidflow` command and its HTTP client."""

@@ -1,0 +1,179 @@
+"""The commands for whoever runs the server. They work on the data folder of the settings, beside a server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from rapidflow_web.cli.client import Client, ClientError
+from rapidflow_web.data_folder import SECRETS_KEY
+from rapidflow_web.errors import RapidFlowError
+from rapidflow_web.terminal import note, out
+
+# What these need is imported where it is used, because that takes a second.
+if TYPE_CHECKING:
+    from rapidflow_web.settings import Settings
+
+TROUBLE = 2
+"""The exit code of a command that could not be carried out."""
+_WRONG = 1
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Runs the server."""
+    from rapidflow_web import server_log
+    from rapidflow_web.server import run
+    from rapidflow_web.settings import from_environment
+
+    settings = from_environment(os.environ)
+    server_log.configure(settings.log_format)
+    try:
+        run.serve(settings, drain=options.drain)
+    except RapidFlowError as error:
+        if settings.log_format != "json":
+            raise
+        logging.getLogger(__name__).critical("%s", error)
+        return TROUBLE
+    sys.stdout.flush()
+    # All is closed. The interpreter would take ten times as long for its own end, on a busy machine seconds.
+    os._exit(0)
+
+
+def back_up(options: argparse.Namespace) -> int:
+    """Writes a backup to a file, or to standard output."""
+    from rapidflow_web.maintenance import backup
+    from rapidflow_web.settings import from_environment
+
+    settings = from_environment(os.environ)
+    if options.file == "-":
+        counts = asyncio.run(backup.back_up(settings, sys.stdout.buffer))
+        _say_backed_up(*counts, settings, "standard output")
+        return 0
+    target = Path(options.file)
+    if target.is_dir():
+        raise ClientError(f"{target} is a folder; name a file, such as {target / backup_name()}")
+    if target.exists():
+        raise ClientError(f"{target} is there already; name another file")
+    if not target.parent.is_dir():
+        raise ClientError(f"there is no folder {target.parent}; make it, or name a file in another")
+    # Made beside and moved, so that it is never there in part.
+    fresh = target.with_name(f"{target.name}.new")
+    try:
+        with open(fresh, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
+            counts = asyncio.run(backup.back_up(settings, output))
+            output.flush()
+            os.fsync(output.fileno())
+        fresh.rename(target)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    _say_backed_up(*counts, settings, str(target))
+    return 0
+
+
+def _say_backed_up(builds: int, secrets: int, settings: Settings, target: str) -> None:
+    note(f"{_count(builds, 'build')} of {settings.data} backed up to {target}")
+    if secrets:
+        key = "RAPIDFLOW_SECRETS_KEY" if settings.secrets_key else settings.data / SECRETS_KEY
+        verb = "is" if secrets == 1 else "are"
+        note(f"{_count(secrets, 'secret')} {verb} in it without the key; keep {key} elsewhere")
+
+
+def restore(options: argparse.Namespace) -> int:
+    """Makes an empty data folder from a backup."""
+    from rapidflow_web.maintenance import backup
+    from rapidflow_web.settings import from_environment
+
+    settings = from_environment(os.environ)
+
+    def read(source: IO[bytes]) -> int:
+        return backup.restore(settings, source, take_over=options.take_over)
+
+    if options.file == "-":
+        secrets = read(sys.stdin.buffer)
+    else:
+        with Path(options.file).open("rb") as source:
+            secrets = read(source)
+    if secrets and not settings.secrets_key:
+        needs = f"{_count(secrets, 'secret')} need{'s' if secrets == 1 else ''} it"
+        note(f"put the {SECRETS_KEY} of the server that was backed up into {settings.data}: {needs}")
+    note(f"restored to {settings.data}; start the server")
+    return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Tells what is wrong with the installation, and with --fix mends it."""
+    return asyncio.run(_examine(fix=options.fix))
+
+
+async def _examine(*, fix: bool) -> int:
+    from rapidflow_web.maintenance import doctor
+    from rapidflow_web.server.app import executor_of
+    from rapidflow_web.settings import from_environment
+
+    settings = from_environment(os.environ)
+    left = mendable = 0
+    async for finding in doctor.examine(settings, lambda folders: executor_of(settings, folders)):
+        if fix and finding.mend is not None:
+            left += not await _mended(finding.what, finding.mend)
+        else:
+            left += 1
+            mendable += finding.mend is not None
+            out(finding.what)
+    if not left:
+        out(f"all is well in {settings.data}")
+        return 0
+    hint = f"; 'rapidflow doctor --fix' mends {mendable} of them" if mendable else ""
+    out(f"{_count(left, 'problem')} in {settings.data}{hint}")
+    return _WRONG
+
+
+async def _mended(what: str, mend: Callable[[], Awaitable[object]]) -> bool:
+    try:
+        await mend()
+    except (RapidFlowError, OSError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        out(f"{what}, and can't be mended: {reason}")
+        return False
+    out(f"mended: {what}")
+    return True
+
+
+def prune(options: argparse.Namespace, client: Client) -> int:
+    """Has the server remove what its settings do not keep, or tell what it would remove."""
+    pruned: dict[str, Any] = client.call("POST", f"/prune?dry_run={'true' if options.dry_run else 'false'}")
+    for build in pruned["builds"]:
+        out(f"job {build['id']:<8} {build['finished_at']}  {_size(build['bytes']):>9}  {build['reason']}")
+    for mirror in pruned["mirrors"]:
+        out(f"mirror {mirror['name']}  {_size(mirror['bytes'])}  last used {mirror['used_at']}")
+    for image in pruned["images"]:
+        out(f"image {image['name']}  {_size(image['bytes'])}")
+    kinds = [(pruned["builds"], "build"), (pruned["mirrors"], "mirror"), (pruned["images"], "image")]
+    counts = ", ".join(_count(len(found), kind) for found, kind in kinds)
+    total = sum(one["bytes"] for found, _ in kinds for one in found)
+    out(f"{'would remove' if options.dry_run else 'removed'} {counts}: {_size(total)}")
+    return 0
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def backup_name() -> str:
+    """A name for a backup that is made now."""
+    return f"rapidflow-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar"

@@ -1,1 +1,0 @@
-"""Builds: starting, scheduling, executing, recovering."""

@@ -1,0 +1,1 @@
+"""The agent that runs steps, and how to speak with it."""

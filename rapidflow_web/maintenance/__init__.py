@@ -1,0 +1,1 @@
+"""Retention, compression, backup and repair."""

@@ -1,0 +1,210 @@
+"""Finds where database, files and engine do not agree, and mends what can be mended.
+
+Looks from outside, beside a running server or without one. What a running server mends by itself is left to
+it, and so is what belongs to builds that it may have started meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from pathlib import Path
+
+from rapidflow_web.builds import disk
+from rapidflow_web.builds.start_record import Began
+from rapidflow_web.data_folder import DataFolder
+from rapidflow_web.db import jobs
+from rapidflow_web.db.database import connected, sqlite_path, sqlite_url
+from rapidflow_web.db.models import Job
+from rapidflow_web.errors import RapidFlowError, SettingsError
+from rapidflow_web.executors.base import BuildSpec, Executor
+from rapidflow_web.logs.compressed import SUFFIX
+from rapidflow_web.logs.log import LogStore
+from rapidflow_web.maintenance.finding import Finding
+from rapidflow_web.maintenance.log_check import LogCheck
+from rapidflow_web.maintenance.state_check import StateCheck, file_findings
+from rapidflow_web.removal import remove_surely
+from rapidflow_web.secrets.keys import Keys
+from rapidflow_web.secrets.vault import Vault
+from rapidflow_web.settings import Settings
+
+_LOG_NAME = re.compile(r"([0-9]+)\.(?:log|index)(?:\.zst)?")
+_KEPT_NAME = re.compile(r"[0-9]+\.(?:log|index)\.zst\.damaged")
+_GONE = "the container of the build was gone when the installation was repaired"
+
+
+class Doctor:
+    """Examines the installation of `settings`. `server_runs` tells whether a server uses it now."""
+
+    def __init__(
+        self, settings: Settings, folders: DataFolder, executor: Executor, server_runs: bool
+    ) -> None:
+        self._settings = settings
+        self._folders = folders
+        self._executor = executor
+        self._logs = LogStore(folders.logs)
+        self._log_check = LogCheck(folders.logs, server_runs)
+        self._server_runs = server_runs
+        self._vault = Vault(Keys(settings.data, settings.secrets_key))
+
+    async def findings(self) -> AsyncIterator[Finding]:
+        """All that is wrong."""
+        for problem in (self._access(), disk.problem(self._settings.data)):
+            if problem is not None:
+                yield Finding(problem)
+        url = self._settings.database_url or sqlite_url(self._folders.database)
+        path = sqlite_path(url)
+        found = await file_findings(path, self._server_runs) if path is not None and path.exists() else []
+        for finding in found:
+            yield finding
+        if any(finding.mend is None for finding in found):
+            return
+        async with connected(url):
+            if problem := await self._vault.problem():
+                yield Finding(problem)
+            known = set(await jobs.ids(ended=False))
+            for examine in (self._jobs, StateCheck(self._folders.logs).findings, self._log_check.findings):
+                async for finding in examine():
+                    yield finding
+            unfinished = {job.id for job in await jobs.unsealed()}
+            async for finding in self._files(known):
+                yield finding
+            async for finding in self._engine(unfinished):
+                yield finding
+
+    def _access(self) -> str | None:
+        others = self._settings.data.stat().st_mode & 0o077
+        if not others:
+            return None
+        return f"others than the server's user may enter {self._settings.data}; run chmod 700 on it"
+
+    # The database
+
+    async def _jobs(self) -> AsyncIterator[Finding]:
+        """Jobs that are not finished, though nothing of them is there any more."""
+        if self._server_runs:
+            return
+        for job in await jobs.unsealed():
+            if job.status == "running":
+                try:
+                    running = await self._executor.find(BuildSpec(job.id, job.image, "", self._root(job.id)))
+                except RapidFlowError:
+                    continue  # what is wrong with the engine is said once
+                if running is None and await self._is_lost(job):
+                    yield Finding(
+                        f"job {job.id} is running, and its container is gone; "
+                        "the server ends it as failed when it starts",
+                        self._fails(job),
+                    )
+            elif job.status != "pending":
+                yield Finding(
+                    f"the log of job {job.id} has no end",
+                    self._log_check.gets_an_end(job.id, job.status, job.error),
+                )
+
+    async def _is_lost(self, job: Job) -> bool:
+        """Whether a build without its container can neither be begun anew nor be ended as its log says."""
+        spans = self._logs.open(job.id).layout.spans
+        if not spans:
+            return Began(self._root(job.id)).noted
+        code, steps = spans[-1].exit_code, await jobs.steps_of(job.id)
+        return code is None or (code == 0 and len(spans) < len(steps))
+
+    def _fails(self, job: Job) -> Callable[[], Awaitable[None]]:
+        async def mend() -> None:
+            await jobs.end_steps(job.id, "failed")
+            status, error = await jobs.finish(job.id, "failed", _GONE)
+            await self._log_check.gets_an_end(job.id, status, error)()
+
+        return mend
+
+    # Files
+
+    async def _files(self, known: Collection[int]) -> AsyncIterator[Finding]:
+        paths = await asyncio.to_thread(lambda: sorted(self._folders.logs.glob("**/*")))
+        # Only now: the server may have started builds since, and a job is there before its log.
+        known = {*known, *await jobs.ids(ended=False)}
+        if not known and any(path.is_file() for path in paths):
+            yield Finding("there are logs, and the database knows no build; restore a backup of the database")
+            return
+        # A folder after what is in it: it may be empty once that is mended.
+        for path in sorted(paths, key=Path.is_dir):
+            if path.is_dir():
+                if not self._server_runs and not any(path.iterdir()):
+                    yield Finding(f"{path} is an empty folder", _removal(path))
+            elif path.name.endswith(f"{SUFFIX}.new"):
+                # A server that compresses makes such files.
+                if not self._server_runs:
+                    yield Finding(f"{path} is left over from a compression", _removal(path))
+            elif (match := _LOG_NAME.fullmatch(path.name)) is None:
+                if not _KEPT_NAME.fullmatch(path.name):
+                    yield Finding(f"{path} is nothing of the server's", self._laying_aside(path))
+            elif int(match[1]) not in known:
+                yield Finding(f"{path} is the log of no job", _removal(path))
+        if not self._server_runs:
+            for path in self._settings.data.glob("backup-*"):
+                yield Finding(f"{path} is left over from a backup", _removal(path))
+        for mirror in self._folders.mirrors.iterdir():
+            if mirror.suffix != ".new" and not (mirror / "HEAD").exists():
+                yield Finding(f"the mirror {mirror} is broken", _removal(mirror))
+
+    def _laying_aside(self, path: Path) -> Callable[[], Awaitable[None]]:
+        def move() -> None:
+            # It may be precious to whoever put it there.
+            target = self._settings.data / "strays" / path.relative_to(self._folders.logs)
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            while target.exists():
+                target = target.with_name(f"{target.name}.again")
+            path.rename(target)
+
+        return lambda: asyncio.to_thread(move)
+
+    def _root(self, job_id: int) -> Path:
+        return self._folders.work / str(job_id)
+
+    # The engine
+
+    async def _engine(self, unfinished: Collection[int]) -> AsyncIterator[Finding]:
+        try:
+            await self._executor.check()
+            strays = [] if self._server_runs else await self._executor.strays(unfinished)
+        except RapidFlowError as error:
+            yield Finding(str(error))
+            return
+        for stray in strays:
+            yield Finding(f"{stray} is left over", lambda: self._executor.sweep(unfinished))
+        for path in self._folders.work.iterdir() if not self._server_runs else ():
+            if not (path.name.isdigit() and int(path.name) in unfinished):
+                yield Finding(f"the work folder {path} is left over", _removal(path))
+
+
+async def examine(
+    settings: Settings, executor_of: Callable[[DataFolder], Executor]
+) -> AsyncIterator[Finding]:
+    """All that is wrong with the installation of `settings`; no server can be started meanwhile.
+
+    Raises `RapidFlowError`.
+    """
+    if not (settings.data / "key").exists():
+        raise SettingsError(
+            f"there is no installation in {settings.data}; set RAPIDFLOW_DATA as for the server."
+        )
+    folders = DataFolder(settings.data)
+    executor = executor_of(folders)
+    with contextlib.ExitStack() as stack:
+        server_runs = False
+        try:
+            stack.enter_context(folders.owned())
+        except SettingsError:
+            server_runs = True
+        try:
+            async for finding in Doctor(settings, folders, executor, server_runs).findings():
+                yield finding
+        finally:
+            await executor.close()
+
+
+def _removal(path: Path) -> Callable[[], Awaitable[None]]:
+    return lambda: asyncio.to_thread(remove_surely, path)

@@ -1,0 +1,193 @@
+"""Compresses logs that nobody writes any more, and removes what is not kept: now and then, or when asked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from rapidflow_web.builds.preparation import Tools
+from rapidflow_web.builds.scheduler import Scheduler
+from rapidflow_web.db import audit, images, jobs, retention
+from rapidflow_web.db.database import now_ms
+from rapidflow_web.errors import RapidFlowError
+from rapidflow_web.logs.log import LogStore
+from rapidflow_web.maintenance.retention import Going, Rules, going
+from rapidflow_web.server_log import about
+from rapidflow_web.source.mirrors import MirrorSize
+
+_log = logging.getLogger(__name__)
+
+_ROUND_SECONDS = 60.0
+_ROUNDS_PER_PRUNE = 60
+_RESTS_AFTER = 60_000
+"""Milliseconds after the end of a build, in which most people look at its log."""
+_BATCH = 100
+_CLOCK_JUMP = 600.0
+"""Seconds."""
+_AUDIT_KEPT = 365 * 24 * 3600 * 1000
+"""Milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was removed, or would be. Sizes are in bytes."""
+
+    builds: list[Going] = field(default_factory=list[Going])
+    mirrors: list[MirrorSize] = field(default_factory=list[MirrorSize])
+    images: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+
+
+class Upkeep:
+    """`run` is its life; `prune` is also for everybody. `forget` is told of each job that is removed."""
+
+    def __init__(
+        self, tools: Tools, scheduler: Scheduler, logs: LogStore, forget: Callable[[int], None]
+    ) -> None:
+        self._tools = tools
+        self._scheduler = scheduler
+        self._logs = logs
+        self._forget = forget
+        self._changing = asyncio.Lock()
+        self._clock = _Clock()
+        self._restless: set[int] = set()
+        """Jobs whose logs could not be compressed, which is said once."""
+
+    async def run(self) -> None:
+        """Looks after what there is, until cancelled."""
+        rounds = 0
+        while True:
+            try:
+                await self.put_to_rest()
+                # Not at once: whoever has set a rule wrongly has a minute.
+                if rounds % _ROUNDS_PER_PRUNE == 1 and not self._clock.jumped():
+                    await self.prune()
+            except Exception:
+                _log.exception("the upkeep failed; it is tried again")
+            rounds += 1
+            await asyncio.sleep(_ROUND_SECONDS)
+
+    async def put_to_rest(self) -> int:
+        """Compresses the logs of builds that ended a minute ago or earlier; says how many.
+
+        Of many it does some and leaves the rest to the next rounds, for builds want the machine, too.
+        """
+        count, last, until = 0, 0, time.monotonic() + _ROUND_SECONDS / 2
+        while batch := await retention.not_at_rest(now_ms() - _RESTS_AFTER, last, _BATCH):
+            for job_id in batch:
+                if time.monotonic() > until:
+                    return count
+                # What is being compressed must not be removed meanwhile.
+                with about(job_id):
+                    async with self._changing:
+                        count += await self._compress(job_id)
+            last = batch[-1]
+        return count
+
+    async def _compress(self, job_id: int) -> bool:
+        try:
+            size = await asyncio.to_thread(self._logs.compress, job_id)
+        except OSError as error:
+            # On a full disk, or in need of a repair: tried again in the next round.
+            if job_id not in self._restless:
+                _log.warning("the log can't be compressed: %s", error)
+            self._restless.add(job_id)
+            return False
+        self._restless.discard(job_id)
+        await jobs.update(job_id, stored_size=size)
+        return True
+
+    async def prune(self, *, dry_run: bool = False) -> Pruned:
+        """Removes what the settings do not keep, or with `dry_run` only says what that is."""
+        async with self._changing:
+            pruned = Pruned(
+                await self._prune_builds(dry_run),
+                await self._prune_mirrors(dry_run),
+                await self._prune_images(dry_run),
+            )
+        if not dry_run:
+            _say(pruned)
+            await audit.forget(now_ms() - _AUDIT_KEPT)
+        return pruned
+
+    async def _prune_builds(self, dry_run: bool) -> list[Going]:
+        # First all of them, then the removal: what is removed must not change what is found.
+        found = [one async for one in going(Rules.of(self._tools.settings), now_ms())]
+        remaining = iter(found)
+        while not dry_run and (batch := [one.build.id for one in islice(remaining, _BATCH)]):
+            # The rows first: a log without a build is only room, a build without its log would be a riddle.
+            await retention.delete(batch)
+            for job_id in batch:
+                self._forget(job_id)
+                await asyncio.to_thread(self._logs.delete, job_id)
+        return found
+
+    async def _prune_mirrors(self, dry_run: bool) -> list[MirrorSize]:
+        most = self._tools.settings.keep_mirrors
+        found = await self._tools.mirrors.unused(most) if most is not None else []
+        for mirror in found if not dry_run else ():
+            await self._tools.mirrors.remove(mirror.path)
+        return found
+
+    async def _prune_images(self, dry_run: bool) -> list[tuple[str, int]]:
+        most = self._tools.settings.keep_images
+        if most is None or self._scheduler.engine_problem is not None:
+            return []
+        try:
+            return await self._unused_images(most, dry_run)
+        except RapidFlowError as error:
+            _log.warning("%s", error)
+            return []
+
+    async def _unused_images(self, most: int, dry_run: bool) -> list[tuple[str, int]]:
+        executor = self._tools.executor
+        used, self._scheduler.images_used = self._scheduler.images_used, {}
+        for name, at in used.items():
+            await images.used(name, at)
+        sizes: dict[str, int] = {}
+        for name in await images.longest_unused():
+            if (size := await executor.image_size(name)) is not None:
+                sizes[name] = size
+            elif not dry_run:
+                await images.forget(name)
+        excess = sum(sizes.values()) - most
+        found: list[tuple[str, int]] = []
+        for name, size in sizes.items():
+            if excess <= 0:
+                break
+            # Looked at just before: a build may have begun meanwhile.
+            if name in self._scheduler.images_in_use() or not (dry_run or await executor.remove_image(name)):
+                continue
+            if not dry_run:
+                await images.forget(name)
+            found.append((name, size))
+            excess -= size
+        return found
+
+
+class _Clock:
+    """Tells when the time of day has jumped: no build is too old because a clock is wrong for a while."""
+
+    def __init__(self) -> None:
+        self._ahead = time.time() - time.monotonic()
+
+    def jumped(self) -> bool:
+        """Whether it jumped since the last call."""
+        before, self._ahead = self._ahead, time.time() - time.monotonic()
+        if abs(self._ahead - before) < _CLOCK_JUMP:
+            return False
+        _log.warning("the clock jumped by %d s; nothing is removed for an hour", round(self._ahead - before))
+        return True
+
+
+def _say(pruned: Pruned) -> None:
+    counts = _counts(("build", pruned.builds), ("mirror", pruned.mirrors), ("image", pruned.images))
+    if counts:
+        _log.info("removed %s that the settings do not keep", counts)
+
+
+def _counts(*kinds: tuple[str, Sequence[object]]) -> str:
+    return ", ".join(f"{len(found)} {kind}{'s' * (len(found) != 1)}" for kind, found in kinds if found)

@@ -1,0 +1,1 @@
+"""Secrets: encrypted storage and its keys."""

@@ -1,0 +1,1 @@
+"""The process: the app, its connections, start and end."""

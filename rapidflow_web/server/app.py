@@ -1,0 +1,172 @@
+"""The composition root: everything concrete is built here, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+from collections.abc import AsyncGenerator
+
+from quart import Quart, Request
+from quart.typing import ResponseTypes
+from quart_schema import QuartSchema
+
+from rapidflow_web import __version__, pages
+from rapidflow_web.accounts.authentication import Access
+from rapidflow_web.api import jobs, pipelines, secrets, stream, system
+from rapidflow_web.api import users as user_routes
+from rapidflow_web.api.operation import Provider
+from rapidflow_web.builds.preparation import Tools
+from rapidflow_web.builds.scheduler import Scheduler
+from rapidflow_web.builds.service import Service
+from rapidflow_web.data_folder import DataFolder
+from rapidflow_web.db import users
+from rapidflow_web.db.database import close_database, open_database, sqlite_url
+from rapidflow_web.errors import SettingsError
+from rapidflow_web.executors.base import Executor
+from rapidflow_web.executors.docker.executor import DockerExecutor
+from rapidflow_web.executors.process.executor import ProcessExecutor
+from rapidflow_web.logs.log import LogStore
+from rapidflow_web.maintenance.clone_passwords import take_out_passwords
+from rapidflow_web.maintenance.maintenance import Upkeep
+from rapidflow_web.secrets.keys import Keys
+from rapidflow_web.secrets.vault import Vault
+from rapidflow_web.server import connections, loop_guard
+from rapidflow_web.settings import Settings
+from rapidflow_web.source.git import end_strays
+from rapidflow_web.source.mirrors import Mirrors
+from rapidflow_web.web import assets, errors, prefix, route_roles, security_headers
+from rapidflow_web.web import gate as doors
+from rapidflow_web.web.disconnect import answered
+from rapidflow_web.web.response_cache import KeptAnswers, KeptDetails
+from rapidflow_web.web.services import EXTENSION, Services
+from rapidflow_web.web.streaming import OpenStreams
+from rapidflow_web.web.templates import PlainEnvironment
+
+_log = logging.getLogger(__name__)
+
+_PATIENCE = 1.0
+"""Seconds that a request which was given up has to come to a good end, before a server that ends goes on."""
+
+_LONGEST_END = 0.7
+"""Seconds after which a server that ends waits no more for what an engine or a disk that hangs holds up."""
+
+
+class _App(Quart):
+    jinja_environment = PlainEnvironment
+
+    async def handle_request(self, request: Request) -> ResponseTypes:
+        # A client that goes away cancels the handler, in whatever transaction it is; the body that is
+        # streamed afterwards is cancelled all the same.
+        return await answered(super().handle_request(request), _PATIENCE)
+
+
+def create_app(settings: Settings) -> Quart:
+    """The server as an ASGI app. Raises `SettingsError` where the data folder can't be used."""
+    folders = DataFolder(settings.data)
+    executor = executor_of(settings, folders)
+    vault = Vault(Keys(settings.data, settings.secrets_key))
+    tools = Tools(
+        settings=settings,
+        executor=executor,
+        mirrors=Mirrors(folders.mirrors, settings.file_roots, settings.fetch_timeout, settings.source_hosts),
+        work=folders.work,
+        vault=vault,
+        marker_key=folders.key(),
+    )
+    logs = LogStore(folders.logs)
+    scheduler = Scheduler(tools, logs)
+    details = KeptAnswers()
+    access = Access(settings)
+    streams = OpenStreams(access)
+    upkeep = Upkeep(tools, scheduler, logs, details.forget)
+
+    app = _App(
+        "rapidflow_web",
+        template_folder=str(assets.folder("templates")),
+        static_folder=str(assets.folder("static")),
+    )
+    app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
+    app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = connections.PATIENCE
+    builds = Service(scheduler, vault, settings)
+    app.extensions[EXTENSION] = Services(
+        settings, builds, scheduler, logs, streams, upkeep, access, vault, details
+    )
+    app.asgi_app = KeptDetails(app.asgi_app, details, access)
+    errors.install(app)
+    doors.install(app)
+    security_headers.install(app)
+    document = QuartSchema(
+        app,
+        openapi_provider_class=Provider,
+        info={"title": "RapidFlow Web", "version": __version__},
+        swagger_ui_path=None,
+        redoc_ui_path=None,
+        scalar_ui_path=None,
+        conversion_preference="pydantic",
+    )
+    for module in (pipelines, jobs, stream, system, user_routes, secrets, pages):
+        app.register_blueprint(module.blueprint)
+    route_roles.check(app)
+    prefix.install(app)
+
+    @app.while_serving
+    async def lifespan() -> AsyncGenerator[None, None]:  # pyright: ignore[reportUnusedFunction]
+        async with contextlib.AsyncExitStack() as opened:
+            await open_database(settings.database_url or sqlite_url(folders.database), settings.data)
+            opened.push_async_callback(close_database)
+            await _refuse_to_be_open(settings)
+            await take_out_passwords(vault, tools.mirrors)
+            opened.push_async_callback(executor.close)
+            # Before builds are begun anew where these were at work.
+            await asyncio.to_thread(end_strays, settings.data)
+            running = asyncio.create_task(scheduler.run())
+            running.add_done_callback(_say_why_it_ended)
+            opened.push_async_callback(_cancel, running)
+            opened.push_async_callback(_cancel, asyncio.create_task(upkeep.run()))
+            opened.push_async_callback(_cancel, asyncio.create_task(loop_guard.watch()))
+            opened.push_async_callback(_cancel, asyncio.create_task(streams.keep_reviewing()))
+            opened.callback(streams.cut)
+            # Made once, because it takes longer than anything may hold the loop.
+            await asyncio.to_thread(document.openapi_provider.schema)
+            # What is there by now stays. To look through all of it for garbage would hold the loop each time.
+            gc.collect()
+            gc.freeze()
+            yield
+
+    return app
+
+
+async def _refuse_to_be_open(settings: Settings) -> None:
+    if settings.login == "users" and not settings.bind.is_loopback and not await users.any_exist():
+        raise SettingsError(
+            f"RAPIDFLOW_BIND is '{settings.bind}', which others can reach, and there are no users. "
+            "Add the first with 'rapidflow user add NAME --role admin' and the same settings "
+            f"(RAPIDFLOW_DATA is '{settings.data}'), or set RAPIDFLOW_LOGIN=proxy where a proxy in front "
+            "does the login."
+        )
+
+
+def executor_of(settings: Settings, folders: DataFolder) -> Executor:
+    """The executor that the settings choose."""
+    if settings.executor == "process":
+        return ProcessExecutor(folders.work)
+    return DockerExecutor(
+        folders.installation(),
+        settings.engine_timeout,
+        settings.pull_timeout,
+        settings.network,
+        settings.dns,
+        settings.spare_networks,
+    )
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task}, timeout=_LONGEST_END)
+
+
+def _say_why_it_ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        _log.critical("no more builds are run; restart the server", exc_info=error)

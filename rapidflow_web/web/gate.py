@@ -1,0 +1,240 @@
+"""The door: every request is let in, or refused, here."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import cast
+from urllib.parse import urlencode, urlsplit
+
+from quart import Quart, Response, current_app, g, has_request_context, redirect, request
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from rapidflow_web import addresses
+from rapidflow_web.accounts import credentials
+from rapidflow_web.accounts.authentication import SESSION_SECONDS, Access
+from rapidflow_web.accounts.roles import ANYONE, Actor, Role
+from rapidflow_web.db import audit, jobs, pipelines, visibility
+from rapidflow_web.db.database import is_away
+from rapidflow_web.errors import Forbidden, NotFound, Unauthorized
+from rapidflow_web.web import route_roles
+from rapidflow_web.web.prefix import prefix_of
+from rapidflow_web.web.requests import identifier
+from rapidflow_web.web.services import services
+from rapidflow_web.web.streaming import Reader
+
+_log = logging.getLogger(__name__)
+
+COOKIE = "rapidflow_session"
+_READING = ("GET", "HEAD", "OPTIONS")
+_DEFAULT_PORT = re.compile(r":(80|443)$")
+_PAGE = re.compile(r"/(ui(/.*)?)?")
+_CHANGES_NOTHING = "pages.check_pipeline"
+"""Asked at every key that is typed, with a body that is too long for an address."""
+_TOLD_BY_QUERY = "system.prune"
+
+
+def install(app: Quart) -> None:
+    """Lets nobody in but those who may."""
+
+    async def enter() -> Response | WerkzeugResponse | None:
+        access = services().access
+        g.actor = None
+        _check_host(access)
+        _check_site()
+        if request.url_rule is None:
+            return None  # there is nothing at this address, which is no secret
+        needed = route_roles.needed(request.method, request.url_rule.rule)
+        if needed is None:
+            return None
+        try:
+            actor = await _actor(access)
+        except Unauthorized:
+            if request.method in ("GET", "HEAD") and _PAGE.fullmatch(request.path):
+                return _to_login()
+            raise
+        g.actor = actor
+        if actor.role < needed:
+            raise Forbidden(f"this needs the role {needed.word}, and {actor.words} has {actor.role.word}")
+        visibility.narrow(actor.sight)
+        await _check_sight(actor)
+        return None
+
+    async def leave(response: Response) -> Response:
+        who: Actor | None = g.get("actor")
+        # What comes too often is nothing new each time.
+        if (
+            who is not None
+            and request.method not in _READING
+            and request.endpoint != _CHANGES_NOTHING
+            and response.status_code != 429
+        ):
+            await _note(who.words, response.status_code)
+        return response
+
+    app.before_request(enter)
+    app.after_request(leave)
+
+
+async def _note(words: str, status: int) -> None:
+    # No other query says what is done, and somebody may have put a password or a secret into it.
+    target = request.full_path.rstrip("?") if request.endpoint == _TOLD_BY_QUERY else request.path
+    if (concerned := g.get("concern")) is not None:
+        target = f"{target} ({concerned})"
+    try:
+        await audit.note(words, address(), f"{request.endpoint}", target, status)
+    except Exception as error:
+        # What was done is done, or refused with its own reason; the answer stays.
+        if not is_away(error):
+            raise
+        _log.warning("not in the audit log (%s): %s, %s, %d", error, words, target, status)
+
+
+def actor() -> Actor:
+    """Who sends the request, which was let in."""
+    return cast(Actor, g.actor)
+
+
+def who() -> str:
+    """A word for whoever sends the request: the user, or the address where nobody needs to log in."""
+    name = actor().name
+    return f"user {name}" if name is not None else f"address {address()}"
+
+
+def reader(pipeline_id: int) -> Reader:
+    """Whoever sends the request, as a reader of a long answer about a pipeline."""
+    return Reader(actor().shown, pipeline_id)
+
+
+def session() -> str | None:
+    """What is stored of the session that the request shows; None where it shows none."""
+    word = request.cookies.get(COOKIE)
+    return credentials.digest(word) if word else None
+
+
+def concern(what: str) -> None:
+    """Has the audit log say what the request is about, where its address has only a number."""
+    g.concern = what
+
+
+def may(role: Role) -> bool:
+    """Whether whoever sends the request has this role, or more."""
+    who: Actor | None = g.get("actor") if has_request_context() else None
+    return who is not None and who.role >= role
+
+
+def address() -> str:
+    """The address of the client, which a proxy in front knows."""
+    peer = request.remote_addr or ""
+    if services().access.is_proxy(peer):
+        # Some proxies add a header of their own below the one that a client made up.
+        said = ",".join(request.headers.getlist("X-Forwarded-For")).rpartition(",")[2].strip()
+        peer = said or peer
+    return addresses.plain(peer)
+
+
+def _check_host(access: Access) -> None:
+    # The header as it was sent: the framework takes names that browsers know and it does not for none at all.
+    host = request.headers.get("Host")
+    # In HTTP/1.0 it may be missing, which the framework makes an empty one. No browser speaks that.
+    if host and not access.hosts.knows(host):
+        raise Forbidden(f"this server does not answer to the name '{host[:100]}'; add it to RAPIDFLOW_HOSTS")
+
+
+def _check_site() -> None:
+    # A browser that is on another site can't read answers, but it can send forms.
+    if request.method in _READING:
+        return
+    site, origin = request.headers.get("Sec-Fetch-Site", "none"), request.headers.get("Origin")
+    if site not in ("same-origin", "none") or (origin and not _is_here(origin)):
+        raise Forbidden("this was sent by another website; open the page of this server and do it there")
+
+
+def _is_here(origin: str) -> bool:
+    try:
+        netloc = urlsplit(origin).netloc
+    except ValueError:
+        return False
+    public = services().settings.public_url
+    if public is not None and origin.lower() == public.origin:
+        return True  # a proxy need not pass on the host that the browser asked
+    host = request.headers.get("Host", "")
+    return _DEFAULT_PORT.sub("", netloc) == _DEFAULT_PORT.sub("", host) != ""
+
+
+async def _actor(access: Access) -> Actor:
+    """Who sends the request. Raises `Unauthorized`."""
+    shown = request.headers.get("Authorization")
+    if shown is not None:
+        scheme, _, word = shown.partition(" ")
+        if scheme.lower() == "bearer":
+            return await access.of_token(word.strip())
+    settings = services().settings
+    if settings.login == "proxy":
+        names = [name.strip() for name in request.headers.getlist(settings.proxy_header) if name.strip()]
+        if len(names) > 1:
+            raise Unauthorized(
+                f"the header {settings.proxy_header} came {len(names)} times; the proxy must replace it"
+            )
+        if names:
+            return await access.of_proxy(names[0], request.remote_addr or "")
+        raise Unauthorized(f"the proxy in front must name the user in the header {settings.proxy_header}")
+    word = request.cookies.get(COOKIE)
+    if word and (who := await access.of_session(word)) is not None:
+        return who
+    if await access.is_open():
+        return ANYONE
+    raise Unauthorized(
+        "log in at /login, or send a token: Authorization: Bearer TOKEN, "
+        "which the rapidflow command takes from RAPIDFLOW_TOKEN"
+    )
+
+
+async def _check_sight(who: Actor) -> None:
+    """Raises `NotFound` for what is not to be seen, before any route does something to it."""
+    if who.sight.is_whole:
+        return
+    for name, text in (request.view_args or {}).items():
+        if name == "job_id" and await jobs.get(identifier(text, "job")) is None:
+            raise NotFound(f"there is no job {text}")
+        if name == "pipeline_id" and await pipelines.get(identifier(text, "pipeline")) is None:
+            raise NotFound(f"there is no pipeline {text}")
+
+
+def _to_login() -> Response | WerkzeugResponse:
+    query = urlencode({"next": request.full_path.rstrip("?")})
+    if "HX-Request" in request.headers:
+        # A part of a page that is open: the whole page is to go to the login.
+        return Response("", 401, {"HX-Redirect": "/login"})
+    return redirect(f"/login?{query}", 303)
+
+
+# Cookies
+
+
+def keep_session(response: WerkzeugResponse, word: str) -> None:
+    """Has the browser remember a session."""
+    response.set_cookie(
+        COOKIE,
+        word,
+        max_age=SESSION_SECONDS,
+        httponly=True,
+        samesite="Lax",
+        secure=is_secure(),
+        path=prefix_of(current_app) or "/",
+    )
+
+
+def drop_session(response: WerkzeugResponse) -> None:
+    """Has the browser forget it."""
+    path = prefix_of(current_app) or "/"
+    response.delete_cookie(COOKIE, httponly=True, samesite="Lax", secure=is_secure(), path=path)
+
+
+def is_secure() -> bool:
+    """Whether the browser speaks TLS, with us or with a proxy."""
+    public = services().settings.public_url
+    if public is not None and public.scheme == "https":
+        return True
+    # TLS ends at a proxy. Whoever sends this header without one only keeps a cookie from themselves.
+    return request.is_secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"
