@@ -14,7 +14,9 @@ const decoder = new TextDecoder();
  */
 export class Chunk {
   constructor(data, offset, line, style = PLAIN) {
-    Object.assign(this, { offset, line, buffer: new Buffer() });
+    this.offset = offset;
+    this.line = line;
+    this.buffer = new Buffer();
     this.starts = [];
     this.lines = [];
     this.styles = [style];
@@ -57,7 +59,9 @@ export class Chunk {
   }
 
   #begin(from) {
-    Object.assign(this, { from, first: this.rows, whole: null });
+    this.from = from;
+    this.first = this.rows;
+    this.whole = null;
   }
 
   /** Makes the rows of the line that begins at `from`, or of what of it is new. */
