@@ -125,14 +125,14 @@ def create_app(settings: Settings) -> Quart:
             running.add_done_callback(_say_why_it_ended)
             opened.push_async_callback(_cancel, running)
             opened.push_async_callback(_cancel, asyncio.create_task(upkeep.run()))
-            opened.push_async_callback(_cancel, asyncio.create_task(loop_guard.watch()))
-            opened.push_async_callback(_cancel, asyncio.create_task(streams.keep_reviewing()))
-            opened.callback(streams.cut)
             # Made once, because it takes longer than anything may hold the loop.
             await asyncio.to_thread(document.openapi_provider.schema)
             # What is there by now stays. To look through all of it for garbage would hold the loop each time.
             gc.collect()
             gc.freeze()
+            opened.push_async_callback(_cancel, asyncio.create_task(loop_guard.watch()))
+            opened.push_async_callback(_cancel, asyncio.create_task(streams.keep_reviewing()))
+            opened.callback(streams.cut)
             yield
 
     return app
