@@ -52,7 +52,9 @@ def check_url(url: str, file_roots: Sequence[str]) -> str:
         _ = urlsplit(url).port
     except ValueError:
         host = password = None
-    if not host or host.startswith("-") or rest.startswith("-") or not rest.partition("/")[2]:
+    authority, _, path = rest.partition("/")
+    # To git, `?` and `#` are part of the host: it would contact another one than was looked at here.
+    if not host or host.startswith("-") or rest.startswith("-") or not path or set("?#") & set(authority):
         raise ValueError(f"'repo_name' must name a host and a path, like {scheme}://example.com/user/repo")
     if password:
         _check_password(url, scheme)

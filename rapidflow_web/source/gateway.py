@@ -127,9 +127,11 @@ class Gateway:
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    # Either may go at any time; git says what that means.
-    with contextlib.suppress(OSError):
+    # Either may go at any time; git says what that means. uvloop has a RuntimeError for what is closed.
+    try:
         while chunk := await reader.read(_CHUNK):
             writer.write(chunk)
             await writer.drain()
         writer.write_eof()
+    except (OSError, RuntimeError):
+        writer.close()  # or the other would wait for more for as long as a fetch may take

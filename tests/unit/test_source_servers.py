@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
 import socket
 import socketserver
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import pytest
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.logins import Login
+from rapidflow_web.pipeline.repositories import check_url
 from rapidflow_web.source.git import GitError, Terms, git
 from rapidflow_web.source.mirrors import Mirrors
 from rapidflow_web.source.servers import Allowed, Server, is_public, judged, server_of
@@ -202,6 +205,40 @@ async def test_what_another_service_answers_is_in_no_error(
     add(origin, f"git://{talker}/x", "1" * 40)
     reason = await refused(mirrors_with(tmp_path, [talker]), origin.url, workspace)
     assert "SECR" not in reason and "did not answer like git" in reason
+
+
+@pytest.fixture
+def resetter() -> Iterator[Server]:
+    """A service that resets each connection once something came."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1)
+            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            # Without a shutdown before it, this resets the connection.
+            self.request.close()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Server("https", "127.0.0.1", server.server_address[1])
+        server.shutdown()
+
+
+async def test_git_hears_of_a_connection_that_its_server_reset(resetter: Server, tmp_path: Path):
+    way = Way(f"https://{resetter}/x", resetter)
+
+    async def ask(terms: Terms) -> str:
+        return await git("ls-remote", way.url, cwd=tmp_path, terms=terms)
+
+    async with asyncio.timeout(60):
+        with pytest.raises(GitError, match="unable to access"):
+            await way.go(tmp_path, ask)
+
+
+@pytest.mark.parametrize("divider", ["?", "#"])
+def test_a_url_has_one_host_for_git_and_for_its_check(divider: str):
+    with pytest.raises(ValueError, match="must name a host"):
+        check_url(f"ssh://example.com{divider}@127.0.0.1/x", [])
 
 
 async def test_ssh_keys_are_for_the_host_of_the_repository_alone(
