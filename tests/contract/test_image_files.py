@@ -86,6 +86,7 @@ async def test_the_user_of_an_image_is_found_where_its_passwd_is_a_link(image: s
         (["RUN ln -sf passwd /etc/passwd", "USER app"], "links"),
         (["RUN rm /etc/passwd && mkdir /etc/passwd", "USER app"], "directory"),
         (["RUN ln -sf /dev/zero /etc/passwd", "USER app"], "find user"),
+        (["RUN echo 'app:x:many:1::/:/bin/sh' >> /etc/passwd", "USER app"], "'many', of the image's USER"),
         (["RUN head -c 2000000 /dev/zero > /etc/passwd", "USER app"], "too long"),
     ],
     indirect=["image"],

@@ -17,6 +17,7 @@ _NO_FILE = 1 << 31 | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
 """Bits of a mode as Go has them: folders, links, devices, fifos, sockets, devices of characters, the rest."""
 _LARGEST = 1024 * 1024
 """Bytes of a file that are read."""
+_MOST_DIGITS = 10
 
 
 async def numbers_of(container: Any, user: str) -> tuple[int, int]:
@@ -29,15 +30,21 @@ async def numbers_of(container: Any, user: str) -> tuple[int, int]:
     entry = next((e for e in entries if name in (e[0], e[2])), None)
     if entry is None and not name.isdigit():
         raise BuildError(f"the image's user '{name}' is not in its /etc/passwd")
-    uid = int(entry[2]) if entry else int(name)
+    uid = _number(entry[2] if entry else name)
     if not group:
-        return uid, int(entry[3]) if entry else 0
+        return uid, _number(entry[3]) if entry else 0
     if group.isdigit():
-        return uid, int(group)
+        return uid, _number(group)
     for candidate in await _entries(container, "/etc/group"):
         if candidate[0] == group:
-            return uid, int(candidate[2])
+            return uid, _number(candidate[2])
     raise BuildError(f"the image's group '{group}' is not in its /etc/group")
+
+
+def _number(word: str) -> int:
+    if word.isascii() and word.isdigit() and len(word) <= _MOST_DIGITS:
+        return int(word)
+    raise BuildError(f"'{word[:40]}', of the image's USER or in its /etc/passwd or /etc/group, is no number")
 
 
 async def _entries(container: Any, path: str) -> list[list[str]]:
