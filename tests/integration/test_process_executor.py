@@ -101,7 +101,9 @@ def test_processes_that_a_build_leaves_behind_end_with_it(server: Server) -> Non
 
 
 def test_an_agent_that_is_killed_fails_the_build(server: Server) -> None:
-    details = server.run({"name": "killed", "steps": ["echo before; kill -9 $PPID; sleep 1000"]})
+    # The parent of a step is not the agent itself, whose number is the first in this file.
+    kill = 'kill -9 "$(cut -d " " -f 1 "$RAPIDFLOW_WORKSPACE/../rapidflow/pid")"'
+    details = server.run({"name": "killed", "steps": [f"echo before; {kill}; sleep 1000"]})
     assert details["job"]["status"] == "failed"
     assert details["job"]["error"] == "the process of the build ended during step 1 (bash) (exit code -9)"
     assert processes_of(server.data / "work") == []
