@@ -17,8 +17,11 @@ from tests.support.engine_proxy import EngineProxy
 from tests.support.repos import Repo
 from tests.support.server import Server, containers_of, sandboxes_of
 
-# A shell that starts the tests in the background has SIGINT ignored, by all that the tests start as well.
+# A shell that starts the tests in the background, or nohup, has signals ignored, by all that the tests start
+# as well.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for _ignored in (signal.SIGQUIT, signal.SIGHUP):
+    signal.signal(_ignored, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -78,6 +78,8 @@ class Conversation:
         """What was printed before the first step."""
         self._markers_left = 2 * len(steps) + _MOST_MARKERS
         self._step_since = time.monotonic()
+        self._turn_since = 0.0
+        """When others last had their turn."""
 
     async def follow(self, running: Running, archive: Archive | None = None) -> Outcome:
         """Listens until the build ends, and says how. `archive` is what the agent is to be brought first.
@@ -116,7 +118,6 @@ class Conversation:
             self._stopping.request(Outcome("failed", f"{self._speaker} printed over {most}"))
 
     async def _store(self, masked: Iterable[list[Piece] | Added]) -> None:
-        since = time.monotonic()
         for item in masked:
             if isinstance(item, Added):
                 # No later server may go on before the line that adds it: what it is to mask is stored now.
@@ -126,8 +127,14 @@ class Conversation:
                 await self._writer.append(*item[0])
             elif item:
                 await self._append(item)
-            since = await _others_turn(since)
-        await _others_turn(since)
+            await self._others_turn()
+        await self._others_turn()
+
+    async def _others_turn(self) -> None:
+        # To find secrets takes time where much looks like them, also in many small pieces of output that wait.
+        if time.monotonic() - self._turn_since > _TURN_SECONDS:
+            await asyncio.sleep(0)
+            self._turn_since = time.monotonic()
 
     async def _append(self, pieces: list[Piece]) -> None:
         data = b"".join(piece.data for piece in pieces)
@@ -292,11 +299,3 @@ class Conversation:
         where = self._step_name(self.begun)
         silence = format_duration(self._limits.silence_timeout or 0)
         self._stopping.request(Outcome("failed", f"{where} printed nothing for {silence}"))
-
-
-async def _others_turn(since: float) -> float:
-    """Lets others go on where nobody else did for long `since` a time; returns the time of now."""
-    # To find secrets takes time where much looks like them, and other builds print, too.
-    if time.monotonic() - since > _TURN_SECONDS:
-        await asyncio.sleep(0)
-    return time.monotonic()

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import h11
 from h11._receivebuffer import ReceiveBuffer
+from h11._writers import ChunkedWriter
+from hypercorn.events import RawData
 from hypercorn.protocol.h11 import H11Protocol
 
 from rapidflow_web.web import security_headers
@@ -36,14 +38,18 @@ class StrictProtocol(H11Protocol):
         return self.stream is not None
 
     async def probe(self) -> None:
-        """Sends what every client ignores and what a client that is gone refuses, if nothing is sent yet."""
-        h11_connection = self.connection
-        if (
-            isinstance(h11_connection, _Connection)
-            and h11_connection.our_state is h11.SEND_RESPONSE
-            and h11_connection.their_http_version == b"1.1"
-        ):
+        """Sends what every client ignores and what a client that is gone refuses.
+
+        Before the head that is a `100 Continue`, between the chunks of a body a zero in front of the size of
+        the next one.
+        """
+        connection = self.connection
+        if not isinstance(connection, _Connection):
+            return
+        if connection.our_state is h11.SEND_RESPONSE and connection.their_http_version == b"1.1":
             await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=[]))
+        elif connection.sends_chunks:
+            await self.send(RawData(data=b"0"))
 
     async def _send_error_response(self, status_code: int) -> None:
         headers, body = _refusal(status_code)
@@ -119,6 +125,11 @@ class _Connection(h11.Connection):
     def __init__(self, our_role: type[h11.SERVER], largest_head: int) -> None:
         super().__init__(our_role, largest_head)
         self._receive_buffer = _Strict(largest_head)
+
+    @property
+    def sends_chunks(self) -> bool:
+        """Whether the head of an answer was sent whose body goes out in chunks."""
+        return self.our_state is h11.SEND_BODY and isinstance(self._writer, ChunkedWriter)
 
     def next_event(self) -> Any:
         event = super().next_event()

@@ -33,8 +33,8 @@ async def test_a_build_is_started_and_followed_through_a_proxy(page: Page, new_s
     go.touch()
     await expect(page.locator("#log")).to_contain_text("last")
     await expect(page.locator("h1")).to_contain_text("success")
-    icon = await page.locator('link[rel="icon"]').evaluate("icon => icon.href")
-    assert icon == f"{proxy.url}/static/icons/success.svg"
+    icon = page.locator('link[rel="icon"]')
+    await expect(icon).to_have_js_property("href", f"{proxy.url}/static/icons/success.svg")
     await page.keyboard.press("g")
     await page.keyboard.press("d")
     await expect(page).to_have_url(f"{proxy.url}/")

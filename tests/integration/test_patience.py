@@ -16,7 +16,7 @@ from tests.support.users import add_user
 
 IMPATIENT = (
     "-c",
-    "from rapidflow_web import connections\n"
+    "from rapidflow_web.server import connections\n"
     "connections.PATIENCE = connections.LONGEST_STALL = 1\n"
     "import rapidflow_web.__main__\n",
 )

@@ -117,7 +117,7 @@ def test_what_a_background_process_prints_between_two_steps_belongs_to_the_next(
 
 
 def test_an_agent_whose_output_is_cut_off_fails_its_step_and_says_so(server: Server) -> None:
-    details = run(server, "echo before; kill -9 $(pidof tee); sleep 0.1; echo lost", "true")
+    details = run(server, "echo before; sleep 0.5; kill -9 $(pidof tee); sleep 0.1; echo lost", "true")
     assert details["job"]["status"] == "failed"
     assert details["job"]["error"] == "the container ended during step 1 (bash) (exit code 141)"
     assert states(details) == [("failed", None), ("pending", None)]

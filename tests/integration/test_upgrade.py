@@ -13,7 +13,7 @@ COUNT = "i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo line $i; sleep 0.02; don
 
 
 def downgrade(server: Server) -> None:
-    """Brings the database back to what it was before the last three migrations."""
+    """Brings the database back to what it was before 0003_upkeep."""
     tables = ("mask", "secret", "deed", "pipeline_grant", "session", "token", "user_account")
     for statement in (
         *(f"DROP TABLE {name}" for name in tables),
@@ -23,7 +23,7 @@ def downgrade(server: Server) -> None:
         "DROP INDEX idx_job_stored__297343",
         "ALTER TABLE job DROP COLUMN stored_size",
         "ALTER TABLE step DROP COLUMN longest_silence",
-        "DELETE FROM tortoise_migrations WHERE name IN ('0003_upkeep', '0004_access', '0005_secrets')",
+        "DELETE FROM tortoise_migrations WHERE name >= '0003'",
     ):
         server.sql(statement)
 
