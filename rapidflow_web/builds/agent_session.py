@@ -131,7 +131,7 @@ class Conversation:
         await self._others_turn()
 
     async def _others_turn(self) -> None:
-        # To find secrets takes time where much looks like them, also in many small pieces of output that wait.
+        # To find secrets takes time where much looks like them, also in many small pieces that wait.
         if time.monotonic() - self._turn_since > _TURN_SECONDS:
             await asyncio.sleep(0)
             self._turn_since = time.monotonic()

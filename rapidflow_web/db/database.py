@@ -204,7 +204,11 @@ def _dump(url: str, target: Path) -> None:
 def dump_postgres(url: str, target: Path) -> None:
     """Writes a PostgreSQL database to a file, for `pg_restore`. Raises `DatabaseError`."""
     private.make(target)
-    postgres_program("pg_dump", "--format=custom", "--no-owner", f"--file={target}", f"--dbname={url}")
+    try:
+        postgres_program("pg_dump", "--format=custom", "--no-owner", f"--file={target}", f"--dbname={url}")
+    except DatabaseError:
+        target.unlink()
+        raise
 
 
 def postgres_program(*command: str) -> None:

@@ -94,8 +94,8 @@ class Connection(TCPServer):
     async def _answer_half_closed(self) -> None:
         """Lets the answer come to its end where the client has only shut its sending side.
 
-        A client that is gone looks the same at first, but its system refuses whatever is sent to it, and forgets
-        the connection after about a minute.
+        A client that is gone looks the same at first, but its system refuses whatever is sent to it, and
+        forgets the connection after about a minute.
         """
         protocol = cast(_Answering, self.protocol.protocol)
         if not protocol.is_answering or self._is_gone():

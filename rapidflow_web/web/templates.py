@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import meta
 from quart import Quart, current_app
@@ -14,9 +14,6 @@ from rapidflow_web.web.prefix import prefix_of
 
 _ADDRESS = re.compile(r'(\s(?:href|src|action|hx-[a-z]+|data-[a-z]+)=")(?=/)')
 """Where a template has an address of this server in an attribute; all of them begin with a slash."""
-
-_COMPILED: set[str] = set()
-"""The templates that are compiled, with all that they refer to."""
 
 
 class PlainEnvironment(Environment):
@@ -30,6 +27,18 @@ class PlainEnvironment(Environment):
         self.is_async = False
         self._prefix = prefix_of(app)
         self.globals["prefix"] = self._prefix  # pyright: ignore[reportArgumentType]
+        self.compiled: set[str] = set()
+        """The templates that `compile_with_all` has compiled."""
+
+    def compile_with_all(self, template: str) -> None:
+        """Compiles a template with all that it refers to."""
+        self.compiled.add(template)
+        if self.loader is not None:
+            source, _, _ = self.loader.get_source(self, template)
+            for name in meta.find_referenced_templates(self.parse(source)):
+                if name is not None and name not in self.compiled:
+                    self.compile_with_all(name)
+        self.get_template(template)
 
     def preprocess(self, source: str, name: str | None = None, filename: str | None = None) -> str:
         """The text of a template as it is compiled."""
@@ -40,18 +49,8 @@ class PlainEnvironment(Environment):
 async def render(template: str, **values: Any) -> str:
     """The text of a template with values, and with those that all pages have."""
     await current_app.update_template_context(values)
-    environment = current_app.jinja_env
-    if template not in _COMPILED:
-        # With all that it includes, beside the loop: that takes a tenth of a second.
-        await asyncio.to_thread(_compile, environment, template)
+    environment = cast(PlainEnvironment, current_app.jinja_env)
+    if template not in environment.compiled:
+        # Beside the loop: that takes a tenth of a second.
+        await asyncio.to_thread(environment.compile_with_all, template)
     return environment.get_template(template).render(values)
-
-
-def _compile(environment: Environment, template: str) -> None:
-    assert environment.loader is not None
-    source = environment.loader.get_source(environment, template)[0]
-    environment.get_template(template)
-    for name in meta.find_referenced_templates(environment.parse(source)):
-        if name is not None and name not in _COMPILED:
-            _compile(environment, name)
-    _COMPILED.add(template)

@@ -1,7 +1,7 @@
 """What servers say of their event loops: whatever held one for over 100 ms of CPU time fails the test.
 
-Where more processes want to run than there are cores, the same work takes more CPU time: cores share caches and
-arithmetic units. There a test fails at as much more, up to three times.
+Where more processes want to run than there are cores, the same work takes more CPU time, because cores share
+caches and arithmetic units. There a test fails at as much more, up to three times.
 """
 
 from __future__ import annotations
