@@ -82,6 +82,11 @@ class Execution:
         )
 
     @property
+    def stopped(self) -> asyncio.Event:
+        """Set when a stop that was requested is done: nothing of the build runs any more."""
+        return self._stopping.done
+
+    @property
     def stuck(self) -> str | None:
         """Why its output can't be written now; None while all is well."""
         return self._writer.stuck

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rapidflow_web import metrics
-from rapidflow_web.builds.execution import Execution
 from rapidflow_web.builds.scheduler import Scheduler
 from rapidflow_web.db import jobs, pipelines
+from rapidflow_web.db.database import is_away
 from rapidflow_web.db.models import Job, Pipeline
 from rapidflow_web.db.users import NoSuchUser
 from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, RequestError, TooManyRequests
@@ -176,7 +176,21 @@ class Service:
             ) from None
 
     async def cancel(self, job_id: int) -> None:
-        """Returns when the build is really stopped. Raises `NotFound`, `BadRequest` where it had finished."""
+        """Returns when the build is really stopped. Raises `NotFound`, `BadRequest` where it had finished.
+
+        A running build is stopped also while the database can't be written, such as on a full disk; how it
+        ended is stored when it can.
+        """
+        try:
+            await self._cancel(job_id)
+        except Exception as error:
+            execution = self._scheduler.execution(job_id)
+            if not is_away(error) or execution is None:
+                raise
+            execution.cancel()
+            await self._until(execution.stopped)
+
+    async def _cancel(self, job_id: int) -> None:
         if await jobs.cancel_pending(job_id):
             metrics.BUILDS.labels("cancelled").inc()
             await self._scheduler.seal(job_id)
@@ -189,7 +203,7 @@ class Service:
             if job.status != "cancelled" or execution is None:
                 raise BadRequest(f"job {job_id} has already finished: {job.status}")
             # Another cancel is about to be done with it.
-            await self._until_finished(execution)
+            await self._until(execution.finished)
             return
         deadline = asyncio.get_running_loop().time() + _REGISTER_AT_MOST
         while (execution := self._scheduler.execution(job_id)) is None:
@@ -201,21 +215,21 @@ class Service:
                 raise ServerEnds("nothing is known of the build; it is stopped when the server starts again")
             await asyncio.sleep(_REGISTER_SECONDS)
         execution.cancel()
-        await self._until_finished(execution)
+        await self._until(execution.finished)
 
     def end_waits(self) -> None:
         """Lets every call that waits for a build end with an error, because the server ends."""
         self._ending.set()
 
-    async def _until_finished(self, execution: Execution) -> None:
-        finished = asyncio.ensure_future(execution.finished.wait())
+    async def _until(self, event: asyncio.Event) -> None:
+        happened = asyncio.ensure_future(event.wait())
         ending = asyncio.ensure_future(self._ending.wait())
         try:
-            await asyncio.wait({finished, ending}, return_when=asyncio.FIRST_COMPLETED)
-            if not execution.finished.is_set():
+            await asyncio.wait({happened, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not event.is_set():
                 raise ServerEnds("the server is ending; the build is stopped when it starts again")
         finally:
-            finished.cancel()
+            happened.cancel()
             ending.cancel()
 
 

@@ -35,6 +35,8 @@ class Stopping:
 
     def __init__(self, job_id: int, grace: Callable[[], float]) -> None:
         self.requested = asyncio.Event()
+        self.done = asyncio.Event()
+        """Set when what was to be stopped has ended."""
         self.outcome: Outcome | None = None
         self._job_id = job_id
         self._grace = grace
@@ -59,6 +61,7 @@ class Stopping:
         self._over = True
         if self._task is not None:
             await asyncio.wait({self._task})
+        self.done.set()
 
     async def let_go(self) -> None:
         """Stops nothing any more. The engine goes on with what it was told."""
@@ -80,6 +83,7 @@ class Stopping:
         while not self._over:
             try:
                 await self._stop_once(running, grace)
+                self.done.set()
                 return
             except RapidFlowError as error:
                 _log.warning("%s; trying again to stop it", error)

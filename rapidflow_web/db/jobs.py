@@ -113,7 +113,8 @@ async def finish(job_id: int, status: str, error: str | None, **fields: Any) -> 
         if stored is None or stored.status != "running":
             return (stored.status, stored.error) if stored is not None else (status, error)
     await cancel_steps(job_id, now)
-    await transition(job_id, "running", "cancelled", error=None, finished_at=now, **fields)
+    # The request may not have been stored, because the disk was full.
+    await transition(job_id, "running", "cancelled", cancelled=True, error=None, finished_at=now, **fields)
     return "cancelled", None
 
 

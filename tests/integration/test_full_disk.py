@@ -92,6 +92,24 @@ def test_a_build_that_ends_on_a_full_disk_ends_as_it_did_when_there_is_room(
     assert_nothing_left(server)
 
 
+def test_running_build_can_be_cancelled_on_a_full_disk(disk: Path, server: Server) -> None:
+    step = "trap 'echo cleaned up; exit 0' TERM; echo ready; while :; do sleep 0.1; done"
+    job_id = server.start_job({"name": "full", "steps": [step, "true"]})
+    server.wait_output(job_id, "ready\n")
+    container_id = server.job(job_id)["container_id"]
+    ballast = fill(disk)
+    for _ in range(2):
+        answer = server.post(f"/jobs/{job_id}/cancel")
+        assert (answer.status, answer.json) == (200, {"message": "job cancelled successfully"})
+        assert container_id not in engine("ps", "--quiet", "--no-trunc")
+    ballast.unlink()
+    details = server.wait_finished(job_id)
+    assert (details["job"]["status"], details["job"]["cancelled"]) == ("cancelled", True)
+    assert details["steps"][0]["output"].endswith("cleaned up\n")
+    assert_ended_once(server, job_id)
+    assert_nothing_left(server)
+
+
 def test_jobs_are_run_after_the_disk_was_full(disk: Path, server: Server) -> None:
     pipeline_id = server.pipeline({"name": "after", "steps": ["echo ran"]})
     ballast = fill(disk)
