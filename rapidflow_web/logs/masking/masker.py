@@ -77,7 +77,9 @@ class Masker:
 
         An empty list now and then is nothing but a moment for others to have their turn.
         """
-        if len(data) <= _AT_ONCE or not self._search.may_find_in(data):
+        # A line in it may add what the rest of it is full of.
+        costs_little = not self._held and _COMMAND not in data and not self._search.may_find_in(data)
+        if len(data) <= _AT_ONCE or costs_little:
             yield from self._fed(data, source)
             return
         begin = source - len(data)
