@@ -164,7 +164,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
     add_user(server, "root", "admin")
     admin = as_(token_of(server, "root"))
     # The audit log has the address of what was refused, and calls users that there are not by no name.
-    assert server.request("DELETE", f"/secrets/{quote(NAME, safe='')}", headers=admin).status == 404
+    assert server.request("DELETE", f"/secrets/{quote(SHORT, safe='')}", headers=admin).status == 404
     for name in (NAME, "root"):
         form = urlencode({"name": name, "password": "wrong"})
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -257,7 +257,7 @@ async def test_hostile_names_are_text_on_every_page(tab: Page, hostile: Hostile)
     ):
         await tab.goto(f"{hostile.server.url}{address}")
         await tab.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
-        await tab.watch.scan(tab)
+        await tab.watch.scan(tab, shows=address != "/ui/audit")
     # What a page asks for again, too.
     await tab.goto(hostile.server.url)
     async with tab.expect_response("**/ui/overview"):
@@ -277,7 +277,7 @@ async def test_hostile_names_are_text_without_scripts(tab: Page, hostile: Hostil
     tab.watch.on(page)
     for address in ("/", f"/ui/pipelines/{hostile.pipeline}", f"/ui/jobs/{hostile.job}", "/ui/audit"):
         await page.goto(f"{hostile.server.url}{address}")
-        await tab.watch.scan(page)
+        await tab.watch.scan(page, shows=address != "/ui/audit")
     await context.close()
 
 
