@@ -116,9 +116,10 @@ def _check_characters(text: str) -> None:
 
 def _check_events(text: str) -> None:
     """Refuses what would take very long or very deep to compose, and what composing explains badly."""
-    depth = nodes = documents = 0
-    sizes: dict[str, int | None] = {}  # of what an anchor stands for; None while it is open
-    open_anchors: list[tuple[str | None, int]] = []
+    depth = nodes = characters = documents = 0
+    # Of what an anchor stands for, nodes and characters; None while it is open.
+    sizes: dict[str, tuple[int, int] | None] = {}
+    open_anchors: list[tuple[str | None, int, int]] = []
     unused: dict[str, Any] = {}  # anchors of values, by name, with their marks
     for event in cast(Iterable[yaml.Event], yaml.parse(text, Loader=_Loader)):
         mark: Any = event.start_mark
@@ -132,7 +133,7 @@ def _check_events(text: str) -> None:
             if size is None:
                 where = "is inside its own anchor" if event.anchor in sizes else "has no anchor before it"
                 raise _invalid(mark, f"the alias '*{event.anchor[:60]}' {where}")
-            nodes += size
+            nodes, characters = nodes + size[0], characters + size[1]
             unused.pop(event.anchor, None)
         elif isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
             nodes += 1
@@ -147,23 +148,32 @@ def _check_events(text: str) -> None:
             if event.anchor:
                 if isinstance(event, yaml.ScalarEvent) and not cast(Any, event).style:
                     unused[event.anchor] = mark
-                sizes[event.anchor] = 1 if isinstance(event, yaml.ScalarEvent) else None
-            if isinstance(event, yaml.CollectionStartEvent):
+                sizes[event.anchor] = (1, _length(event)) if isinstance(event, yaml.ScalarEvent) else None
+            if isinstance(event, yaml.ScalarEvent):
+                characters += _length(event)
+            else:
                 depth += 1
-                open_anchors.append((event.anchor, nodes - 1))
+                open_anchors.append((event.anchor, nodes - 1, characters))
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-            anchor, before = open_anchors.pop()
+            anchor, nodes_before, characters_before = open_anchors.pop()
             if anchor:
-                sizes[anchor] = nodes - before
+                sizes[anchor] = nodes - nodes_before, characters - characters_before
         if depth > MAX_DEPTH:
             raise _invalid(mark, f"this is nested more than {MAX_DEPTH} levels deep")
         if nodes > MAX_NODES:
             raise _invalid(mark, f"this has more than {MAX_NODES} values, aliases resolved")
+        if characters > MAX_TEXT:
+            raise _invalid(mark, f"this has more than {MAX_TEXT} characters, aliases resolved")
     for name, mark in unused.items():
         raise _invalid(
             mark, f"no alias uses the anchor '&{name[:60]}'; put a value that begins with '&' in quotes"
         )
+
+
+def _length(event: Any) -> int:
+    """The characters of a value as it is written, which are never fewer than those it has."""
+    return event.end_mark.index - event.start_mark.index
 
 
 def _fits(event: Any) -> bool:

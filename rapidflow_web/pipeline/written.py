@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 
 _ANCHOR = re.compile(r"&\S+\s+")
-_COMMENT = re.compile(r"[ \t]+#[^\n]*")
+_COMMENT = re.compile(r"[ \t]{1,1000}#[^\n]{0,1000}")
+"""As far as it matters: a thousand aliases may stand for the value before a very long one."""
 _LONGEST_KEY = 1_000
 _ITEM = re.compile(r"[ \t]*(?:-[ \t]+|[\w.-]+:[ \t]+)+([\[{\"'`&*!|>%@?])")
 _LONGEST_SHOWN = 400

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rapidflow_web.errors import Invalid
 from rapidflow_web.pipeline.definition import Definition
-from rapidflow_web.pipeline.document import MAX_DEPTH, MAX_NODES
+from rapidflow_web.pipeline.document import MAX_DEPTH, MAX_NODES, MAX_TEXT
 from rapidflow_web.pipeline.parser import parse
 
 PIPELINE = """\
@@ -137,6 +137,32 @@ def test_aliases_count_for_all_that_they_stand_for():
     assert f"this has more than {MAX_NODES} values, aliases resolved" in message(bomb)
     wide = "a: &a [x, x, x]\nb: [" + "*a," * (MAX_NODES // 4 + 1) + "]"
     assert f"this has more than {MAX_NODES} values, aliases resolved" in message(wide)
+
+
+@pytest.mark.parametrize(
+    ("written", "field"),
+    [
+        ("x" * 100_000 + " # y", "steps"),
+        ("x" * 100_000 + " # y", "env"),
+        ('"' + "\\\n    " * 20_000 + 'x"', "steps"),
+    ],
+    ids=["steps", "env", "written long and short in value"],
+)
+def test_aliases_count_for_all_characters_that_they_stand_for(written: str, field: str):
+    # Each is read, and each step stored with every build; the last time that took half a minute.
+    line = {"steps": "  - {}\n", "env": "  A{}: {}\n"}[field]
+    rest = "steps: [ls]\n" if field == "env" else ""
+
+    def text(count: int) -> str:
+        values = [f"&a {written}", *["*a"] * count]
+        lines = (
+            line.format(*([index, value] if field == "env" else [value]))
+            for index, value in enumerate(values)
+        )
+        return f"name: x\n{rest}{field}:\n{''.join(lines)}"
+
+    assert f"this has more than {MAX_TEXT} characters, aliases resolved" in message(text(100))
+    assert len(parse(text(3)).steps) == (4 if field == "steps" else 1)
 
 
 @pytest.mark.parametrize(
