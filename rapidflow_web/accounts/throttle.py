@@ -20,6 +20,8 @@ _MOST = 10_000
 class _Failures:
     count: int
     at: float
+    before: float
+    """When the one before the last was."""
 
 
 class Throttle:
@@ -45,8 +47,10 @@ class Throttle:
         now = time.monotonic()
         for key in keys:
             known = self._failures.pop(key, None)
-            count = known.count + 1 if known is not None and now - known.at <= _FORGOTTEN else 1
-            self._failures[key] = _Failures(count, now)
+            if known is not None and now - known.at <= _FORGOTTEN:
+                self._failures[key] = _Failures(known.count + 1, now, known.at)
+            else:
+                self._failures[key] = _Failures(1, now, now)
         while len(self._failures) > _MOST:
             self._failures.popitem(last=False)
 
@@ -56,6 +60,7 @@ class Throttle:
             known = self._failures.get(key)
             if known is not None:
                 known.count -= 1
+                known.at = known.before
                 if known.count <= 0:
                     del self._failures[key]
 

@@ -60,6 +60,20 @@ def test_a_failure_that_was_none_is_taken_back_and_those_of_others_stay(clock: _
     assert not slow._failures
 
 
+def test_a_login_does_not_make_the_next_user_wait_anew(clock: _Clock) -> None:
+    slow = Throttle()
+    for _ in range(20):
+        slow.failed(["address 1"])
+    clock.now += 300
+    for _ in range(3):
+        assert slow.wait(["address 1"]) == 0
+        slow.failed(["address 1"])
+        slow.take_back(["address 1"])
+    clock.now += 1
+    slow.failed(["address 1"])
+    assert slow.wait(["address 1"]) == 300
+
+
 def test_it_is_forgotten_by_time_and_by_success(clock: _Clock) -> None:
     slow = Throttle()
     for _ in range(9):
