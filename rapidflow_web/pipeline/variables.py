@@ -34,14 +34,16 @@ _POWERS = (
     "HOSTALIASES", "RES_OPTIONS", "OPENSSL_*", "TERMINFO*", "TERMCAP",
     # programs that other programs call
     "EDITOR", "VISUAL", "PAGER", "MANPAGER", "BROWSER", "LESS*", "GIT_*", "SSH_*", "RSYNC_*",
-    "TAR_OPTIONS",
+    "TAR_OPTIONS", "SVN_*", "CVS_RSH", "HG", "HGRCPATH", "HGPLAIN*", "HGEDITOR", "SUDO_*", "VIMINIT",
+    "EXINIT", "GNUPGHOME", "ANSIBLE_*", "TF_CLI_*",
     # from where things are fetched, and whom they trust
     "*_PROXY", "SSL_*", "CURL_*", "*_CA_BUNDLE", "WGETRC", "DOCKER_*", "KUBECONFIG",
     # interpreters
-    "PYTHON*", "PERL*", "RUBY*", "NODE_*", "PHP*", "LUA_*", "GAWK*", "AWK*", "R_*", "JAVA_*", "_JAVA_*",
-    "JDK_*", "CLASSPATH", "DOTNET_*", "CORECLR_*", "COMPLUS_*", "ERL_*", "ELIXIR_*",
+    "PYTHON*", "PYTEST*", "PERL*", "RUBY*", "NODE_*", "PHP*", "LUA_*", "GAWK*", "AWK*", "R_*", "JAVA_*",
+    "_JAVA_*", "JDK_*", "CLASSPATH", "DOTNET_*", "CORECLR_*", "COMPLUS_*", "ERL_*", "ELIXIR_*",
     # builds and packages
-    "MAKE*", "GNUMAKEFLAGS", "MFLAGS", "CC", "CXX", "CPP", "AR", "AS", "LD", "*FLAGS", "CMAKE_*",
+    "MAKE*", "GNUMAKEFLAGS", "MFLAGS", "CC", "CXX", "CPP", "AR", "AS", "LD", "FC", "RM", "LEX", "YACC",
+    "*FLAGS", "CMAKE_*", "CONFIG_SHELL", "CONFIG_SITE", "CGO_*", "APT_CONFIG",
     "CCACHE_*", "COMPILER_PATH", "GCC_*", "CPATH", "*_INCLUDE_PATH", "LIBRARY_PATH", "PKG_CONFIG*",
     "GOROOT", "GOPATH", "GOENV", "GOBIN", "GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOSUMCHECK",
     "GOINSECURE", "GOPRIVATE", "GOTOOLCHAIN", "GOWORK", "GOVCS", "GOAUTH", "CARGO*", "RUST*", "PIP_*",
