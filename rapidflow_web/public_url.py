@@ -39,4 +39,6 @@ def parse_public_url(text: str) -> PublicUrl | None:
     match = _URL.fullmatch(text)
     if match is None or any(part in (".", "..") for part in match[3].split("/")):
         raise ValueError("write it like https://ci.example.com/rapidflow, without query or fragment")
-    return PublicUrl(match[1], match[2].lower(), match[3])
+    # Browsers name no port where it is the usual one.
+    host = match[2].lower().removesuffix({"http": ":80", "https": ":443"}[match[1]])
+    return PublicUrl(match[1], host, match[3])

@@ -191,6 +191,14 @@ def test_a_public_url_is_read_strictly() -> None:
     )
     bare = parse_public_url("http://[::1]:3000")
     assert bare is not None and (bare.path, bare.name, bare.origin) == ("", "[::1]", "http://[::1]:3000")
+    # As browsers name an origin, or every form would be refused as that of another website.
+    for written, origin in (
+        ("https://ci.example.com:443/a", "https://ci.example.com"),
+        ("http://ci.example.com:80/a", "http://ci.example.com"),
+        ("http://ci.example.com:443/a", "http://ci.example.com:443"),
+    ):
+        url = parse_public_url(written)
+        assert url is not None and url.origin == origin
     for wrong in (
         "ci.example.com",
         "ftp://x",
