@@ -12,8 +12,8 @@ from rapidflow_web.api.operation import operation
 from rapidflow_web.db import jobs, pipelines
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.errors import BadRequest, Invalid, Problem, UnsupportedMediaType
-from rapidflow_web.web import account_changes as accounts
 from rapidflow_web.web import requests
+from rapidflow_web.web.pipelines import store_pipeline
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
 
@@ -32,7 +32,7 @@ async def create_pipeline(query: schemas.NewPipelineQuery) -> Response:
     A password in the clone URL is taken out of the text and kept apart; nothing sends it again.
     """
     submitted = await _submitted(schemas.NewPipeline)
-    pipeline = await accounts.add_pipeline(
+    pipeline = await store_pipeline(
         submitted.config,
         submitted.name,
         by=requests.started_by(),

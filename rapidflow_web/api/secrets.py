@@ -11,7 +11,6 @@ from rapidflow_web.api.schemas import Message
 from rapidflow_web.db import secrets
 from rapidflow_web.db.secrets import EVERYWHERE
 from rapidflow_web.web import requests
-from rapidflow_web.web import secret_changes as changes
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
 
@@ -73,12 +72,12 @@ async def _list(scope: int) -> Response:
 
 async def _put(scope: int, name: str) -> Response:
     wanted = await requests.body(schemas.NewSecret)
-    stored = await changes.put(scope, name, wanted.value, requests.started_by())
+    stored = await services().secrets.put(scope, name, wanted.value, requests.started_by())
     return json_response(representations.secret(stored))
 
 
 async def _delete(scope: int, name: str) -> Response:
-    await changes.remove(scope, name)
+    await services().secrets.remove(scope, name)
     return json_response({"message": "secret removed successfully"})
 
 

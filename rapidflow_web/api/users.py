@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from quart import Blueprint, Response
 
+from rapidflow_web.accounts import changes
 from rapidflow_web.accounts.roles import Role
 from rapidflow_web.api import representations
 from rapidflow_web.api import user_schemas as schemas
@@ -12,10 +13,10 @@ from rapidflow_web.api.operation import operation
 from rapidflow_web.api.pipelines import existing_pipeline
 from rapidflow_web.api.schemas import Message, Visibility
 from rapidflow_web.db import audit, users
-from rapidflow_web.web import account_changes as accounts
 from rapidflow_web.web import requests
-from rapidflow_web.web.gate import actor
+from rapidflow_web.web.gate import actor, session
 from rapidflow_web.web.responses import json_response
+from rapidflow_web.web.services import services
 
 blueprint = Blueprint("users", __name__)
 
@@ -32,9 +33,9 @@ async def get_me() -> Response:
 @operation(Message, body=schemas.NewPassword, throttled=True)
 async def update_own_password() -> Response:
     """Change your password, which ends all your sessions but the one that asks."""
-    await accounts.own()
+    await changes.own(actor())
     wanted = await requests.body(schemas.NewPassword)
-    await accounts.change_own_password(wanted.password, wanted.new_password)
+    await services().accounts.change_own_password(actor(), session(), wanted.password, wanted.new_password)
     return json_response({"message": "password changed successfully"})
 
 
@@ -50,7 +51,7 @@ async def list_users() -> Response:
 async def create_user() -> Response:
     """Add a user. Without a password only a proxy in front can log them in."""
     wanted = await requests.body(schemas.NewUser)
-    user = await accounts.add(wanted.name, wanted.role, wanted.password)
+    user = await services().accounts.add(wanted.name, wanted.role, wanted.password)
     return json_response(representations.user(user), 201, {"Location": f"/users/{user.id}"})
 
 
@@ -58,9 +59,9 @@ async def create_user() -> Response:
 @operation(schemas.User, body=schemas.ChangedUser)
 async def update_user(user_id: int) -> Response:
     """Give a user another role or password. What is left out stays; a new password ends their sessions."""
-    await accounts.existing(user_id)
+    await changes.existing(user_id)
     wanted = await requests.body(schemas.ChangedUser)
-    user = await accounts.change(user_id, word=wanted.role, password=wanted.password)
+    user = await services().accounts.change(user_id, word=wanted.role, password=wanted.password)
     return json_response(representations.user(user))
 
 
@@ -68,7 +69,7 @@ async def update_user(user_id: int) -> Response:
 @operation(Message)
 async def delete_user(user_id: int) -> Response:
     """Remove a user with their sessions and tokens."""
-    await accounts.remove(user_id)
+    await services().accounts.remove(user_id)
     return json_response({"message": "user removed successfully"})
 
 
@@ -80,7 +81,7 @@ async def list_tokens() -> Response:
     A token with a lower role than yours, or for some pipelines only, is told of itself alone.
     """
     is_admin = actor().role is Role.ADMIN
-    found = await users.tokens() if is_admin else await accounts.tokens_of_asker()
+    found = await users.tokens() if is_admin else await changes.own_tokens(actor())
     return json_response([representations.token(token) for token in found])
 
 
@@ -88,10 +89,10 @@ async def list_tokens() -> Response:
 @operation(schemas.CreatedToken, status=201, body=schemas.NewToken)
 async def create_token() -> Response:
     """Make a token for yourself. The answer is the only place where it is ever shown."""
-    await accounts.own()
+    await changes.own(actor())
     wanted = await requests.body(schemas.NewToken)
-    token, secret = await accounts.make_token(
-        wanted.name, wanted.role, wanted.pipelines, wanted.expires_in_days
+    token, secret = await services().accounts.make_token(
+        actor(), wanted.name, wanted.role, wanted.pipelines, wanted.expires_in_days
     )
     return json_response(
         {**representations.token(token), "secret": secret}, 201, {"Location": f"/tokens/{token.id}"}
@@ -105,7 +106,7 @@ async def revoke_token(token_id: int) -> Response:
 
     A token with a lower role than yours, or for some pipelines only, can revoke itself alone.
     """
-    await accounts.revoke_token(token_id)
+    await services().accounts.revoke_token(actor(), token_id)
     return json_response({"message": "token revoked successfully"})
 
 
@@ -122,7 +123,7 @@ async def update_visibility(pipeline_id: int) -> Response:
     """Restrict a pipeline, with its builds, to administrators and the users named, or show it to all."""
     await existing_pipeline(pipeline_id)
     wanted = await requests.body(Visibility)
-    await accounts.set_visibility(pipeline_id, wanted.restricted, wanted.users)
+    await services().accounts.set_visibility(pipeline_id, wanted.restricted, wanted.users)
     return await _visibility(pipeline_id)
 
 

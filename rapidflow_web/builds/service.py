@@ -84,7 +84,7 @@ class Service:
             await pipelines.update(pipeline_id, definition.name, config)
         return await self.existing(pipeline_id)
 
-    async def put_clone_password(self, pipeline_id: int, password: str, *, by: str) -> None:
+    async def put_clone_password(self, pipeline_id: int, password: str, by: str) -> None:
         """Stores the password for the clone URL that a pipeline has.
 
         Raises `NotFound`, `Invalid`, `VaultError`.

@@ -9,6 +9,7 @@ from typing import Any
 from quart import Response, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from rapidflow_web.accounts.changes import own_tokens
 from rapidflow_web.accounts.credentials import LONGEST_TOKEN_LIFE, LONGEST_TOKEN_NAME
 from rapidflow_web.accounts.roles import Role
 from rapidflow_web.db import dashboard
@@ -16,7 +17,6 @@ from rapidflow_web.db import users as stored
 from rapidflow_web.errors import Invalid, Problem, RequestError, TooManyRequests
 from rapidflow_web.pages import forms
 from rapidflow_web.pages.blueprint import blueprint
-from rapidflow_web.web import account_changes as changes
 from rapidflow_web.web.gate import actor, session
 from rapidflow_web.web.requests import identifier
 from rapidflow_web.web.services import services
@@ -54,7 +54,9 @@ async def change_own_password() -> Response | WerkzeugResponse:
     try:
         if form.get("new_password") != form.get("again"):
             raise Invalid([Problem("again", "the new password was typed in two ways; type it again")])
-        await changes.change_own_password(form.get("password", ""), form.get("new_password", ""))
+        await services().accounts.change_own_password(
+            actor(), session(), form.get("password", ""), form.get("new_password", "")
+        )
     except RequestError as error:
         return await _page(error, password_problem=str(error))
     return redirect("/ui/account?done=password", 303)
@@ -63,7 +65,7 @@ async def change_own_password() -> Response | WerkzeugResponse:
 @blueprint.post("/ui/account/sessions")
 async def end_other_sessions() -> WerkzeugResponse:
     """Ends your other sessions."""
-    await changes.end_other_sessions()
+    await services().accounts.end_other_sessions(actor(), session())
     return redirect("/ui/account?done=sessions", 303)
 
 
@@ -78,7 +80,8 @@ async def make_token() -> Response:
         await forms.chosen("pipelines"),
     )
     try:
-        token, secret = await changes.make_token(
+        token, secret = await services().accounts.make_token(
+            actor(),
             _token_name(typed.name),
             forms.one_of(typed.role, [role.word for role in _roles()], "role"),
             [identifier(number, "pipeline") for number in typed.pipelines] or None,
@@ -92,7 +95,7 @@ async def make_token() -> Response:
 @blueprint.post("/ui/account/tokens/<token_id>/revoke")
 async def revoke_own_token(token_id: str) -> WerkzeugResponse:
     """Revokes a token of yours."""
-    await changes.revoke_token(identifier(token_id, "token"))
+    await services().accounts.revoke_token(actor(), identifier(token_id, "token"))
     return redirect("/ui/account?done=revoked", 303)
 
 
@@ -120,7 +123,7 @@ async def _page(error: RequestError | None = None, **values: Any) -> Response:
             "login": services().settings.login,
             "sessions": await stored.sessions(user.id) if user is not None and who.token is None else [],
             "session": session(),
-            "tokens": await changes.tokens_of_asker(),
+            "tokens": await own_tokens(who),
             "roles": _roles(),
             "pipelines": known,
             "names": {pipeline.id: pipeline.name for pipeline in known},

@@ -16,8 +16,8 @@ from rapidflow_web.db.models import Pipeline
 from rapidflow_web.errors import Invalid, NotFound, Problem, TooManyRequests
 from rapidflow_web.pages import charts, forms, named_secrets
 from rapidflow_web.pages.blueprint import blueprint
-from rapidflow_web.web import account_changes as accounts
 from rapidflow_web.web.gate import may
+from rapidflow_web.web.pipelines import store_pipeline
 from rapidflow_web.web.prefix import prefix_of
 from rapidflow_web.web.requests import identifier, started_by
 from rapidflow_web.web.services import services
@@ -51,7 +51,7 @@ async def add_pipeline() -> Response | WerkzeugResponse:
     restricted = forms.one_of(form.get("seen_by", "all"), ("all", "some"), "seen_by") == "some"
     seen_by = await forms.chosen("users") if restricted else None
     try:
-        pipeline = await accounts.add_pipeline(config, None, by=started_by("web"), seen_by=seen_by)
+        pipeline = await store_pipeline(config, None, by=started_by("web"), seen_by=seen_by)
     except Invalid as error:
         return await _new_pipeline_page(config, seen_by, error.problems)
     if form.get("then") != "start":

@@ -8,6 +8,7 @@ from typing import Any
 from quart import Response, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from rapidflow_web.accounts.changes import existing
 from rapidflow_web.accounts.credentials import check_name
 from rapidflow_web.accounts.roles import WORDS, Role
 from rapidflow_web.db import audit, dashboard
@@ -16,7 +17,7 @@ from rapidflow_web.errors import Invalid, Problem, RequestError
 from rapidflow_web.pages import forms
 from rapidflow_web.pages.account import MOST_PIPELINES
 from rapidflow_web.pages.blueprint import blueprint
-from rapidflow_web.web import account_changes as changes
+from rapidflow_web.web.gate import actor
 from rapidflow_web.web.requests import identifier
 from rapidflow_web.web.services import services
 
@@ -50,7 +51,7 @@ async def add_user() -> Response | WerkzeugResponse:
         password = form.get("password") or None
         if password is None and services().settings.login != "proxy":
             raise Invalid([Problem("password", "password: give the user one to log in with")])
-        await changes.add(typed["name"], forms.one_of(typed["role"], WORDS, "role"), password)
+        await services().accounts.add(typed["name"], forms.one_of(typed["role"], WORDS, "role"), password)
     except RequestError as error:
         return await _list(error.status, typed=typed, problem=str(error))
     # From the first on everybody logs in.
@@ -69,7 +70,7 @@ async def change_role(user_id: str) -> Response | WerkzeugResponse:
     number = identifier(user_id, "user")
     try:
         word = forms.one_of((await forms.fields()).get("role", ""), WORDS, "role")
-        await changes.change(number, word=word)
+        await services().accounts.change(number, word=word)
     except RequestError as error:
         return await _one(number, error.status, role_problem=str(error))
     return redirect(f"/ui/users/{number}?done=role", 303)
@@ -80,7 +81,7 @@ async def set_password(user_id: str) -> Response | WerkzeugResponse:
     """Gives a user another password, or says why not."""
     number = identifier(user_id, "user")
     try:
-        await changes.change(number, password=(await forms.fields()).get("password", ""))
+        await services().accounts.change(number, password=(await forms.fields()).get("password", ""))
     except RequestError as error:
         return await _one(number, error.status, password_problem=str(error))
     return redirect(f"/ui/users/{number}?done=password", 303)
@@ -91,7 +92,7 @@ async def remove_user(user_id: str) -> Response | WerkzeugResponse:
     """Removes a user, or says why not."""
     number = identifier(user_id, "user")
     try:
-        await changes.remove(number)
+        await services().accounts.remove(number)
     except RequestError as error:
         return await _one(number, error.status, remove_problem=str(error))
     return redirect("/ui/users?done=removed", 303)
@@ -100,7 +101,7 @@ async def remove_user(user_id: str) -> Response | WerkzeugResponse:
 @blueprint.post("/ui/users/<user_id>/tokens/<token_id>/revoke")
 async def revoke_token(user_id: str, token_id: str) -> WerkzeugResponse:
     """Revokes a token of a user."""
-    await changes.revoke_token(identifier(token_id, "token"))
+    await services().accounts.revoke_token(actor(), identifier(token_id, "token"))
     return redirect(f"/ui/users/{identifier(user_id, 'user')}?done=revoked", 303)
 
 
@@ -122,7 +123,7 @@ async def _list(status: int = 200, **values: Any) -> Response:
 
 
 async def _one(user_id: int, status: int = 200, **values: Any) -> Response:
-    user = await changes.existing(user_id)
+    user = await existing(user_id)
     return await forms.page(
         "user.html",
         status,

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from rapidflow_web.pages import forms
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.pages.pipelines import existing
-from rapidflow_web.web import account_changes as changes
+from rapidflow_web.web.services import services
 
 
 @blueprint.post("/ui/pipelines/<pipeline_id>/visibility")
@@ -17,5 +17,6 @@ async def change_visibility(pipeline_id: str) -> WerkzeugResponse:
     pipeline = await existing(pipeline_id)
     form = await forms.fields()
     restricted = forms.one_of(form.get("seen_by", ""), ("all", "some"), "seen_by") == "some"
-    await changes.set_visibility(pipeline.id, restricted, await forms.chosen("users") if restricted else [])
+    users = await forms.chosen("users") if restricted else []
+    await services().accounts.set_visibility(pipeline.id, restricted, users)
     return redirect(f"/ui/pipelines/{pipeline.id}", 303)

@@ -14,6 +14,7 @@ from quart_schema import QuartSchema
 
 from rapidflow_web import __version__, pages
 from rapidflow_web.accounts.authentication import Access
+from rapidflow_web.accounts.changes import AccountChanges
 from rapidflow_web.api import jobs, pipelines, secrets, stream, system
 from rapidflow_web.api import users as user_routes
 from rapidflow_web.api.operation import Provider
@@ -30,6 +31,7 @@ from rapidflow_web.executors.process.executor import ProcessExecutor
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.maintenance.clone_passwords import take_out_passwords
 from rapidflow_web.maintenance.maintenance import Upkeep
+from rapidflow_web.secrets.changes import SecretChanges
 from rapidflow_web.secrets.keys import Keys
 from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.server import connections, loop_guard
@@ -90,8 +92,20 @@ def create_app(settings: Settings) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = connections.PATIENCE
     builds = Service(scheduler, vault, settings)
+    accounts = AccountChanges(
+        access, review=streams.review, audit=doors.concern, needs_users=not settings.bind.is_loopback
+    )
     app.extensions[EXTENSION] = Services(
-        settings, builds, scheduler, logs, streams, upkeep, access, vault, details
+        settings,
+        builds,
+        scheduler,
+        logs,
+        streams,
+        upkeep,
+        access,
+        accounts,
+        SecretChanges(vault, builds.put_clone_password),
+        details,
     )
     app.asgi_app = KeptDetails(app.asgi_app, details, access)
     errors.install(app)

@@ -8,11 +8,12 @@ from typing import cast
 from quart import current_app
 
 from rapidflow_web.accounts.authentication import Access
+from rapidflow_web.accounts.changes import AccountChanges
 from rapidflow_web.builds.scheduler import Scheduler
 from rapidflow_web.builds.service import Service
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.maintenance.maintenance import Upkeep
-from rapidflow_web.secrets.vault import Vault
+from rapidflow_web.secrets.changes import SecretChanges
 from rapidflow_web.settings import Settings
 from rapidflow_web.web.response_cache import KeptAnswers
 from rapidflow_web.web.streaming import OpenStreams
@@ -31,7 +32,8 @@ class Services:
     streams: OpenStreams
     upkeep: Upkeep
     access: Access
-    vault: Vault
+    accounts: AccountChanges
+    secrets: SecretChanges
     details: KeptAnswers
     """The details of jobs that are wholly finished."""
 
