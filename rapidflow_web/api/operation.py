@@ -1,4 +1,4 @@
-"""Routes of the API: `operation` reads what every address has, and documents what a route takes and sends."""
+"""Routes of the API: `operation` reads the query, and documents what a route takes and sends."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def operation(
 ) -> Callable[[View], View]:
     """Makes a route of the decorated view.
 
-    The view is given the ids in the path as numbers, and before them the `query` if it has one. `body` only
+    The view is given the `query`, if it has one, and what the path has. `body` only
     documents what the view itself reads, and `yaml` that it may be YAML text too; `listed` answers have a
     Link header, `conflict` says that 409 may be answered, `throttled` that 429 may. `other`
     are statuses with which the same answer may come, and what they mean.
@@ -93,10 +93,9 @@ def operation(
 
     def decorate(view: View) -> View:
         @functools.wraps(view)
-        async def route(**path: str) -> Response:
+        async def route(**path: int | str) -> Response:
             wanted = requests.query(query)
-            values = {name: _value(name, text) for name, text in path.items()}
-            return await (view(**values) if query is schemas.NoQuery else view(wanted, **values))
+            return await (view(**path) if query is schemas.NoQuery else view(wanted, **path))
 
         documented = Operation(
             answer=answer,
@@ -113,10 +112,6 @@ def operation(
         return route
 
     return decorate
-
-
-def _value(name: str, text: str) -> int | str:
-    return requests.identifier(text, name.removesuffix("_id")) if name.endswith("_id") else text
 
 
 class Provider(OpenAPIProvider):

@@ -10,7 +10,6 @@ from rapidflow_web.api import representations, schemas
 from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.operation import operation
 from rapidflow_web.db import jobs, pipelines
-from rapidflow_web.db.models import Pipeline
 from rapidflow_web.errors import BadRequest, Invalid, Problem, UnsupportedMediaType
 from rapidflow_web.web import requests
 from rapidflow_web.web.pipelines import store_pipeline
@@ -53,7 +52,7 @@ async def list_pipelines(page: schemas.PipelinePage) -> Response:
 @operation(schemas.Pipeline)
 async def get_pipeline(pipeline_id: int) -> Response:
     """Get a pipeline."""
-    return json_response(representations.pipeline(await existing_pipeline(pipeline_id)))
+    return json_response(representations.pipeline(await services().builds.existing(pipeline_id)))
 
 
 @blueprint.put("/pipelines/<pipeline_id>")
@@ -63,7 +62,7 @@ async def update_pipeline(pipeline_id: int) -> Response:
 
     A password that is stored stays where the clone URL has none, for the server and the user that it is for.
     """
-    await existing_pipeline(pipeline_id)
+    await services().builds.existing(pipeline_id)
     submitted = await _submitted(schemas.ChangedPipeline)
     pipeline = await services().builds.change(
         pipeline_id, submitted.config, submitted.name, by=requests.started_by()
@@ -75,7 +74,7 @@ async def update_pipeline(pipeline_id: int) -> Response:
 @operation(schemas.Message)
 async def delete_pipeline(pipeline_id: int) -> Response:
     """Hide a pipeline. Its jobs stay and can be retried."""
-    await existing_pipeline(pipeline_id)
+    await services().builds.existing(pipeline_id)
     await pipelines.delete(pipeline_id)
     return json_response({"message": "pipeline deleted successfully"})
 
@@ -98,15 +97,10 @@ async def start_job(pipeline_id: int) -> Response:
 @operation(schemas.Jobs, query=schemas.JobPage, listed=True)
 async def list_pipeline_jobs(page: schemas.JobPage, pipeline_id: int) -> Response:
     """List the builds of a pipeline, newest first."""
-    await existing_pipeline(pipeline_id)
+    await services().builds.existing(pipeline_id)
     filters = page.model_dump(include={"status", "branch"}, exclude_none=True)
     found = await jobs.listed(before=page.before, limit=page.limit + 1, pipeline_id=pipeline_id, **filters)
     return list_response(found, page, representations.job)
-
-
-async def existing_pipeline(pipeline_id: int) -> Pipeline:
-    """The pipeline. Raises `NotFound`."""
-    return await services().builds.existing(pipeline_id)
 
 
 async def _submitted(model: type[P]) -> P:

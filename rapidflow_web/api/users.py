@@ -10,7 +10,6 @@ from rapidflow_web.api import representations
 from rapidflow_web.api import user_schemas as schemas
 from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.operation import operation
-from rapidflow_web.api.pipelines import existing_pipeline
 from rapidflow_web.api.schemas import Message, Visibility
 from rapidflow_web.db import audit, users
 from rapidflow_web.web import requests
@@ -121,7 +120,7 @@ async def get_visibility(pipeline_id: int) -> Response:
 @operation(Visibility, body=Visibility)
 async def update_visibility(pipeline_id: int) -> Response:
     """Restrict a pipeline, with its builds, to administrators and the users named, or show it to all."""
-    await existing_pipeline(pipeline_id)
+    await services().builds.existing(pipeline_id)
     wanted = await requests.body(Visibility)
     await services().accounts.set_visibility(pipeline_id, wanted.restricted, wanted.users)
     return await _visibility(pipeline_id)
@@ -136,6 +135,6 @@ async def list_deeds(page: schemas.DeedPage) -> Response:
 
 
 async def _visibility(pipeline_id: int) -> Response:
-    await existing_pipeline(pipeline_id)
+    await services().builds.existing(pipeline_id)
     restricted, names = await users.visibility(pipeline_id)
     return json_response({"restricted": restricted, "users": names})

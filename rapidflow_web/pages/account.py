@@ -93,9 +93,9 @@ async def make_token() -> Response:
 
 
 @blueprint.post("/ui/account/tokens/<token_id>/revoke")
-async def revoke_own_token(token_id: str) -> WerkzeugResponse:
+async def revoke_own_token(token_id: int) -> WerkzeugResponse:
     """Revokes a token of yours."""
-    await services().accounts.revoke_token(actor(), identifier(token_id, "token"))
+    await services().accounts.revoke_token(actor(), token_id)
     return redirect("/ui/account?done=revoked", 303)
 
 

@@ -19,7 +19,7 @@ from rapidflow_web.pages import commands
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.pipeline import parser
 from rapidflow_web.pipeline.definition import Definition
-from rapidflow_web.web.requests import identifier, started_by
+from rapidflow_web.web.requests import started_by
 from rapidflow_web.web.services import services
 from rapidflow_web.web.templates import render
 
@@ -30,30 +30,29 @@ _MOST_POLLED = 16_384
 
 
 @blueprint.get("/ui/jobs/<job_id>")
-async def show_job(job_id: str) -> str:
+async def show_job(job_id: int) -> str:
     """A job with its live log."""
     state = await _state(job_id, polled=False)
     return await render("job.html", tail=await _tail(state["job"]), **state)
 
 
 @blueprint.get("/ui/jobs/<job_id>/state")
-async def show_job_state(job_id: str) -> Response:
+async def show_job_state(job_id: int) -> Response:
     """The part of a job's page that changes."""
     return await fragment("_job.html", **await _state(job_id, polled=True))
 
 
 @blueprint.post("/ui/jobs/<job_id>/cancel")
-async def cancel_job(job_id: str) -> WerkzeugResponse:
+async def cancel_job(job_id: int) -> WerkzeugResponse:
     """Cancels a job and shows it again."""
-    number = identifier(job_id, "job")
-    await services().builds.cancel(number)
-    return redirect(f"/ui/jobs/{number}", 303)
+    await services().builds.cancel(job_id)
+    return redirect(f"/ui/jobs/{job_id}", 303)
 
 
 @blueprint.post("/ui/jobs/<job_id>/retry")
-async def retry_job(job_id: str) -> WerkzeugResponse:
+async def retry_job(job_id: int) -> WerkzeugResponse:
     """Starts a job again and shows the new one."""
-    job = await services().builds.retry(identifier(job_id, "job"), started_by=started_by("web"))
+    job = await services().builds.retry(job_id, started_by=started_by("web"))
     return redirect(f"/ui/jobs/{job.id}", 303)
 
 
@@ -68,15 +67,14 @@ async def _tail(job: Job) -> str:
     return as_read(tail).decode("utf-8", "replace")
 
 
-async def _state(job_id: str, *, polled: bool) -> dict[str, Any]:
-    number = identifier(job_id, "job")
-    job = await jobs.with_definition(number)
+async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
+    job = await jobs.with_definition(job_id)
     if job is None:
-        raise NotFound(f"there is no job {number}")
+        raise NotFound(f"there is no job {job_id}")
     scheduler = services().scheduler
-    execution = scheduler.execution(number)
+    execution = scheduler.execution(job_id)
     timeline = execution.timeline if execution else Timeline(job.timeline)
-    environment = await jobs.environment_of(number)
+    environment = await jobs.environment_of(job_id)
     small = len(job.definition.config) <= _MOST_POLLED
     definition = _definition(job) if small or not polled else None
     command = _command(job, definition, {variable.key: variable.value for variable in environment})
@@ -84,7 +82,7 @@ async def _state(job_id: str, *, polled: bool) -> dict[str, Any]:
     return {
         "job": job,
         "finished": job.status in jobs.FINISHED,
-        "steps": await jobs.steps_of(number),
+        "steps": await jobs.steps_of(job_id),
         "environment": environment,
         "secrets": definition.secrets if definition is not None else (),
         "phases": timeline.phases,

@@ -17,7 +17,7 @@ from rapidflow_web.logs.log import Log
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.web.disconnect import while_client_waits
 from rapidflow_web.web.gate import who
-from rapidflow_web.web.requests import Flag, Number, identifier, query
+from rapidflow_web.web.requests import Flag, Number, query
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
 
@@ -41,11 +41,10 @@ class _Search(BaseModel):
 
 
 @blueprint.get("/ui/jobs/<job_id>/log/map")
-async def show_log_map(job_id: str) -> Response:
+async def show_log_map(job_id: int) -> Response:
     """Where the lines and the steps of a log stand."""
-    number = identifier(job_id, "job")
     after = query(_After).after
-    log, steps = await _log(number), await jobs.steps_of(number)
+    log, steps = await _log(job_id), await jobs.steps_of(job_id)
     size, lines, sealed, final = log.size, log.lines, log.sealed, log.layout.final
     known = {step.id: step for step in steps}
     spans = [(span, known[span.step_id]) for span in log.layout.spans if span.step_id in known]
@@ -81,9 +80,9 @@ async def show_log_map(job_id: str) -> Response:
 
 
 @blueprint.get("/ui/jobs/<job_id>/log/times")
-async def show_log_times(job_id: str) -> Response:
+async def show_log_times(job_id: int) -> Response:
     """When the bytes of a part of a log were written."""
-    log, part = await _log(identifier(job_id, "job")), query(_Part)
+    log, part = await _log(job_id), query(_Part)
     end = min(part.end, log.size)
     times = await asyncio.to_thread(
         log_map.times, log.path.with_suffix(".index"), log.size, part.start, end, _MOST_TIMES
@@ -92,9 +91,9 @@ async def show_log_times(job_id: str) -> Response:
 
 
 @blueprint.get("/ui/jobs/<job_id>/log/search")
-async def search_log(job_id: str) -> Response:
+async def search_log(job_id: int) -> Response:
     """The lines of a log that match."""
-    log, wanted = await _log(identifier(job_id, "job")), query(_Search)
+    log, wanted = await _log(job_id), query(_Search)
     if not wanted.q:
         raise Invalid([Problem("q", "say what to search for")])
     if len(wanted.q) > _LONGEST_PATTERN:
@@ -111,22 +110,21 @@ async def search_log(job_id: str) -> Response:
 
 
 @blueprint.get("/ui/jobs/<job_id>/log/outline")
-async def show_log_outline(job_id: str) -> Response:
+async def show_log_outline(job_id: int) -> Response:
     """The groups that a build printed, and where it first says what went wrong."""
-    number = identifier(job_id, "job")
-    log = await _log(number)
-    failed = next((step.id for step in await jobs.steps_of(number) if step.status == "failed"), None)
+    log = await _log(job_id)
+    failed = next((step.id for step in await jobs.steps_of(job_id) if step.status == "failed"), None)
     made: dict[str, Any] = {"groups": [], "error": None}
     with contextlib.suppress(search.CannotSearch):
         made = await while_client_waits(search.outline(log, failed, who=who()))
     return json_response(made)
 
 
-async def _log(number: int) -> Log:
-    job = await jobs.get(number)
+async def _log(job_id: int) -> Log:
+    job = await jobs.get(job_id)
     if job is None:
-        raise NotFound(f"there is no job {number}")
-    log = services().logs.open(number)
+        raise NotFound(f"there is no job {job_id}")
+    log = services().logs.open(job_id)
     log.expect(job.log_size)
     return log
 

@@ -13,13 +13,13 @@ from rapidflow_web.accounts.roles import Role
 from rapidflow_web.db import builds, pipelines, users
 from rapidflow_web.db.jobs import STATUSES
 from rapidflow_web.db.models import Pipeline
-from rapidflow_web.errors import Invalid, NotFound, Problem, TooManyRequests
+from rapidflow_web.errors import Invalid, Problem, TooManyRequests
 from rapidflow_web.pages import charts, forms, named_secrets
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.web.gate import may
 from rapidflow_web.web.pipelines import store_pipeline
 from rapidflow_web.web.prefix import prefix_of
-from rapidflow_web.web.requests import identifier, started_by
+from rapidflow_web.web.requests import started_by
 from rapidflow_web.web.services import services
 from rapidflow_web.web.templates import render
 
@@ -83,15 +83,15 @@ def _problems(error: Invalid | TooManyRequests) -> Sequence[Problem]:
 
 
 @blueprint.get("/ui/pipelines/<pipeline_id>")
-async def show_pipeline(pipeline_id: str) -> Response:
+async def show_pipeline(pipeline_id: int) -> Response:
     """A pipeline with its builds."""
-    return await pipeline_page(await existing(pipeline_id))
+    return await pipeline_page(await services().builds.existing(pipeline_id))
 
 
 @blueprint.post("/ui/pipelines/<pipeline_id>")
-async def edit_pipeline(pipeline_id: str) -> Response | WerkzeugResponse:
+async def edit_pipeline(pipeline_id: int) -> Response | WerkzeugResponse:
     """Stores the submitted definition, or shows what is wrong with it."""
-    pipeline = await existing(pipeline_id)
+    pipeline = await services().builds.existing(pipeline_id)
     config = forms.lines((await forms.fields()).get("config", ""))
     try:
         await services().builds.change(pipeline.id, config, by=started_by("web"))
@@ -112,16 +112,16 @@ async def check_pipeline() -> Response:
 
 
 @blueprint.post("/ui/pipelines/<pipeline_id>/delete")
-async def delete_pipeline(pipeline_id: str) -> WerkzeugResponse:
+async def delete_pipeline(pipeline_id: int) -> WerkzeugResponse:
     """Deletes a pipeline; its builds stay."""
-    await pipelines.delete((await existing(pipeline_id)).id)
+    await pipelines.delete((await services().builds.existing(pipeline_id)).id)
     return redirect("/", 303)
 
 
 @blueprint.post("/ui/pipelines/<pipeline_id>/jobs")
-async def start_build(pipeline_id: str) -> Response | WerkzeugResponse:
+async def start_build(pipeline_id: int) -> Response | WerkzeugResponse:
     """Starts a build, or shows why it can't be."""
-    pipeline = await existing(pipeline_id)
+    pipeline = await services().builds.existing(pipeline_id)
     form = await forms.fields()
     branch, environment = form.get("branch", "").strip(), forms.lines(form.get("environment", ""))
     try:
@@ -189,14 +189,6 @@ def _filters() -> dict[str, str]:
         "branch": request.args.get("branch", "").strip().replace("\0", ""),
         "before": before if before.isascii() and before.isdigit() and len(before) < 19 else "",
     }
-
-
-async def existing(pipeline_id: str) -> Pipeline:
-    """The pipeline. Raises `NotFound`."""
-    pipeline = await pipelines.get(identifier(pipeline_id, "pipeline"))
-    if pipeline is None:
-        raise NotFound(f"there is no pipeline {pipeline_id}")
-    return pipeline
 
 
 def _variables(text: str) -> dict[str, str]:

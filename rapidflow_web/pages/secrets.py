@@ -11,7 +11,7 @@ from rapidflow_web.db.secrets import EVERYWHERE
 from rapidflow_web.errors import RequestError
 from rapidflow_web.pages import forms, named_secrets
 from rapidflow_web.pages.blueprint import blueprint
-from rapidflow_web.pages.pipelines import existing, pipeline_page
+from rapidflow_web.pages.pipelines import pipeline_page
 from rapidflow_web.web.gate import concern
 from rapidflow_web.web.requests import started_by
 from rapidflow_web.web.services import services
@@ -45,9 +45,9 @@ async def remove_secret() -> WerkzeugResponse:
 
 
 @blueprint.post("/ui/pipelines/<pipeline_id>/secrets")
-async def set_pipeline_secret(pipeline_id: str) -> Response | WerkzeugResponse:
+async def set_pipeline_secret(pipeline_id: int) -> Response | WerkzeugResponse:
     """Stores a secret of a pipeline, or says why not."""
-    pipeline = await existing(pipeline_id)
+    pipeline = await services().builds.existing(pipeline_id)
     try:
         await _store(pipeline.id)
     except RequestError as error:
@@ -58,9 +58,9 @@ async def set_pipeline_secret(pipeline_id: str) -> Response | WerkzeugResponse:
 
 
 @blueprint.post("/ui/pipelines/<pipeline_id>/secrets/remove")
-async def remove_pipeline_secret(pipeline_id: str) -> WerkzeugResponse:
+async def remove_pipeline_secret(pipeline_id: int) -> WerkzeugResponse:
     """Removes a secret of a pipeline."""
-    pipeline = await existing(pipeline_id)
+    pipeline = await services().builds.existing(pipeline_id)
     await _remove(pipeline.id)
     return redirect(f"/ui/pipelines/{pipeline.id}#secrets", 303)
 

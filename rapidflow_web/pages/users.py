@@ -18,7 +18,6 @@ from rapidflow_web.pages import forms
 from rapidflow_web.pages.account import MOST_PIPELINES
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.web.gate import actor
-from rapidflow_web.web.requests import identifier
 from rapidflow_web.web.services import services
 
 _DONE = {
@@ -59,50 +58,47 @@ async def add_user() -> Response | WerkzeugResponse:
 
 
 @blueprint.get("/ui/users/<user_id>")
-async def show_user(user_id: str) -> Response:
+async def show_user(user_id: int) -> Response:
     """A user with tokens, and what can be changed."""
-    return await _one(identifier(user_id, "user"), done=_DONE.get(request.args.get("done", "")))
+    return await _one(user_id, done=_DONE.get(request.args.get("done", "")))
 
 
 @blueprint.post("/ui/users/<user_id>/role")
-async def change_role(user_id: str) -> Response | WerkzeugResponse:
+async def change_role(user_id: int) -> Response | WerkzeugResponse:
     """Gives a user another role, or says why not."""
-    number = identifier(user_id, "user")
     try:
         word = forms.one_of((await forms.fields()).get("role", ""), WORDS, "role")
-        await services().accounts.change(number, word=word)
+        await services().accounts.change(user_id, word=word)
     except RequestError as error:
-        return await _one(number, error.status, role_problem=str(error))
-    return redirect(f"/ui/users/{number}?done=role", 303)
+        return await _one(user_id, error.status, role_problem=str(error))
+    return redirect(f"/ui/users/{user_id}?done=role", 303)
 
 
 @blueprint.post("/ui/users/<user_id>/password")
-async def set_password(user_id: str) -> Response | WerkzeugResponse:
+async def set_password(user_id: int) -> Response | WerkzeugResponse:
     """Gives a user another password, or says why not."""
-    number = identifier(user_id, "user")
     try:
-        await services().accounts.change(number, password=(await forms.fields()).get("password", ""))
+        await services().accounts.change(user_id, password=(await forms.fields()).get("password", ""))
     except RequestError as error:
-        return await _one(number, error.status, password_problem=str(error))
-    return redirect(f"/ui/users/{number}?done=password", 303)
+        return await _one(user_id, error.status, password_problem=str(error))
+    return redirect(f"/ui/users/{user_id}?done=password", 303)
 
 
 @blueprint.post("/ui/users/<user_id>/remove")
-async def remove_user(user_id: str) -> Response | WerkzeugResponse:
+async def remove_user(user_id: int) -> Response | WerkzeugResponse:
     """Removes a user, or says why not."""
-    number = identifier(user_id, "user")
     try:
-        await services().accounts.remove(number)
+        await services().accounts.remove(user_id)
     except RequestError as error:
-        return await _one(number, error.status, remove_problem=str(error))
+        return await _one(user_id, error.status, remove_problem=str(error))
     return redirect("/ui/users?done=removed", 303)
 
 
 @blueprint.post("/ui/users/<user_id>/tokens/<token_id>/revoke")
-async def revoke_token(user_id: str, token_id: str) -> WerkzeugResponse:
+async def revoke_token(user_id: int, token_id: int) -> WerkzeugResponse:
     """Revokes a token of a user."""
-    await services().accounts.revoke_token(actor(), identifier(token_id, "token"))
-    return redirect(f"/ui/users/{identifier(user_id, 'user')}?done=revoked", 303)
+    await services().accounts.revoke_token(actor(), token_id)
+    return redirect(f"/ui/users/{user_id}?done=revoked", 303)
 
 
 async def _list(status: int = 200, **values: Any) -> Response:

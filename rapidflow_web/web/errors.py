@@ -23,6 +23,7 @@ from rapidflow_web.errors import (
 )
 from rapidflow_web.logs.compressed import Damaged
 from rapidflow_web.web.body import PatientBody, PatientRequest
+from rapidflow_web.web.requests import is_page
 from rapidflow_web.web.responses import json_response, text_response
 from rapidflow_web.web.templates import render
 
@@ -41,7 +42,6 @@ _SENTENCES = {
 
 # By address, because a wrong method or a body that is too large is found before any route is.
 _STREAM = re.compile(r"/jobs/[^/]+/logs/stream")
-_PAGE = re.compile(r"/|/login|/ui/(?!jobs/[^/]+/log/).*")
 
 
 def install(app: Quart) -> None:
@@ -107,7 +107,7 @@ async def _respond(
     path = request.path if has_request_context() else ""
     if _STREAM.fullmatch(path):
         return text_response(f"{sentence}\n", status, headers)
-    if _PAGE.fullmatch(path) or (path and _is_nowhere(status) and _is_browser()):
+    if is_page(path) or (path and _is_nowhere(status) and _is_browser()):
         page = await render("error.html", sentence=sentence, status=status)
         return Response(page, status, dict(headers), content_type="text/html; charset=utf-8")
     body: dict[str, Any] = {"error": sentence}

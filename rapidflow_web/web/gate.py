@@ -14,12 +14,12 @@ from rapidflow_web import addresses
 from rapidflow_web.accounts import credentials
 from rapidflow_web.accounts.authentication import SESSION_SECONDS, Access
 from rapidflow_web.accounts.roles import ANYONE, Actor, Role
-from rapidflow_web.db import audit, jobs, pipelines, visibility
+from rapidflow_web.db import audit, jobs, visibility
 from rapidflow_web.db.database import is_away
 from rapidflow_web.errors import Forbidden, NotFound, Unauthorized
 from rapidflow_web.web import route_roles
 from rapidflow_web.web.prefix import prefix_of
-from rapidflow_web.web.requests import identifier
+from rapidflow_web.web.requests import is_page, read_ids
 from rapidflow_web.web.services import services
 from rapidflow_web.web.streaming import Reader
 
@@ -28,7 +28,6 @@ _log = logging.getLogger(__name__)
 COOKIE = "rapidflow_session"
 _READING = ("GET", "HEAD", "OPTIONS")
 _DEFAULT_PORT = re.compile(r":(80|443)$")
-_PAGE = re.compile(r"/(ui(/.*)?)?")
 _CHANGES_NOTHING = "pages.check_pipeline"
 """Asked at every key that is typed, with a body that is too long for an address."""
 _TOLD_BY_QUERY = "system.prune"
@@ -50,13 +49,14 @@ def install(app: Quart) -> None:
         try:
             actor = await _actor(access)
         except Unauthorized:
-            if request.method in ("GET", "HEAD") and _PAGE.fullmatch(request.path):
+            if request.method in ("GET", "HEAD") and is_page(request.path):
                 return _to_login()
             raise
         g.actor = actor
         if actor.role < needed:
             raise Forbidden(f"this needs the role {needed.word}, and {actor.words} has {actor.role.word}")
         visibility.narrow(actor.sight)
+        read_ids()
         await _check_sight(actor)
         return None
 
@@ -194,11 +194,11 @@ async def _check_sight(who: Actor) -> None:
     """Raises `NotFound` for what is not to be seen, before any route does something to it."""
     if who.sight.is_whole:
         return
-    for name, text in (request.view_args or {}).items():
-        if name == "job_id" and await jobs.get(identifier(text, "job")) is None:
-            raise NotFound(f"there is no job {text}")
-        if name == "pipeline_id" and await pipelines.get(identifier(text, "pipeline")) is None:
-            raise NotFound(f"there is no pipeline {text}")
+    ids = request.view_args or {}
+    if "job_id" in ids and await jobs.get(ids["job_id"]) is None:
+        raise NotFound(f"there is no job {ids['job_id']}")
+    if "pipeline_id" in ids:
+        await services().builds.existing(ids["pipeline_id"])
 
 
 def _to_login() -> Response | WerkzeugResponse:

@@ -22,6 +22,22 @@ YAML = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 
 M = TypeVar("M", bound=BaseModel)
 
+_PAGE = re.compile(r"/(login|ui(/(?!jobs/[^/]+/log/).*)?)?")
+"""What the log viewer fetches below a job's page is data."""
+
+
+def is_page(path: str) -> bool:
+    """Whether people look at what is at this path, rather than programs."""
+    return _PAGE.fullmatch(path) is not None
+
+
+def read_ids() -> None:
+    """Makes numbers of the ids in the path, which routes take as `job_id` and the like. Raises `NotFound`."""
+    values = request.view_args or {}
+    for name, text in values.items():
+        if name.endswith("_id"):
+            values[name] = identifier(text, name.removesuffix("_id"))
+
 
 def _digits(value: str) -> str:
     # Python reads signs, spaces, underscores and other alphabets' digits too, and no more than 4300 of them.

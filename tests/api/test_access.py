@@ -72,7 +72,7 @@ def test_each_route_lets_in_those_who_have_its_role_and_nobody_else(
             assert "this needs the role" not in answer.text.lower(), who
             assert answer.status != 401 or rule == "/login", who
         elif who is None:
-            is_page = method == "GET" and re.fullmatch(r"/(ui(/.*)?)?", rule)
+            is_page = method == "GET" and re.fullmatch(r"/(ui(/.*)?)?", rule) and "/log/" not in rule
             assert answer.status == (303 if is_page else 401)
             assert ("/login?next=" in answer.headers.get("location", "")) == bool(is_page)
         else:
@@ -89,6 +89,8 @@ def test_what_is_not_known_is_said_as_each_client_reads_it(world: World) -> None
     assert (stream.status, stream.headers["content-type"]) == (401, "text/plain; charset=utf-8")
     page = world.ask("GET", f"/ui/jobs/{world.job}?x=1", None)
     assert (page.status, page.headers["location"]) == (303, f"/login?next=%2Fui%2Fjobs%2F{world.job}%3Fx%3D1")
+    data = world.ask("GET", f"/ui/jobs/{world.job}/log/map", None)
+    assert (data.status, data.headers["content-type"]) == (401, "application/json")
     part = world.ask("GET", "/ui/overview", None, **{"HX-Request": "true"})
     assert (part.status, part.headers["hx-redirect"]) == (401, "/login")
     for word in ("Bearer rapidflow_wrong", "Bearer ", "bearer \udcff".encode("utf-8", "surrogateescape")):
