@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import re
@@ -13,7 +14,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from quart import Quart, Response
 from quart.json.provider import DefaultJSONProvider
-from quart_schema import OpenAPIProvider, QuartSchema
+from quart.typing import ResponseReturnValue
+from quart_schema import OpenAPIProvider, QuartSchema, hide
 from werkzeug.routing.rules import Rule
 
 from rapidflow_web.api import schemas
@@ -112,6 +114,16 @@ def operation(
         return route
 
     return decorate
+
+
+class Documentation(QuartSchema):
+    """Serves the document, which a thread makes at the first request: the loop would be held for too long."""
+
+    @hide
+    async def openapi(self) -> ResponseReturnValue:
+        """The OpenAPI document."""
+        await asyncio.to_thread(self.openapi_provider.schema)
+        return await super().openapi()
 
 
 class Provider(OpenAPIProvider):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from quart import current_app
@@ -13,7 +14,9 @@ from rapidflow_web.web.templates import render
 @blueprint.get("/ui/api")
 async def show_api() -> str:
     """All calls of the API."""
-    document: dict[str, Any] = current_app.extensions["QUART_SCHEMA"].openapi_provider.schema()
+    documentation = current_app.extensions["QUART_SCHEMA"]
+    # The first request makes it, which takes longer than anything may hold the loop.
+    document: dict[str, Any] = await asyncio.to_thread(documentation.openapi_provider.schema)
     calls = [
         {"method": method.upper(), "path": path, **operation}
         for path, methods in document["paths"].items()

@@ -10,14 +10,13 @@ from collections.abc import AsyncGenerator
 
 from quart import Quart, Request
 from quart.typing import ResponseTypes
-from quart_schema import QuartSchema
 
 from rapidflow_web import __version__, pages
 from rapidflow_web.accounts.authentication import Access
 from rapidflow_web.accounts.changes import AccountChanges
 from rapidflow_web.api import jobs, pipelines, secrets, stream, system
 from rapidflow_web.api import users as user_routes
-from rapidflow_web.api.operation import Provider
+from rapidflow_web.api.operation import Documentation, Provider
 from rapidflow_web.builds.preparation import Tools
 from rapidflow_web.builds.scheduler import Scheduler
 from rapidflow_web.builds.service import Service
@@ -111,7 +110,7 @@ def create_app(settings: Settings) -> Quart:
     errors.install(app)
     doors.install(app)
     security_headers.install(app)
-    document = QuartSchema(
+    Documentation(
         app,
         openapi_provider_class=Provider,
         info={"title": "RapidFlow Web", "version": __version__},
@@ -139,8 +138,6 @@ def create_app(settings: Settings) -> Quart:
             running.add_done_callback(_say_why_it_ended)
             opened.push_async_callback(_cancel, running)
             opened.push_async_callback(_cancel, asyncio.create_task(upkeep.run()))
-            # Made once, because it takes longer than anything may hold the loop.
-            await asyncio.to_thread(document.openapi_provider.schema)
             # What is there by now stays. To look through all of it for garbage would hold the loop each time.
             gc.collect()
             gc.freeze()
