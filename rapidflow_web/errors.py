@@ -1,4 +1,7 @@
-"""Every error that RapidFlow Web raises on purpose.
+"""The tree of the errors that people see.
+
+A room may add leaves of its own, such as `GitError` under `BuildError`. An error that callers always catch,
+such as `NoSuchUser`, need not be in the tree.
 
 Each message is one sentence that says what is wrong and, where it can, what to do. `web/errors.py` maps the
 branches under `RequestError` to HTTP, and nothing else does; a `BuildError` becomes the `error` of a job.
@@ -23,23 +26,23 @@ class DatabaseError(RapidFlowError):
 
 
 class RequestError(RapidFlowError):
-    """A request that can't be done. `status` is the HTTP status."""
+    """A request that fails. `status` is the HTTP status."""
 
     status = 400
 
 
 class BadRequest(RequestError):
-    """The request can't be understood, or can't be done in the present state of what it names."""
+    """Invalid request, or not possible in the current state."""
 
 
 class Unauthorized(RequestError):
-    """It is not known who asks."""
+    """Not authenticated."""
 
     status = 401
 
 
 class TooManyRequests(RequestError):
-    """It was tried too often. `wait` is in seconds."""
+    """Too many attempts. `wait` is in seconds."""
 
     status = 429
 
@@ -49,31 +52,31 @@ class TooManyRequests(RequestError):
 
 
 class Conflict(RequestError):
-    """What is there already stands against it."""
+    """Conflicts with existing data."""
 
     status = 409
 
 
 class Forbidden(RequestError):
-    """This may not be done, or not from there."""
+    """Not permitted, or not from this origin."""
 
     status = 403
 
 
 class NotFound(RequestError):
-    """There is no such thing."""
+    """Not found."""
 
     status = 404
 
 
 class UnsupportedMediaType(RequestError):
-    """The body is of a kind that is not taken here."""
+    """The media type of the body is not supported."""
 
     status = 415
 
 
 class RangeNotSatisfiable(RequestError):
-    """The bytes asked for begin past the end. `length` is the number of bytes there are."""
+    """The requested range begins past the end. `length` is the size in bytes."""
 
     status = 416
 
@@ -99,7 +102,7 @@ class Problem:
 
 
 class Invalid(RequestError):
-    """A body that was understood and does not validate. The message is that of the first problem."""
+    """A body that is well-formed but does not validate. The message is that of the first problem."""
 
     status = 422
 

@@ -43,7 +43,7 @@ async def get_job(job_id: int) -> Response:
 @blueprint.get("/jobs/<job_id>/details")
 @operation(schemas.Details)
 async def get_job_details(job_id: int) -> Response:
-    """Get a job with the pipeline that it ran, its steps and its environment."""
+    """Get a job with its pipeline, steps and environment."""
     found = await jobs.with_all(job_id)
     if found is None:
         raise NotFound(f"there is no job {job_id}")
@@ -60,14 +60,14 @@ async def get_job_details(job_id: int) -> Response:
     )
     # Nothing of a job changes once the size of its log is stored, the last of all that is.
     if job.log_size is not None and isinstance(body, bytes):
-        services().details.keep(job_id, body)
+        services().details.put(job_id, body)
     return _sent(body, job.pipeline_id)
 
 
 @blueprint.get("/jobs/<job_id>/logs")
 @operation(schemas.JobLogs)
 async def get_job_logs(job_id: int) -> Response:
-    """Get all logs of a job."""
+    """Get the logs of all steps of a job."""
     job = await existing_job(job_id)
     steps, log = await jobs.steps_of(job_id), services().logs.open(job_id)
     log.expect(job.log_size)
@@ -79,7 +79,7 @@ async def get_job_logs(job_id: int) -> Response:
 @blueprint.get("/jobs/<job_id>/steps")
 @operation(schemas.Steps)
 async def list_job_steps(job_id: int) -> Response:
-    """List the steps of a job in their order."""
+    """List the steps of a job, in order."""
     job = await existing_job(job_id)
     steps, log = await jobs.steps_of(job_id), services().logs.open(job_id)
     log.expect(job.log_size)
@@ -89,7 +89,7 @@ async def list_job_steps(job_id: int) -> Response:
 @blueprint.get("/jobs/<job_id>/timeline")
 @operation(schemas.TimelinePhases)
 async def get_job_timeline(job_id: int) -> Response:
-    """Get what happened before the first step: queued, image, source, container, with progress."""
+    """Get the phases before the first step, with progress: queued, image, source, container."""
     timeline = _timeline(await existing_job(job_id))
     return json_response([representations.phase(entry) for entry in timeline.phases])
 
@@ -97,7 +97,7 @@ async def get_job_timeline(job_id: int) -> Response:
 @blueprint.get("/jobs/<job_id>/activity")
 @operation(schemas.Activity)
 async def get_job_activity(job_id: int) -> Response:
-    """Get what a running build does now: for how long it has been silent, and its processes."""
+    """Get the current activity of a build: the time since its last output, and its processes."""
     await existing_job(job_id)
     execution = services().scheduler.execution(job_id)
     now = await activity(execution, ask_always=True) if execution is not None else None
@@ -107,7 +107,7 @@ async def get_job_activity(job_id: int) -> Response:
 @blueprint.post("/jobs/<job_id>/cancel")
 @operation(schemas.Message)
 async def cancel_job(job_id: int) -> Response:
-    """Cancel a job. Answers when the build is really stopped."""
+    """Cancel a job. Responds once the build has stopped."""
     await services().builds.cancel(job_id)
     return json_response({"message": "job cancelled successfully"})
 
@@ -115,7 +115,7 @@ async def cancel_job(job_id: int) -> Response:
 @blueprint.post("/jobs/<job_id>/retry")
 @operation(schemas.Job, status=201, throttled=True)
 async def retry_job(job_id: int) -> Response:
-    """Start a build again with all that it ran with: steps, environment, image, commit."""
+    """Run a build again with the same steps, environment, image and commit."""
     job = await services().builds.retry(job_id, started_by=requests.started_by())
     return json_response(representations.job(job), 201, {"Location": f"/jobs/{job.id}"})
 
@@ -132,7 +132,7 @@ async def get_step(step_id: int) -> Response:
 @blueprint.get("/steps/<step_id>/logs")
 @operation(schemas.StepLog)
 async def get_step_logs(step_id: int) -> Response:
-    """Get one step's log."""
+    """Get the log of a step."""
     step = await _existing_step(step_id)
     log = await _log_of(step)
     return _sent(

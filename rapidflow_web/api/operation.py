@@ -31,18 +31,18 @@ _SECURITY = "token"
 _SECURITY_SCHEME = {
     "type": "http",
     "scheme": "bearer",
-    "description": "A token of a user. A server without users, which only its machine can reach, needs none.",
+    "description": "An API token. A server without users, reachable only from its own machine, needs none.",
 }
 _ERRORS = {
-    400: "The request can't be done in the present state of what it names, or can't be understood.",
-    401: "It is not known who asks.",
-    403: "Whoever asks may not do this, or not from there.",
-    409: "What is there already stands against it.",
-    404: "There is no such thing.",
+    400: "Invalid request, or not possible in the current state.",
+    401: "Not authenticated.",
+    403: "Not permitted, or not from this origin.",
+    404: "Not found.",
+    409: "Conflicts with existing data.",
     413: "The body is too large.",
-    415: "The body is of a kind that is not taken here.",
+    415: "The media type of the body is not supported.",
     422: "The body does not validate.",
-    429: "It was tried too often; the header Retry-After says when to try again.",
+    429: "Too many attempts; the header Retry-After says when to try again.",
 }
 
 
@@ -214,7 +214,7 @@ def _responses(documented: Operation, *, has_id: bool) -> dict[str, Any]:
         if documented.listed:
             success["headers"] = {"Link": header('The next page: `<url>; rel="next"`.')}
         if documented.status == 201:
-            success["headers"] = {"Location": header("The path of what was made.")}
+            success["headers"] = {"Location": header("The path of the new resource.")}
         responses[str(documented.status)] = success
         for status, meaning in documented.other.items():
             responses[str(status)] = {**success, "description": meaning}

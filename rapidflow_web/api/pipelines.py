@@ -24,7 +24,7 @@ P = TypeVar("P", bound=schemas.ChangedPipeline)
 @blueprint.post("/pipelines")
 @operation(schemas.Pipeline, status=201, query=schemas.NewPipelineQuery, body=schemas.NewPipeline, yaml=True)
 async def create_pipeline(query: schemas.NewPipelineQuery) -> Response:
-    """Store a pipeline.
+    """Create a pipeline.
 
     As JSON with the YAML text in `config`, or as the YAML text itself with `Content-Type: application/yaml`.
     With `visibility`, or in the query for YAML text, it is restricted from the first moment.
@@ -58,7 +58,7 @@ async def get_pipeline(pipeline_id: int) -> Response:
 @blueprint.put("/pipelines/<pipeline_id>")
 @operation(schemas.Pipeline, body=schemas.ChangedPipeline, yaml=True)
 async def update_pipeline(pipeline_id: int) -> Response:
-    """Give a pipeline a new definition. Jobs keep the one that they ran with.
+    """Change the definition of a pipeline. Existing jobs keep theirs.
 
     A password that is stored stays where the clone URL has none, for the server and the user that it is for.
     """
@@ -73,7 +73,7 @@ async def update_pipeline(pipeline_id: int) -> Response:
 @blueprint.delete("/pipelines/<pipeline_id>")
 @operation(schemas.Message)
 async def delete_pipeline(pipeline_id: int) -> Response:
-    """Hide a pipeline. Its jobs stay and can be retried."""
+    """Delete a pipeline. Its jobs stay and can be retried."""
     await services().builds.existing(pipeline_id)
     await pipelines.delete(pipeline_id)
     return json_response({"message": "pipeline deleted successfully"})
@@ -82,7 +82,7 @@ async def delete_pipeline(pipeline_id: int) -> Response:
 @blueprint.post("/pipelines/<pipeline_id>/jobs")
 @operation(schemas.Job, status=201, body=schemas.NewJob, throttled=True)
 async def start_job(pipeline_id: int) -> Response:
-    """Start a build of a pipeline. The body is optional and overrides what the pipeline says."""
+    """Start a build of a pipeline. The optional body overrides the definition."""
     wanted = await requests.body(schemas.NewJob)
     job = await services().builds.start(
         pipeline_id,

@@ -28,7 +28,7 @@ Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"),
 ]
-"""What people call a thing."""
+"""A display name."""
 
 
 class Job(BaseModel):
@@ -51,7 +51,7 @@ class Job(BaseModel):
     error: str | None = Field(description="Why the build failed.")
     commit: str | None
     retry_of: int | None
-    ports: dict[str, str] | None = Field(description="The build's port to the address where it is published.")
+    ports: dict[str, str] | None = Field(description="Maps each exposed port to its published address.")
     image: str | None
     started_by: str
 
@@ -61,7 +61,7 @@ class Jobs(RootModel[list[Job]]):
 
 
 class PipelineSnapshot(BaseModel):
-    """The pipeline as it was when the job was started."""
+    """The pipeline as of the start of the job."""
 
     id: int
     name: str
@@ -69,7 +69,7 @@ class PipelineSnapshot(BaseModel):
 
 
 class Pipeline(PipelineSnapshot):
-    """A stored pipeline; `config` is its YAML text as it was submitted."""
+    """A pipeline; `config` is its YAML text as submitted."""
 
     created_at: Time
     updated_at: Time
@@ -97,11 +97,11 @@ class Step(BaseModel):
 
 
 class Steps(RootModel[list[Step]]):
-    """The steps of a job in their order."""
+    """The steps of a job, in order."""
 
 
 class Environment(BaseModel):
-    """A variable that the job was given."""
+    """An environment variable of a job."""
 
     id: int
     job_id: int
@@ -110,7 +110,7 @@ class Environment(BaseModel):
 
 
 class Details(BaseModel):
-    """A job with everything that belongs to it."""
+    """A job with its pipeline, steps and environment."""
 
     job: Job
     pipeline: PipelineSnapshot
@@ -119,7 +119,7 @@ class Details(BaseModel):
 
 
 class JobLogEntry(BaseModel):
-    """One step's log."""
+    """The log of a step."""
 
     step_id: int
     order_num: int
@@ -139,7 +139,7 @@ class JobLogs(BaseModel):
 
 
 class StepLog(BaseModel):
-    """One step's log, with its job."""
+    """The log of a step, with its job."""
 
     step_id: int
     job_id: int
@@ -152,53 +152,55 @@ class StepLog(BaseModel):
 
 
 class TimelinePhase(BaseModel):
-    """One thing that happened before the first step."""
+    """A phase of the preparation, before the first step."""
 
     name: Literal["queued", "image", "source", "container"]
     started_at: Time
     finished_at: Time | None
     duration_ms: int | None
-    detail: str | None = Field(description="What it was, or how far it is.")
+    detail: str | None = Field(description="The result, or the progress so far.")
     failed: bool
 
 
 class TimelinePhases(RootModel[list[TimelinePhase]]):
-    """What happened before the first step, in the order it began."""
+    """The phases before the first step, in the order in which they began."""
 
 
 class Process(BaseModel):
-    """A process of a build; `pid` is its number on the machine that it runs on."""
+    """A process of a build; `pid` is its process ID on the host."""
 
     pid: int
-    seconds: int = Field(description="For how long it has been running.")
+    seconds: int = Field(description="Running time in seconds.")
     command: str
 
 
 class Activity(BaseModel):
-    """What a running build does now; all is null while no step runs."""
+    """The current activity of a build; all fields are null while no step runs."""
 
     job_id: int
     step_id: int | None
-    silent_ms: int | None = Field(description="For how long the step has printed nothing.")
+    silent_ms: int | None = Field(description="Time since the last output of the step.")
     longest_silence_ms: int | None = Field(
-        description="The longest that it ever did, in this build or the last ones in which it succeeded."
+        description="The longest silence of this step in this build or in recent successful ones."
     )
-    stalled: bool = Field(description="Whether it is silent for longer than it ever was, and so may hang.")
-    processes: list[Process] | None = Field(description="What runs in it; null where nobody can tell.")
+    stalled: bool = Field(
+        description="Whether the step has been silent longer than ever before and may hang."
+    )
+    processes: list[Process] | None = Field(description="The running processes; null if they are unknown.")
 
 
 class PrunedBuild(BaseModel):
-    """A build that is removed, with its log."""
+    """A build to prune, with its log."""
 
     id: int
     pipeline_id: int
     finished_at: Time
-    bytes: int = Field(description="What its log takes on the disk.")
+    bytes: int = Field(description="The disk space of its log.")
     reason: str
 
 
 class PrunedMirror(BaseModel):
-    """A git mirror that is removed."""
+    """A git mirror to prune."""
 
     name: str
     bytes: int
@@ -206,14 +208,14 @@ class PrunedMirror(BaseModel):
 
 
 class PrunedImage(BaseModel):
-    """An image that is removed from the engine."""
+    """A container image to prune."""
 
     name: str
     bytes: int
 
 
 class Pruned(BaseModel):
-    """What was removed, or would be."""
+    """Everything pruned, or with `dry_run` everything that would be."""
 
     dry_run: bool
     builds: list[PrunedBuild]
@@ -224,29 +226,29 @@ class Pruned(BaseModel):
 class PruneQuery(BaseModel):
     """How to prune."""
 
-    dry_run: Annotated[Flag, Field(description="Only tell what would be removed.")] = False
+    dry_run: Annotated[Flag, Field(description="Only report what would be removed.")] = False
 
 
 class Message(BaseModel):
-    """What was done."""
+    """A confirmation."""
 
     message: str
 
 
 class Health(BaseModel):
-    """The server answers."""
+    """The server is alive."""
 
     status: Literal["ok"]
     version: str
     executor: Literal["docker", "process"]
-    engine: str = Field(description='"ok", or why no build can be started now.')
+    engine: str = Field(description='"ok", or why no build can start.')
 
 
 class Ready(BaseModel):
-    """How each part is: "ok", or in a sentence what is wrong with it."""
+    """The state of each part: "ok", or one sentence that says what is wrong."""
 
     status: Literal["ready", "not ready", "draining"] = Field(
-        description="`draining` where the server is going to end, and only waits for builds that run."
+        description="`draining` while the server shuts down after running builds."
     )
     database: str
     engine: str
@@ -254,7 +256,7 @@ class Ready(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """One thing that is wrong with a body. `line` and `column` are there where it is YAML text."""
+    """A validation error in a body. YAML text has `line` and `column`."""
 
     field: str
     message: str
@@ -263,14 +265,14 @@ class ErrorDetail(BaseModel):
 
 
 class Error(BaseModel):
-    """What is wrong and what to do, in one sentence; `details` are there where a body does not validate."""
+    """One sentence: the error and how to fix it. For an invalid body, `details` lists each problem."""
 
     error: str
     details: list[ErrorDetail] | Absent = None
 
 
 class Visibility(BaseModel):
-    """Who may see a pipeline: everyone, or administrators and these users."""
+    """The visibility of a pipeline: everyone, or administrators and these users."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -279,7 +281,7 @@ class Visibility(BaseModel):
 
 
 class ChangedPipeline(BaseModel):
-    """A pipeline's new definition. `name` serves where the YAML text has none."""
+    """A pipeline's new definition. `name` is the default if the YAML text has none."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -288,27 +290,27 @@ class ChangedPipeline(BaseModel):
 
 
 class NewPipeline(ChangedPipeline):
-    """A pipeline to store. `name` serves where the YAML text has none."""
+    """A pipeline to create. `name` is the default if the YAML text has none."""
 
     visibility: Visibility | None = Field(
-        default=None, description="Who may see it, from the first moment; without it everyone."
+        default=None, description="The visibility from the start. Default: everyone."
     )
 
 
 class NewPipelineQuery(BaseModel):
-    """Who may see a pipeline that is sent as YAML text; JSON has it in `visibility`."""
+    """The visibility of a pipeline sent as YAML text; JSON has it in `visibility`."""
 
     restricted: Annotated[Flag, Field(description="Whether only administrators and `users` may see it.")] = (
         False
     )
     users: Annotated[
         str | Absent,
-        Field(description="Names of users, separated by commas, who may see it if `restricted`."),
+        Field(description="Comma-separated names of users who may see it if `restricted`."),
     ] = None
 
 
 class NewJob(BaseModel):
-    """What to start a build with, instead of what the pipeline says."""
+    """Overrides for one build."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -319,41 +321,39 @@ class NewJob(BaseModel):
 
 
 class Page(BaseModel):
-    """Which part of a list to send."""
+    """Pagination."""
 
-    limit: Annotated[int, Field(ge=1, le=200, description="At most this many."), Digits] = 50
-    before: Annotated[Id | Absent, Field(description="Only ids below this one.")] = None
+    limit: Annotated[int, Field(ge=1, le=200, description="The maximum number of entries."), Digits] = 50
+    before: Annotated[Id | Absent, Field(description="Only entries with a lower id.")] = None
 
 
 class PipelinePage(Page):
-    """Which pipelines to send."""
+    """Filters of pipelines."""
 
-    name: Annotated[str | Absent, Field(description="Only pipelines of exactly this name.")] = None
+    name: Annotated[str | Absent, Field(description="Only pipelines with exactly this name.")] = None
 
 
 class JobPage(Page):
-    """Which jobs to send."""
+    """Filters of jobs."""
 
-    status: Annotated[Status | Absent, Field(description="Only jobs in this state.")] = None
-    branch: Annotated[str | Absent, Field(description="Only builds of this branch.")] = None
+    status: Annotated[Status | Absent, Field(description="Only jobs with this status.")] = None
+    branch: Annotated[str | Absent, Field(description="Only jobs of this branch.")] = None
 
 
 class AllJobsPage(JobPage):
-    """Which jobs of all pipelines to send."""
+    """Filters of the jobs of all pipelines."""
 
     pipeline_id: Annotated[Id | Absent, Field(description="Only jobs of this pipeline.")] = None
 
 
 class StreamQuery(BaseModel):
-    """Which part of a job's stream to send."""
+    """The part of a job's stream to send."""
 
-    follow: Annotated[Flag, Field(description="Keep sending until the build ends.")] = False
-    since: Annotated[Number, Field(description="Leave out the step with this id and all before it.")] = 0
-    offset: Annotated[
-        Number | Absent, Field(description="Skip this many bytes of what would be sent. Not with `tail`.")
-    ] = None
-    tail: Annotated[Number | Absent, Field(description="Begin at the last lines, this many.")] = None
+    follow: Annotated[Flag, Field(description="Keep streaming until the build ends.")] = False
+    since: Annotated[Number, Field(description="Skip the step with this id and all earlier ones.")] = 0
+    offset: Annotated[Number | Absent, Field(description="Skip this many bytes. Not with `tail`.")] = None
+    tail: Annotated[Number | Absent, Field(description="Start with the last lines: this many.")] = None
 
 
 class NoQuery(BaseModel):
-    """Nothing can be asked for."""
+    """No parameters."""

@@ -20,14 +20,14 @@ blueprint = Blueprint("secrets", __name__)
 @blueprint.get("/secrets")
 @operation(schemas.Secrets)
 async def list_secrets() -> Response:
-    """List the names of the secrets that any pipeline may name."""
+    """List the names of the secrets shared by all pipelines."""
     return await _list(EVERYWHERE)
 
 
 @blueprint.put("/secrets/<name>")
 @operation(schemas.Secret, body=schemas.NewSecret)
 async def put_secret(name: str) -> Response:
-    """Store a secret that any pipeline may name, or replace it."""
+    """Create or replace a secret shared by all pipelines."""
     return await _put(EVERYWHERE, name)
 
 
@@ -41,7 +41,7 @@ async def delete_secret(name: str) -> Response:
 @blueprint.get("/pipelines/<pipeline_id>/secrets")
 @operation(schemas.Secrets)
 async def list_pipeline_secrets(pipeline_id: int) -> Response:
-    """List the names of the secrets that only this pipeline may name."""
+    """List the names of the secrets of a pipeline."""
     await _known(pipeline_id)
     return await _list(pipeline_id)
 
@@ -49,7 +49,7 @@ async def list_pipeline_secrets(pipeline_id: int) -> Response:
 @blueprint.put("/pipelines/<pipeline_id>/secrets/<name>")
 @operation(schemas.Secret, body=schemas.NewSecret)
 async def put_pipeline_secret(pipeline_id: int, name: str) -> Response:
-    """Store a secret that only this pipeline may name, or replace it.
+    """Create or replace a secret of a pipeline.
 
     `RAPIDFLOW_CLONE_PASSWORD` is given to no build: with it the server fetches the source, for the server and
     the user that the clone URL names.

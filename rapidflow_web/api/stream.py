@@ -21,27 +21,27 @@ blueprint = Blueprint("stream", __name__)
 _RANGE = re.compile(r"bytes=([0-9]{0,1000})-([0-9]{0,1000})")
 
 _OFFSET = header(
-    "The cursor of the first byte: it plus the number of bytes received is the `offset` to go on from.",
+    "The position of the first byte; add the number of bytes received to get the `offset` to resume from.",
     "integer",
 )
-_LENGTH = header("The number of bytes, for a build that has finished.", "integer")
-_ACCEPTS = header("`bytes`, for a build that has finished.")
+_LENGTH = header("The size in bytes, if the build has finished.", "integer")
+_ACCEPTS = header("`bytes`, if the build has finished.")
 _ANSWER = Text(
     text_errors=True,
-    request_headers={"Range": "`bytes=N-`, `bytes=N-M`, or for a build that has finished `bytes=-N`."},
+    request_headers={"Range": "`bytes=N-`, `bytes=N-M`, or, if the build has finished, `bytes=-N`."},
     responses={
         "200": {
-            "description": "The stream. With `follow` it ends when the build ends; one that is cut off has "
-            "no proper end and is resumed by `offset`.",
+            "description": "The stream. With `follow` it ends when the build ends. An interrupted stream "
+            "has no last chunk; resume it with `offset`.",
             "headers": {"RapidFlow-Offset": _OFFSET, "Content-Length": _LENGTH, "Accept-Ranges": _ACCEPTS},
             "content": text(),
         },
         "206": {
-            "description": "The part of the stream that the Range header asked for.",
+            "description": "The requested range of the stream.",
             "headers": {
                 "RapidFlow-Offset": _OFFSET,
                 "Content-Range": header(
-                    "`bytes N-M/SIZE`; while the build runs SIZE is `*`, and so is M if it is not known."
+                    "`bytes N-M/SIZE`; while the build runs, SIZE is `*`, and so is M if it is unknown."
                 ),
                 "Content-Length": _LENGTH,
                 "Accept-Ranges": _ACCEPTS,
@@ -49,7 +49,7 @@ _ANSWER = Text(
             "content": text(),
         },
         "416": {
-            "description": "The bytes asked for begin past the end of a build that has finished.",
+            "description": "The range begins past the end of a finished build's log.",
             "headers": {"Content-Range": header("`bytes */SIZE`")},
             "content": text(),
         },
@@ -69,9 +69,9 @@ class _Part:
 @blueprint.get("/jobs/<job_id>/logs/stream")
 @operation(_ANSWER, query=schemas.StreamQuery)
 async def stream_job_logs(query: schemas.StreamQuery, job_id: int) -> Response:
-    """Stream the log of a job as plain text, also while it is written.
+    """Stream the log of a job as plain text, live while the build runs.
 
-    Always the same bytes, so a byte position is a cursor that stays valid: live, replayed, after a restart.
+    The bytes never change, so a byte position stays valid: live, replayed, and after a restart.
     """
     if query.tail is not None and query.offset is not None:
         raise BadRequest("give either 'tail' or 'offset', not both")

@@ -26,7 +26,7 @@ _METRICS = Text(
 @blueprint.get("/health")
 @operation(schemas.Health)
 async def get_health() -> Response:
-    """Tell that the server is alive."""
+    """Check that the server is alive."""
     scheduler = services().scheduler
     return json_response(
         {
@@ -39,9 +39,9 @@ async def get_health() -> Response:
 
 
 @blueprint.get("/ready")
-@operation(schemas.Ready, other={503: "Something is wrong: builds wait, or can't be stored."})
+@operation(schemas.Ready, other={503: "Not ready: builds wait, or cannot be stored."})
 async def get_ready() -> Response:
-    """Tell whether builds can be stored, run and written down now."""
+    """Check whether the server can store and run builds."""
     now = await _readiness()
     return json_response(
         {
@@ -57,7 +57,7 @@ async def get_ready() -> Response:
 @blueprint.post("/prune")
 @operation(schemas.Pruned, query=schemas.PruneQuery)
 async def prune(wanted: schemas.PruneQuery) -> Response:
-    """Remove what the settings do not keep: builds with their logs, mirrors, images.
+    """Prune builds with their logs, mirrors and images beyond their retention settings.
 
     The server does so by itself every hour.
     """
@@ -91,7 +91,7 @@ async def prune(wanted: schemas.PruneQuery) -> Response:
 @blueprint.get("/metrics")
 @operation(_METRICS)
 async def get_metrics() -> Response:
-    """Give numbers to Prometheus: builds, queue, steps, streams, bytes, lag.
+    """Get the Prometheus metrics: builds, queue, steps, streams, bytes, event loop lag.
 
     They count all pipelines, so whoever does not see all gets 403. A token with the role viewer of an
     administrator sees all.

@@ -18,15 +18,15 @@ _Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 
 
 class Me(BaseModel):
-    """Who sends the request. `name` is null where nobody needs to log in."""
+    """The authenticated user. `name` is null if no login is required."""
 
     name: str | None
     role: RoleName
-    token: str | None = Field(description="The name of the token that was shown, if it was one.")
+    token: str | None = Field(description="The name of the token that authenticated the request, if any.")
 
 
 class User(BaseModel):
-    """Who may log in."""
+    """A user account."""
 
     id: int
     name: str
@@ -36,7 +36,7 @@ class User(BaseModel):
 
 
 class Users(RootModel[list[User]]):
-    """The users by name."""
+    """Users, sorted by name."""
 
 
 class NewUser(BaseModel):
@@ -50,7 +50,7 @@ class NewUser(BaseModel):
 
 
 class ChangedUser(BaseModel):
-    """What to change of a user; what is left out stays."""
+    """Changes to a user; omitted fields stay as they are."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -59,25 +59,27 @@ class ChangedUser(BaseModel):
 
 
 class NewPassword(BaseModel):
-    """Another password for yourself."""
+    """A new password for yourself."""
 
     model_config = ConfigDict(extra="forbid")
 
-    password: str = Field(description="The present one.")
+    password: str = Field(description="The current password.")
     new_password: _Password
 
 
 class Token(BaseModel):
-    """What a program shows instead of a password."""
+    """An API token, which programs send instead of a password."""
 
     id: int
     user: str
     name: str
     role: RoleName
-    pipelines: list[int] | None = Field(description="All that it may see; null for what its user may see.")
+    pipelines: list[int] | None = Field(
+        description="The only pipelines it can see; null for all that its user can see."
+    )
     created_at: Time
     expires_at: Time | None
-    used_at: Time | None = Field(description="When it was last used, to the minute.")
+    used_at: Time | None = Field(description="The time of its last use, to the minute.")
 
 
 class Tokens(RootModel[list[Token]]):
@@ -85,13 +87,13 @@ class Tokens(RootModel[list[Token]]):
 
 
 class CreatedToken(Token):
-    """A token that was just made. `secret` is shown only here."""
+    """A new token. `secret` is shown only once, here."""
 
     secret: str
 
 
 class NewToken(BaseModel):
-    """A token to make."""
+    """A token to create."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -102,7 +104,7 @@ class NewToken(BaseModel):
 
 
 class Secret(BaseModel):
-    """A secret, whose value is never sent."""
+    """A secret; its value is never shown."""
 
     name: str
     updated_at: Time
@@ -110,7 +112,7 @@ class Secret(BaseModel):
 
 
 class Secrets(RootModel[list[Secret]]):
-    """Secrets by name."""
+    """Secrets, sorted by name."""
 
 
 class NewSecret(BaseModel):
@@ -122,13 +124,15 @@ class NewSecret(BaseModel):
 
 
 class DeedPage(Page):
-    """Which part of the audit log to send."""
+    """Filters of the audit log."""
 
-    user: Annotated[str | Absent, Field(description="Only what this user did, with tokens, too.")] = None
+    user: Annotated[
+        str | Absent, Field(description="Only the activity of this user, including their tokens.")
+    ] = None
 
 
 class Deed(BaseModel):
-    """What somebody did: `action` to `target`, with the status that was answered."""
+    """An audit entry: `action` on `target`, with the HTTP status of the response."""
 
     id: int
     at: Time
@@ -137,7 +141,9 @@ class Deed(BaseModel):
     action: str
     target: str
     status: int
-    count: int = Field(description="How often it was refused in the hour after `at`; else 1.")
+    count: int = Field(
+        description="For rejected requests, the number of attempts in the hour after `at`; otherwise 1."
+    )
 
 
 class Deeds(RootModel[list[Deed]]):

@@ -23,7 +23,7 @@ blueprint = Blueprint("users", __name__)
 @blueprint.get("/me")
 @operation(schemas.Me)
 async def get_me() -> Response:
-    """Tell who you are and what you may do."""
+    """Get your name and role."""
     who = actor()
     return json_response({"name": who.name, "role": who.role.word, "token": who.token})
 
@@ -31,7 +31,7 @@ async def get_me() -> Response:
 @blueprint.put("/me/password")
 @operation(Message, body=schemas.NewPassword, throttled=True)
 async def update_own_password() -> Response:
-    """Change your password, which ends all your sessions but the one that asks."""
+    """Change your password. Ends all your other sessions."""
     await changes.own(actor())
     wanted = await requests.body(schemas.NewPassword)
     await services().accounts.change_own_password(actor(), session(), wanted.password, wanted.new_password)
@@ -41,14 +41,14 @@ async def update_own_password() -> Response:
 @blueprint.get("/users")
 @operation(schemas.Users)
 async def list_users() -> Response:
-    """List the users by name."""
+    """List the users, sorted by name."""
     return json_response([representations.user(user) for user in await users.listed()])
 
 
 @blueprint.post("/users")
 @operation(schemas.User, status=201, body=schemas.NewUser, conflict=True)
 async def create_user() -> Response:
-    """Add a user. Without a password only a proxy in front can log them in."""
+    """Add a user. Without a password, only a reverse proxy can log them in."""
     wanted = await requests.body(schemas.NewUser)
     user = await services().accounts.add(wanted.name, wanted.role, wanted.password)
     return json_response(representations.user(user), 201, {"Location": f"/users/{user.id}"})
@@ -57,7 +57,7 @@ async def create_user() -> Response:
 @blueprint.put("/users/<user_id>")
 @operation(schemas.User, body=schemas.ChangedUser)
 async def update_user(user_id: int) -> Response:
-    """Give a user another role or password. What is left out stays; a new password ends their sessions."""
+    """Change the role or password of a user. A new password ends their sessions."""
     await changes.existing(user_id)
     wanted = await requests.body(schemas.ChangedUser)
     user = await services().accounts.change(user_id, word=wanted.role, password=wanted.password)
@@ -67,7 +67,7 @@ async def update_user(user_id: int) -> Response:
 @blueprint.delete("/users/<user_id>")
 @operation(Message)
 async def delete_user(user_id: int) -> Response:
-    """Remove a user with their sessions and tokens."""
+    """Remove a user with all their sessions and tokens."""
     await services().accounts.remove(user_id)
     return json_response({"message": "user removed successfully"})
 
@@ -75,7 +75,7 @@ async def delete_user(user_id: int) -> Response:
 @blueprint.get("/tokens")
 @operation(schemas.Tokens)
 async def list_tokens() -> Response:
-    """List your tokens; an administrator's list has everybody's.
+    """List your tokens; administrators see all tokens.
 
     A token with a lower role than yours, or for some pipelines only, is told of itself alone.
     """
@@ -87,7 +87,7 @@ async def list_tokens() -> Response:
 @blueprint.post("/tokens")
 @operation(schemas.CreatedToken, status=201, body=schemas.NewToken)
 async def create_token() -> Response:
-    """Make a token for yourself. The answer is the only place where it is ever shown."""
+    """Create a token for yourself. Only this response shows it."""
     await changes.own(actor())
     wanted = await requests.body(schemas.NewToken)
     token, secret = await services().accounts.make_token(
@@ -101,7 +101,7 @@ async def create_token() -> Response:
 @blueprint.delete("/tokens/<token_id>")
 @operation(Message)
 async def revoke_token(token_id: int) -> Response:
-    """Revoke a token of yours; an administrator revokes anybody's.
+    """Revoke one of your tokens; administrators can revoke any token.
 
     A token with a lower role than yours, or for some pipelines only, can revoke itself alone.
     """
@@ -112,14 +112,14 @@ async def revoke_token(token_id: int) -> Response:
 @blueprint.get("/pipelines/<pipeline_id>/visibility")
 @operation(Visibility)
 async def get_visibility(pipeline_id: int) -> Response:
-    """Get who may see a pipeline."""
+    """Get the visibility of a pipeline."""
     return await _visibility(pipeline_id)
 
 
 @blueprint.put("/pipelines/<pipeline_id>/visibility")
 @operation(Visibility, body=Visibility)
 async def update_visibility(pipeline_id: int) -> Response:
-    """Restrict a pipeline, with its builds, to administrators and the users named, or show it to all."""
+    """Restrict a pipeline and its builds to administrators and the named users, or show it to everyone."""
     await services().builds.existing(pipeline_id)
     wanted = await requests.body(Visibility)
     await services().accounts.set_visibility(pipeline_id, wanted.restricted, wanted.users)
@@ -129,7 +129,7 @@ async def update_visibility(pipeline_id: int) -> Response:
 @blueprint.get("/audit")
 @operation(schemas.Deeds, query=schemas.DeedPage, listed=True)
 async def list_deeds(page: schemas.DeedPage) -> Response:
-    """List who did what, newest first."""
+    """List the audit entries, newest first."""
     found = await audit.listed(user=page.user, before=page.before, limit=page.limit + 1)
     return list_response(found, page, representations.deed)
 

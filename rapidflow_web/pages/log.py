@@ -15,7 +15,7 @@ from rapidflow_web.logs import line_map as log_map
 from rapidflow_web.logs import search
 from rapidflow_web.logs.log import Log
 from rapidflow_web.pages.blueprint import blueprint
-from rapidflow_web.web.disconnect import while_client_waits
+from rapidflow_web.web.disconnect import until_disconnect
 from rapidflow_web.web.gate import who
 from rapidflow_web.web.requests import Flag, Number, query
 from rapidflow_web.web.responses import json_response
@@ -101,7 +101,7 @@ async def search_log(job_id: int) -> Response:
     if "\n" in wanted.q:
         raise Invalid([Problem("q", "a search finds single lines; leave out the line break")])
     try:
-        found = await while_client_waits(
+        found = await until_disconnect(
             search.search(log, wanted.q, case=wanted.case, regex=wanted.regex, who=who())
         )
     except search.CannotSearch as error:
@@ -116,7 +116,7 @@ async def show_log_outline(job_id: int) -> Response:
     failed = next((step.id for step in await jobs.steps_of(job_id) if step.status == "failed"), None)
     made: dict[str, Any] = {"groups": [], "error": None}
     with contextlib.suppress(search.CannotSearch):
-        made = await while_client_waits(search.outline(log, failed, who=who()))
+        made = await until_disconnect(search.outline(log, failed, who=who()))
     return json_response(made)
 
 

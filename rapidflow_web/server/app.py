@@ -37,10 +37,9 @@ from rapidflow_web.server import connections, loop_guard
 from rapidflow_web.settings import Settings
 from rapidflow_web.source.git import end_strays
 from rapidflow_web.source.mirrors import Mirrors
-from rapidflow_web.web import assets, errors, prefix, route_roles, security_headers
-from rapidflow_web.web import gate as doors
-from rapidflow_web.web.disconnect import answered
-from rapidflow_web.web.response_cache import KeptAnswers, KeptDetails
+from rapidflow_web.web import assets, errors, gate, prefix, route_roles, security_headers
+from rapidflow_web.web.disconnect import finish_after_disconnect
+from rapidflow_web.web.response_cache import CachedDetails, ResponseCache
 from rapidflow_web.web.services import EXTENSION, Services
 from rapidflow_web.web.streaming import OpenStreams
 from rapidflow_web.web.templates import PlainEnvironment
@@ -60,7 +59,7 @@ class _App(Quart):
     async def handle_request(self, request: Request) -> ResponseTypes:
         # A client that goes away cancels the handler, in whatever transaction it is; the body that is
         # streamed afterwards is cancelled all the same.
-        return await answered(super().handle_request(request), _PATIENCE)
+        return await finish_after_disconnect(super().handle_request(request), _PATIENCE)
 
 
 def create_app(settings: Settings) -> Quart:
@@ -78,10 +77,10 @@ def create_app(settings: Settings) -> Quart:
     )
     logs = LogStore(folders.logs)
     scheduler = Scheduler(tools, logs)
-    details = KeptAnswers()
+    details = ResponseCache()
     access = Access(settings)
     streams = OpenStreams(access)
-    upkeep = Upkeep(tools, scheduler, logs, details.forget)
+    upkeep = Upkeep(tools, scheduler, logs, details.evict)
 
     app = _App(
         "rapidflow_web",
@@ -92,7 +91,7 @@ def create_app(settings: Settings) -> Quart:
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = connections.PATIENCE
     builds = Service(scheduler, vault, settings)
     accounts = AccountChanges(
-        access, review=streams.review, audit=doors.concern, needs_users=not settings.bind.is_loopback
+        access, review=streams.review, audit=gate.concern, needs_users=not settings.bind.is_loopback
     )
     app.extensions[EXTENSION] = Services(
         settings,
@@ -106,9 +105,9 @@ def create_app(settings: Settings) -> Quart:
         SecretChanges(vault, builds.put_clone_password),
         details,
     )
-    app.asgi_app = KeptDetails(app.asgi_app, details, access)
+    app.asgi_app = CachedDetails(app.asgi_app, details, access)
     errors.install(app)
-    doors.install(app)
+    gate.install(app)
     security_headers.install(app)
     Documentation(
         app,

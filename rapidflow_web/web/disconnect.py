@@ -1,4 +1,4 @@
-"""Requests whose client goes away before it has its answer."""
+"""Requests whose client disconnects before the response."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from rapidflow_web.shielding import to_the_end
 
 T = TypeVar("T")
 
-_left: ContextVar[asyncio.Event] = ContextVar("left")
+_disconnected: ContextVar[asyncio.Event] = ContextVar("disconnected")
 
 
-async def answered(handling: Coroutine[Any, Any, T], patience: float) -> T:
-    """The answer to a request, which is made to its end also when the client goes away.
+async def finish_after_disconnect(handling: Coroutine[Any, Any, T], patience: float) -> T:
+    """The response to a request, which is handled to its end also when the client disconnects.
 
-    Only what is in `while_client_waits` is then given up. With `patience` see `to_the_end`.
+    Only work in `until_disconnect` is then cancelled. For `patience` see `to_the_end`.
     """
-    _left.set(left := asyncio.Event())
-    return await to_the_end(handling, patience, left.set)
+    _disconnected.set(disconnected := asyncio.Event())
+    return await to_the_end(handling, patience, disconnected.set)
 
 
-async def while_client_waits(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled when the client of this request goes away."""
+async def until_disconnect(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client of this request disconnects."""
     task = asyncio.ensure_future(work)
-    left = asyncio.ensure_future(_left.get().wait())
+    disconnected = asyncio.ensure_future(_disconnected.get().wait())
     try:
-        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, disconnected}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        left.cancel()
+        disconnected.cancel()
         if not task.done():
             task.cancel()
     return await task

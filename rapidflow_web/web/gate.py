@@ -1,4 +1,4 @@
-"""The door: every request is let in, or refused, here."""
+"""The gate: lets each request in, or refuses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that were made once and can't change any more."""
+"""Caches responses that can't change any more."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _LIMIT = 16 * 1024 * 1024
 _DETAILS = re.compile(r"/jobs/([1-9][0-9]{0,17})/details")
 
 
-class KeptAnswers:
-    """Encoded answers by the id of what they show, up to `limit` bytes; the longest unused go first."""
+class ResponseCache:
+    """Response bodies by the id of what they show, up to `limit` bytes; evicts the least recently used."""
 
     def __init__(self, limit: int = _LIMIT) -> None:
         self._limit = limit
@@ -24,42 +24,42 @@ class KeptAnswers:
         self._bodies: OrderedDict[int, bytes] = OrderedDict()
 
     def get(self, number: int) -> bytes | None:
-        """The answer; None if it is not kept."""
+        """The body; None if it is not cached."""
         body = self._bodies.get(number)
         if body is not None:
             self._bodies.move_to_end(number)
         return body
 
-    def keep(self, number: int, body: bytes) -> None:
-        """Keeps an answer, which must be final."""
+    def put(self, number: int, body: bytes) -> None:
+        """Caches a body, which must be final."""
         self._size += len(body) - len(self._bodies.pop(number, b""))
         self._bodies[number] = body
         while self._size > self._limit:
-            _, forgotten = self._bodies.popitem(last=False)
-            self._size -= len(forgotten)
+            _, evicted = self._bodies.popitem(last=False)
+            self._size -= len(evicted)
 
-    def forget(self, number: int) -> None:
-        """Drops an answer, because what it shows is gone."""
+    def evict(self, number: int) -> None:
+        """Drops a body, because what it shows is gone."""
         self._size -= len(self._bodies.pop(number, b""))
 
 
-class KeptDetails:
-    """Sends the details of finished jobs that are kept; gives all other requests to `app`.
+class CachedDetails:
+    """Serves the cached details of finished jobs; gives all other requests to `app`.
 
     In front of the framework, which takes longer to find out whom to ask than all the rest takes together.
     """
 
-    def __init__(self, app: ASGIFramework, kept: KeptAnswers, access: Access) -> None:
+    def __init__(self, app: ASGIFramework, cache: ResponseCache, access: Access) -> None:
         self._access = access
         self._app = app
-        self._kept = kept
+        self._cache = cache
         headers = {"Content-Type": "application/json", **security_headers.UNCACHED}
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] == "http" and scope["method"] == "GET" and not scope["query_string"]:
             match = _DETAILS.fullmatch(scope["path"])
-            body = self._kept.get(int(match[1])) if match else None
+            body = self._cache.get(int(match[1])) if match else None
             if body is not None and self._may_see(scope["headers"]):
                 headers = [*self._headers, (b"content-length", b"%d" % len(body))]
                 await send(
@@ -70,7 +70,7 @@ class KeptDetails:
         await self._app(scope, receive, send)
 
     def _may_see(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Whether it is known already that the answer is for whoever asks; if not, `web.access` finds out."""
+        """Whether the client is known already to have access; if not, `web/gate.py` finds out."""
         token = None
         for name, value in headers:
             if name == b"host":

@@ -15,7 +15,7 @@ from rapidflow_web.logs.log import LogStore
 from rapidflow_web.maintenance.maintenance import Upkeep
 from rapidflow_web.secrets.changes import SecretChanges
 from rapidflow_web.settings import Settings
-from rapidflow_web.web.response_cache import KeptAnswers
+from rapidflow_web.web.response_cache import ResponseCache
 from rapidflow_web.web.streaming import OpenStreams
 
 EXTENSION = "rapidflow"
@@ -34,8 +34,8 @@ class Services:
     access: Access
     accounts: AccountChanges
     secrets: SecretChanges
-    details: KeptAnswers
-    """The details of jobs that are wholly finished."""
+    details: ResponseCache
+    """The details of finished jobs."""
 
 
 def services() -> Services:

@@ -99,7 +99,7 @@ def test_what_is_not_known_is_said_as_each_client_reads_it(world: World) -> None
         assert "token is not known" in refused.text
 
 
-def test_streams_and_kept_answers_are_behind_the_same_door(world: World) -> None:
+def test_streams_and_cached_responses_are_behind_the_same_gate(world: World) -> None:
     for path in (f"/jobs/{world.job}/details", f"/jobs/{world.job}/logs/stream", f"/jobs/{world.job}/logs"):
         for _ in range(3):  # the details are kept from the first answer on
             assert world.ask("GET", path, "viewer").status == 200
