@@ -197,7 +197,7 @@ class Access:
             elif client in {addresses.client(one) for one in await audit.addresses_of(user.name)}:
                 of_all = ()
         if not await self._is_right(user, password, own, of_all) or user is None:
-            raise Unauthorized("this name with this password is not known; try again")
+            raise Unauthorized("wrong name or password")
         word = credentials.new_word()
         if shown:
             await self.log_out(shown)

@@ -113,13 +113,13 @@ class AccountChanges:
     async def change_own_password(self, actor: Actor, session: str | None, password: str, new: str) -> None:
         """Gives `actor` a new password, and ends their sessions but `session`, which is a digest.
 
-        Raises `TooManyRequests`, and `Invalid` where `password` is not the present one.
+        Raises `TooManyRequests`, and `Invalid` where `password` is not the current one.
         """
         user = await own(actor)
         if user.password is None:
             raise BadRequest("you have no password to change; an administrator can give you one")
         if not await self._access.is_password(user, password):
-            raise Invalid([Problem("password", "this is not your present password; try again")])
+            raise Invalid([Problem("password", "the current password is wrong; try again")])
         await users.change(user.id, but=session, password=await _hashed(new, "new_password"))
         await self.announce()
 

@@ -154,7 +154,7 @@ def secret(row: Secret) -> dict[str, Any]:
     return {"name": row.name, "updated_at": time(row.updated_at), "updated_by": row.updated_by}
 
 
-def deed(row: Deed) -> dict[str, Any]:
+def audit_entry(row: Deed) -> dict[str, Any]:
     """A line of the audit log."""
     return {
         "id": row.id,

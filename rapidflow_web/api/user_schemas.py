@@ -123,7 +123,7 @@ class NewSecret(BaseModel):
     value: str = Field(description="From 6 bytes to 64 KiB.")
 
 
-class DeedPage(Page):
+class AuditPage(Page):
     """Filters of the audit log."""
 
     user: Annotated[
@@ -131,7 +131,7 @@ class DeedPage(Page):
     ] = None
 
 
-class Deed(BaseModel):
+class AuditEntry(BaseModel):
     """An audit entry: `action` on `target`, with the HTTP status of the response."""
 
     id: int
@@ -146,5 +146,5 @@ class Deed(BaseModel):
     )
 
 
-class Deeds(RootModel[list[Deed]]):
+class AuditEntries(RootModel[list[AuditEntry]]):
     """The audit log, newest first."""

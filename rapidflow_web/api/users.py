@@ -127,11 +127,11 @@ async def update_visibility(pipeline_id: int) -> Response:
 
 
 @blueprint.get("/audit")
-@operation(schemas.Deeds, query=schemas.DeedPage, listed=True)
-async def list_deeds(page: schemas.DeedPage) -> Response:
+@operation(schemas.AuditEntries, query=schemas.AuditPage, listed=True)
+async def list_audit_entries(page: schemas.AuditPage) -> Response:
     """List the audit entries, newest first."""
     found = await audit.listed(user=page.user, before=page.before, limit=page.limit + 1)
-    return list_response(found, page, representations.deed)
+    return list_response(found, page, representations.audit_entry)
 
 
 async def _visibility(pipeline_id: int) -> Response:

@@ -57,4 +57,4 @@ def outcome(status: int) -> str:
         return "done"
     if status in (401, 403, 429):
         return "refused"
-    return "failed" if status >= 500 else "not done"
+    return "failed" if status >= 500 else "rejected"

@@ -54,7 +54,7 @@ def install(app: Quart) -> None:
             raise
         g.actor = actor
         if actor.role < needed:
-            raise Forbidden(f"this needs the role {needed.word}, and {actor.words} has {actor.role.word}")
+            raise Forbidden(_refusal(needed, actor))
         visibility.narrow(actor.sight)
         read_ids()
         await _check_sight(actor)
@@ -74,6 +74,12 @@ def install(app: Quart) -> None:
 
     app.before_request(enter)
     app.after_request(leave)
+
+
+def _refusal(needed: Role, actor: Actor) -> str:
+    roles = " and ".join(f"{role.word}s" for role in Role if role >= needed)
+    action = "open" if request.method in _READING else "do"
+    return f"only {roles} can {action} this; your role is {actor.role.word}"
 
 
 async def _note(words: str, status: int) -> None:

@@ -56,6 +56,6 @@ function help() {
   dialog.showModal();
 }
 
-key("?", "Show the keys", help);
+key("?", "Keyboard shortcuts", help);
 key("g d", "Go to the dashboard", () => (location.href = document.querySelector(".brand").href));
 document.querySelector("[data-keys]")?.addEventListener("click", help);

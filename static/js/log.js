@@ -70,7 +70,7 @@ function times() {
 function showTimes() {
   const { mode } = viewer.times;
   button("times").setAttribute("aria-pressed", String(mode !== "off"));
-  button("times").querySelector("span").textContent = { off: "Times", clock: "Times: clock", elapsed: "Times: of step" }[mode];
+  button("times").querySelector("span").textContent = { off: "Times", clock: "Times: clock", elapsed: "Time since step start" }[mode];
   scroller.dataset.times = mode;
   viewer.wrapping.measure();
   viewer.redraw();

@@ -107,7 +107,7 @@ def test_the_history_has_pages_of_fifty_and_keeps_its_filter(server: Server):
     assert second.count('<tr id="build-') == 1
     cancelled = server.get(f"/ui/pipelines/{pipeline}?status=cancelled").text
     assert cancelled.count('<tr id="build-') == min(50, len(ended))
-    assert "No build is like that" in server.get(f"/ui/pipelines/{pipeline}?branch=other").text
+    assert "No builds match" in server.get(f"/ui/pipelines/{pipeline}?branch=other").text
 
 
 def test_text_from_pipelines_is_never_markup(server: Server):

@@ -126,11 +126,11 @@ async def test_a_password_is_changed_and_other_browsers_are_logged_out(
     await log_in(page, team, "paula", "/ui/account")
     form = page.locator("#password")
     for password, again, said in (
-        ("not the password", "new password", "This is not your present password"),
+        ("not the password", "new password", "The current password is wrong"),
         (PASSWORD, "other password", "was typed in two ways"),
         (PASSWORD, "new password", None),
     ):
-        await form.get_by_label("Present password").fill(password)
+        await form.get_by_label("Current password").fill(password)
         await form.get_by_label("New password", exact=True).fill("new password")
         await form.get_by_label("New password again").fill(again)
         await form.get_by_role("button", name="Change password").click()
@@ -173,7 +173,7 @@ async def test_the_audit_log_is_filtered_by_a_user(page: Page, team: Server):
     await page.get_by_label("User").fill("anna")
     await page.keyboard.press("Enter")
     await expect(page).to_have_url(re.compile("user=anna"))
-    await expect(page.get_by_role("heading", level=2)).to_have_text("What anna did")
+    await expect(page.get_by_role("heading", level=2)).to_have_text("Activity of anna")
     for who in await page.locator("tbody .who:first-of-type").all_text_contents():
         assert who.startswith("anna")
 
@@ -187,7 +187,7 @@ async def test_secrets_are_set_where_they_are_missing_replaced_and_removed(
     await page.get_by_label("Definition, in YAML").fill(config)
     await page.get_by_role("button", name="Save", exact=True).click()
     panel = page.locator("#secrets")
-    await expect(panel).to_contain_text("not stored, so builds fail")
+    await expect(panel).to_contain_text("missing: builds will fail")
     await panel.get_by_role("link", name="Set TOKEN").click()
     await expect(panel.get_by_label("Name")).to_have_value("TOKEN")
     value = panel.get_by_label("Value")
@@ -197,20 +197,20 @@ async def test_secrets_are_set_where_they_are_missing_replaced_and_removed(
     await panel.get_by_label("Show what I type").check()
     assert await value.evaluate(hidden) == "none"
     await value.fill("short")
-    await panel.get_by_role("button", name="Store").click()
+    await panel.get_by_role("button", name="Save secret").click()
     await expect(panel.get_by_role("alert")).to_contain_text("at least 6 bytes")
     await expect(panel.get_by_label("Name")).to_have_value("TOKEN")
     await expect(value).to_have_value("")
     await value.fill("long enough\nand of two lines")
-    await panel.get_by_role("button", name="Store").click()
+    await panel.get_by_role("button", name="Save secret").click()
     await expect(panel.locator("li")).to_contain_text("set just now by root")
     page.once("dialog", lambda dialog: dialog.accept())
     await panel.get_by_role("button", name="Remove TOKEN").click()
-    await expect(panel).to_contain_text("not stored, so builds fail")
+    await expect(panel).to_contain_text("missing: builds will fail")
     await page.get_by_role("link", name="Secrets", exact=True).click()
     await page.get_by_label("Name").fill("TOKEN")
     await page.get_by_label("Value").fill("for all pipelines")
-    await page.get_by_role("button", name="Store").click()
+    await page.get_by_role("button", name="Save secret").click()
     await expect(page.get_by_text("The secret is stored.")).to_be_visible()
     await page.go_back()
     await page.go_back()
@@ -255,7 +255,7 @@ async def test_without_scripts_users_tokens_passwords_and_visibility_are_kept(br
     await page.get_by_role("link", name="Secrets").click()
     await page.get_by_label("Name").fill("PLAIN")
     await page.get_by_label("Value").fill("without scripts")
-    await page.get_by_role("button", name="Store").click()
+    await page.get_by_role("button", name="Save secret").click()
     await page.get_by_role("button", name="Remove PLAIN").click()
     await expect(page.get_by_text("The secret is removed.")).to_be_visible()
     await context.close()
@@ -273,7 +273,7 @@ async def test_a_page_that_answers_a_form_is_not_loaded_again_for_a_script_that_
     await page.get_by_label("Name").fill("nobody")
     await page.get_by_label("Password").fill("wrong password")
     await page.get_by_role("button", name="Log in").click()
-    await expect(page.get_by_role("alert")).to_contain_text("is not known")
+    await expect(page.get_by_role("alert")).to_contain_text("Wrong name or password")
     await page.wait_for_load_state()
     await page.wait_for_timeout(300)
     assert sent == ["POST"]

@@ -14,7 +14,7 @@ LONG = {"name": "Keyed", "steps": ["sleep 120"]}
 async def test_a_question_mark_lists_the_keys_and_escape_closes_the_list(page: Page, server: Server):
     await page.goto(server.url)
     await page.keyboard.press("?")
-    dialog = page.get_by_role("dialog", name="Keys")
+    dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
     await expect(dialog).to_contain_text("Go to the dashboard")
     await page.keyboard.press("Escape")
     await expect(dialog).to_be_hidden()
@@ -23,7 +23,7 @@ async def test_a_question_mark_lists_the_keys_and_escape_closes_the_list(page: P
 async def test_single_keys_can_be_switched_off_for_good(page: Page, server: Server):
     await page.goto(f"{server.url}/ui/api")
     await page.keyboard.press("?")
-    await page.get_by_label("Single keys do something").uncheck()
+    await page.get_by_label("Use single-key shortcuts").uncheck()
     await page.get_by_role("button", name="Close").click()
     await page.reload()
     await page.keyboard.type("gd")
@@ -31,7 +31,7 @@ async def test_single_keys_can_be_switched_off_for_good(page: Page, server: Serv
     await expect(page).to_have_url(f"{server.url}/ui/api")
     await page.wait_for_load_state()  # keys are there when its scripts are
     await page.keyboard.press("?")
-    await page.get_by_label("Single keys do something").check()
+    await page.get_by_label("Use single-key shortcuts").check()
     await page.keyboard.press("Escape")
     await page.keyboard.type("gd")
     await expect(page).to_have_url(f"{server.url}/")

@@ -288,7 +288,7 @@ async def test_wrap_and_times_are_remembered(page: Page, server: Server, red: di
     await page.keyboard.press("t")
     await page.reload()
     await expect(wrap).to_have_attribute("aria-pressed", "false")
-    await expect(times).to_have_text("Times: of step")
+    await expect(times).to_have_text("Time since step start")
     await expect(page.locator("#log .row .time").nth(5)).to_have_text(re.compile(r"s$"))
 
 
