@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from rapidflow_web import metrics
 from rapidflow_web.builds import disk
 from rapidflow_web.builds.agent_session import Conversation, StartOver
+from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.masks import Masks
 from rapidflow_web.builds.preparation import Preparation, Tools, has_begun, when_reachable
 from rapidflow_web.builds.silence import Silence
@@ -27,7 +27,6 @@ from rapidflow_web.db.models import Job, Step
 from rapidflow_web.errors import BuildError, RapidFlowError
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.base import Process, Running
-from rapidflow_web.logs import stream_text
 from rapidflow_web.logs.index import Kind
 from rapidflow_web.logs.writer import LogWriter
 from rapidflow_web.pipeline.definition import Definition
@@ -55,6 +54,7 @@ class Execution:
     def __init__(
         self,
         tools: Tools,
+        ending: Ending,
         job: Job,
         definition: Definition,
         steps: list[Step],
@@ -66,6 +66,7 @@ class Execution:
         self.timeline = Timeline(job.timeline, self._masks.hide)
         self.finished = asyncio.Event()
         self._tools = tools
+        self._ending = ending
         self._definition = definition
         self._environment = environment
         self._login: Login | None = None
@@ -309,19 +310,16 @@ class Execution:
 
     async def _finish(self, outcome: Outcome) -> None:
         """Stores the end, then tells the readers, then leaves nothing behind."""
-        job = self.job
         self.timeline.finish()
-        if self.step_id is not None and outcome.status != "cancelled":
-            await jobs.end_step(self.step_id, "failed", None, now_ms())
-        status, error = await jobs.finish(
-            job.id, outcome.status, outcome.error, ports=None, timeline=self.timeline.stored()
+        await self._ending.ended(
+            self.job.id,
+            outcome.status,
+            outcome.error,
+            writer=self._writer,
+            last_output=self._conversation.end,
+            ports=None,
+            timeline=self.timeline.stored(),
         )
-        metrics.BUILDS.labels(status).inc()
-        _log.info("%s%s", status, f": {error}" if error else "")
-        await self._conversation.end()
-        await self._writer.seal(stream_text.final_lines(status, error))
-        await self._masks.forget()
-        await jobs.update(job.id, log_size=self._writer.log.size)
         if self._running is not None:
             try:
                 await self._running.remove()

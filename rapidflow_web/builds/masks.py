@@ -27,10 +27,6 @@ class Masks:
         await self._vault.add_masks(self._job_id, new)
         self.values, self._masker = [*self.values, *new], None
 
-    async def forget(self) -> None:
-        """The build has ended. Safe to call again."""
-        await self._vault.forget_masks(self._job_id)
-
     def hide(self, text: str) -> str:
         """What may be shown of a sentence, a command line or the like."""
         if not self.values:

@@ -7,6 +7,7 @@ import logging
 
 from rapidflow_web import metrics
 from rapidflow_web.builds import disk
+from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.execution import Execution
 from rapidflow_web.builds.preparation import Tools
 from rapidflow_web.db import jobs
@@ -14,7 +15,6 @@ from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job
 from rapidflow_web.errors import EngineUnavailable, Invalid
 from rapidflow_web.executors.base import Executor
-from rapidflow_web.logs import stream_text
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.pipeline import parser
 from rapidflow_web.removal import remove_folder
@@ -30,8 +30,9 @@ _ANY_ROOT = ("/",)
 class Scheduler:
     """Runs jobs. `run` is its life; the other methods are for everybody."""
 
-    def __init__(self, tools: Tools, logs: LogStore) -> None:
+    def __init__(self, tools: Tools, logs: LogStore, ending: Ending) -> None:
         self._tools = tools
+        self._ending = ending
         self._logs = logs
         self._executions: dict[int, Execution] = {}
         self._live: set[int] = set()
@@ -199,28 +200,23 @@ class Scheduler:
             definition = parser.parse(job.definition.config, _ANY_ROOT, job.definition.name)
         except Invalid as error:
             # A later version may be stricter than the one that stored it.
-            await self._fail(job.id, f"the pipeline is no longer valid: {error}")
+            await self._ending.ended(job.id, "failed", f"the pipeline is no longer valid: {error}")
             return
         _log.info("%s: %s", "taken up again" if resume else "started", definition.name)
         if not resume:
-            self._make_room(job.id)
+            self._ending.make_room(job.id)
         steps, variables = await jobs.steps_of(job.id), await jobs.environment_of(job.id)
         # What is stored of secrets is not their value; that is for the execution to get.
         environment = {
             variable.key: variable.value for variable in variables if variable.key not in definition.secrets
         }
         writer = self._logs.writer(job.id, self._tools.limits(definition).log_limit)
-        execution = Execution(self._tools, job, definition, steps, environment, writer)
+        execution = Execution(self._tools, self._ending, job, definition, steps, environment, writer)
         self._executions[job.id] = execution
         try:
             await execution.run(resume)
         finally:
             writer.close()
-
-    def _make_room(self, job_id: int) -> None:
-        strays = self._tools.settings.data / "strays"
-        if self._logs.set_aside(job_id, strays):
-            _log.warning("there was a log of another job of this number; it is in %s now", strays)
 
     async def _recover(self, group: asyncio.TaskGroup) -> None:
         for job in await jobs.unsealed():
@@ -238,35 +234,16 @@ class Scheduler:
     async def _fail_surely(self, job_id: int, reason: str) -> None:
         while True:
             try:
-                await self._fail(job_id, reason)
+                await self._ending.ended(job_id, "failed", reason)
                 return
             except Exception as error:
                 _log.warning("its end can't be stored; trying again: %s", error)
             await asyncio.sleep(_CHECK_SECONDS)
 
-    async def _fail(self, job_id: int, reason: str) -> None:
-        await jobs.end_steps(job_id, "failed")
-        await jobs.finish(job_id, "failed", reason)
-        metrics.BUILDS.labels("failed").inc()
-        await self.seal(job_id)
-
     async def _seal_or_say(self, job_id: int) -> None:
         try:
-            await self.seal(job_id)
+            await self._ending.seal(job_id)
         except Exception:
             # The next start tries again; the other builds must go on.
             with about(job_id):
                 _log.exception("its log can't be ended")
-
-    async def seal(self, job_id: int) -> None:
-        """Ends the log of a job that has finished and has no execution. Safe to call again."""
-        job = await jobs.get(job_id)
-        if job is None:
-            return
-        if job.started_at is None:
-            self._make_room(job_id)
-        log = self._logs.open(job_id)
-        if not log.sealed:
-            await self._logs.writer(job_id).seal(stream_text.final_lines(job.status, job.error))
-        await self._tools.vault.forget_masks(job_id)
-        await jobs.update(job_id, log_size=log.size)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rapidflow_web import metrics
+from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.scheduler import Scheduler
 from rapidflow_web.db import jobs, pipelines
 from rapidflow_web.db.database import is_away
@@ -41,11 +41,12 @@ class ServerEnds(RequestError):
 class Service:
     """Starts, cancels and retries builds."""
 
-    def __init__(self, scheduler: Scheduler, vault: Vault, settings: Settings) -> None:
+    def __init__(self, scheduler: Scheduler, ending: Ending, vault: Vault, settings: Settings) -> None:
         self._scheduler = scheduler
+        self._ending = ending
         self._vault = vault
         self._settings = settings
-        self._ending = asyncio.Event()
+        self._server_ends = asyncio.Event()
 
     def parse(self, config: str, name: str | None = None) -> Definition:
         """The definition in YAML text. Raises `Invalid`."""
@@ -191,9 +192,7 @@ class Service:
             await self._until(execution.stopped)
 
     async def _cancel(self, job_id: int) -> None:
-        if await jobs.cancel_pending(job_id):
-            metrics.BUILDS.labels("cancelled").inc()
-            await self._scheduler.seal(job_id)
+        if await self._ending.cancelled_before_start(job_id):
             return
         if not await jobs.request_cancel(job_id):
             job = await jobs.get(job_id)
@@ -211,7 +210,7 @@ class Service:
             current = await jobs.get(job_id)
             if current is None or current.status in jobs.FINISHED:
                 return
-            if self._ending.is_set() or asyncio.get_running_loop().time() > deadline:
+            if self._server_ends.is_set() or asyncio.get_running_loop().time() > deadline:
                 raise ServerEnds("nothing is known of the build; it is stopped when the server starts again")
             await asyncio.sleep(_REGISTER_SECONDS)
         execution.cancel()
@@ -219,11 +218,11 @@ class Service:
 
     def end_waits(self) -> None:
         """Lets every call that waits for a build end with an error, because the server ends."""
-        self._ending.set()
+        self._server_ends.set()
 
     async def _until(self, event: asyncio.Event) -> None:
         happened = asyncio.ensure_future(event.wait())
-        ending = asyncio.ensure_future(self._ending.wait())
+        ending = asyncio.ensure_future(self._server_ends.wait())
         try:
             await asyncio.wait({happened, ending}, return_when=asyncio.FIRST_COMPLETED)
             if not event.is_set():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from tortoise.transactions import in_transaction
 
+from rapidflow_web.db import outbox
 from rapidflow_web.db.database import now_ms, patient, uncancelled
 from rapidflow_web.db.models import Definition, Environment, Job, Step
 from rapidflow_web.db.sql import dialect, rows
@@ -35,6 +36,14 @@ class MostWaiting:
 
     in_all: int | None = None
     per_user: int | None = None
+
+
+class End(NamedTuple):
+    """How a job really ended. `changed` says whether the call that returns this ended it."""
+
+    status: str
+    error: str | None
+    changed: bool
 
 
 class TooManyWait(Exception):
@@ -91,31 +100,51 @@ async def _check_waiting(most: MostWaiting, user: str) -> None:
 
 @uncancelled
 async def transition(job_id: int, old: str, new: str, **fields: Any) -> bool:
-    """Moves a job from status `old` to `new`; False where another call was first."""
+    """Moves a job from status `old` to `new` and tells the listeners; False where another call was first."""
+    if not outbox.has_listeners():
+        # One statement is a transaction of its own, and faster than one that is opened for it.
+        return await _move(job_id, old, new, **fields)
+    async with in_transaction():
+        moved = await _move(job_id, old, new, **fields)
+    if moved:
+        outbox.wake()
+    return moved
+
+
+async def _move(job_id: int, old: str, new: str, **fields: Any) -> bool:
+    """The change and a row for each listener; the caller has the transaction and wakes them afterwards."""
     if (old, new) not in _ALLOWED:
         raise ValueError(f"a job can't go from {old} to {new}")
     query = Job.filter(id=job_id, status=old)
     if new != "cancelled":
         # A cancel that was accepted decides, also over a build that was about to succeed.
         query = query.filter(cancelled=False)
-    return await query.update(status=new, **fields) > 0
+    if not await query.update(status=new, **fields):
+        return False
+    if outbox.has_listeners():
+        await outbox.add(job_id, new)
+    return True
 
 
 @patient
-async def finish(job_id: int, status: str, error: str | None, **fields: Any) -> tuple[str, str | None]:
-    """Ends a running job; returns the status and error that it really ended with. Safe to call again."""
+async def finish(job_id: int, status: str, error: str | None, **fields: Any) -> End:
+    """Ends a running job; returns how it really ended. Safe to call again."""
     now = now_ms()
     if status != "cancelled":
         if await transition(job_id, "running", status, error=error, finished_at=now, **fields):
-            return status, error
+            return End(status, error, True)
         # A cancel was accepted at the last moment, or this is a second try.
         stored = await get(job_id)
         if stored is None or stored.status != "running":
-            return (stored.status, stored.error) if stored is not None else (status, error)
+            return (
+                End(stored.status, stored.error, False) if stored is not None else End(status, error, False)
+            )
     await cancel_steps(job_id, now)
     # The request may not have been stored, because the disk was full.
-    await transition(job_id, "running", "cancelled", cancelled=True, error=None, finished_at=now, **fields)
-    return "cancelled", None
+    changed = await transition(
+        job_id, "running", "cancelled", cancelled=True, error=None, finished_at=now, **fields
+    )
+    return End("cancelled", None, changed)
 
 
 @uncancelled
@@ -142,9 +171,10 @@ async def cancel_pending(job_id: int) -> bool:
     """Cancels a job that has not begun, with its steps; False where it has."""
     now = now_ms()
     async with in_transaction():
-        if not await transition(job_id, "pending", "cancelled", cancelled=True, finished_at=now):
+        if not await _move(job_id, "pending", "cancelled", cancelled=True, finished_at=now):
             return False
         await cancel_steps(job_id, now)
+    outbox.wake()
     return True
 
 

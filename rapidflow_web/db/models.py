@@ -254,3 +254,20 @@ class Deed(Model):
     class Meta(Model.Meta):
         table = "deed"
         indexes = (Index(fields=("action", "actor", "status")),)
+
+
+class OutboxRow(Model):
+    """A change of a job's status that one listener has not dealt with yet (see `db.outbox`)."""
+
+    id: int = fields.BigIntField(primary_key=True)
+    listener = fields.CharField(max_length=64)
+    job: fields.ForeignKeyRelation[Job] = fields.ForeignKeyField(
+        "rapidflow.Job", related_name="outbox_rows", on_delete=fields.CASCADE
+    )
+    job_id: int
+    status = fields.CharField(max_length=16)
+    at: int = fields.BigIntField()
+
+    class Meta(Model.Meta):
+        table = "outbox"
+        indexes = (Index(fields=("listener", "id")), Index(fields=("job_id",)))

@@ -115,8 +115,8 @@ class Doctor:
     def _fails(self, job: Job) -> Callable[[], Awaitable[None]]:
         async def mend() -> None:
             await jobs.end_steps(job.id, "failed")
-            status, error = await jobs.finish(job.id, "failed", _GONE)
-            await self._log_check.gets_an_end(job.id, status, error)()
+            end = await jobs.finish(job.id, "failed", _GONE)
+            await self._log_check.gets_an_end(job.id, end.status, end.error)()
 
         return mend
 

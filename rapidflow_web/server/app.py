@@ -17,11 +17,12 @@ from rapidflow_web.accounts.changes import AccountChanges
 from rapidflow_web.api import jobs, pipelines, secrets, stream, system
 from rapidflow_web.api import users as user_routes
 from rapidflow_web.api.operation import Documentation, Provider
+from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.preparation import Tools
 from rapidflow_web.builds.scheduler import Scheduler
 from rapidflow_web.builds.service import Service
 from rapidflow_web.data_folder import DataFolder
-from rapidflow_web.db import users
+from rapidflow_web.db import outbox, users
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
 from rapidflow_web.errors import SettingsError
 from rapidflow_web.executors.base import Executor
@@ -52,6 +53,9 @@ _PATIENCE = 1.0
 _LONGEST_END = 0.7
 """Seconds after which a server that ends waits no more for what an engine or a disk that hangs holds up."""
 
+_LISTENERS: tuple[str, ...] = ()
+"""Who is told of each change of a build's status (see `db.outbox`)."""
+
 
 class _App(Quart):
     jinja_environment = PlainEnvironment
@@ -76,7 +80,9 @@ def create_app(settings: Settings) -> Quart:
         marker_key=folders.key(),
     )
     logs = LogStore(folders.logs)
-    scheduler = Scheduler(tools, logs)
+    outbox.register(_LISTENERS)
+    ending = Ending(vault, logs, settings.data / "strays")
+    scheduler = Scheduler(tools, logs, ending)
     details = ResponseCache()
     access = Access(settings)
     streams = OpenStreams(access)
@@ -89,7 +95,7 @@ def create_app(settings: Settings) -> Quart:
     )
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = connections.PATIENCE
-    builds = Service(scheduler, vault, settings)
+    builds = Service(scheduler, ending, vault, settings)
     accounts = AccountChanges(
         access, review=streams.review, audit=gate.concern, needs_users=not settings.bind.is_loopback
     )

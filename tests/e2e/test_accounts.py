@@ -103,6 +103,7 @@ async def test_the_commands_on_a_jobs_page_take_a_token_from_the_shell(page: Pag
     job = team.request("POST", f"/pipelines/{pipeline['id']}/jobs", None, root).json["id"]
     await log_in(page, team, "anna", f"/ui/jobs/{job}")
     await page.get_by_text("Commands").click()
+    await expect(page.locator("#commands .snippet").first).to_be_visible()
     follow = await page.locator("#commands .snippet").all_inner_texts()
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     shell = {**os.environ, "PATH": path, "RAPIDFLOW_TOKEN": token_of(team, "anna")}

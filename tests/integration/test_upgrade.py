@@ -14,7 +14,7 @@ COUNT = "i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo line $i; sleep 0.02; don
 
 def downgrade(server: Server) -> None:
     """Brings the database back to what it was before 0003_upkeep."""
-    tables = ("mask", "secret", "deed", "pipeline_grant", "session", "token", "user_account")
+    tables = ("outbox", "mask", "secret", "deed", "pipeline_grant", "session", "token", "user_account")
     for statement in (
         *(f"DROP TABLE {name}" for name in tables),
         "ALTER TABLE pipeline DROP COLUMN restricted",

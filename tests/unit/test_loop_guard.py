@@ -117,9 +117,14 @@ def test_the_tests_find_each_stall_of_a_server_once(tmp_path: Path):
     log = tmp_path / "log"
     found = Stalls(log)
     assert found.new() == []
-    log.write_text("ready\nWARNING the event loop was held for 1 ms by:\n  a.py:1 f: g()\n  a.py:2 g\nnext\n")
-    assert found.new() == ["WARNING the event loop was held for 1 ms by:\n  a.py:1 f: g()\n  a.py:2 g"]
+    log.write_text(
+        "ready\nWARNING the event loop was held for 900 ms (800 ms of CPU time) by:\n"
+        "  a.py:1 f: g()\n  a.py:2 g\nnext\n"
+    )
+    assert found.new() == [
+        "WARNING the event loop was held for 900 ms (800 ms of CPU time) by:\n  a.py:1 f: g()\n  a.py:2 g"
+    ]
     assert found.new() == []
     with log.open("a") as file:
-        file.write("WARNING the event loop was blocked for 1 ms by:\n  a.py:1 f\n")
+        file.write("WARNING the event loop was blocked for 900 ms (800 ms of CPU time) by:\n  a.py:1 f\n")
     assert found.new() == []

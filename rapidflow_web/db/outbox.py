@@ -1,0 +1,70 @@
+"""Tells other rooms that a job's status changed, without the rooms that change it importing them.
+
+Life: `register` names the listeners once, before the database is used. From then on each change of a status
+stores one row per listener, in the transaction of the change itself, so that a kill can't separate the two.
+A listener has a `Reader`: it reads its rows oldest first and acknowledges each when it has dealt with it. A
+row that is not acknowledged is read again, also by the next server: dealing with it must be safe to repeat.
+Without listeners nothing is stored. Rows of a job that is deleted go with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from rapidflow_web.db.database import now_ms, uncancelled
+from rapidflow_web.db.models import OutboxRow
+
+_wakes: dict[str, asyncio.Event] = {}
+
+
+def register(names: Sequence[str]) -> None:
+    """Says who listens from now on, instead of who did before."""
+    _wakes.clear()
+    _wakes.update({name: asyncio.Event() for name in names})
+
+
+def has_listeners() -> bool:
+    """Whether changes have to be stored."""
+    return bool(_wakes)
+
+
+async def add(job_id: int, status: str) -> None:
+    """Stores that a job has a new status. For the transaction that changes it; `wake` comes after that."""
+    now = now_ms()
+    await OutboxRow.bulk_create(
+        OutboxRow(listener=name, job_id=job_id, status=status, at=now) for name in _wakes
+    )
+
+
+def wake() -> None:
+    """Lets the readers look: rows were committed."""
+    for event in _wakes.values():
+        event.set()
+
+
+class Reader:
+    """The rows of one listener, which must be registered. One reader per listener."""
+
+    def __init__(self, listener: str) -> None:
+        self._listener = listener
+        self._wake = _wakes[listener]
+
+    @uncancelled
+    async def rows(self, limit: int = 100) -> list[OutboxRow]:
+        """Up to `limit` rows that are not acknowledged, oldest first."""
+        return await OutboxRow.filter(listener=self._listener).order_by("id").limit(limit)
+
+    async def next(self, limit: int = 100) -> list[OutboxRow]:
+        """As `rows`, but waits until there are some."""
+        while True:
+            # Before the rows are read: one that is committed meanwhile sets it again.
+            self._wake.clear()
+            if found := await self.rows(limit):
+                return found
+            await self._wake.wait()
+
+    @uncancelled
+    async def acknowledge(self, row: OutboxRow) -> None:
+        """Removes a row that was dealt with. Safe to call again."""
+        await OutboxRow.filter(listener=self._listener, id=row.id).delete()

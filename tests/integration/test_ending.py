@@ -1,0 +1,263 @@
+"""Every change of a build's status is stored together with what its listeners are told, and counted once."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+from tortoise import connections
+from tortoise.backends.base.executor import EXECUTOR_CACHE
+
+from rapidflow_web.builds.ending import Ending
+from rapidflow_web.db import jobs, outbox, pipelines
+from rapidflow_web.db.database import close_database, open_database, sqlite_url
+from rapidflow_web.db.sql import rows
+from rapidflow_web.logs.log import LogStore
+from rapidflow_web.pipeline.definition import StepDefinition
+from rapidflow_web.secrets.keys import Keys
+from rapidflow_web.secrets.vault import Vault
+from tests.support.logs import everything
+from tests.support.postgres import Postgres
+
+# The database refuses to store a row of the outbox.
+_REFUSE = {
+    "sqlite": [
+        "CREATE TRIGGER refuse BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'refused'); END",
+    ],
+    "postgres": [
+        "CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN RAISE 'refused'; END $$ LANGUAGE plpgsql",
+        "CREATE TRIGGER refuse BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ],
+}
+
+# Starts and ends builds until it is killed; says when it has ended some.
+_CHURN = """
+import asyncio, sys
+from rapidflow_web.db import jobs, outbox, pipelines
+from rapidflow_web.db.database import open_database
+from rapidflow_web.pipeline.definition import StepDefinition
+
+async def churn():
+    outbox.register(["notify", "reports"])
+    await open_database(sys.argv[1])
+    pipeline = await pipelines.create("churned", "name: churned\\nsteps: ['true']")
+    fields = {"pipeline_id": pipeline.id, "definition_id": pipeline.definition_id, "started_by": "test"}
+    while True:
+        job = await jobs.create(fields, [StepDefinition("true")], {})
+        if job.id % 3 == 0:
+            await jobs.cancel_pending(job.id)
+        else:
+            await jobs.claim()
+            await jobs.finish(job.id, "success", None)
+        print(job.id, flush=True)
+
+asyncio.run(churn())
+"""
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    made = Postgres()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """A database without listeners; gives its dialect."""
+    dialect: str = request.param
+    url = (
+        sqlite_url(tmp_path / "rapidflow.db")
+        if dialect == "sqlite"
+        else request.getfixturevalue("postgres").url
+    )
+    # Tortoise keeps statements in the words of the database that it met first.
+    EXECUTOR_CACHE.clear()
+    await open_database(url)
+    yield dialect
+    outbox.register(())
+    if dialect == "postgres":
+        await connections.get("default").execute_script("DROP FUNCTION IF EXISTS refuse CASCADE")
+        await connections.get("default").execute_script("TRUNCATE pipeline CASCADE")
+    await close_database()
+    EXECUTOR_CACHE.clear()
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> LogStore:
+    return LogStore(tmp_path / "logs")
+
+
+@pytest.fixture
+def ending(tmp_path: Path, logs: LogStore) -> Ending:
+    return Ending(Vault(Keys(tmp_path, ())), logs, tmp_path / "strays")
+
+
+async def pending() -> int:
+    """A job that waits."""
+    pipeline = await pipelines.create("some", "name: some\nsteps: ['true']")
+    fields = {"pipeline_id": pipeline.id, "definition_id": pipeline.definition_id, "started_by": "test"}
+    return (await jobs.create(fields, [StepDefinition("true")], {})).id
+
+
+async def running() -> int:
+    """A job that was claimed, and whose step runs."""
+    job_id = await pending()
+    job = await jobs.claim()
+    assert job is not None and job.id == job_id
+    await jobs.begin_step((await jobs.steps_of(job_id))[0].id, 1)
+    return job_id
+
+
+async def stored(listener: str = "notify") -> list[tuple[int, str]]:
+    return [(row.job_id, row.status) for row in await outbox.Reader(listener).rows()]
+
+
+def counted() -> dict[str, float]:
+    """How many builds ended, by result."""
+    results = ("success", "failed", "cancelled")
+    return {one: REGISTRY.get_sample_value("rapidflow_builds_total", {"result": one}) or 0 for one in results}
+
+
+def since(before: dict[str, float]) -> dict[str, float]:
+    return {result: count - before[result] for result, count in counted().items() if count != before[result]}
+
+
+@pytest.mark.usefixtures("database")
+async def test_each_change_of_a_status_is_stored_once_for_each_listener(ending: Ending) -> None:
+    outbox.register(["notify", "reports"])
+    good, bad, stopped = await running(), await running(), await running()
+    waited = await pending()
+    await ending.ended(good, "success")
+    await ending.ended(bad, "failed", "it broke")
+    assert await jobs.request_cancel(stopped)
+    await ending.ended(stopped, "success")
+    assert await ending.cancelled_before_start(waited)
+    assert not await ending.cancelled_before_start(waited)
+    await ending.ended(good, "failed", "a second end")
+    expected = [
+        (good, "running"), (bad, "running"), (stopped, "running"), (good, "success"), (bad, "failed"),
+        (stopped, "cancelled"), (waited, "cancelled"),
+    ]  # fmt: skip
+    assert await stored("notify") == expected
+    assert await stored("reports") == expected
+
+
+@pytest.mark.usefixtures("database")
+async def test_nothing_is_stored_without_listeners(ending: Ending) -> None:
+    await ending.ended(await running(), "success")
+    await ending.cancelled_before_start(await pending())
+    assert list(await rows("SELECT id FROM outbox")) == []
+
+
+async def test_a_status_does_not_change_where_its_listeners_cannot_be_told(database: str) -> None:
+    outbox.register(["notify"])
+    job_id, waits = await running(), await pending()
+    for statement in _REFUSE[database]:
+        await connections.get("default").execute_script(statement)
+    with pytest.raises(Exception, match="refused"):
+        await jobs.transition(job_id, "running", "failed", error="it broke")
+    with pytest.raises(Exception, match="refused"):
+        await jobs.cancel_pending(waits)
+    job, waiting = await jobs.get(job_id), await jobs.get(waits)
+    assert job is not None and (job.status, job.error) == ("running", None)
+    assert waiting is not None and (waiting.status, waiting.cancelled) == ("pending", False)
+    assert await stored() == [(job_id, "running")]
+
+
+async def test_a_kill_never_separates_a_status_from_what_the_listeners_are_told(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "killed.db")
+    churn = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _CHURN, url, stdout=asyncio.subprocess.PIPE
+    )
+    assert churn.stdout is not None
+    while int(await churn.stdout.readline()) < 60:
+        pass
+    churn.kill()
+    await churn.communicate()
+    assert churn.returncode == -signal.SIGKILL
+    EXECUTOR_CACHE.clear()
+    await open_database(url)
+    try:
+        told: dict[str, dict[int, list[str]]] = {"notify": {}, "reports": {}}
+        for listener, job_id, status in await rows("SELECT listener, job_id, status FROM outbox ORDER BY id"):
+            told[listener].setdefault(job_id, []).append(status)
+        paths = {
+            "pending": [], "running": ["running"], "success": ["running", "success"],
+            "cancelled": ["cancelled"],
+        }  # fmt: skip
+        found = await rows("SELECT id, status FROM job ORDER BY id")
+        assert len(found) >= 60
+        for changes in told.values():
+            assert {job_id: changes.get(job_id, []) for job_id, _ in found} == {
+                job_id: paths[status] for job_id, status in found
+            }
+    finally:
+        await close_database()
+        EXECUTOR_CACHE.clear()
+
+
+@pytest.mark.usefixtures("database")
+async def test_a_build_whose_log_cannot_be_sealed_at_first_counts_once(
+    ending: Ending, logs: LogStore
+) -> None:
+    outbox.register(["notify"])
+    before = counted()
+    job_id = await running()
+    logs.path(job_id).mkdir(parents=True)
+    for _ in range(3):
+        with pytest.raises(OSError):
+            await ending.ended(job_id, "failed", "it broke")
+    job = await jobs.get(job_id)
+    assert job is not None and (job.status, job.log_size) == ("failed", None)
+    logs.path(job_id).rmdir()
+    # A later try gives another reason; the first one stays.
+    await ending.ended(job_id, "failed", "the log broke")
+    await ending.seal(job_id)
+    job = await jobs.get(job_id)
+    assert job is not None and (job.error, job.log_size) == ("it broke", logs.open(job_id).size)
+    assert since(before) == {"failed": 1}
+    assert await stored() == [(job_id, "running"), (job_id, "failed")]
+    assert (await everything(logs.open(job_id))).count("it broke") == 1
+    assert [step.status for step in await jobs.steps_of(job_id)] == ["failed"]
+
+
+@pytest.mark.usefixtures("database")
+async def test_a_build_that_was_killed_before_its_log_was_sealed_is_sealed_later(
+    ending: Ending, logs: LogStore
+) -> None:
+    outbox.register(["notify"])
+    job_id = await running()
+    await jobs.finish(job_id, "success", None)
+    assert [job.id for job in await jobs.unsealed()] == [job_id]
+    before = counted()
+    await ending.seal(job_id)
+    await ending.seal(job_id)
+    assert await jobs.unsealed() == []
+    assert logs.open(job_id).sealed
+    assert since(before) == {}
+    assert await stored() == [(job_id, "running"), (job_id, "success")]
+
+
+@pytest.mark.usefixtures("database")
+async def test_a_listener_is_woken_and_reads_what_it_has_not_acknowledged() -> None:
+    outbox.register(["notify", "reports"])
+    reader = outbox.Reader("notify")
+    waits = asyncio.ensure_future(reader.next())
+    await asyncio.sleep(0)
+    job_id = await running()
+    (first,) = await waits
+    await jobs.finish(job_id, "success", None)
+    assert [row.status for row in await reader.next()] == ["running", "success"]
+    assert [row.status for row in await reader.next(limit=1)] == ["running"]
+    await reader.acknowledge(first)
+    await reader.acknowledge(first)
+    # As after a restart.
+    outbox.register(["notify", "reports"])
+    assert [row.status for row in await outbox.Reader("notify").next()] == ["success"]
+    assert len(await stored("reports")) == 2
