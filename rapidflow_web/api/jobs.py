@@ -13,7 +13,6 @@ from rapidflow_web.builds.activity import activity
 from rapidflow_web.builds.timeline import Timeline
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job, Step
-from rapidflow_web.errors import NotFound
 from rapidflow_web.logs.log import Log
 from rapidflow_web.web import requests
 from rapidflow_web.web.gate import reader
@@ -37,17 +36,14 @@ async def list_jobs(page: schemas.AllJobsPage) -> Response:
 @operation(schemas.Job)
 async def get_job(job_id: int) -> Response:
     """Get a job."""
-    return json_response(representations.job(await existing_job(job_id)))
+    return json_response(representations.job(await jobs.existing(job_id)))
 
 
 @blueprint.get("/jobs/<job_id>/details")
 @operation(schemas.Details)
 async def get_job_details(job_id: int) -> Response:
     """Get a job with its pipeline, steps and environment."""
-    found = await jobs.with_all(job_id)
-    if found is None:
-        raise NotFound(f"there is no job {job_id}")
-    job, steps, environments = found
+    job, steps, environments = await jobs.with_all(job_id)
     log = services().logs.open(job_id)
     log.expect(job.log_size)
     body = await output.encoded(
@@ -68,7 +64,7 @@ async def get_job_details(job_id: int) -> Response:
 @operation(schemas.JobLogs)
 async def get_job_logs(job_id: int) -> Response:
     """Get the logs of all steps of a job."""
-    job = await existing_job(job_id)
+    job = await jobs.existing(job_id)
     steps, log = await jobs.steps_of(job_id), services().logs.open(job_id)
     log.expect(job.log_size)
     entries = [representations.step_log(row, log, with_job=False) for row in steps]
@@ -80,7 +76,7 @@ async def get_job_logs(job_id: int) -> Response:
 @operation(schemas.Steps)
 async def list_job_steps(job_id: int) -> Response:
     """List the steps of a job, in order."""
-    job = await existing_job(job_id)
+    job = await jobs.existing(job_id)
     steps, log = await jobs.steps_of(job_id), services().logs.open(job_id)
     log.expect(job.log_size)
     return _sent(await output.encoded([representations.step(row, log) for row in steps]), job.pipeline_id)
@@ -90,7 +86,7 @@ async def list_job_steps(job_id: int) -> Response:
 @operation(schemas.TimelinePhases)
 async def get_job_timeline(job_id: int) -> Response:
     """Get the phases before the first step, with progress: queued, image, source, container."""
-    timeline = _timeline(await existing_job(job_id))
+    timeline = _timeline(await jobs.existing(job_id))
     return json_response([representations.phase(entry) for entry in timeline.phases])
 
 
@@ -98,7 +94,7 @@ async def get_job_timeline(job_id: int) -> Response:
 @operation(schemas.Activity)
 async def get_job_activity(job_id: int) -> Response:
     """Get the current activity of a build: the time since its last output, and its processes."""
-    await existing_job(job_id)
+    await jobs.existing(job_id)
     execution = services().scheduler.execution(job_id)
     now = await activity(execution, ask_always=True) if execution is not None else None
     return json_response(representations.activity(job_id, now))
@@ -116,7 +112,7 @@ async def cancel_job(job_id: int) -> Response:
 @operation(schemas.Job, status=201, throttled=True)
 async def retry_job(job_id: int) -> Response:
     """Run a build again with the same steps, environment, image and commit."""
-    job = await services().builds.retry(job_id, started_by=requests.started_by())
+    job = await services().beginning.retry(job_id, requests.cause())
     return json_response(representations.job(job), 201, {"Location": f"/jobs/{job.id}"})
 
 
@@ -124,7 +120,7 @@ async def retry_job(job_id: int) -> Response:
 @operation(schemas.Step)
 async def get_step(step_id: int) -> Response:
     """Get a step."""
-    step = await _existing_step(step_id)
+    step = await jobs.existing_step(step_id)
     log = await _log_of(step)
     return _sent(await output.encoded(representations.step(step, log)), step.job.pipeline_id)
 
@@ -133,7 +129,7 @@ async def get_step(step_id: int) -> Response:
 @operation(schemas.StepLog)
 async def get_step_logs(step_id: int) -> Response:
     """Get the log of a step."""
-    step = await _existing_step(step_id)
+    step = await jobs.existing_step(step_id)
     log = await _log_of(step)
     return _sent(
         await output.encoded(representations.step_log(step, log, with_job=True)), step.job.pipeline_id
@@ -146,25 +142,10 @@ def _sent(body: bytes | AsyncIterator[bytes], pipeline_id: int) -> Response:
     return encoded_response(LongBody(services().streams, reader(pipeline_id), body))
 
 
-async def existing_job(job_id: int) -> Job:
-    """The job. Raises `NotFound`."""
-    job = await jobs.get(job_id)
-    if job is None:
-        raise NotFound(f"there is no job {job_id}")
-    return job
-
-
-async def _existing_step(step_id: int) -> Step:
-    step = await jobs.get_step(step_id)
-    if step is None:
-        raise NotFound(f"there is no step {step_id}")
-    return step
-
-
 async def _log_of(step: Step) -> Log:
     log = services().logs.open(step.job_id)
     if not log.size:
-        log.expect((await existing_job(step.job_id)).log_size)
+        log.expect((await jobs.existing(step.job_id)).log_size)
     return log
 
 

@@ -52,7 +52,7 @@ async def list_pipelines(page: schemas.PipelinePage) -> Response:
 @operation(schemas.Pipeline)
 async def get_pipeline(pipeline_id: int) -> Response:
     """Get a pipeline."""
-    return json_response(representations.pipeline(await services().builds.existing(pipeline_id)))
+    return json_response(representations.pipeline(await pipelines.existing(pipeline_id)))
 
 
 @blueprint.put("/pipelines/<pipeline_id>")
@@ -62,7 +62,7 @@ async def update_pipeline(pipeline_id: int) -> Response:
 
     A password that is stored stays where the clone URL has none, for the server and the user that it is for.
     """
-    await services().builds.existing(pipeline_id)
+    await pipelines.existing(pipeline_id)
     submitted = await _submitted(schemas.ChangedPipeline)
     pipeline = await services().builds.change(
         pipeline_id, submitted.config, submitted.name, by=requests.started_by()
@@ -74,7 +74,7 @@ async def update_pipeline(pipeline_id: int) -> Response:
 @operation(schemas.Message)
 async def delete_pipeline(pipeline_id: int) -> Response:
     """Delete a pipeline. Its jobs stay and can be retried."""
-    await services().builds.existing(pipeline_id)
+    await pipelines.existing(pipeline_id)
     await pipelines.delete(pipeline_id)
     return json_response({"message": "pipeline deleted successfully"})
 
@@ -84,9 +84,9 @@ async def delete_pipeline(pipeline_id: int) -> Response:
 async def start_job(pipeline_id: int) -> Response:
     """Start a build of a pipeline. The optional body overrides the definition."""
     wanted = await requests.body(schemas.NewJob)
-    job = await services().builds.start(
+    job = await services().beginning.start(
         pipeline_id,
-        started_by=requests.started_by(),
+        requests.cause(),
         branch=wanted.branch,
         environment=wanted.environments,
     )
@@ -97,7 +97,7 @@ async def start_job(pipeline_id: int) -> Response:
 @operation(schemas.Jobs, query=schemas.JobPage, listed=True)
 async def list_pipeline_jobs(page: schemas.JobPage, pipeline_id: int) -> Response:
     """List the builds of a pipeline, newest first."""
-    await services().builds.existing(pipeline_id)
+    await pipelines.existing(pipeline_id)
     filters = page.model_dump(include={"status", "branch"}, exclude_none=True)
     found = await jobs.listed(before=page.before, limit=page.limit + 1, pipeline_id=pipeline_id, **filters)
     return list_response(found, page, representations.job)

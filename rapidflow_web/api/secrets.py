@@ -8,7 +8,7 @@ from rapidflow_web.api import representations
 from rapidflow_web.api import user_schemas as schemas
 from rapidflow_web.api.operation import operation
 from rapidflow_web.api.schemas import Message
-from rapidflow_web.db import secrets
+from rapidflow_web.db import pipelines, secrets
 from rapidflow_web.db.secrets import EVERYWHERE
 from rapidflow_web.web import requests
 from rapidflow_web.web.responses import json_response
@@ -83,4 +83,4 @@ async def _delete(scope: int, name: str) -> Response:
 
 async def _known(pipeline_id: int) -> None:
     # The builds of a deleted one can be retried, with its secrets.
-    await services().builds.existing(pipeline_id, also_deleted=True)
+    await pipelines.existing(pipeline_id, also_deleted=True)

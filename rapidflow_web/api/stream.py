@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from quart import Blueprint, Response, request
 
 from rapidflow_web.api import schemas
-from rapidflow_web.api.jobs import existing_job
 from rapidflow_web.api.operation import Text, header, operation, text
+from rapidflow_web.db import jobs
 from rapidflow_web.errors import BadRequest, RangeNotSatisfiable
 from rapidflow_web.logs.log import Log
 from rapidflow_web.web.gate import reader
@@ -75,7 +75,7 @@ async def stream_job_logs(query: schemas.StreamQuery, job_id: int) -> Response:
     """
     if query.tail is not None and query.offset is not None:
         raise BadRequest("give either 'tail' or 'offset', not both")
-    job = await existing_job(job_id)
+    job = await jobs.existing(job_id)
     log = services().logs.open(job.id)
     log.expect(job.log_size)
     finished = log.sealed

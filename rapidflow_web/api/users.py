@@ -11,7 +11,7 @@ from rapidflow_web.api import user_schemas as schemas
 from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.operation import operation
 from rapidflow_web.api.schemas import Message, Visibility
-from rapidflow_web.db import audit, users
+from rapidflow_web.db import audit, pipelines, users
 from rapidflow_web.web import requests
 from rapidflow_web.web.gate import actor, session
 from rapidflow_web.web.responses import json_response
@@ -120,7 +120,7 @@ async def get_visibility(pipeline_id: int) -> Response:
 @operation(Visibility, body=Visibility)
 async def update_visibility(pipeline_id: int) -> Response:
     """Restrict a pipeline and its builds to administrators and the named users, or show it to everyone."""
-    await services().builds.existing(pipeline_id)
+    await pipelines.existing(pipeline_id)
     wanted = await requests.body(Visibility)
     await services().accounts.set_visibility(pipeline_id, wanted.restricted, wanted.users)
     return await _visibility(pipeline_id)
@@ -135,6 +135,6 @@ async def list_audit_entries(page: schemas.AuditPage) -> Response:
 
 
 async def _visibility(pipeline_id: int) -> Response:
-    await services().builds.existing(pipeline_id)
+    await pipelines.existing(pipeline_id)
     restricted, names = await users.visibility(pipeline_id)
     return json_response({"restricted": restricted, "users": names})

@@ -29,7 +29,7 @@ from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.base import Process, Running
 from rapidflow_web.logs.index import Kind
 from rapidflow_web.logs.writer import LogWriter
-from rapidflow_web.pipeline.definition import Definition
+from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.pipeline.logins import Login
 from rapidflow_web.removal import remove_folder
@@ -56,7 +56,7 @@ class Execution:
         tools: Tools,
         ending: Ending,
         job: Job,
-        definition: Definition,
+        definition: ParsedPipeline,
         steps: list[Step],
         environment: dict[str, str],
         writer: LogWriter,

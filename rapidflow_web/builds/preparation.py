@@ -20,7 +20,7 @@ from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Executor, Progress, Running
 from rapidflow_web.pipeline import images
-from rapidflow_web.pipeline.definition import Definition
+from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.pipeline.limits import Limits
 from rapidflow_web.pipeline.logins import Login
 from rapidflow_web.removal import remove_folder
@@ -51,11 +51,11 @@ class Tools:
     marker_key: bytes
     """From which the nonces of the markers are made; never leaves the server."""
 
-    def limits(self, definition: Definition) -> Limits:
+    def limits(self, definition: ParsedPipeline) -> Limits:
         """The limits of a build: what its pipeline says, as far as the administrator lets it."""
         return definition.limits.completed(self.settings.default_limits, self.settings.most_limits)
 
-    def spec(self, job: Job, definition: Definition, environment: dict[str, str]) -> BuildSpec:
+    def spec(self, job: Job, definition: ParsedPipeline, environment: dict[str, str]) -> BuildSpec:
         """What the executor must know of a job."""
         return BuildSpec(
             job_id=job.id,
@@ -76,7 +76,7 @@ class Preparation:
         self,
         tools: Tools,
         job: Job,
-        definition: Definition,
+        definition: ParsedPipeline,
         environment: dict[str, str],
         login: Login | None,
         timeline: Timeline,

@@ -23,8 +23,6 @@ from rapidflow_web.server_log import about
 _log = logging.getLogger(__name__)
 
 _CHECK_SECONDS = 5.0
-_ANY_ROOT = ("/",)
-"""Where a definition was taken once, the source decides what may be fetched now."""
 
 
 class Scheduler:
@@ -197,7 +195,7 @@ class Scheduler:
     async def _run(self, job: Job, resume: bool) -> None:
         await job.fetch_related("definition")
         try:
-            definition = parser.parse(job.definition.config, _ANY_ROOT, job.definition.name)
+            definition = parser.parse_stored(job.definition.config, job.definition.name)
         except Invalid as error:
             # A later version may be stricter than the one that stored it.
             await self._ending.ended(job.id, "failed", f"the pipeline is no longer valid: {error}")

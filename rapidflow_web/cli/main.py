@@ -15,7 +15,7 @@ from rapidflow_web import __version__
 from rapidflow_web.cli import accounts, operations
 from rapidflow_web.cli.client import Client, ClientError, Unreadable
 from rapidflow_web.errors import Invalid, Problem, RapidFlowError
-from rapidflow_web.pipeline.definition import Definition
+from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.terminal import drop_output, note, open_missing, out, safe
 
 _DEFAULT_URL = "http://127.0.0.1:3000"
@@ -368,7 +368,7 @@ def _stored(client: Client, file: Path) -> str:
     return str(pipeline["id"])
 
 
-def _read(file: Path | None) -> tuple[str, Definition]:
+def _read(file: Path | None) -> tuple[str, ParsedPipeline]:
     """The pipeline in a file or on standard input, as text and parsed. Raises `Invalid`."""
     from rapidflow_web.pipeline.parser import parse
 

@@ -13,6 +13,7 @@ from rapidflow_web.db.database import now_ms, patient, uncancelled
 from rapidflow_web.db.models import Definition, Environment, Job, Step
 from rapidflow_web.db.sql import dialect, rows
 from rapidflow_web.db.visibility import current, seen
+from rapidflow_web.errors import NotFound
 from rapidflow_web.pipeline.definition import StepDefinition
 
 STATUSES = ("pending", "running", "success", "failed", "cancelled")
@@ -233,27 +234,36 @@ async def waiting() -> tuple[int, int | None]:
 
 @uncancelled
 async def get(job_id: int) -> Job | None:
-    """The job."""
+    """The job; None if there is none, or none that may be seen."""
     return seen(await Job.get_or_none(id=job_id))
 
 
-@uncancelled
-async def with_definition(job_id: int) -> Job | None:
-    """The job with the definition that it ran with."""
-    return seen(await Job.get_or_none(id=job_id).select_related("definition"))
+async def existing(job_id: int) -> Job:
+    """The job. Raises `NotFound`."""
+    return _found(await get(job_id), job_id)
+
+
+def _found(job: Job | None, job_id: int) -> Job:
+    if job is None:
+        raise NotFound(f"there is no job {job_id}")
+    return job
 
 
 @uncancelled
-async def with_all(job_id: int) -> tuple[Job, list[Step], list[Environment]] | None:
-    """The job with the definition that it ran with, its steps and its environment; None if there is none.
+async def with_definition(job_id: int) -> Job:
+    """The job with the definition that it ran with. Raises `NotFound`."""
+    return _found(seen(await Job.get_or_none(id=job_id).select_related("definition")), job_id)
+
+
+@uncancelled
+async def with_all(job_id: int) -> tuple[Job, list[Step], list[Environment]]:
+    """The job with the definition that it ran with, its steps and its environment. Raises `NotFound`.
 
     In plain SQL: to make these queries takes the ORM three times as long as the database needs to answer.
     """
     number = int(job_id)
     found = await Job.raw(f"SELECT * FROM job WHERE id = {number}")  # noqa: S608
-    job = seen(cast(list[Job], found)[0] if found else None)
-    if job is None:
-        return None
+    job = _found(seen(cast(list[Job], found)[0] if found else None), job_id)
     definitions = await Definition.raw(f"SELECT * FROM definition WHERE id = {job.definition_id}")  # noqa: S608
     job.definition = cast(list[Definition], definitions)[0]
     steps = await Step.raw(f"SELECT * FROM step WHERE job_id = {number} ORDER BY order_num")  # noqa: S608
@@ -262,10 +272,12 @@ async def with_all(job_id: int) -> tuple[Job, list[Step], list[Environment]] | N
 
 
 @uncancelled
-async def get_step(step_id: int) -> Step | None:
-    """The step with its job."""
+async def existing_step(step_id: int) -> Step:
+    """The step with its job. Raises `NotFound`."""
     step = await Step.get_or_none(id=step_id).select_related("job")
-    return step if step is not None and seen(step.job) else None
+    if step is None or not seen(step.job):
+        raise NotFound(f"there is no step {step_id}")
+    return step
 
 
 @uncancelled

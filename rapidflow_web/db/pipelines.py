@@ -11,6 +11,7 @@ from rapidflow_web.db.database import now_ms, uncancelled
 from rapidflow_web.db.models import Definition, Job, Pipeline
 from rapidflow_web.db.sql import rows
 from rapidflow_web.db.visibility import current
+from rapidflow_web.errors import NotFound
 
 
 @uncancelled
@@ -50,6 +51,14 @@ async def get(pipeline_id: int, *, also_deleted: bool = False) -> Pipeline | Non
         return None
     found = await Pipeline.get_or_none(id=pipeline_id).select_related("definition")
     return found if found is None or also_deleted or found.deleted_at is None else None
+
+
+async def existing(pipeline_id: int, *, also_deleted: bool = False) -> Pipeline:
+    """The pipeline with its definition. Raises `NotFound`."""
+    pipeline = await get(pipeline_id, also_deleted=also_deleted)
+    if pipeline is None:
+        raise NotFound(f"there is no pipeline {pipeline_id}")
+    return pipeline
 
 
 @uncancelled

@@ -13,13 +13,13 @@ from rapidflow_web.builds.timeline import Timeline
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job
 from rapidflow_web.db.related import ahead, related
-from rapidflow_web.errors import Invalid, LogUnreadable, NotFound
+from rapidflow_web.errors import Invalid, LogUnreadable
 from rapidflow_web.logs.scan import as_read
 from rapidflow_web.pages import commands
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.pipeline import parser
-from rapidflow_web.pipeline.definition import Definition
-from rapidflow_web.web.requests import started_by
+from rapidflow_web.pipeline.definition import ParsedPipeline
+from rapidflow_web.web.requests import cause
 from rapidflow_web.web.services import services
 from rapidflow_web.web.templates import render
 
@@ -52,7 +52,7 @@ async def cancel_job(job_id: int) -> WerkzeugResponse:
 @blueprint.post("/ui/jobs/<job_id>/retry")
 async def retry_job(job_id: int) -> WerkzeugResponse:
     """Starts a job again and shows the new one."""
-    job = await services().builds.retry(job_id, started_by=started_by("web"))
+    job = await services().beginning.retry(job_id, cause("web"))
     return redirect(f"/ui/jobs/{job.id}", 303)
 
 
@@ -69,8 +69,6 @@ async def _tail(job: Job) -> str:
 
 async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
     job = await jobs.with_definition(job_id)
-    if job is None:
-        raise NotFound(f"there is no job {job_id}")
     scheduler = services().scheduler
     execution = scheduler.execution(job_id)
     timeline = execution.timeline if execution else Timeline(job.timeline)
@@ -116,15 +114,15 @@ async def _waits(job: Job) -> str | None:
     return f"Waiting for one of {slots} slots; {ahead_of}"
 
 
-def _definition(job: Job) -> Definition | None:
+def _definition(job: Job) -> ParsedPipeline | None:
     """What the job was told to do; None for a definition of an earlier version that is not valid any more."""
     try:
-        return parser.parse(job.definition.config, ("/",), job.definition.name)
+        return parser.parse_stored(job.definition.config, job.definition.name)
     except Invalid:
         return None
 
 
-def _command(job: Job, definition: Definition | None, environment: dict[str, str]) -> str | None:
+def _command(job: Job, definition: ParsedPipeline | None, environment: dict[str, str]) -> str | None:
     """What runs the build again on the reader's machine; None where it has no image."""
     if job.image is None or definition is None:
         return None

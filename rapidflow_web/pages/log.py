@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from quart import Response
 
 from rapidflow_web.db import jobs
-from rapidflow_web.errors import Invalid, NotFound, Problem
+from rapidflow_web.errors import Invalid, Problem
 from rapidflow_web.logs import line_map as log_map
 from rapidflow_web.logs import search
 from rapidflow_web.logs.log import Log
@@ -121,9 +121,7 @@ async def show_log_outline(job_id: int) -> Response:
 
 
 async def _log(job_id: int) -> Log:
-    job = await jobs.get(job_id)
-    if job is None:
-        raise NotFound(f"there is no job {job_id}")
+    job = await jobs.existing(job_id)
     log = services().logs.open(job_id)
     log.expect(job.log_size)
     return log

@@ -46,6 +46,6 @@ async def of_pipeline(pipeline: Pipeline) -> list[Named]:
 
 def _names(pipeline: Pipeline) -> tuple[str, ...]:
     try:
-        return parser.parse(pipeline.definition.config, ("/",), pipeline.definition.name).secrets
+        return parser.parse_stored(pipeline.definition.config, pipeline.definition.name).secrets
     except Invalid:
         return ()  # of an earlier version, and not valid any more

@@ -19,7 +19,7 @@ from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.web.gate import may
 from rapidflow_web.web.pipelines import store_pipeline
 from rapidflow_web.web.prefix import prefix_of
-from rapidflow_web.web.requests import started_by
+from rapidflow_web.web.requests import cause, started_by
 from rapidflow_web.web.services import services
 from rapidflow_web.web.templates import render
 
@@ -57,7 +57,7 @@ async def add_pipeline() -> Response | WerkzeugResponse:
     if form.get("then") != "start":
         return redirect(f"/ui/pipelines/{pipeline.id}", 303)
     try:
-        job = await services().builds.start(pipeline.id, started_by=started_by("web"))
+        job = await services().beginning.start(pipeline.id, cause("web"))
     except (Invalid, TooManyRequests) as error:
         return await pipeline_page(pipeline, error.status, start_problems=_problems(error))
     return redirect(f"/ui/jobs/{job.id}", 303)
@@ -85,13 +85,13 @@ def _problems(error: Invalid | TooManyRequests) -> Sequence[Problem]:
 @blueprint.get("/ui/pipelines/<pipeline_id>")
 async def show_pipeline(pipeline_id: int) -> Response:
     """A pipeline with its builds."""
-    return await pipeline_page(await services().builds.existing(pipeline_id))
+    return await pipeline_page(await pipelines.existing(pipeline_id))
 
 
 @blueprint.post("/ui/pipelines/<pipeline_id>")
 async def edit_pipeline(pipeline_id: int) -> Response | WerkzeugResponse:
     """Stores the submitted definition, or shows what is wrong with it."""
-    pipeline = await services().builds.existing(pipeline_id)
+    pipeline = await pipelines.existing(pipeline_id)
     config = forms.lines((await forms.fields()).get("config", ""))
     try:
         await services().builds.change(pipeline.id, config, by=started_by("web"))
@@ -114,20 +114,20 @@ async def check_pipeline() -> Response:
 @blueprint.post("/ui/pipelines/<pipeline_id>/delete")
 async def delete_pipeline(pipeline_id: int) -> WerkzeugResponse:
     """Deletes a pipeline; its builds stay."""
-    await pipelines.delete((await services().builds.existing(pipeline_id)).id)
+    await pipelines.delete((await pipelines.existing(pipeline_id)).id)
     return redirect("/", 303)
 
 
 @blueprint.post("/ui/pipelines/<pipeline_id>/jobs")
 async def start_build(pipeline_id: int) -> Response | WerkzeugResponse:
     """Starts a build, or shows why it can't be."""
-    pipeline = await services().builds.existing(pipeline_id)
+    pipeline = await pipelines.existing(pipeline_id)
     form = await forms.fields()
     branch, environment = form.get("branch", "").strip(), forms.lines(form.get("environment", ""))
     try:
-        job = await services().builds.start(
+        job = await services().beginning.start(
             pipeline.id,
-            started_by=started_by("web"),
+            cause("web"),
             branch=branch or None,
             environment=_variables(environment),
         )

@@ -7,6 +7,7 @@ from typing import Any
 from quart import Response, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from rapidflow_web.db import pipelines
 from rapidflow_web.db.secrets import EVERYWHERE
 from rapidflow_web.errors import RequestError
 from rapidflow_web.pages import forms, named_secrets
@@ -47,7 +48,7 @@ async def remove_secret() -> WerkzeugResponse:
 @blueprint.post("/ui/pipelines/<pipeline_id>/secrets")
 async def set_pipeline_secret(pipeline_id: int) -> Response | WerkzeugResponse:
     """Stores a secret of a pipeline, or says why not."""
-    pipeline = await services().builds.existing(pipeline_id)
+    pipeline = await pipelines.existing(pipeline_id)
     try:
         await _store(pipeline.id)
     except RequestError as error:
@@ -60,7 +61,7 @@ async def set_pipeline_secret(pipeline_id: int) -> Response | WerkzeugResponse:
 @blueprint.post("/ui/pipelines/<pipeline_id>/secrets/remove")
 async def remove_pipeline_secret(pipeline_id: int) -> WerkzeugResponse:
     """Removes a secret of a pipeline."""
-    pipeline = await services().builds.existing(pipeline_id)
+    pipeline = await pipelines.existing(pipeline_id)
     await _remove(pipeline.id)
     return redirect(f"/ui/pipelines/{pipeline.id}#secrets", 303)
 

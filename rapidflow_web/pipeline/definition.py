@@ -22,7 +22,7 @@ class StepDefinition:
 
 
 @dataclass(frozen=True, slots=True)
-class Definition:
+class ParsedPipeline:
     """A pipeline. What is None was not said."""
 
     name: str

@@ -1,4 +1,4 @@
-"""From YAML text to a `Definition`, or to a list of problems that each name their line and column."""
+"""From YAML text to a `ParsedPipeline`, or to a list of problems that each name their line and column."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 from rapidflow_web.errors import Invalid
 from rapidflow_web.pipeline import images, repositories
-from rapidflow_web.pipeline.definition import Definition, StepDefinition, StepType
+from rapidflow_web.pipeline.definition import ParsedPipeline, StepDefinition, StepType
 from rapidflow_web.pipeline.document import compose, script_taken_apart
 from rapidflow_web.pipeline.limits import NO_LIMITS, PARSERS, Limits
 from rapidflow_web.pipeline.reader import MAX_PROBLEMS, Reader, is_null, kind_of
@@ -31,7 +31,7 @@ _LONGEST_CACHED = 16_384
 
 def parse(
     text: str, file_roots: tuple[str, ...] = (), name: str | None = None, most: Limits = NO_LIMITS
-) -> Definition:
+) -> ParsedPipeline:
     """The pipeline that `text` defines.
 
     `file_roots` are the folders below which `file://` repositories may lie; `name` serves where the text
@@ -43,7 +43,15 @@ def parse(
     return parse_one(text, file_roots, name, most)
 
 
-def _parse(text: str, file_roots: tuple[str, ...], name: str | None, most: Limits) -> Definition:
+def parse_stored(text: str, name: str) -> ParsedPipeline:
+    """The pipeline of a definition that was stored. Raises `Invalid`: an earlier version may have taken it.
+
+    Where its source may come from and which limits it may set was checked then, and is again when it runs.
+    """
+    return parse(text, ("/",), name)
+
+
+def _parse(text: str, file_roots: tuple[str, ...], name: str | None, most: Limits) -> ParsedPipeline:
     text = text.removeprefix("\ufeff")  # the marks of YAML don't count it
     reader = _PipelineReader(text, file_roots, most)
     definition = reader.pipeline(compose(text), name)
@@ -62,7 +70,7 @@ class _PipelineReader(Reader):
         self._file_roots = file_roots
         self._most = most
 
-    def pipeline(self, root: yaml.Node | None, default_name: str | None) -> Definition | None:
+    def pipeline(self, root: yaml.Node | None, default_name: str | None) -> ParsedPipeline | None:
         if root is None or is_null(root):
             self.note("", None, "the pipeline is empty; it needs at least 'name' and 'steps'")
             return None
@@ -98,7 +106,7 @@ class _PipelineReader(Reader):
                 "expose_ports", mark, "a build with 'network: none' has no port to publish; take one out"
             )
         steps = self._steps(keys, root)
-        return Definition(name=name or "", steps=steps, **values)
+        return ParsedPipeline(name=name or "", steps=steps, **values)
 
     def _steps(self, keys: Mapping[str, yaml.Node], root: yaml.Node) -> tuple[StepDefinition, ...]:
         node = keys.get("steps")

@@ -17,6 +17,7 @@ from rapidflow_web.accounts.changes import AccountChanges
 from rapidflow_web.api import jobs, pipelines, secrets, stream, system
 from rapidflow_web.api import users as user_routes
 from rapidflow_web.api.operation import Documentation, Provider
+from rapidflow_web.builds.beginning import Beginning
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.preparation import Tools
 from rapidflow_web.builds.scheduler import Scheduler
@@ -102,6 +103,7 @@ def create_app(settings: Settings) -> Quart:
     app.extensions[EXTENSION] = Services(
         settings,
         builds,
+        Beginning(settings, scheduler.wake),
         scheduler,
         logs,
         streams,

@@ -14,9 +14,9 @@ from rapidflow_web import addresses
 from rapidflow_web.accounts import credentials
 from rapidflow_web.accounts.authentication import SESSION_SECONDS, Access
 from rapidflow_web.accounts.roles import ANYONE, Actor, Role
-from rapidflow_web.db import audit, jobs, visibility
+from rapidflow_web.db import audit, jobs, pipelines, visibility
 from rapidflow_web.db.database import is_away
-from rapidflow_web.errors import Forbidden, NotFound, Unauthorized
+from rapidflow_web.errors import Forbidden, Unauthorized
 from rapidflow_web.web import route_roles
 from rapidflow_web.web.prefix import prefix_of
 from rapidflow_web.web.requests import is_page, read_ids
@@ -201,10 +201,10 @@ async def _check_sight(who: Actor) -> None:
     if who.sight.is_whole:
         return
     ids = request.view_args or {}
-    if "job_id" in ids and await jobs.get(ids["job_id"]) is None:
-        raise NotFound(f"there is no job {ids['job_id']}")
+    if "job_id" in ids:
+        await jobs.existing(ids["job_id"])
     if "pipeline_id" in ids:
-        await services().builds.existing(ids["pipeline_id"])
+        await pipelines.existing(ids["pipeline_id"])
 
 
 def _to_login() -> Response | WerkzeugResponse:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from quart import g, request
 
+from rapidflow_web.builds.beginning import Cause
 from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, UnsupportedMediaType
 from rapidflow_web.pipeline.suggestions import did_you_mean, near, short
 
@@ -115,6 +116,11 @@ def started_by(means: str | None = None) -> str:
     if means is not None:
         return means
     return "cli" if request.headers.get("User-Agent", "").startswith("rapidflow/") else "api"
+
+
+def cause(means: str | None = None) -> Cause:
+    """What starts a build that this request asks for."""
+    return Cause(started_by(means))
 
 
 def media_type() -> str:

@@ -9,6 +9,7 @@ from quart import current_app
 
 from rapidflow_web.accounts.authentication import Access
 from rapidflow_web.accounts.changes import AccountChanges
+from rapidflow_web.builds.beginning import Beginning
 from rapidflow_web.builds.scheduler import Scheduler
 from rapidflow_web.builds.service import Service
 from rapidflow_web.logs.log import LogStore
@@ -27,6 +28,7 @@ class Services:
 
     settings: Settings
     builds: Service
+    beginning: Beginning
     scheduler: Scheduler
     logs: LogStore
     streams: OpenStreams

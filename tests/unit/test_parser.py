@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rapidflow_web.errors import Invalid, Problem
-from rapidflow_web.pipeline.definition import Definition, StepDefinition
+from rapidflow_web.pipeline.definition import ParsedPipeline, StepDefinition
 from rapidflow_web.pipeline.limits import NO_LIMITS, PARSERS, Limits
 from rapidflow_web.pipeline.parser import MAX_PROBLEMS, MAX_STEPS, parse
 
@@ -56,7 +56,7 @@ def with_line(line: str) -> str:
 
 
 def test_every_key_of_the_language_is_read():
-    assert parse(EVERYTHING) == Definition(
+    assert parse(EVERYTHING) == ParsedPipeline(
         name="Go Build Pipeline",
         steps=(
             StepDefinition("go mod download", "sh", "download", {"config.json": '{"port": 3000}'}),
@@ -76,7 +76,7 @@ def test_every_key_of_the_language_is_read():
 
 
 def test_what_is_not_said_has_its_default():
-    assert parse(SMALLEST) == Definition(
+    assert parse(SMALLEST) == ParsedPipeline(
         name="x",
         steps=(StepDefinition(content="ls", type="bash", name=None, files={}),),
         repo_name=None,

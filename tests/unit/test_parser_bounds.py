@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rapidflow_web.errors import Invalid
-from rapidflow_web.pipeline.definition import Definition
+from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.pipeline.document import MAX_DEPTH, MAX_NODES, MAX_TEXT
 from rapidflow_web.pipeline.parser import parse
 
@@ -219,7 +219,7 @@ def test_a_huge_script_is_taken():
     assert parse(f"name: x\nsteps:\n  - |\n{indented}").steps[0].content == script
 
 
-def outcome(text: str) -> Definition | Invalid:
+def outcome(text: str) -> ParsedPipeline | Invalid:
     """What comes of any text whatsoever: anything but `Invalid` fails the test."""
     try:
         return parse(text)
@@ -299,4 +299,4 @@ def test_a_pipeline_of_wrong_values_gives_a_definition_or_problems(values: dict[
 
 
 def test_the_pipeline_that_is_mutated_is_a_valid_one():
-    assert isinstance(outcome(PIPELINE), Definition)
+    assert isinstance(outcome(PIPELINE), ParsedPipeline)

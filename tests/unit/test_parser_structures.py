@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rapidflow_web.errors import Invalid
-from rapidflow_web.pipeline.definition import Definition
+from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.pipeline.parser import parse
 
 PATIENT = settings(deadline=timedelta(seconds=20), max_examples=300)
@@ -60,7 +60,7 @@ KEYS = st.sampled_from(
 )
 
 
-def outcome(text: str) -> Definition | Invalid:
+def outcome(text: str) -> ParsedPipeline | Invalid:
     """What comes of a text: anything but `Invalid`, with places that are in the text, fails the test."""
     try:
         return parse(text)

@@ -1,0 +1,200 @@
+"""The one place where a build begins: from a pipeline and a cause to a job that waits in the queue.
+
+Life: `start` or `retry` checks what the build was asked for, stores the job with its steps and variables in
+one transaction, and wakes the queue. Nothing here needs a request or a logged-in user: the cause says who or
+what starts the build.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rapidflow_web.db import jobs, pipelines
+from rapidflow_web.db.models import Job
+from rapidflow_web.errors import BadRequest, Invalid, Problem, TooManyRequests
+from rapidflow_web.pipeline import parser, repositories
+from rapidflow_web.pipeline.definition import ParsedPipeline, StepDefinition
+from rapidflow_web.pipeline.variables import (
+    HIDDEN,
+    MAX_ENVIRONMENT,
+    MAX_VARIABLES,
+    check_env_key,
+    check_env_value,
+    has_power,
+)
+from rapidflow_web.settings import Settings
+
+_WAIT_FOR_THE_QUEUE = 30.0
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_COPIED = (
+    "pipeline_id", "definition_id", "branch", "repo_name", "language", "version", "folder",
+    "expose_ports", "image", "commit",
+)  # fmt: skip
+"""The columns that a retry takes from the job that ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What starts a build. `started_by` is what the job and its page say of it.
+
+    For a person that is the user's name, and for a request of nobody in particular its means: "api", "cli" or
+    "web". Whatever else starts builds gives its own name. All builds that wait with the same `started_by`
+    count as one user's.
+    """
+
+    started_by: str
+
+
+class Beginning:
+    """Begins builds. `wake` is told that a job waits."""
+
+    def __init__(self, settings: Settings, wake: Callable[[], None]) -> None:
+        self._settings = settings
+        self._wake = wake
+
+    async def start(
+        self,
+        pipeline_id: int,
+        cause: Cause,
+        *,
+        branch: str | None = None,
+        commit: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Job:
+        """Starts a build; `branch` and `environment` override the pipeline's own.
+
+        `commit` is the full hash of the commit to build; without it, the build takes the head of the branch.
+        Raises `NotFound`, `Invalid`, and `TooManyRequests` where too many wait already.
+        """
+        pipeline = await pipelines.existing(pipeline_id)
+        settings, definition = self._settings, pipeline.definition
+        parsed = parser.parse(definition.config, settings.file_roots, definition.name, settings.most_limits)
+        variables = {**parsed.env, **(environment or {})}
+        _check(parsed, branch, commit, variables, pipeline_id)
+        fields = {
+            "pipeline_id": pipeline.id,
+            "definition_id": pipeline.definition_id,
+            "branch": branch or parsed.branch,
+            "commit": commit,
+            "repo_name": parsed.repo_name,
+            "language": parsed.language,
+            "version": parsed.version,
+            "folder": parsed.folder,
+            "expose_ports": parsed.expose_ports,
+            "image": parsed.image,
+        }
+        return await self._begin(
+            fields, cause, parsed.steps, variables | dict.fromkeys(parsed.secrets, HIDDEN)
+        )
+
+    async def retry(self, job_id: int, cause: Cause) -> Job:
+        """Starts a build again with all that it ran with.
+
+        Raises `NotFound`, `BadRequest` while it runs, and `TooManyRequests` where too many wait already.
+        """
+        job = await jobs.with_definition(job_id)
+        if job.status not in jobs.FINISHED:
+            raise BadRequest(f"job {job_id} is {job.status}; it can be retried when it has finished")
+        parsed = parser.parse_stored(job.definition.config, job.definition.name)
+        environment = {variable.key: variable.value for variable in await jobs.environment_of(job_id)}
+        fields = {name: getattr(job, name) for name in _COPIED} | {"retry_of": job.id}
+        return await self._begin(fields, cause, parsed.steps, environment)
+
+    async def _begin(
+        self,
+        fields: Mapping[str, Any],
+        cause: Cause,
+        steps: Sequence[StepDefinition],
+        environment: Mapping[str, str],
+    ) -> Job:
+        most = jobs.MostWaiting(self._settings.waiting_builds, self._settings.waiting_builds_per_user)
+        try:
+            job = await jobs.create({**fields, "started_by": cause.started_by}, steps, environment, most)
+        except jobs.TooManyWait as error:
+            raise TooManyRequests(
+                f"{error}; cancel some of them, or try again when they have begun", _WAIT_FOR_THE_QUEUE
+            ) from None
+        self._wake()
+        return job
+
+
+def _check(
+    parsed: ParsedPipeline,
+    branch: str | None,
+    commit: str | None,
+    variables: Mapping[str, str],
+    pipeline_id: int,
+) -> None:
+    """Raises `Invalid` with all that the build can't be given."""
+    if len(variables) > MAX_VARIABLES:
+        message = f"the build would have {len(variables)} variables; at most {MAX_VARIABLES} can be given"
+        raise Invalid([Problem("environments", message)])
+    problems = [*_of_source(parsed, branch, commit), *_of_variables(parsed, variables, pipeline_id)]
+    if problems:
+        raise Invalid(problems[: parser.MAX_PROBLEMS])
+
+
+def _of_source(parsed: ParsedPipeline, branch: str | None, commit: str | None) -> list[Problem]:
+    problems: list[Problem] = []
+    if branch is not None:
+        try:
+            repositories.check_branch(branch)
+        except ValueError as error:
+            problems.append(Problem("branch", str(error)))
+    if commit is not None and parsed.repo_name is None:
+        problems.append(Problem("commit", "a commit needs a repository; the pipeline has no 'repo_name'"))
+    elif commit is not None and not _COMMIT.fullmatch(commit):
+        problems.append(Problem("commit", f"{commit[:64]!r} is not the full hash of a commit"))
+    return problems
+
+
+def _of_variables(parsed: ParsedPipeline, variables: Mapping[str, str], pipeline_id: int) -> list[Problem]:
+    problems: list[Problem] = []
+    for key, value in variables.items():
+        try:
+            check_env_key(key)
+            check_env_value(key, value)
+        except ValueError as error:
+            problems.append(Problem(f"environments.{key}", str(error)))
+    size = sum(len(text.encode("utf-8", "replace")) for pair in variables.items() for text in pair)
+    if size > MAX_ENVIRONMENT:
+        message = (
+            f"the variables have {size} bytes together; at most {MAX_ENVIRONMENT} can be given, use files"
+        )
+        problems.append(Problem("environments", message))
+    for name in variables:
+        if (message := _refused(name, parsed, pipeline_id)) is not None:
+            problems.append(Problem(f"environments.{name}", message))
+    if parsed.expose_ports:
+        port = variables.get("PORT", "")
+        if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+            problems.append(
+                Problem("environments.PORT", "expose_ports needs the variable PORT, a number from 1 to 65535")
+            )
+    return problems
+
+
+def _refused(name: str, parsed: ParsedPipeline, pipeline_id: int) -> str | None:
+    """Why a build can't be given this variable; None where it can."""
+    if name in parsed.secrets:
+        return (
+            f"{name} is a secret of this pipeline and can't be given; an administrator can change it "
+            f"with 'rapidflow secret set {name} --pipeline {pipeline_id}'"
+        )
+    if name in parsed.env:
+        return None
+    if parsed.secrets:
+        # By BASH_ENV and many others, whoever starts the build could have it print its secrets.
+        return (
+            f"{name} can't be given to a build that has secrets, because the pipeline does not have it "
+            "under 'env'; an administrator can add it there"
+        )
+    if has_power(name):
+        return (
+            f"{name} can change what a build runs, and can only be given where the pipeline has it under "
+            "'env'; an administrator can add it there"
+        )
+    return None

@@ -1,0 +1,116 @@
+"""Builds begin in one place, with a cause, and without a request or a logged-in user."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tortoise.backends.base.executor import EXECUTOR_CACHE
+
+from rapidflow_web.builds.beginning import Beginning, Cause
+from rapidflow_web.db import jobs, pipelines
+from rapidflow_web.db.database import close_database, open_database, sqlite_url
+from rapidflow_web.errors import BadRequest, Invalid, NotFound, TooManyRequests
+from rapidflow_web.settings import from_environment
+
+_REPOSITORY = "name: some\nrepo_name: https://example.com/team/service\nbranch: main\nsteps: ['true']"
+_COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class _Queue:
+    """Counts how often it is told that a job waits."""
+
+    told = 0
+
+    def wake(self) -> None:
+        self.told += 1
+
+
+@pytest.fixture
+def queue() -> _Queue:
+    return _Queue()
+
+
+@pytest.fixture
+async def beginning(tmp_path: Path, queue: _Queue) -> AsyncIterator[Beginning]:
+    EXECUTOR_CACHE.clear()
+    await open_database(sqlite_url(tmp_path / "rapidflow.db"))
+    settings = from_environment(
+        {"RAPIDFLOW_DATA": str(tmp_path / "data"), "RAPIDFLOW_WAITING_BUILDS_PER_USER": "2"}
+    )
+    yield Beginning(settings, queue.wake)
+    await close_database()
+    EXECUTOR_CACHE.clear()
+
+
+async def test_build_starts_without_a_request_and_says_its_cause(beginning: Beginning, queue: _Queue) -> None:
+    pipeline = await pipelines.create("some", _REPOSITORY)
+
+    job = await beginning.start(pipeline.id, Cause("schedule"))
+
+    stored = await jobs.existing(job.id)
+    assert (stored.status, stored.started_by, stored.commit) == ("pending", "schedule", None)
+    assert queue.told == 1
+
+
+async def test_build_of_a_commit_has_the_commit_from_the_start(beginning: Beginning) -> None:
+    pipeline = await pipelines.create("some", _REPOSITORY)
+
+    job = await beginning.start(pipeline.id, Cause("push"), branch="topic", commit=_COMMIT)
+
+    stored = await jobs.existing(job.id)
+    assert (stored.branch, stored.commit) == ("topic", _COMMIT)
+
+
+@pytest.mark.parametrize("commit", ["", "main", "-x", _COMMIT[:12], _COMMIT.upper(), f"{_COMMIT}\n"])
+async def test_commit_that_is_no_full_hash_is_refused(
+    beginning: Beginning, queue: _Queue, commit: str
+) -> None:
+    pipeline = await pipelines.create("some", _REPOSITORY)
+
+    with pytest.raises(Invalid) as raised:
+        await beginning.start(pipeline.id, Cause("push"), commit=commit)
+
+    assert [problem.field for problem in raised.value.problems] == ["commit"]
+    assert queue.told == 0
+
+
+async def test_commit_without_a_repository_is_refused(beginning: Beginning) -> None:
+    pipeline = await pipelines.create("some", "name: some\nsteps: ['true']")
+
+    with pytest.raises(Invalid, match="a commit needs a repository"):
+        await beginning.start(pipeline.id, Cause("push"), commit=_COMMIT)
+
+
+async def test_retry_keeps_the_commit_and_has_a_cause_of_its_own(beginning: Beginning, queue: _Queue) -> None:
+    pipeline = await pipelines.create("some", _REPOSITORY)
+    job = await beginning.start(pipeline.id, Cause("push"), commit=_COMMIT)
+    with pytest.raises(BadRequest, match="it can be retried when it has finished"):
+        await beginning.retry(job.id, Cause("anna"))
+    await jobs.claim()
+    await jobs.finish(job.id, "failed", "some reason")
+
+    again = await jobs.existing((await beginning.retry(job.id, Cause("anna"))).id)
+
+    assert (again.retry_of, again.commit, again.started_by) == (job.id, _COMMIT, "anna")
+    assert queue.told == 2
+
+
+async def test_builds_that_wait_are_bounded_for_each_cause(beginning: Beginning, queue: _Queue) -> None:
+    pipeline = await pipelines.create("some", _REPOSITORY)
+    for _ in range(2):
+        await beginning.start(pipeline.id, Cause("push"))
+
+    with pytest.raises(TooManyRequests):
+        await beginning.start(pipeline.id, Cause("push"))
+
+    await beginning.start(pipeline.id, Cause("schedule"))
+    assert queue.told == 3
+
+
+async def test_what_is_not_there_can_not_begin(beginning: Beginning) -> None:
+    with pytest.raises(NotFound, match="there is no pipeline 7"):
+        await beginning.start(7, Cause("api"))
+    with pytest.raises(NotFound, match="there is no job 7"):
+        await beginning.retry(7, Cause("api"))
