@@ -14,6 +14,8 @@ HEADS = "refs/rapidflow/heads"
 COMMITS = "refs/rapidflow/commits"
 """Each commit that was ever built."""
 _BRANCHES = f"+refs/heads/*:{HEADS}/*"
+_BATCH = 10_000
+"""References that one git takes away: a repository may have any number."""
 _FETCHED = "refs/rapidflow/fetched"
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
@@ -85,9 +87,9 @@ async def _has(mirror: Path, commit: str) -> bool:
 
 async def forget_references(repository: Path, below: str) -> None:
     """Takes references away. Raises `GitError`."""
-    names = await git("for-each-ref", "--format=%(refname)", below, cwd=repository)
-    for name in names.splitlines():
-        await git("update-ref", "-d", name, cwd=repository)
+    listing = "for-each-ref", f"--count={_BATCH}", "--format=delete %(refname)", below
+    while deletions := await git(*listing, cwd=repository):
+        await git("update-ref", "--no-deref", "--stdin", cwd=repository, text=deletions)
 
 
 async def _keep(mirror: Path, commit: str) -> None:

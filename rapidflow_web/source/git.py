@@ -122,8 +122,10 @@ class GitError(BuildError):
     """Git failed. The message is git's own, without credentials."""
 
 
-async def git(*arguments: str, cwd: Path, terms: Terms = _PLAIN, umask: int | None = None) -> str:
-    """What `git ARGUMENTS` prints in the folder `cwd`, on more terms where they are given.
+async def git(
+    *arguments: str, cwd: Path, terms: Terms = _PLAIN, umask: int | None = None, text: str = ""
+) -> str:
+    """What `git ARGUMENTS` prints in the folder `cwd` after it read `text`, on more terms where given.
 
     Raises `GitError`, also where it prints more than 64 MiB. When it is cancelled, git and its children are
     gone.
@@ -136,7 +138,7 @@ async def git(*arguments: str, cwd: Path, terms: Terms = _PLAIN, umask: int | No
             # Who wrote the repository may mean harm.
             raise GitError(f"git {arguments[0]} printed more than {_MOST_OUTPUT // 1024**2} MiB")
 
-    await _run(arguments, cwd, terms, umask, take)
+    await _run(arguments, cwd, terms, umask, take, text.encode("utf-8", "surrogateescape"))
     return output.decode("utf-8", "surrogateescape")
 
 
@@ -159,7 +161,12 @@ async def git_records(*arguments: str, cwd: Path, take: Callable[[bytes], None])
 
 
 async def _run(
-    arguments: Sequence[str], cwd: Path, terms: Terms, umask: int | None, take: Callable[[bytes], None]
+    arguments: Sequence[str],
+    cwd: Path,
+    terms: Terms,
+    umask: int | None,
+    take: Callable[[bytes], None],
+    text: bytes = b"",
 ) -> None:
     # Not by a parameter: uvloop has none for it.
     shell = () if umask is None else ("sh", "-c", f'umask {umask:03o}; exec "$@"', "sh")
@@ -169,13 +176,17 @@ async def _run(
         *arguments,
         cwd=cwd,
         env=_environment(cwd, terms),
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE if text else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
     said = asyncio.ensure_future(_last(cast(asyncio.StreamReader, process.stderr)))
     try:
+        if process.stdin is not None:
+            # Buffered, so that this waits for nothing; a git that ends early says why by itself.
+            process.stdin.write(text)
+            process.stdin.close()
         while chunk := await cast(asyncio.StreamReader, process.stdout).read(_CHUNK):
             take(chunk)
         errors = await said

@@ -158,8 +158,9 @@ class Mirrors:
                 raise
         # Whether ids are SHA-1 or SHA-256 is known only now, and what a mirror begins with is what it keeps.
         was = (await git("rev-parse", "--show-object-format", cwd=mirror)).strip()
-        await asyncio.to_thread(shutil.rmtree, mirror)
-        await self._ensure(mirror, way.url, "sha256" if was == "sha1" else "sha1")
+        async with self.unmoved(mirror):
+            await asyncio.to_thread(shutil.rmtree, mirror)
+            await self._ensure(mirror, way.url, "sha256" if was == "sha1" else "sha1")
         return await way.go(mirror, fetch)
 
     async def _tidy_up(self, mirror: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from rapidflow_web.source.servers import SETTING, Allowed, Server, is_named, jud
 T = TypeVar("T")
 
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+"""The first that is there counts for git, also an empty one, which stands for no proxy."""
 _ANYBODYS = ("http.proxy", "http.sslcainfo", "http.sslcapath", "http.sslverify", "http.proxysslcainfo")
 """What of the configuration of the server's user counts for every server, for it is no credential."""
 
@@ -75,37 +78,42 @@ class Way:
         terms = await self._terms(mirror)
         if self.server is None:
             yield terms, None
-        elif self.server.scheme == "https":
-            settings = await _http_settings(mirror, self.url)
-            if not self.credentials:
-                kept = tuple((key, value) for key, value in settings.items() if key in _ANYBODYS)
-                terms += Terms(settings=kept)
-            if settings.get("http.proxy") or any(os.environ.get(name) for name in _PROXIES):
-                # That proxy decides to where it connects; what it does not serve is judged here.
-                yield terms + (Terms() if self.trusted else await self._pinned(self.server)), None
-                return
-            gate = Gateway(self.server, self.allowed, trusted=self.trusted, elsewhere=elsewhere)
-            async with gate.opened():
-                yield terms + _through(gate), gate
-        else:
-            yield terms + (Terms() if self.trusted else await self._pinned(self.server)), None
+            return
+        # The server's user may have git fetch from another URL: all that follows is about that one.
+        url = (await git("ls-remote", "--get-url", self.url, cwd=mirror, terms=terms)).strip()
+        server = server_of(url)
+        if server is None or server.scheme != "https":
+            yield (
+                terms + (Terms() if server is None or self.trusted else await self._pinned(url, server)),
+                None,
+            )
+            return
+        settings = await _http_settings(mirror, url)
+        if not self.credentials:
+            kept = tuple((key, value) for key, value in settings.items() if key in _ANYBODYS)
+            terms += Terms(settings=kept)
+        proxy = _proxy(settings.get("http.proxy"), server.host)
+        if proxy:
+            # It decides to where it connects.
+            pinned = Terms() if self.trusted else await self._pinned(url, server)
+            yield terms + _through(url, proxy) + pinned, None
+            return
+        gate = Gateway(server, self.allowed, trusted=self.trusted, elsewhere=elsewhere)
+        async with gate.opened():
+            yield terms + _through(url, gate.url) + _GATE, gate
 
-    async def _pinned(self, server: Server) -> Terms:
-        """Terms on which git connects to an address that was judged."""
+    async def _pinned(self, url: str, server: Server) -> Terms:
+        """Terms on which git connects to an address that was judged, or has a proxy connect to the server."""
         try:
             addresses = [str(address) for address in await judged(server, self.allowed)]
         except ValueError as error:
             raise GitError(str(error)) from None
         if server.scheme == "https":
-            listed = ",".join(f"[{one}]" if ":" in one else one for one in addresses)
-            resolved = f"{server.host}:{server.port}:{listed}"
-            return Terms(
-                settings=(("http.curloptResolve", resolved), ("http.followRedirects", "false")),
-            )
+            return Terms(settings=_http(url, "followRedirects", "false"))
         if server.scheme == "git":
             address = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
-            path = urlsplit(self.url)
-            there = f"git://{address}:{server.port}{self.url.partition('://')[2][len(path.netloc) :]}"
+            path = urlsplit(url)
+            there = f"git://{address}:{server.port}{url.partition('://')[2][len(path.netloc) :]}"
             return Terms(
                 {"GIT_OVERRIDE_VIRTUAL_HOST": str(server), "GIT_PROXY_COMMAND": None},
                 ((f"url.{there}.insteadOf", self.url),),
@@ -161,9 +169,42 @@ def _without_user(mirror: Path) -> Terms:
     )
 
 
-def _through(gate: Gateway) -> Terms:
-    variables = {"no_proxy": None, "NO_PROXY": None, "GIT_HTTP_PROXY_AUTHMETHOD": "basic"}
-    return Terms(variables, (("http.proxy", gate.url),))
+_GATE = Terms({"GIT_HTTP_PROXY_AUTHMETHOD": "basic"})
+
+
+def _through(url: str, proxy: str) -> Terms:
+    """Terms on which git connects to https servers through a proxy alone, whatever is configured."""
+    return Terms(
+        {"no_proxy": None, "NO_PROXY": None},
+        (*_http(url, "proxy", proxy), ("remote.origin.proxy", proxy)),
+    )
+
+
+def _http(url: str, name: str, value: str) -> tuple[tuple[str, str], ...]:
+    """A setting for all servers, and for this URL, where one for its server alone would count for more."""
+    return (f"http.{name}", value), (f"http.{url}.{name}", value)
+
+
+def _proxy(configured: str | None, host: str) -> str:
+    """The proxy by which git would connect to a host, empty where it would use none.
+
+    `configured` is the `http.proxy` of the server's user for it.
+    """
+    said = (os.environ[name] for name in _PROXIES if name in os.environ)
+    proxy = configured if configured is not None else next(said, "")
+    return "" if _is_without_proxy(host) else proxy
+
+
+def _is_without_proxy(host: str) -> bool:
+    """Whether `no_proxy` names the host, its domain or its network."""
+    for entry in re.split(r"[\s,]+", os.environ.get("no_proxy", os.environ.get("NO_PROXY", "")).lower()):
+        name = entry.strip(".[]")
+        if entry == "*" or (name and f".{host}".endswith(f".{name}")):
+            return True
+        with contextlib.suppress(ValueError, TypeError):
+            if ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False):
+                return True
+    return False
 
 
 async def _http_settings(mirror: Path, url: str) -> dict[str, str]:

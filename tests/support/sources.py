@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -47,3 +48,9 @@ def working_in(folder: Path) -> list[str]:
 def names(folder: Path) -> list[str]:
     """What is in a folder."""
     return sorted(path.name for path in folder.iterdir())
+
+
+def assert_not_contacted(listener: socket.socket) -> None:
+    """Nobody connected to it."""
+    with pytest.raises(BlockingIOError):
+        listener.accept()

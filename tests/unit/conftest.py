@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,13 @@ def mirrors(tmp_path: Path) -> Mirrors:
 def workspace(tmp_path: Path) -> Path:
     """Where the work tree goes; not there yet."""
     return tmp_path / "work" / "workspace"
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A service of this machine that is no git server."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        server.setblocking(False)
+        yield server

@@ -26,19 +26,9 @@ from rapidflow_web.source.workspace import check_out
 from tests.support.git_server import GitServer, git_server
 from tests.support.repos import Repo
 from tests.support.server import wait_for
-from tests.support.sources import names, refusal
+from tests.support.sources import assert_not_contacted, names, refusal
 
 PRIVATE = "is in a private network or on this machine"
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    """A service of this machine that is no git server."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        server.setblocking(False)
-        yield server
 
 
 @pytest.fixture
@@ -114,11 +104,6 @@ async def refused(mirrors: Mirrors, url: str, workspace: Path) -> str:
     begin, _, rest = str(error.value).partition("the submodule 'sub': could not fetch the source: ")
     assert begin == ""
     return rest
-
-
-def assert_not_contacted(listener: socket.socket) -> None:
-    with pytest.raises(BlockingIOError):
-        listener.accept()
 
 
 @pytest.mark.parametrize("scheme", ["git", "https"])

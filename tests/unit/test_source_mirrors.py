@@ -1,0 +1,49 @@
+"""Mirrors: their references, and that none is moved while a build takes its source from it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rapidflow_web.source.fetching import forget_references
+from rapidflow_web.source.mirrors import Mirrors
+from tests.support.repos import Repo
+from tests.support.sources import read
+
+
+async def test_the_number_of_git_processes_does_not_grow_with_the_references_to_remove(
+    origin: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    commit = origin.commit({"a": "1"})
+    lines = "".join(f"create refs/old/branch-{number} {commit}\n" for number in range(1000))
+    read(origin.path, "update-ref", "--stdin", text=lines.encode())
+    origin.git("symbolic-ref", "refs/old/HEAD", "refs/heads/main")
+    count = tmp_path / "count"
+    wrapper = tmp_path / "programs" / "git"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\necho >>{count}\nexec {shutil.which("git")} "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:/usr/bin:/bin")
+    await forget_references(origin.path, "refs/old")
+    assert len(count.read_text().splitlines()) < 10
+    assert read(origin.path, "for-each-ref", "--format=%(refname)") == "refs/heads/main"
+
+
+async def test_a_mirror_that_is_made_anew_waits_for_builds_that_take_their_source_from_it(
+    origin: Repo, mirrors: Mirrors, tmp_path: Path
+):
+    origin.commit({"a": "1"})
+    mirror = (await mirrors.fetch(origin.url, "main")).mirror
+    (mirror / "marker").touch()
+    shutil.rmtree(origin.path)
+    commit = Repo(origin.path, "--object-format=sha256").commit({"a": "2"})
+    async with mirrors.unmoved(mirror):
+        fetching = asyncio.create_task(mirrors.fetch(origin.url, "main"))
+        # Until it wants what is held here: nothing tells of that, and without the lock it is done by then.
+        await asyncio.wait([fetching], timeout=3)
+        assert (mirror / "marker").exists()
+    assert (await fetching).commit == commit
+    assert not (mirror / "marker").exists()
