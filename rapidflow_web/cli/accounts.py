@@ -6,7 +6,6 @@ those on secrets ask the server.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import getpass
 import os
@@ -16,102 +15,148 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from rapidflow_web.cli.client import Client, ClientError
+import click
+
+from rapidflow_web.cli.client import Client, ClientError, asks_server
 from rapidflow_web.terminal import note, out
 
 # What these need is imported where it is used, because that takes a second.
 if TYPE_CHECKING:
     from rapidflow_web.db.models import User
 
-ROLES = ("viewer", "builder", "admin")
+_role = click.Choice(["viewer", "builder", "admin"])
+_pipeline = click.option("--pipeline", metavar="ID", help="A secret of this pipeline alone.")
 
 
-def add_user(options: argparse.Namespace) -> int:
-    """Adds a user; asks for the password."""
-    password = None if options.no_password else _password()
+@click.group
+def user() -> None:
+    """Add, change, remove and list users.
+
+    These commands work on the data folder, beside a running server or before its first start.
+    """
+
+
+@click.group
+def token() -> None:
+    """Create, revoke and list API tokens.
+
+    The API and this command (with RAPIDFLOW_TOKEN) take tokens.
+    """
+
+
+@click.group
+def secret() -> None:
+    """Store, remove and list secrets; change their key."""
+
+
+@user.command("add")
+@click.argument("name", metavar="NAME")
+@click.option("--role", type=_role, default="viewer", show_default=True)
+@click.option("--no-password", is_flag=True, help="Only a proxy in front can log the user in.")
+def add_user(name: str, role: str, no_password: bool) -> int:
+    """Add a user; asks for a password, or reads a line of standard input."""
+    password = None if no_password else _password()
 
     async def add() -> None:
         from rapidflow_web.accounts.authentication import hashed
         from rapidflow_web.db import users
 
         stored = await hashed(password) if password is not None else None
-        if await users.create(options.name, options.role, stored) is None:
-            raise ClientError(f"there is a user {options.name} already; 'rapidflow user set' changes it")
-        await _note("user add", options.name)
-        out(f"{options.role} {options.name} added")
+        if await users.create(name, role, stored) is None:
+            raise ClientError(f"there is a user {name} already; 'rapidflow user set' changes it")
+        await _note("user add", name)
+        out(f"{role} {name} added")
 
-    _check_name(options.name)
+    _check_name(name)
     return _run(add, first=True)
 
 
-def set_user(options: argparse.Namespace) -> int:
-    """Gives a user another role or password."""
-    if options.role is None and not options.password:
+@user.command("set")
+@click.argument("name", metavar="NAME")
+@click.option("--role", type=_role)
+@click.option("--password", "new_password", is_flag=True, help="Ask for a new password.")
+def set_user(name: str, role: str | None, new_password: bool) -> int:
+    """Change a user's role or password."""
+    if role is None and not new_password:
         raise ClientError("say what to set: --role ROLE, --password, or both")
-    password = _password() if options.password else None
+    password = _password() if new_password else None
 
     async def change() -> None:
         from rapidflow_web.accounts.authentication import hashed
         from rapidflow_web.db import users
 
-        user = await _existing(options.name)
-        fields = {"role": options.role} if options.role is not None else {}
+        user = await _existing(name)
+        fields = {"role": role} if role is not None else {}
         if password is not None:
             fields["password"] = await hashed(password)
         if not await users.change(user.id, **fields):
-            raise ClientError(f"{options.name} is the last administrator; make somebody else one first")
-        await _note("user set", options.name)
-        out(f"{options.name} changed")
+            raise ClientError(f"{name} is the last administrator; make somebody else one first")
+        await _note("user set", name)
+        out(f"{name} changed")
 
     return _run(change)
 
 
-def remove_user(options: argparse.Namespace) -> int:
-    """Removes a user with sessions and tokens."""
+@user.command("remove")
+@click.argument("name", metavar="NAME")
+def remove_user(name: str) -> int:
+    """Remove a user, with all sessions and tokens."""
 
     async def remove() -> None:
         from rapidflow_web.db import users
 
-        if not await users.remove((await _existing(options.name)).id):
-            raise ClientError(f"{options.name} is the last administrator; make somebody else one first")
-        await _note("user remove", options.name)
-        out(f"{options.name} removed")
+        if not await users.remove((await _existing(name)).id):
+            raise ClientError(f"{name} is the last administrator; make somebody else one first")
+        await _note("user remove", name)
+        out(f"{name} removed")
 
     return _run(remove)
 
 
-def list_users(_: argparse.Namespace) -> int:
-    """Prints the users."""
+@user.command("list")
+def list_users() -> int:
+    """List the users."""
 
     async def show() -> None:
         from rapidflow_web.db import users
 
-        for user in await users.listed():
-            out(f"{user.name:<32} {user.role:<8} {'' if user.password else 'no password'}".rstrip())
+        for one in await users.listed():
+            out(f"{one.name:<32} {one.role:<8} {'' if one.password else 'no password'}".rstrip())
 
     return _run(show)
 
 
-def add_token(options: argparse.Namespace) -> int:
-    """Makes a token and prints it, which nothing ever does again."""
+@token.command("add")
+@click.argument("user_name", metavar="USER")
+@click.argument("name", metavar="NAME")
+@click.option("--role", "role_name", type=_role, help="Default: the user's role.")
+@click.option(
+    "--pipeline", type=int, multiple=True, metavar="ID", help="Only this pipeline; can be repeated."
+)
+@click.option("--days", type=int, metavar="N", help="Expire after N days.")
+def add_token(
+    user_name: str, name: str, role_name: str | None, pipeline: tuple[int, ...], days: int | None
+) -> int:
+    """Create a token of USER and print it, once. NAME says what it is for."""
 
     async def add() -> None:
         from rapidflow_web.accounts.authentication import new_token
         from rapidflow_web.accounts.roles import role
 
-        user = await _existing(options.user)
-        may = role(options.role or user.role)
-        if may > role(user.role):
-            raise ClientError(f"{user.name} is {user.role}; a token can't have a higher role")
-        made = await new_token(user, options.name, may, options.pipeline or None, options.days)
-        await _note("token add", f"{options.user}: {options.name}")
+        owner = await _existing(user_name)
+        may = role(role_name or owner.role)
+        if may > role(owner.role):
+            raise ClientError(f"{owner.name} is {owner.role}; a token can't have a higher role")
+        made = await new_token(owner, name, may, list(pipeline) or None, days)
+        await _note("token add", f"{user_name}: {name}")
         out(made[1])
 
     return _run(add)
 
 
-def list_tokens(_: argparse.Namespace) -> int:
-    """Prints the tokens, without what they are shown by."""
+@token.command("list")
+def list_tokens() -> int:
+    """List the tokens, without their values."""
 
     async def show() -> None:
         from rapidflow_web.db import users
@@ -124,50 +169,61 @@ def list_tokens(_: argparse.Namespace) -> int:
     return _run(show)
 
 
-def revoke_token(options: argparse.Namespace) -> int:
-    """Revokes a token."""
+@token.command("revoke")
+@click.argument("token_id", metavar="ID", type=int)
+def revoke_token(token_id: int) -> int:
+    """Revoke a token."""
 
     async def revoke() -> None:
         from rapidflow_web.db import users
 
-        if not await users.revoke(options.id):
-            raise ClientError(f"there is no token {options.id}; 'rapidflow token list' shows all")
-        await _note("token revoke", str(options.id))
-        out(f"token {options.id} revoked; a running server knows within 5 s")
+        if not await users.revoke(token_id):
+            raise ClientError(f"there is no token {token_id}; 'rapidflow token list' shows all")
+        await _note("token revoke", str(token_id))
+        out(f"token {token_id} revoked; a running server knows within 5 s")
 
     return _run(revoke)
 
 
-def set_secret(options: argparse.Namespace, client: Client) -> int:
-    """Stores a secret; asks for the value, or reads standard input."""
-    if sys.stdin.isatty():
-        value = getpass.getpass(f"{options.name}: ")
-    else:
-        value = sys.stdin.read().removesuffix("\n")
-    client.call("PUT", f"{_secrets_path(options)}/{quote(options.name, safe='')}", {"value": value})
-    out(f"secret {options.name} stored")
+@secret.command("set")
+@click.argument("name", metavar="NAME")
+@_pipeline
+@asks_server
+def set_secret(client: Client, name: str, pipeline: str | None) -> int:
+    """Store a secret; asks for the value, or reads standard input."""
+    value = getpass.getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.read().removesuffix("\n")
+    client.call("PUT", f"{_secrets_path(pipeline)}/{quote(name, safe='')}", {"value": value})
+    out(f"secret {name} stored")
     return 0
 
 
-def remove_secret(options: argparse.Namespace, client: Client) -> int:
-    """Removes a secret."""
-    out(client.call("DELETE", f"{_secrets_path(options)}/{quote(options.name, safe='')}")["message"])
+@secret.command("remove")
+@click.argument("name", metavar="NAME")
+@_pipeline
+@asks_server
+def remove_secret(client: Client, name: str, pipeline: str | None) -> int:
+    """Remove a secret."""
+    out(client.call("DELETE", f"{_secrets_path(pipeline)}/{quote(name, safe='')}")["message"])
     return 0
 
 
-def list_secrets(options: argparse.Namespace, client: Client) -> int:
-    """Prints the names of secrets, when they were stored, and by whom."""
-    for secret in client.call("GET", _secrets_path(options)):
-        out(f"{secret['name']:<40} {secret['updated_at']}  {secret['updated_by']}")
+@secret.command("list")
+@_pipeline
+@asks_server
+def list_secrets(client: Client, pipeline: str | None) -> int:
+    """List the names of secrets, without their values."""
+    for one in client.call("GET", _secrets_path(pipeline)):
+        out(f"{one['name']:<40} {one['updated_at']}  {one['updated_by']}")
     return 0
 
 
-def _secrets_path(options: argparse.Namespace) -> str:
-    return f"/pipelines/{quote(options.pipeline, safe='')}/secrets" if options.pipeline else "/secrets"
+def _secrets_path(pipeline: str | None) -> str:
+    return f"/pipelines/{quote(pipeline, safe='')}/secrets" if pipeline else "/secrets"
 
 
-def rotate_key(_: argparse.Namespace) -> int:
-    """Encrypts all secrets with a new key."""
+@secret.command("rotate")
+def rotate_key() -> int:
+    """Encrypt all secrets with a new key."""
 
     async def rotate() -> None:
         from rapidflow_web.secrets.keys import Keys
@@ -189,8 +245,9 @@ def rotate_key(_: argparse.Namespace) -> int:
     return _run(rotate)
 
 
-def print_key(_: argparse.Namespace) -> int:
-    """Prints a new key, for RAPIDFLOW_SECRETS_KEY."""
+@secret.command("key")
+def print_key() -> int:
+    """Print a new key for RAPIDFLOW_SECRETS_KEY."""
     from rapidflow_web.secrets.keys import new_key
 
     out(new_key())
@@ -224,10 +281,10 @@ def _run(command: Callable[[], Awaitable[None]], *, first: bool = False) -> int:
 async def _existing(name: str) -> User:
     from rapidflow_web.db import users
 
-    user = await users.named(name)
-    if user is None:
+    found = await users.named(name)
+    if found is None:
         raise ClientError(f"there is no user {name}; 'rapidflow user list' shows all")
-    return user
+    return found
 
 
 async def _note(action: str, target: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import os
@@ -9,12 +10,15 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 from urllib.parse import quote, urlencode, urlsplit
+
+import click
 
 from rapidflow_web import __version__
 from rapidflow_web.errors import RapidFlowError
 
+P = ParamSpec("P")
 _TIMEOUT = 30.0
 _RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
 _GIVE_UP_SECONDS = 600.0
@@ -39,6 +43,16 @@ class Unreachable(ClientError):
 
 class Unreadable(ClientError):
     """The server is there, and can't read the log that was asked for."""
+
+
+def asks_server(command: Callable[Concatenate[Client, P], int]) -> Callable[P, int]:
+    """Gives a command the client for its server, as the first argument."""
+
+    @functools.wraps(command)
+    def run(*arguments: P.args, **options: P.kwargs) -> int:
+        return command(click.get_current_context().obj(), *arguments, **options)
+
+    return run
 
 
 class Client:

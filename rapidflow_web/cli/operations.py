@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import os
@@ -12,7 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from rapidflow_web.cli.client import Client, ClientError
+import click
+
+from rapidflow_web.cli.client import Client, ClientError, asks_server
 from rapidflow_web.data_folder import SECRETS_KEY
 from rapidflow_web.errors import RapidFlowError
 from rapidflow_web.terminal import note, out
@@ -26,8 +27,13 @@ TROUBLE = 2
 _WRONG = 1
 
 
-def serve(options: argparse.Namespace) -> int:
-    """Runs the server."""
+@click.command
+@click.option("--drain", is_flag=True, help="On SIGTERM, start no more builds and wait for running ones.")
+def serve(drain: bool) -> int:
+    """Run the server.
+
+    RAPIDFLOW_* variables configure it; docs/settings.md lists them.
+    """
     from rapidflow_web import server_log
     from rapidflow_web.server import run
     from rapidflow_web.settings import from_environment
@@ -35,7 +41,7 @@ def serve(options: argparse.Namespace) -> int:
     settings = from_environment(os.environ)
     server_log.configure(settings.log_format)
     try:
-        run.serve(settings, drain=options.drain)
+        run.serve(settings, drain=drain)
     except RapidFlowError as error:
         if settings.log_format != "json":
             raise
@@ -46,19 +52,28 @@ def serve(options: argparse.Namespace) -> int:
     os._exit(0)
 
 
-def back_up(options: argparse.Namespace) -> int:
-    """Writes a backup to a file, or to standard output."""
-    from rapidflow_web.maintenance import backup
+def _backup_name() -> str:
+    return f"rapidflow-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar"
+
+
+@click.command
+@click.argument("file", metavar="[FILE]", default=_backup_name, type=click.Path())
+def backup(file: str) -> int:
+    """Back up the data folder, also beside a running server.
+
+    FILE is a tar file, or - for standard output.
+    """
+    from rapidflow_web.maintenance.backup import back_up
     from rapidflow_web.settings import from_environment
 
     settings = from_environment(os.environ)
-    if options.file == "-":
-        counts = asyncio.run(backup.back_up(settings, sys.stdout.buffer))
+    if file == "-":
+        counts = asyncio.run(back_up(settings, sys.stdout.buffer))
         _say_backed_up(*counts, settings, "standard output")
         return 0
-    target = Path(options.file)
+    target = Path(file)
     if target.is_dir():
-        raise ClientError(f"{target} is a folder; name a file, such as {target / backup_name()}")
+        raise ClientError(f"{target} is a folder; name a file, such as {target / _backup_name()}")
     if target.exists():
         raise ClientError(f"{target} is there already; name another file")
     if not target.parent.is_dir():
@@ -67,7 +82,7 @@ def back_up(options: argparse.Namespace) -> int:
     fresh = target.with_name(f"{target.name}.new")
     try:
         with open(fresh, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
-            counts = asyncio.run(backup.back_up(settings, output))
+            counts = asyncio.run(back_up(settings, output))
             output.flush()
             os.fsync(output.fileno())
         fresh.rename(target)
@@ -86,20 +101,30 @@ def _say_backed_up(builds: int, secrets: int, settings: Settings, target: str) -
         note(f"{_count(secrets, 'secret')} {verb} in it without the key; keep {key} elsewhere")
 
 
-def restore(options: argparse.Namespace) -> int:
-    """Makes an empty data folder from a backup."""
-    from rapidflow_web.maintenance import backup
+@click.command
+@click.argument("file", metavar="FILE", type=click.Path())
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="Become the server that was backed up, which must not run any more, and adopt its containers.",
+)
+def restore(file: str, take_over: bool) -> int:
+    """Restore a backup into the empty data folder.
+
+    FILE is a backup, or - for standard input.
+    """
+    from rapidflow_web.maintenance import backup as backups
     from rapidflow_web.settings import from_environment
 
     settings = from_environment(os.environ)
 
     def read(source: IO[bytes]) -> int:
-        return backup.restore(settings, source, take_over=options.take_over)
+        return backups.restore(settings, source, take_over=take_over)
 
-    if options.file == "-":
+    if file == "-":
         secrets = read(sys.stdin.buffer)
     else:
-        with Path(options.file).open("rb") as source:
+        with Path(file).open("rb") as source:
             secrets = read(source)
     if secrets and not settings.secrets_key:
         needs = f"{_count(secrets, 'secret')} need{'s' if secrets == 1 else ''} it"
@@ -108,9 +133,11 @@ def restore(options: argparse.Namespace) -> int:
     return 0
 
 
-def doctor(options: argparse.Namespace) -> int:
-    """Tells what is wrong with the installation, and with --fix mends it."""
-    return asyncio.run(_examine(fix=options.fix))
+@click.command
+@click.option("--fix", is_flag=True, help="Repair what can be repaired.")
+def doctor(fix: bool) -> int:
+    """Find inconsistencies between database, files and engine."""
+    return asyncio.run(_examine(fix=fix))
 
 
 async def _examine(*, fix: bool) -> int:
@@ -146,9 +173,12 @@ async def _mended(what: str, mend: Callable[[], Awaitable[object]]) -> bool:
     return True
 
 
-def prune(options: argparse.Namespace, client: Client) -> int:
-    """Has the server remove what its settings do not keep, or tell what it would remove."""
-    pruned: dict[str, Any] = client.call("POST", f"/prune?dry_run={'true' if options.dry_run else 'false'}")
+@click.command
+@click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
+@asks_server
+def prune(client: Client, dry_run: bool) -> int:
+    """Remove builds, mirrors and images that the server's settings do not keep."""
+    pruned: dict[str, Any] = client.call("POST", f"/prune?dry_run={'true' if dry_run else 'false'}")
     for build in pruned["builds"]:
         out(f"job {build['id']:<8} {build['finished_at']}  {_size(build['bytes']):>9}  {build['reason']}")
     for mirror in pruned["mirrors"]:
@@ -158,7 +188,7 @@ def prune(options: argparse.Namespace, client: Client) -> int:
     kinds = [(pruned["builds"], "build"), (pruned["mirrors"], "mirror"), (pruned["images"], "image")]
     counts = ", ".join(_count(len(found), kind) for found, kind in kinds)
     total = sum(one["bytes"] for found, _ in kinds for one in found)
-    out(f"{'would remove' if options.dry_run else 'removed'} {counts}: {_size(total)}")
+    out(f"{'would remove' if dry_run else 'removed'} {counts}: {_size(total)}")
     return 0
 
 
@@ -172,8 +202,3 @@ def _size(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
-
-
-def backup_name() -> str:
-    """A name for a backup that is made now."""
-    return f"rapidflow-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import os
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -174,8 +176,8 @@ def test_the_first_user_is_added_before_the_first_start(tmp_path: Path) -> None:
 def test_the_usage_is_that_of_the_command(nobody: str) -> None:
     done = rapidflow("--url", nobody, "prune", "--dryrun")
     assert done.returncode == 2
-    assert done.stderr.startswith("usage: rapidflow prune ")
-    assert done.stderr.endswith("error: unrecognized arguments: --dryrun\n")
+    assert done.stderr.startswith("Usage: rapidflow prune ")
+    assert done.stderr.endswith("rapidflow: No such option '--dryrun'. Did you mean '--dry-run'?\n")
 
 
 def test_the_port_that_the_server_was_told_is_the_one_that_is_asked(nobody: str) -> None:
@@ -246,8 +248,58 @@ def test_what_is_not_a_command_gets_help() -> None:
     for arguments in ((), ("dance",), ("run",), ("logs", "-n", "x", "1")):
         done = rapidflow(*arguments)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith("usage: rapidflow")
+        assert done.stderr.startswith("Usage: rapidflow")
     assert rapidflow("--version").stdout.startswith("rapidflow ")
     for command in ("serve", "run", "logs", "jobs", "cancel", "retry", "validate"):
         assert command in rapidflow("--help").stdout
         assert rapidflow(command, "--help").returncode == 0
+
+
+def test_help_groups_the_commands():
+    text = rapidflow("--help").stdout
+    sections = re.findall(r"^(\S.*):$", text, re.MULTILINE)
+    assert sections == ["Options", "Builds", "Users and secrets", "Server", "Shell"]
+    assert text.index("Builds:") < text.index("  retry ") < text.index("Server:") < text.index("  doctor ")
+
+
+def test_bash_completes_commands_options_and_files(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "rapidflow"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
+    program.chmod(0o755)
+    (tmp_path / "rapidflow.bash").write_text(rapidflow("completion", "bash").stdout)
+    shell = """
+    source rapidflow.bash
+    for words in "re" "jobs --st" "jobs --status f" "token re" "run bi"; do
+        line="rapidflow $words"
+        COMP_WORDS=($line) COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMPREPLY=()
+        _rapidflow_completion rapidflow
+        compgen -f "${COMP_WORDS[COMP_CWORD]}" > files
+        echo "$line: ${COMPREPLY[*]} $(cat files)"
+    done
+    """
+    path = {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", shell],
+        cwd=tmp_path,
+        env={**os.environ, **path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines() == [
+        "rapidflow re: retry restore ",
+        "rapidflow jobs --st: --status ",
+        "rapidflow jobs --status f: failed ",
+        "rapidflow token re: revoke ",
+        "rapidflow run bi:  bin",
+    ], done.stderr
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_have_completions(shell: str) -> None:
+    script = rapidflow("completion", shell)
+    assert script.returncode == 0
+    assert f"_RAPIDFLOW_COMPLETE={shell}_complete" in script.stdout
+    words = {"COMP_WORDS": "rapidflow doc", "COMP_CWORD": "1" if shell == "zsh" else "doc"}
+    assert "doctor" in rapidflow(_RAPIDFLOW_COMPLETE=f"{shell}_complete", **words).stdout

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from rapidflow_web.cli.main import _parser
+import click
+
+from rapidflow_web.cli.main import rapidflow
 
 _TOP = Path(__file__).parent.parent.parent
 
 
-def _commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, set[str]]]:
-    """Each command below a parser that has none of its own, and its options."""
-    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    if not groups:
-        options = {option for action in parser._actions for option in action.option_strings}
-        yield name, options - {"-h", "--help"}
-    for group in groups:
-        for word, sub in group.choices.items():
+def _commands(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Each command that has none below it, with its full name."""
+    if isinstance(command, click.Group):
+        for word, sub in command.commands.items():
             yield from _commands(sub, f"{name} {word}".strip())
+    else:
+        yield name, command
 
 
-def test_every_command_is_documented_with_its_options_and_every_documented_one_exists() -> None:
-    rows = re.findall(r"^\| `([a-z ]+)` \|(.*)\|.*\|$", (_TOP / "docs/cli.md").read_text(), re.MULTILINE)
-    documented = {name: set(re.findall(r"`(--?[a-z-]+)`", options)) for name, options in rows}
-    assert documented == dict(_commands(_parser()))
+def _options(command: click.Command) -> set[str]:
+    return {word for one in command.params if isinstance(one, click.Option) for word in one.opts}
+
+
+def _first_paragraph(command: click.Command) -> str:
+    return " ".join((command.help or "").split("\n\n")[0].split())
+
+
+def test_documentation_and_help_agree_on_every_command():
+    rows = re.findall(r"^\| `([a-z ]+)` \|(.*)\| (.*) \|$", (_TOP / "docs/cli.md").read_text(), re.MULTILINE)
+    documented = {name: (set(re.findall(r"`(--?[a-z-]+)`", options)), text) for name, options, text in rows}
+    real = {name: (_options(one), _first_paragraph(one)) for name, one in _commands(rapidflow)}
+    assert documented == real
 
 
 def test_every_route_of_the_api_is_documented_and_every_documented_one_exists() -> None:

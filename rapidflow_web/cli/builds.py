@@ -1,0 +1,249 @@
+"""The commands that start, follow and end builds. They ask the server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import click
+
+from rapidflow_web.cli.client import Client, ClientError, asks_server
+from rapidflow_web.errors import Invalid, Problem
+from rapidflow_web.pipeline.definition import ParsedPipeline
+from rapidflow_web.terminal import note, out, safe
+
+_FAILED, _INTERRUPTED = 1, 130
+_job = click.argument("job", metavar="JOB")
+_STATUSES = ("pending", "running", "success", "failed", "cancelled")
+
+
+@click.command
+@click.argument("pipeline", metavar="FILE|PIPELINE", type=click.Path())
+@click.option("--branch", metavar="BRANCH", help="Build this branch instead of the pipeline's.")
+@click.option("--env", multiple=True, metavar="KEY=VALUE", help="Set a variable; can be repeated.")
+@asks_server
+def run(client: Client, pipeline: str, branch: str | None, env: tuple[str, ...]) -> int:
+    """Start a build and follow it; exit with 0 only if it succeeds.
+
+    The build is that of a YAML file, which is stored first, or of a stored pipeline, given by its id or name.
+    """
+    body: dict[str, Any] = {"environments": _variables(env)}
+    if branch is not None:
+        body["branch"] = branch
+    pipeline_id = _pipeline_id(client, pipeline)
+    return _follow(client, client.call("POST", f"/pipelines/{pipeline_id}/jobs", body))
+
+
+@click.command
+@_job
+@click.option("-f", "--follow", is_flag=True, help="Go on until the build ends.")
+@click.option("-n", "--tail", type=int, metavar="LINES", help="Start with the last lines.")
+@asks_server
+def logs(client: Client, job: str, follow: bool, tail: int | None) -> int:
+    """Print the log of a job."""
+    query: dict[str, Any] = {"follow": "true"} if follow else {}
+    if tail is not None:
+        query["tail"] = tail
+    _print(client.stream(job, query))
+    return 0
+
+
+def _statuses(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
+    return [status for status in _STATUSES if status.startswith(incomplete)]
+
+
+@click.command
+@click.option("--pipeline", metavar="ID", help="Only jobs of this pipeline.")
+@click.option("--status", metavar="STATUS", shell_complete=_statuses, help=f"Only {', '.join(_STATUSES)}.")
+@click.option("-n", "--limit", type=int, default=20, show_default=True, metavar="N", help="At most N jobs.")
+@asks_server
+def jobs(client: Client, pipeline: str | None, status: str | None, limit: int) -> int:
+    """List jobs, newest first."""
+    query = _query(limit=limit, status=status, pipeline_id=pipeline)
+    row = "{:>7}  {:<9}  {:<24}  {:<20}  {:<12}  {:<20}  {}"
+    found = client.call("GET", f"/jobs?{query}")
+    names = {one["id"]: one["name"] for one in client.call("GET", "/pipelines?limit=200")}
+    out(row.format("JOB", "STATUS", "PIPELINE", "BRANCH", "COMMIT", "CREATED", "DURATION"))
+    for job in found:
+        commit, branch = safe(job["commit"] or "-")[:12], safe(job["branch"] or "-")[:20]
+        out(
+            row.format(
+                job["id"],
+                job["status"],
+                safe(f"{job['pipeline_id']} {names.get(job['pipeline_id'], '')}")[:24],
+                branch,
+                commit,
+                job["created_at"],
+                _duration(job),
+            )
+        )
+    return 0
+
+
+@click.command
+@_job
+@asks_server
+def cancel(client: Client, job: str) -> int:
+    """Cancel a job and wait until its build has stopped."""
+    out(client.call("POST", f"/jobs/{quote(job, safe='')}/cancel")["message"])
+    return 0
+
+
+@click.command
+@_job
+@click.option("-f", "--follow", is_flag=True, help="Follow the new job, and exit like 'run'.")
+@asks_server
+def retry(client: Client, job: str, follow: bool) -> int:
+    """Start a job again: same commit, definition and variables."""
+    started = client.call("POST", f"/jobs/{quote(job, safe='')}/retry")
+    if follow:
+        return _follow(client, started)
+    out(f"job {started['id']} started")
+    return 0
+
+
+@click.command
+@click.argument("file", metavar="FILE", type=click.Path())
+def validate(file: str) -> int:
+    """Check a pipeline file; - reads standard input."""
+    name = "standard input" if file == "-" else file
+    try:
+        _, definition = _read(None if file == "-" else Path(file))
+    except Invalid as error:
+        for problem in error.problems:
+            note(f"{name}: {problem.message}")
+        return _FAILED
+    count = len(definition.steps)
+    out(f"{name}: '{definition.name}' is valid, {count} step{'' if count == 1 else 's'}")
+    return 0
+
+
+def _follow(client: Client, job: dict[str, Any]) -> int:
+    """Prints the job's log until the build ends; the exit code tells how it ended."""
+    job_id = str(job["id"])
+    note(f"job {job_id} started")
+    if why := _why_it_waits(client):
+        note(f"job {job_id} waits: {why}")
+    try:
+        _print(client.stream(job_id, {"follow": "true"}))
+        return 0 if client.status(job_id) == "success" else _FAILED
+    except KeyboardInterrupt:
+        note("")
+        _say_it_goes_on(job_id)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except OSError:
+        _say_it_goes_on(job_id)
+        raise
+
+
+def _say_it_goes_on(job_id: str) -> None:
+    note(
+        f"job {job_id} goes on; 'rapidflow logs -f {job_id}' follows it, 'rapidflow cancel {job_id}' stops it"
+    )
+
+
+def _why_it_waits(client: Client) -> str:
+    """Why a job that was just started waits; empty where it need not."""
+    try:
+        ready = client.call("GET", "/ready", also=(503,))
+    except ClientError:
+        return ""  # the job is started; whether it can be followed is found out by that
+    if ready["status"] == "draining":
+        return "the server is going to end and starts no more builds; the next one starts it"
+    return "; ".join(ready[part] for part in ("database", "engine", "disk") if ready[part] != "ok")
+
+
+def _print(chunks: Iterable[bytes]) -> None:
+    for chunk in chunks:
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+
+
+def _pipeline_id(client: Client, named: str) -> str:
+    """The pipeline that a file, an id or a name stands for; a file's is stored, or brought up to date."""
+    if Path(named).is_file():
+        return _stored(client, Path(named))
+    if named.isascii() and named.isdigit():
+        return named
+    if named.endswith((".yml", ".yaml")):
+        raise ClientError(f"there is no file {named}")
+    found = client.call("GET", f"/pipelines?{_query(name=named)}")
+    if not found:
+        raise ClientError(f"there is no pipeline and no file '{named}'")
+    if len(found) > 1:
+        raise ClientError(f"there are several pipelines '{named}'; name one by its id: {_ids(found)}")
+    return str(found[0]["id"])
+
+
+def _stored(client: Client, file: Path) -> str:
+    from rapidflow_web.pipeline.logins import taken_out
+
+    try:
+        config, definition = _read(file)
+    except Invalid as error:
+        raise ClientError("\n".join(f"{file}: {problem.message}" for problem in error.problems)) from None
+    found = client.call("GET", f"/pipelines?{_query(name=definition.name, limit=200)}")
+    public, password = taken_out(config)
+    for pipeline in found:
+        if pipeline["config"] == public:
+            if password is not None:  # it may be another than that of the last time
+                client.call("PUT", f"/pipelines/{pipeline['id']}", {"config": config})
+            return str(pipeline["id"])
+    if len(found) > 1:
+        # Any of them may be somebody else's.
+        raise ClientError(
+            f"there are several pipelines '{definition.name}', none of them as in {file}: {_ids(found)}; "
+            "give this one a name of its own, or update one of them and run it by its id"
+        )
+    if found:
+        pipeline = client.call("PUT", f"/pipelines/{found[0]['id']}", {"config": config})
+        note(f"pipeline {pipeline['id']} '{definition.name}' updated from {file}")
+    else:
+        pipeline = client.call("POST", "/pipelines", {"config": config})
+        note(f"pipeline {pipeline['id']} '{definition.name}' stored from {file}")
+    return str(pipeline["id"])
+
+
+def _read(file: Path | None) -> tuple[str, ParsedPipeline]:
+    """The pipeline in a file or on standard input, as text and parsed. Raises `Invalid`."""
+    from rapidflow_web.pipeline.parser import parse
+
+    data = sys.stdin.buffer.read() if file is None else file.read_bytes()
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise Invalid([Problem("", "this is not a text file in UTF-8")]) from None
+    # Which file repositories are allowed is for the server to say.
+    return text, parse(text, ("/",))
+
+
+def _ids(found: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(str(pipeline["id"]) for pipeline in found)
+
+
+def _variables(given: Sequence[str]) -> dict[str, str]:
+    variables: dict[str, str] = {}
+    for entry in given:
+        key, separator, value = entry.partition("=")
+        if not separator or not key:
+            raise ClientError(f"--env {entry!r} is not KEY=VALUE")
+        variables[key] = value
+    return variables
+
+
+def _query(**values: Any) -> str:
+    return urlencode({key: value for key, value in values.items() if value is not None})
+
+
+def _duration(job: dict[str, Any]) -> str:
+    if job["started_at"] is None:
+        return "-"
+    end = datetime.fromisoformat(job["finished_at"]) if job["finished_at"] else datetime.now(UTC)
+    seconds = max(0, round((end - datetime.fromisoformat(job["started_at"])).total_seconds()))
+    return f"{seconds // 60}m{seconds % 60:02}s"
