@@ -274,8 +274,7 @@ def test_bash_completes_commands_options_and_files(tmp_path: Path) -> None:
         line="rapidflow $words"
         COMP_WORDS=($line) COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMPREPLY=()
         _rapidflow_completion rapidflow
-        compgen -f "${COMP_WORDS[COMP_CWORD]}" > files
-        echo "$line: ${COMPREPLY[*]} $(cat files)"
+        echo "$line: ${COMPREPLY[*]} $(compgen -f -- "${COMP_WORDS[COMP_CWORD]}")"
     done
     """
     path = {"PATH": f"{program.parent}:{os.environ['PATH']}"}
