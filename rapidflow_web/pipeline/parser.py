@@ -24,6 +24,12 @@ MAX_NAME = 200
 MAX_PATH = 1000
 MAX_SECRETS = 100
 
+KEYS = (
+    "name", "repo_name", "branch", "folder", "language", "version", "image",
+    "expose_ports", "network", "new_privileges", "env", "secrets", *PARSERS, "steps",
+)  # fmt: skip
+STEP_KEYS = ("type", "name", "content", "files")
+
 _STEP_TYPES = ("bash", "sh")
 _LONGEST_PART = 255
 _LONGEST_CACHED = 16_384
@@ -74,11 +80,7 @@ class _PipelineReader(Reader):
         if root is None or is_null(root):
             self.note("", None, "the pipeline is empty; it needs at least 'name' and 'steps'")
             return None
-        known = (
-            "name", "repo_name", "branch", "folder", "language", "version", "image",
-            "expose_ports", "network", "new_privileges", "env", "secrets", *PARSERS, "steps",
-        )  # fmt: skip
-        keys = self.mapping(root, "", "the pipeline", known)
+        keys = self.mapping(root, "", "the pipeline", KEYS)
         if keys is None:
             return None
         name = self.text(keys, "name", _check_name) or default_name
@@ -147,7 +149,7 @@ class _PipelineReader(Reader):
             message = "'[' begins a list; put a script that begins with it in quotes, or write it below '|'"
             self.note(field, node.start_mark, message)
             return None
-        keys = self.mapping(node, field, "a step", ("type", "name", "content", "files"))
+        keys = self.mapping(node, field, "a step", STEP_KEYS)
         if keys is None:
             return None
         content = self.text(keys, "content", _check_content, field, script=True)

@@ -1,0 +1,57 @@
+"""The documentation names each key of the pipeline language, and its examples are pipelines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rapidflow_web.pipeline.limits import PARSERS
+from rapidflow_web.pipeline.parser import KEYS, STEP_KEYS, parse
+from rapidflow_web.settings import from_environment
+
+_TOP = Path(__file__).parent.parent.parent
+_TEXT = (_TOP / "docs/pipelines.md").read_text()
+
+
+def _tables() -> list[list[tuple[str, str]]]:
+    """Each table with a column `key`: the keys and the default of each row."""
+    found = re.findall(r"^\| key \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", _TEXT, re.MULTILINE)
+    return [
+        [
+            (key, default)
+            for keys, default in re.findall(r"^\| (`[^|]*) \| ([^|]*) \|", table, re.MULTILINE)
+            for key in re.findall(r"`(\w+)`", keys)
+        ]
+        for table in found
+    ]
+
+
+def test_every_key_is_documented_and_every_documented_one_exists():
+    of_pipelines, of_steps = _tables()
+    assert sorted(key for key, _ in of_pipelines) == sorted(KEYS)
+    assert sorted(key for key, _ in of_steps) == sorted(STEP_KEYS)
+
+
+def test_documented_default_limits_are_the_real_ones():
+    limits = from_environment({}).default_limits
+    for key, default in _tables()[0]:
+        if key in PARSERS:
+            text = default.strip("`")
+            assert (None if text in ("none", "all") else PARSERS[key](text)) == getattr(limits, key), key
+
+
+def _examples() -> Iterator[tuple[str, str]]:
+    for file in ("README.md", *sorted(str(path.relative_to(_TOP)) for path in _TOP.glob("docs/*.md"))):
+        for block in re.findall(r"^```yaml\n(.*?)^```", (_TOP / file).read_text(), re.MULTILINE | re.DOTALL):
+            yield file, block
+    for path in sorted(_TOP.glob("examples/pipelines/*.yml")):
+        yield str(path.relative_to(_TOP)), path.read_text()
+
+
+@pytest.mark.parametrize(("file", "example"), list(_examples()))
+def test_every_example_is_a_pipeline(file: str, example: str):
+    # An example may leave out the name.
+    assert parse(example, ("/",), "example").steps
