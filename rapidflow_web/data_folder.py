@@ -7,30 +7,85 @@ import fcntl
 import os
 import secrets
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from pathlib import Path
 
 from rapidflow_web import private
 from rapidflow_web.errors import SettingsError
+from rapidflow_web.removal import contents
 
 DATABASE = "rapidflow.db"
 SECRETS_KEY = "secrets.key"
 RESTORING = "restoring"
-"""The folder in which a restore works; while it is there, nothing else in the data folder counts."""
+"""The folder in which a restore works; while something is in it, nothing else in the data folder counts."""
 _FOLDERS = ("logs", "mirrors", "work")
 _LEFT_BY_A_START = ("installation", "key", "lock")
-_OF_THE_DISK = ("lost+found",)
 
 
-def is_unused(root: Path) -> bool:
-    """Whether a folder has nothing that a server kept, at most what a start that failed has left."""
-    for path in root.iterdir():
+class InUse(SettingsError):
+    """Another process has the data folder for itself."""
+
+
+def is_unused(root: Path, restored: Collection[str] = ()) -> bool:
+    """Whether a folder has nothing that a server kept, at most what a start that failed has left.
+
+    `restored` names what does not count, such as "logs/0000". Raises `SettingsError` for a link to nowhere.
+    """
+    for path in contents(root):
+        _check_link(path)
         if path.name in _FOLDERS and path.is_dir():
-            if any(path.iterdir()):
+            if any(f"{path.name}/{child.name}" not in restored for child in contents(path)):
                 return False
-        elif path.name not in (*_LEFT_BY_A_START, *_OF_THE_DISK):
+        elif path.name not in (*_LEFT_BY_A_START, *restored, RESTORING):
             return False
     return True
+
+
+def is_being_restored(root: Path) -> bool:
+    """Whether a restore has begun in a folder and not ended."""
+    folder = root / RESTORING
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def check_is_whole(root: Path) -> None:
+    """Raises `SettingsError` where a restore to the folder has not ended."""
+    if is_being_restored(root):
+        raise SettingsError(
+            f"a restore to the data folder {root} was cut short; run 'rapidflow restore' again"
+        )
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder for the server's user alone, if it is not there. Raises `SettingsError`, `OSError`."""
+    _check_link(folder)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _check_link(folder: Path) -> None:
+    if folder.is_symlink() and not folder.exists():
+        # Made, it could be on another disk than on the one that is not mounted.
+        raise SettingsError(
+            f"{folder} is a link to {folder.readlink()}, which is not there; "
+            "mount its disk, or make that folder"
+        )
+
+
+@contextlib.contextmanager
+def locked(root: Path) -> Generator[None]:
+    """Keeps every other process that asks for it away from a data folder. Raises `InUse`, `OSError`."""
+    path = root / "lock"
+    with open(path, "w", opener=private.opener) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # One that gave up has removed it together with the folder that it made.
+            mine = os.path.samestat(os.fstat(lock.fileno()), path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            mine = False
+        if not mine:
+            if is_being_restored(root):
+                raise InUse(f"a restore to the data folder {root} runs; wait until it has ended")
+            raise InUse(f"another server uses the data folder {root}; stop it, or set RAPIDFLOW_DATA.")
+        yield
 
 
 class DataFolder:
@@ -43,7 +98,7 @@ class DataFolder:
         with self._usable():
             # Variables of builds and URLs with passwords in them are nobody else's business.
             for folder in (root, self.logs, self.mirrors, self.work):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_folder(folder)
 
     def installation(self) -> str:
         """Tells what belongs to this installation from what belongs to others."""
@@ -78,21 +133,12 @@ class DataFolder:
 
     @contextlib.contextmanager
     def owned(self) -> Generator[None]:
-        """Keeps a second server away from the data folder."""
-        with self._usable():
-            if (self._root / RESTORING).exists():
-                raise SettingsError(
-                    f"a restore to the data folder {self._root} was cut short; run 'rapidflow restore' again"
-                )
-            opened = open(self._root / "lock", "w", opener=private.opener)  # noqa: SIM115
-        with opened as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise SettingsError(
-                    f"another server uses the data folder {self._root}; stop it, or set RAPIDFLOW_DATA."
-                ) from None
-            self._close_to_others()
+        """Keeps a second server away from the data folder. Raises `InUse`, `SettingsError`."""
+        with contextlib.ExitStack() as stack:
+            with self._usable():
+                stack.enter_context(locked(self._root))
+                check_is_whole(self._root)
+                self._close_to_others()
             yield
 
     def _close_to_others(self) -> None:

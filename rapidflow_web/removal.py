@@ -1,11 +1,19 @@
-"""Removes folders in which builds wrote."""
+"""Lists and removes what servers and builds wrote."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+
+_OF_THE_DISK = "lost+found"
+
+
+def contents(folder: Path) -> Iterator[Path]:
+    """What is in a folder; not what the file system of a disk keeps in it if it is a mount point."""
+    return (path for path in folder.iterdir() if path.name != _OF_THE_DISK)
 
 
 def remove_folder(folder: Path) -> None:

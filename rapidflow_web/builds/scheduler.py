@@ -17,7 +17,7 @@ from rapidflow_web.errors import EngineUnavailable, Invalid
 from rapidflow_web.executors.base import Executor
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.pipeline import parser
-from rapidflow_web.removal import remove_folder
+from rapidflow_web.removal import contents, remove_folder
 from rapidflow_web.server_log import about
 
 _log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ class Scheduler:
             _log.warning("what is left of builds that have ended can't be removed yet: %s", error)
 
     def _sweep_work(self) -> None:
-        for folder in self._tools.work.iterdir():
+        for folder in contents(self._tools.work):
             if not folder.name.isdigit() or int(folder.name) not in self._live:
                 remove_folder(folder)
 

@@ -256,11 +256,12 @@ def print_key() -> int:
 
 def _run(command: Callable[[], Awaitable[None]], *, first: bool = False) -> int:
     """Runs a command with the database; one that may be the `first` of all makes it where it is missing."""
-    from rapidflow_web.data_folder import DATABASE, DataFolder
+    from rapidflow_web.data_folder import DATABASE, DataFolder, check_is_whole
     from rapidflow_web.db.database import close_database, connected, open_database, sqlite_url
     from rapidflow_web.settings import from_environment
 
     settings = from_environment(os.environ)
+    check_is_whole(settings.data)
     url = settings.database_url or sqlite_url(settings.data / DATABASE)
 
     async def run() -> None:

@@ -10,6 +10,7 @@ the next build of a repository fetches it again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rapidflow_web import __version__
-from rapidflow_web.data_folder import RESTORING, DataFolder, is_unused
+from rapidflow_web.data_folder import DataFolder, check_is_whole, locked, make_folder
 from rapidflow_web.db import jobs, secrets
 from rapidflow_web.db.database import connected, dump_postgres, postgres_program, sqlite_path, sqlite_url
 from rapidflow_web.errors import RapidFlowError
@@ -33,6 +34,7 @@ from rapidflow_web.logs import index
 from rapidflow_web.logs.compressed import path_of
 from rapidflow_web.logs.files import open_file
 from rapidflow_web.logs.log import CHUNK, LogStore
+from rapidflow_web.maintenance.staging import Staging
 from rapidflow_web.settings import Settings
 
 _MANIFEST = "rapidflow-backup.json"
@@ -42,7 +44,6 @@ _SNAPSHOT, _DUMP = "rapidflow.db", "postgres.dump"
 _FORMAT = 1
 _LOG = re.compile(r"logs/[0-9]{4,}/[0-9]+\.(log|index)(\.zst)?")
 _KEPT = ("installation", "key")
-_RESTORED = (_SNAPSHOT, *_KEPT, "logs")
 
 
 class BackupError(RapidFlowError):
@@ -55,6 +56,7 @@ async def back_up(settings: Settings, output: IO[bytes]) -> tuple[int, int]:
     Raises `RapidFlowError`, `OSError`.
     """
     root = settings.data
+    check_is_whole(root)
     if not (root / "key").exists():
         raise BackupError(f"there is nothing to back up in {root}; set RAPIDFLOW_DATA as for the server")
     folders = DataFolder(root)
@@ -165,56 +167,29 @@ def restore(settings: Settings, source: IO[bytes], *, take_over: bool) -> int:
     """
     root = settings.data
     was_there = root.exists()
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Inside, because the folder above may be another user's, and this one a mount point or reached by a link.
-    fresh = root / RESTORING
-    if fresh.exists():
-        _clear(root)
-    if not is_unused(root):
-        raise BackupError(
-            f"the data folder {root} is in use; move it away first, or set RAPIDFLOW_DATA to another"
-        )
-    fresh.mkdir(mode=0o700)
-    try:
-        manifest = _unpack(source, fresh)
-        if not take_over:
-            (fresh / "installation").unlink(missing_ok=True)
-        _restore_database(settings, fresh)
-        os.sync()
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if not was_there:
-            root.rmdir()
-        raise
-    _move_into(root, fresh)
-    os.sync()
-    fresh.rmdir()
+    make_folder(root)
+    had_lock = (root / "lock").exists()
+    with locked(root):
+        try:
+            staging = Staging(root)
+            with staging.unpacking() as fresh:
+                manifest = _unpack(source, fresh)
+                if not take_over:
+                    (fresh / "installation").unlink(missing_ok=True)
+                elsewhere = _restore_database(settings, fresh)
+                for path in elsewhere.values():
+                    if not staging.may_put(path):
+                        raise BackupError(f"the database {path} is there already; move it away first")
+            staging.move(elsewhere)
+        except BaseException:
+            if not had_lock:
+                (root / "lock").unlink(missing_ok=True)
+            if not was_there:
+                with contextlib.suppress(OSError):  # a server that was started meanwhile may be in it
+                    root.rmdir()
+            raise
     # Backups of older versions have none.
     return int(manifest.get("secrets", 0))
-
-
-def _clear(root: Path) -> None:
-    """Takes away what a restore that was killed had put there: before it, the folder was unused."""
-    for name in _RESTORED:
-        path = root / name
-        if path.is_dir():
-            for child in path.iterdir():
-                shutil.rmtree(child)
-        else:
-            path.unlink(missing_ok=True)
-    shutil.rmtree(root / RESTORING)
-
-
-def _move_into(root: Path, fresh: Path) -> None:
-    for path in list(fresh.iterdir()):
-        if path.is_dir():
-            (root / path.name).mkdir(mode=0o700, exist_ok=True)
-            for child in list(path.iterdir()):
-                # The folder of the logs may be a link to another disk.
-                shutil.move(child, root / path.name / child.name)
-            path.rmdir()
-        else:
-            path.rename(root / path.name)
 
 
 def _unpack(source: IO[bytes], fresh: Path) -> dict[str, Any]:
@@ -263,7 +238,8 @@ def _unpack_one(tar: tarfile.TarFile, entry: tarfile.TarInfo, fresh: Path) -> No
         shutil.copyfileobj(file, target, CHUNK)
 
 
-def _restore_database(settings: Settings, fresh: Path) -> None:
+def _restore_database(settings: Settings, fresh: Path) -> dict[str, Path]:
+    """Restores a dump; returns where the file of a database belongs if that is not in the data folder."""
     url = settings.database_url
     snapshot, dump = fresh / _SNAPSHOT, fresh / _DUMP
     path = sqlite_path(url) if url else snapshot
@@ -281,10 +257,11 @@ def _restore_database(settings: Settings, fresh: Path) -> None:
             str(dump),
         )
         dump.unlink()
-        return
+        return {}
     if path is None:
         raise BackupError("this backup is of an SQLite database; leave RAPIDFLOW_DATABASE_URL unset")
-    if path != snapshot:
-        if path.exists():
-            raise BackupError(f"the database {path} is there already; move it away first")
-        shutil.move(snapshot, path)
+    if not snapshot.exists():
+        raise BackupError("this backup has no database in it; take another one")
+    if path == snapshot:
+        return {}
+    return {_SNAPSHOT: path.absolute()}

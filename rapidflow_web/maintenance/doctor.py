@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 
 from rapidflow_web.builds import disk
 from rapidflow_web.builds.start_record import Began
-from rapidflow_web.data_folder import DataFolder
+from rapidflow_web.data_folder import DataFolder, InUse, check_is_whole
 from rapidflow_web.db import jobs
 from rapidflow_web.db.database import connected, sqlite_path, sqlite_url
 from rapidflow_web.db.models import Job
@@ -25,7 +26,7 @@ from rapidflow_web.logs.log import LogStore
 from rapidflow_web.maintenance.finding import Finding
 from rapidflow_web.maintenance.log_check import LogCheck
 from rapidflow_web.maintenance.state_check import StateCheck, file_findings
-from rapidflow_web.removal import remove_surely
+from rapidflow_web.removal import contents, remove_surely
 from rapidflow_web.secrets.keys import Keys
 from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.settings import Settings
@@ -123,7 +124,7 @@ class Doctor:
     # Files
 
     async def _files(self, known: Collection[int]) -> AsyncIterator[Finding]:
-        paths = await asyncio.to_thread(lambda: sorted(self._folders.logs.glob("**/*")))
+        paths = await asyncio.to_thread(self._in_logs)
         # Only now: the server may have started builds since, and a job is there before its log.
         known = {*known, *await jobs.ids(ended=False)}
         if not known and any(path.is_file() for path in paths):
@@ -146,9 +147,13 @@ class Doctor:
         if not self._server_runs:
             for path in self._settings.data.glob("backup-*"):
                 yield Finding(f"{path} is left over from a backup", _removal(path))
-        for mirror in self._folders.mirrors.iterdir():
+        for mirror in contents(self._folders.mirrors):
             if mirror.suffix != ".new" and not (mirror / "HEAD").exists():
                 yield Finding(f"the mirror {mirror} is broken", _removal(mirror))
+
+    def _in_logs(self) -> list[Path]:
+        found = (path for top in contents(self._folders.logs) for path in (top, *top.glob("**/*")))
+        return sorted(found)
 
     def _laying_aside(self, path: Path) -> Callable[[], Awaitable[None]]:
         def move() -> None:
@@ -157,7 +162,8 @@ class Doctor:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             while target.exists():
                 target = target.with_name(f"{target.name}.again")
-            path.rename(target)
+            # The folder of the logs may be on another disk.
+            shutil.move(path, target)
 
         return lambda: asyncio.to_thread(move)
 
@@ -175,7 +181,7 @@ class Doctor:
             return
         for stray in strays:
             yield Finding(f"{stray} is left over", lambda: self._executor.sweep(unfinished))
-        for path in self._folders.work.iterdir() if not self._server_runs else ():
+        for path in contents(self._folders.work) if not self._server_runs else ():
             if not (path.name.isdigit() and int(path.name) in unfinished):
                 yield Finding(f"the work folder {path} is left over", _removal(path))
 
@@ -187,6 +193,7 @@ async def examine(
 
     Raises `RapidFlowError`.
     """
+    check_is_whole(settings.data)
     if not (settings.data / "key").exists():
         raise SettingsError(
             f"there is no installation in {settings.data}; set RAPIDFLOW_DATA as for the server."
@@ -197,7 +204,7 @@ async def examine(
         server_runs = False
         try:
             stack.enter_context(folders.owned())
-        except SettingsError:
+        except InUse:
             server_runs = True
         try:
             async for finding in Doctor(settings, folders, executor, server_runs).findings():

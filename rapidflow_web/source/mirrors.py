@@ -22,6 +22,7 @@ from pathlib import Path
 from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.logins import Login, login_in, without_password
 from rapidflow_web.pipeline.repositories import check_file_path, check_url, file_path
+from rapidflow_web.removal import contents
 from rapidflow_web.source.fetching import fetch_branch, fetch_commit, forget_references
 from rapidflow_web.source.git import GitError, Terms, git, plain, without_credentials
 from rapidflow_web.source.servers import Allowed
@@ -264,7 +265,7 @@ class Mirrors:
 
 def _with_passwords(folder: Path) -> dict[Path, str]:
     found: dict[Path, str] = {}
-    for mirror in folder.iterdir():
+    for mirror in contents(folder):
         with contextlib.suppress(OSError):
             text = (mirror / "config").read_text(encoding="utf-8", errors="surrogateescape")
             url = re.search(r"^\s*url = \"?([^\s\"]+)", text, re.MULTILINE)
@@ -275,7 +276,7 @@ def _with_passwords(folder: Path) -> dict[Path, str]:
 
 def _sizes(folder: Path) -> list[MirrorSize]:
     found: list[MirrorSize] = []
-    for mirror in folder.iterdir():
+    for mirror in contents(folder):
         # Files come and go in it while git works.
         with contextlib.suppress(OSError):
             used = mirror / _USED

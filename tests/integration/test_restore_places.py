@@ -81,23 +81,6 @@ def test_a_folder_that_is_a_link_is_restored(
     assert_restored(server)
 
 
-def test_a_restore_that_was_killed_can_be_run_again_and_no_server_starts_before(
-    backup: Path, new_server: Callable[..., Server]
-) -> None:
-    server = new_server("killed", executor="process")
-    # As one leaves it that is killed while it moves what it unpacked.
-    for path in (server.data / "restoring/logs/0000", server.data / "logs/0000"):
-        path.mkdir(parents=True)
-        (path / "7.log").write_text("half")
-    (server.data / "key").write_bytes(b"x" * 32)
-    started = server.command("serve")
-    assert started.returncode == 2
-    assert started.stderr.endswith("was cut short; run 'rapidflow restore' again\n")
-    assert server.command("restore", str(backup)).returncode == 0
-    assert not list(server.data.glob("logs/*/7.log"))
-    assert_restored(server)
-
-
 def test_a_restore_that_fails_leaves_the_folder_as_it_was(new_server: Callable[..., Server]) -> None:
     server = new_server("failing", executor="process")
     server.data.mkdir()

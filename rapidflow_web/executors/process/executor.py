@@ -18,7 +18,7 @@ from rapidflow_web.errors import BuildError
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Exit, Process, Progress
-from rapidflow_web.removal import remove_folder
+from rapidflow_web.removal import contents, remove_folder
 from rapidflow_web.shielding import to_the_end
 
 _POLL = 0.005
@@ -109,7 +109,7 @@ class ProcessExecutor:
         return removed
 
     def _roots(self) -> list[Path]:
-        return list(self._folder.iterdir()) if self._folder.is_dir() else []
+        return list(contents(self._folder)) if self._folder.is_dir() else []
 
     async def close(self) -> None:
         pass
