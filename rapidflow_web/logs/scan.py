@@ -5,7 +5,7 @@
 answers a request of `{"seconds": …, "search": …}` or `{"seconds": …, "outline": …}` in JSON on standard
 output, and ends after so many seconds in any case; `search.py` says more. With `"packages": …` that folder
 has the engine for regular expressions, which takes time in the length of the log and no more.
-Imports nothing of ours and little else, so that it starts in some milliseconds.
+Imports little, so that it starts in some milliseconds.
 
 All that is here takes time in the length of what it is given, whatever that is, and bounded memory.
 """
@@ -25,6 +25,11 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+if __name__ == "__main__":  # where the script is, without pathlib, which takes as long to import as all else
+    sys.path.append(__file__.rsplit("/", 3)[0])
+
+from rapidflow_web.logs.shown import as_read
+
 _BLOCK = 1024 * 1024
 _MOST_MEMORY = 256 * 1024 * 1024
 """Bytes of address space, besides the log's own, that the process may have."""
@@ -39,9 +44,6 @@ _LONGEST_LINE = 2_000
 """Bytes of a line that are looked at for an error or a title."""
 _LONGEST_SEARCHED = 4 * 1024 * 1024
 """Bytes of a line that are searched, for it is held in memory; the rest of a longer one is not."""
-
-# A control sequence, an operating system command, another escape; none goes beyond its line.
-_ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 
 Log = mmap.mmap | bytes
 Matching = Callable[[bytes], Iterator[int]]
@@ -65,24 +67,15 @@ def _blocks(log: Log) -> Iterator[bytes]:
         start = end
 
 
-def as_read(block: bytes) -> bytes:
-    """What a reader sees of whole lines: without escape sequences, and without what was written over."""
-    plain = _ESCAPE.sub(b"", block)
-    if b"\r" not in plain:
-        return plain
-    return b"\n".join(line.rstrip(b"\r").rpartition(b"\r")[2] for line in plain.split(b"\n"))
-
-
 # Search
 
 
 def search(log: Log, text: str, case: bool, regex: bool) -> dict[str, Any]:
-    """The lines that match, as a reader sees them: without escape sequences. Raises `BadPattern`."""
+    """The lines that match, as a reader sees them. Raises `BadPattern`."""
     matching = _by_regex(text, case) if regex else _by_text(text, case)
-    plain = log.find(b"\x1b") < 0 and log.find(b"\r") < 0
     count, lines, first = 0, list[int](), 0
     for block in _blocks(log):
-        for line in matching(block if plain else as_read(block)):
+        for line in matching(as_read(block)):
             count += 1
             if len(lines) < _MOST_LINES:
                 lines.append(first + line)
@@ -272,7 +265,7 @@ def _is_diff(log: Log, needle: bytes, at: int, end: int) -> bool:
 def _title(log: Log, at: int, end: int) -> str:
     newline = log.find(b"\n", at, min(end, at + _LONGEST_LINE))
     line = log[at : newline if newline >= 0 else min(end, at + _LONGEST_LINE)]
-    return _ESCAPE.sub(b"", line).replace(b"\r", b"").decode("utf-8", "replace").strip()[:200]
+    return as_read(line).decode("utf-8", "replace").strip()[:200]
 
 
 # The first error
@@ -338,7 +331,7 @@ def _candidates(log: Log, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         for at in sorted(seen):
             newline = log.find(b"\n", at, min(end, at + _LONGEST_LINE))
             line = log[at : newline if newline >= 0 else min(end, at + _LONGEST_LINE)]
-            yield at, _ESCAPE.sub(b"", line).rstrip(b"\r")
+            yield at, as_read(line)
         taken += len(seen)
         if taken > _MOST_CANDIDATES:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from quart import Response, redirect, request
@@ -14,7 +15,7 @@ from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job
 from rapidflow_web.db.related import ahead, related
 from rapidflow_web.errors import Invalid, LogUnreadable
-from rapidflow_web.logs.scan import as_read
+from rapidflow_web.logs.shown import as_read
 from rapidflow_web.pages import commands
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.pipeline import parser
@@ -24,6 +25,7 @@ from rapidflow_web.web.services import services
 from rapidflow_web.web.templates import render
 
 _TAIL_LINES = 200
+_TAIL_BYTES = 64 * 1024
 _MOST_AHEAD = 1_000
 _MOST_POLLED = 16_384
 """Characters of a definition, and of a command, that every poll may carry; longer ones only the page has."""
@@ -61,10 +63,11 @@ async def _tail(job: Job) -> str:
     try:
         log = services().logs.open(job.id)
         log.expect(job.log_size)
-        tail = await log.read(await log.tail(_TAIL_LINES, 0))
+        tail = await log.read(max(await log.tail(_TAIL_LINES, 0), log.size - _TAIL_BYTES))
     except LogUnreadable as error:
         return str(error)
-    return as_read(tail).decode("utf-8", "replace")
+    # A line that moves the cursor about takes a while.
+    return (await asyncio.to_thread(as_read, tail)).decode("utf-8", "replace")
 
 
 async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from rapidflow_web.logs.compressed import path_of
 from rapidflow_web.logs.log import LogStore
 from tests.support.builds import engine
 from tests.support.consistency import assert_ended_once, assert_nothing_left
+from tests.support.machine import only_root, small_disk
 from tests.support.server import Server, containers_of
 
 
@@ -368,3 +370,23 @@ def test_strays_among_the_logs_are_found_beside_a_server_too(new_server: Callabl
     strays = server.data / "strays"
     assert (strays / "0000" / "stray.txt").read_text() == "0000/stray.txt"
     assert (strays / "note").read_text() == "note"
+
+
+@only_root
+def test_the_folders_may_be_disks_of_their_own(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process", keep_mirrors="1g").start()
+    server.stop()
+    with contextlib.ExitStack() as stack:
+        for name in ("logs", "mirrors", "work"):
+            shutil.rmtree(server.data / name)
+            stack.enter_context(small_disk(server.data / name, "64m"))
+            (server.data / name / "lost+found").mkdir()
+        server.start()
+        server.run({"name": "some", "steps": ["echo some"]})
+        assert server.post("/prune").status == 200
+        server.stop()
+        (server.data / "logs" / "note").write_text("mine")
+        assert examined(server)[1][0] == "DATA/logs/note is nothing of the server's"
+        assert examined(server, "--fix")[1][-1] == "all is well in DATA"
+        assert (server.data / "strays" / "note").read_text() == "mine"
+        assert len(list(server.data.glob("*/lost+found"))) == 3

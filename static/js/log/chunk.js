@@ -6,7 +6,7 @@ import { PLAIN } from "./sgr.js";
 import { pieces, plain, Rewritten, styleAfter } from "./terminal.js";
 
 const [TAB, NEWLINE, ESCAPE] = [9, 10, 27];
-const decoder = new TextDecoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /**
  * The bytes of whole lines, from `offset` and the line number `line` on. A row is a line; one longer than 4 KiB

@@ -81,7 +81,7 @@ export class Rewritten {
   constructor(style) {
     this.style = style;
     this.line = new Line();
-    this.decoder = new TextDecoder();
+    this.decoder = new TextDecoder("utf-8", { ignoreBOM: true });
     this.rest = "";
   }
 
