@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -12,6 +14,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.accounts.roles import Role
 from rapidflow_web.db.database import now_ms
+from rapidflow_web.db.models import Step
 from rapidflow_web.web import gate
 from rapidflow_web.web.prefix import prefix_of
 from rapidflow_web.web.security_headers import FIRST_SCRIPT
@@ -39,6 +42,10 @@ _STATUSES = {
     )
     for status, shape in _SHAPES.items()
 }
+
+
+_VIA = {"api": "via API", "web": "in the browser", "cli": "from the command line"}
+_EXITED = re.compile(r"step ([0-9]{1,4}) \((?:bash|sh)\) exited with ([0-9]{1,4})")
 
 
 _MAY_DO = {
@@ -167,6 +174,12 @@ def took(timed: _Timed) -> Markup:
     return Markup(f'<span class="number">{duration(timed)}</span>')  # noqa: S704
 
 
+@blueprint.app_template_global("since")
+def since(at: int) -> Markup:
+    """How long something goes on since a time, which `page.js` counts."""
+    return Markup(f'<time class="number" data-since="{at:d}">since {clock(at)}</time>')  # noqa: S704
+
+
 @blueprint.app_template_global("ago")
 def ago(at: int | None) -> Markup:
     """A time, which `page.js` replaces by how long ago that was."""
@@ -225,6 +238,22 @@ def iso(at: int) -> str:
 def capitalize_first(text: str) -> str:
     """The text as a sentence begins, the rest as it is."""
     return text[:1].upper() + text[1:]
+
+
+@blueprint.app_template_filter("via")
+def via(started_by: str) -> str:
+    """What started a build, as the end of a sentence."""
+    return _VIA.get(started_by) or f"by {started_by}"
+
+
+@blueprint.app_template_filter("failure")
+def failure(error: str, steps: Sequence[Step]) -> str:
+    """Why a job failed, with the name of the step where it has one. The API and the log name its type."""
+    found = _EXITED.fullmatch(error)
+    if found is None or int(found[1]) > len(steps):
+        return error
+    name = steps[int(found[1]) - 1].name
+    return f"step {found[1]}{f' “{name}”' if name else ''} failed (exit code {found[2]})"
 
 
 @blueprint.app_template_filter("code")

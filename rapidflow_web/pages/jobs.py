@@ -109,7 +109,7 @@ async def _waits(job: Job) -> str | None:
     if problem := scheduler.engine_problem or scheduler.disk_problem:
         return problem
     if scheduler.draining:
-        return "The server is about to end; the next one starts it"
+        return "The server is shutting down; this build starts after the restart"
     slots, before = services().settings.concurrency, await ahead(job.id, _MOST_AHEAD)
     ahead_of = (
         f"{before} {'build is' if before == 1 else 'builds are'} ahead of it" if before else "it is next"

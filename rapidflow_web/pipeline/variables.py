@@ -62,7 +62,7 @@ def check_env_key(key: str) -> str:
     """The key, if a shell can export it. Raises ValueError."""
     if not _NAME.fullmatch(key):
         raise ValueError(
-            f"{short(key)!r} is not the name of a variable; use letters, digits and _, a digit not first"
+            f"{short(key)!r} is not a variable name; use letters, digits and _, but no digit first"
         )
     return key
 

@@ -81,7 +81,7 @@ let folded = false;
 function foldAll() {
   folded = !folded;
   viewer.folds.toggleAll(folded);
-  button("fold").setAttribute("aria-pressed", String(folded));
+  button("fold").querySelector("span").textContent = folded ? "Expand all" : "Collapse all";
   viewer.redraw();
 }
 
@@ -102,7 +102,7 @@ key("e", "First error", toError);
 key("f", "Follow the end", actions.follow);
 key("w", "Wrap lines", actions.wrap);
 key("t", "Times of lines", times);
-key("z", "Fold or unfold everything", foldAll);
+key("z", "Collapse or expand all", foldAll);
 
 // Where to begin
 

@@ -37,9 +37,9 @@ function tick() {
     const passed = now - element.dataset.since;
     element.value = Math.min(passed, element.max);
     const beside = element.parentElement.querySelector(".usual");
-    if (beside && passed > element.max * 1.2 && !beside.dataset.late) {
+    if (beside && passed > element.max * 1.2) {
       beside.dataset.late = "late";
-      beside.textContent = `longer than usual: ${beside.textContent.replace("usually ", "")}`;
+      say(beside, `usually ${length(element.max)}, ${length(passed - element.max)} over`);
     }
   }
 }

@@ -196,9 +196,9 @@ def test_what_is_not_json_is_not_understood(
         ('{"branch": "-x"}', "branch", "'-x' is not the name of a branch"),
         ('{"branch": "a b"}', "branch", "'a b' is not the name of a branch"),
         ('{"branch": "a\\u0000b"}', "branch", "'a"),
-        ('{"environments": {"1A": "x"}}', "environments.1A", "'1A' is not the name of a variable"),
-        ('{"environments": {"": "x"}}', "environments.", "'' is not the name of a variable"),
-        ('{"environments": {"A B": "x"}}', "environments.A B", "'A B' is not the name of a variable"),
+        ('{"environments": {"1A": "x"}}', "environments.1A", "'1A' is not a variable name"),
+        ('{"environments": {"": "x"}}', "environments.", "'' is not a variable name"),
+        ('{"environments": {"A B": "x"}}', "environments.A B", "'A B' is not a variable name"),
         ('{"environments": {"A": "x\\u0000"}}', "environments.A", "the value of A has a NUL character"),
     ],
 )  # fmt: skip

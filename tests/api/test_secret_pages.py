@@ -88,9 +88,9 @@ def test_a_secret_that_was_typed_reaches_the_build_as_it_was_typed_and_nobody_el
     [
         ({"name": "KEY", "value": "x7q!"}, "A secret has at least 6 bytes"),
         ({"name": "KEY", "value": ""}, "A secret has at least 6 bytes"),
-        ({"name": "no name", "value": VALUE}, "is not the name of a variable"),
+        ({"name": "no name", "value": VALUE}, "is not a variable name"),
         ({"name": "CI", "value": VALUE}, "CI is a variable that every build has"),
-        ({"value": VALUE}, "is not the name of a variable"),
+        ({"value": VALUE}, "is not a variable name"),
     ],
 )
 def test_a_secret_that_can_not_be_is_refused_and_its_value_not_sent_back(

@@ -200,7 +200,7 @@ async def test_hostile_output_is_text(tab: Page, hostile: Hostile):
         await tab.watch.scan(tab)
         assert " ".join((await tab.title()).split()) == " ".join(title.split())
     await tab.get_by_role("button", name="Times").click()
-    await tab.get_by_role("button", name="Fold all").click()
+    await tab.get_by_role("button", name="Collapse all").click()
     await tab.watch.scan(tab)
     links = await tab.locator(".output .text a").evaluate_all("all => all.map((a) => a.protocol)")
     assert set(links) <= {"http:", "https:"}
@@ -357,7 +357,7 @@ async def test_hostile_accounts_are_text(tab: Page, hostile: Hostile, console: C
         await tab.watch.scan(tab)
         await tab.locator("#secret-value").fill(NAME)
         await tab.get_by_role("button", name="Save secret").click()
-        await expect(tab.get_by_role("alert")).to_contain_text("is not the name of a variable")
+        await expect(tab.get_by_role("alert")).to_contain_text("is not a variable name")
         await tab.watch.scan(tab)
     await tab.goto(f"{hostile.server.url}/ui/account")
     await tab.locator("#token-name").fill(SHORT)

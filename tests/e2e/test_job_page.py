@@ -13,6 +13,7 @@ from tests.support.repos import Repo
 from tests.support.server import Server
 
 WAITS_FOR_FILE = "echo waiting; until [ -e /tmp/go ]; do sleep 0.1; done; echo went on"
+FAILS = {"name": "check", "content": "exit 3"}
 
 
 def let_go(server: Server, job: int) -> None:
@@ -27,7 +28,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 async def test_it_is_live_from_running_to_the_end(page: Page, server: Server):
-    job = server.start_job({"name": "Live", "steps": [{"name": "wait", "content": WAITS_FOR_FILE}, "exit 3"]})
+    job = server.start_job({"name": "Live", "steps": [{"name": "wait", "content": WAITS_FOR_FILE}, FAILS]})
     server.wait_output(job, "waiting")
     await page.goto(f"{server.url}/ui/jobs/{job}")
     await expect(page).to_have_title(f"#{job} running · Live")
@@ -42,7 +43,7 @@ async def test_it_is_live_from_running_to_the_end(page: Page, server: Server):
     await expect(page.locator('link[rel="icon"]')).to_have_attribute("href", "/static/icons/failed.svg")
     await expect(page.locator("#step-1")).to_contain_text("success")
     await expect(page.locator("#step-2")).to_contain_text("exit 3")
-    await expect(page.locator(".notice.bad:visible")).to_contain_text("Step 2 (bash) exited with 3")
+    await expect(page.locator(".notice.bad:visible")).to_contain_text("Step 2 “check” failed (exit code 3)")
     await expect(page.locator(".phases")).to_contain_text("Queued")
     await expect(page.get_by_role("button", name="Retry")).to_be_visible()
 

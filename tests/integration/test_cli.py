@@ -223,7 +223,7 @@ def test_run_says_what_is_wrong_with_the_file_or_the_build(rapidflow: Command, w
     for option, value, words in (
         ("--branch", "a..b", "'a..b' is not the name of a branch"),
         ("--branch", "", "'' is not the name of a branch"),
-        ("--env", "1A=x", "'1A' is not the name of a variable"),
+        ("--env", "1A=x", "'1A' is not a variable name"),
     ):
         done = rapidflow("run", str(file), option, value)
         assert (done.returncode, done.stdout) == (2, "")

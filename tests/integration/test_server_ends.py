@@ -118,7 +118,7 @@ def test_a_draining_server_waits_for_its_builds_and_starts_no_others(
     server.process.send_signal(signal.SIGTERM)
     wait_for(lambda: server.get("/ready").json["status"] == "draining", "it drains")
     assert server.get("/ready").status == 503
-    assert "about to end" in server.get("/").text
+    assert "Shutting down" in server.get("/").text
     assert "rapidflow_draining 1.0\n" in server.get("/metrics").text
     pipeline = server.pipeline({"name": "waits", "steps": ["echo waited"]})
     asked = threads.submit(server.command, "run", str(pipeline))

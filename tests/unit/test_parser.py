@@ -162,7 +162,7 @@ def test_secrets_are_named_in_their_order():
         ("secrets: {TOKEN: hunter2}", "'secrets' must be a list of names, not a mapping; "),
         ("secrets: {TOKEN: hunter2}", "values are stored with 'rapidflow secret set NAME'"),
         ("secrets: [A, B, A]", "the secret A is there twice"),
-        ("secrets: [1A]", "'1A' is not the name of a variable"),
+        ("secrets: [1A]", "'1A' is not a variable name"),
         ("secrets: [1]", "the name of a secret must be text, not a number"),
         ("secrets: [[A]]", "the name of a secret must be text, not a list"),
         ("secrets: [A]\nenv: {A: '1'}", "A is in 'env', too; take it out there, where anybody can read it"),
@@ -311,7 +311,7 @@ def test_all_problems_are_told_in_the_order_of_the_text():
     assert messages(text) == [
         "line 1, column 1: unknown key 'brnach', did you mean 'branch'?",
         "line 2, column 10: 'soon' is not a duration; write one like 90s, 30m or 1h30m",
-        "line 3, column 7: '1' is not the name of a variable; use letters, digits and _, a digit not first",
+        "line 3, column 7: '1' is not a variable name; use letters, digits and _, but no digit first",
         "line 3, column 16: 'B' must be text, not a list; put text in quotes",
         "line 5, column 12: unknown step type 'fish', did you mean 'sh'?",
         "line 5, column 18: unknown key 'contnet', did you mean 'content'?",

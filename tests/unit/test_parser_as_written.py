@@ -143,7 +143,7 @@ def test_a_value_of_the_environment_is_what_its_author_wrote(written: str, value
         ("%TAG ! tag:yaml.org,2002:",
          "line 3, column 1: the directive '%TAG' means nothing here; leave it out"),
         ("env: &a {A: b}\nb: {<<: *a}", "unknown key 'b'"),
-        ("env:\n  <<: {A: b}", "line 4, column 3: '<<' is not the name of a variable"),
+        ("env:\n  <<: {A: b}", "line 4, column 3: '<<' is not a variable name"),
         ("env: {A: b, A: c}", "line 3, column 13: duplicate key 'A', first used in line 3"),
     ],
 )  # fmt: skip

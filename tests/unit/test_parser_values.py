@@ -100,7 +100,7 @@ def test_a_wrong_step_is_refused_at_its_place(line: str, column: int, expected: 
         ("env: [A]", 6, "'env' must be a mapping of keys to values, not a list"),
         ("env: A=1", 6, "'env' must be a mapping of keys to values, not a value"),
         ("env: {A-B: 1}",
-         7, "'A-B' is not the name of a variable; use letters, digits and _, a digit not first"),
+         7, "'A-B' is not a variable name; use letters, digits and _, but no digit first"),
         ("env: {A: [1]}", 10, "'A' must be text, not a list; put text in quotes"),
         ('env: {A: "a\\0b"}',
          10, "the value of A has a NUL character, which no process can be given"),
@@ -176,7 +176,7 @@ def test_a_name_that_a_shell_can_export_is_taken(key: str):
     "key", ["", "A" * 256, "1A", "A-B", "A.B", "A B", "A=B", "Ä", "A\n", "A\0", "\ud800"]
 )
 def test_a_name_that_no_shell_can_export_is_refused_in_printable_words(key: str):
-    with pytest.raises(ValueError, match="is not the name of a variable") as error:
+    with pytest.raises(ValueError, match="is not a variable name") as error:
         check_env_key(key)
     assert str(error.value).isprintable()
 
