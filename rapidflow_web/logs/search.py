@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import importlib.util
 import json
+import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncGenerator
@@ -24,8 +26,12 @@ from rapidflow_web.logs.files import File, PlainFile, open_file
 from rapidflow_web.logs.log import CHUNK, Log
 from rapidflow_web.shielding import to_the_end
 
+_log = logging.getLogger(__name__)
+
 _SCAN = Path(__file__).with_name("scan.py")
 _SECONDS = 10
+_TOO_LONG = "this takes too long to search for; make the expression simpler"
+_LONGEST_REASON = 200
 _AT_ONCE = 2
 _MOST_WAITING = 20
 _RETRY = 1.0
@@ -80,6 +86,10 @@ class CannotSearch(RapidFlowError):
     """The pattern can't be searched for; the message says why."""
 
 
+class SearchFailed(CannotSearch):
+    """It is not the pattern's fault that nothing was searched; the message says why."""
+
+
 async def search(log: Log, text: str, *, case: bool, regex: bool, who: str = "") -> dict[str, Any]:
     """The lines of a log that match `text`, counted from 0: `count`, `lines` (the first of them), `complete`.
 
@@ -111,40 +121,65 @@ async def _scan(log: Log, request: dict[str, Any]) -> dict[str, Any]:
         file = open_file(log.path)
     except FileNotFoundError:
         return await _run(log.path, 0, request)  # nothing was written yet
+    except OSError as error:
+        raise _failure(error) from error
     if isinstance(file, PlainFile):
         return await _run(log.path, log.size, request)
-    # On the disk, because a log may be larger than memory; it has no name, and goes when it is closed.
-    with tempfile.TemporaryFile(dir=log.path.parent) as plain:
-        await to_the_end(asyncio.to_thread(_unpack, file, log.size, plain))
-        return await _run(Path(f"/proc/{os.getpid()}/fd/{plain.fileno()}"), log.size, request)
+    try:
+        # On the disk, because a log may be larger than memory; it has no name, and goes when it is closed.
+        with tempfile.TemporaryFile(dir=log.path.parent) as plain:
+            await to_the_end(asyncio.to_thread(_unpack, file, log.size, plain))
+            return await _run(Path(f"/proc/{os.getpid()}/fd/{plain.fileno()}"), log.size, request)
+    except OSError as error:
+        raise _failure(error) from error  # to close the file may fail as well, on a full disk
 
 
 def _unpack(file: File, size: int, plain: IO[bytes]) -> None:
-    try:
-        for offset in range(0, size, CHUNK):
-            plain.write(file.read(offset, min(CHUNK, size - offset)))
-        plain.flush()
-    except OSError as error:
-        raise CannotSearch(f"this log can't be searched now: {error.strerror or error}") from None
+    for offset in range(0, size, CHUNK):
+        plain.write(file.read(offset, min(CHUNK, size - offset)))
+    plain.flush()
+
+
+def _failure(error: OSError) -> SearchFailed:
+    return SearchFailed(f"this log can't be searched now: {error.strerror or error}")
 
 
 async def _run(path: Path, size: int, request: dict[str, Any]) -> dict[str, Any]:
     """What `scan.py` answers. When it is cancelled, the process is gone."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", str(_SCAN), str(path), str(size)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", str(_SCAN), str(path), str(size)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        raise _failure(error) from error
     try:
         async with asyncio.timeout(_SECONDS):
-            answer, _ = await process.communicate(json.dumps({"seconds": 2 * _SECONDS, **request}).encode())
+            answer, complaints = await process.communicate(
+                json.dumps({"seconds": 2 * _SECONDS, **request}).encode()
+            )
     except TimeoutError:
-        raise CannotSearch("this takes too long to search for; make the expression simpler") from None
+        raise CannotSearch(_TOO_LONG) from None
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if process.returncode != 0:
-        raise CannotSearch("this takes too much memory to search for; make the expression simpler")
+        raise _told(process.returncode or 0, complaints)
     return json.loads(answer)
+
+
+def _told(code: int, complaints: bytes) -> CannotSearch:
+    """Why a scan ended without an answer."""
+    if -code in (signal.SIGALRM, signal.SIGXCPU):
+        return CannotSearch(_TOO_LONG)
+    if b"MemoryError" in complaints or b"bad_alloc" in complaints:
+        return CannotSearch("this takes too much memory to search for; make the expression simpler")
+    words = complaints.decode("utf-8", "replace").strip().splitlines()
+    reason = words[-1][:_LONGEST_REASON] if words else ""
+    _log.error("a search ended with code %d: %s", code, reason or "it said nothing")
+    if code < 0:
+        return SearchFailed(f"the search was ended by signal {-code}; try again")
+    return SearchFailed("the search failed; the server's log says why")

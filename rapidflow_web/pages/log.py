@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from quart import Response
 
 from rapidflow_web.db import jobs
-from rapidflow_web.errors import Invalid, Problem
+from rapidflow_web.errors import Invalid, LogUnreadable, NotFound, Problem
 from rapidflow_web.logs import line_map as log_map
 from rapidflow_web.logs import search
 from rapidflow_web.logs.log import Log
@@ -104,6 +104,8 @@ async def search_log(job_id: int) -> Response:
         found = await until_disconnect(
             search.search(log, wanted.q, case=wanted.case, regex=wanted.regex, who=who())
         )
+    except search.SearchFailed as error:
+        raise LogUnreadable(str(error)) from None
     except search.CannotSearch as error:
         raise Invalid([Problem("q", str(error))]) from None
     return json_response(found)
