@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from quart import Response
 
 from rapidflow_web.db import jobs
-from rapidflow_web.errors import Invalid, LogUnreadable, NotFound, Problem
+from rapidflow_web.errors import Invalid, LogUnreadable, Problem
 from rapidflow_web.logs import line_map as log_map
 from rapidflow_web.logs import search
 from rapidflow_web.logs.log import Log
