@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import click
 
+from rapidflow_web.cli import answers
 from rapidflow_web.cli.client import Client, ClientError, asks_server
 from rapidflow_web.terminal import note, out
 
@@ -192,7 +193,8 @@ def revoke_token(token_id: int) -> int:
 def set_secret(client: Client, name: str, pipeline: str | None) -> int:
     """Store a secret; asks for the value, or reads standard input."""
     value = getpass.getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.read().removesuffix("\n")
-    client.call("PUT", f"{_secrets_path(pipeline)}/{quote(name, safe='')}", {"value": value})
+    path = f"{_secrets_path(pipeline)}/{quote(name, safe='')}"
+    client.call("PUT", path, {"value": value}, shape=answers.anything)
     out(f"secret {name} stored")
     return 0
 
@@ -203,7 +205,8 @@ def set_secret(client: Client, name: str, pipeline: str | None) -> int:
 @asks_server
 def remove_secret(client: Client, name: str, pipeline: str | None) -> int:
     """Remove a secret."""
-    out(client.call("DELETE", f"{_secrets_path(pipeline)}/{quote(name, safe='')}")["message"])
+    path = f"{_secrets_path(pipeline)}/{quote(name, safe='')}"
+    out(client.call("DELETE", path, shape=answers.MESSAGE)["message"])
     return 0
 
 
@@ -212,7 +215,7 @@ def remove_secret(client: Client, name: str, pipeline: str | None) -> int:
 @asks_server
 def list_secrets(client: Client, pipeline: str | None) -> int:
     """List the names of secrets, without their values."""
-    for one in client.call("GET", _secrets_path(pipeline)):
+    for one in client.call("GET", _secrets_path(pipeline), shape=answers.SECRETS):
         out(f"{one['name']:<40} {one['updated_at']}  {one['updated_by']}")
     return 0
 

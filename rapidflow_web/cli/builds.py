@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 import click
 
+from rapidflow_web.cli import answers
 from rapidflow_web.cli.client import Client, ClientError, asks_server
 from rapidflow_web.errors import Invalid, Problem
 from rapidflow_web.pipeline.definition import ParsedPipeline
@@ -35,7 +36,7 @@ def run(client: Client, pipeline: str, branch: str | None, env: tuple[str, ...])
     if branch is not None:
         body["branch"] = branch
     pipeline_id = _pipeline_id(client, pipeline)
-    return _follow(client, client.call("POST", f"/pipelines/{pipeline_id}/jobs", body))
+    return _follow(client, client.call("POST", f"/pipelines/{pipeline_id}/jobs", body, shape=answers.STARTED))
 
 
 @click.command
@@ -65,8 +66,9 @@ def jobs(client: Client, pipeline: str | None, status: str | None, limit: int) -
     """List jobs, newest first."""
     query = _query(limit=limit, status=status, pipeline_id=pipeline)
     row = "{:>7}  {:<9}  {:<24}  {:<20}  {:<12}  {:<20}  {}"
-    found = client.call("GET", f"/jobs?{query}")
-    names = {one["id"]: one["name"] for one in client.call("GET", "/pipelines?limit=200")}
+    found = client.call("GET", f"/jobs?{query}", shape=answers.JOBS)
+    pipelines = client.call("GET", "/pipelines?limit=200", shape=answers.PIPELINES)
+    names = {one["id"]: one["name"] for one in pipelines}
     out(row.format("JOB", "STATUS", "PIPELINE", "BRANCH", "COMMIT", "CREATED", "DURATION"))
     for job in found:
         commit, branch = safe(job["commit"] or "-")[:12], safe(job["branch"] or "-")[:20]
@@ -89,7 +91,8 @@ def jobs(client: Client, pipeline: str | None, status: str | None, limit: int) -
 @asks_server
 def cancel(client: Client, job: str) -> int:
     """Cancel a job and wait until its build has stopped."""
-    out(client.call("POST", f"/jobs/{quote(job, safe='')}/cancel")["message"])
+    answer = client.call("POST", f"/jobs/{quote(job, safe='')}/cancel", shape=answers.MESSAGE)
+    out(answer["message"])
     return 0
 
 
@@ -99,7 +102,7 @@ def cancel(client: Client, job: str) -> int:
 @asks_server
 def retry(client: Client, job: str, follow: bool) -> int:
     """Start a job again: same commit, definition and variables."""
-    started = client.call("POST", f"/jobs/{quote(job, safe='')}/retry")
+    started = client.call("POST", f"/jobs/{quote(job, safe='')}/retry", shape=answers.STARTED)
     if follow:
         return _follow(client, started)
     out(f"job {started['id']} started")
@@ -151,7 +154,7 @@ def _say_it_goes_on(job_id: str) -> None:
 def _why_it_waits(client: Client) -> str:
     """Why a job that was just started waits; empty where it need not."""
     try:
-        ready = client.call("GET", "/ready", also=(503,))
+        ready = client.call("GET", "/ready", also=(503,), shape=answers.READINESS)
     except ClientError:
         return ""  # the job is started; whether it can be followed is found out by that
     if ready["status"] == "draining":
@@ -173,7 +176,7 @@ def _pipeline_id(client: Client, named: str) -> str:
         return named
     if named.endswith((".yml", ".yaml")):
         raise ClientError(f"there is no file {named}")
-    found = client.call("GET", f"/pipelines?{_query(name=named)}")
+    found = client.call("GET", f"/pipelines?{_query(name=named)}", shape=answers.PIPELINES)
     if not found:
         raise ClientError(f"there is no pipeline and no file '{named}'")
     if len(found) > 1:
@@ -188,12 +191,15 @@ def _stored(client: Client, file: Path) -> str:
         config, definition = _read(file)
     except Invalid as error:
         raise ClientError("\n".join(f"{file}: {problem.message}" for problem in error.problems)) from None
-    found = client.call("GET", f"/pipelines?{_query(name=definition.name, limit=200)}")
+    found = client.call(
+        "GET", f"/pipelines?{_query(name=definition.name, limit=200)}", shape=answers.PIPELINES
+    )
     public, password = taken_out(config)
     for pipeline in found:
         if pipeline["config"] == public:
             if password is not None:  # it may be another than that of the last time
-                client.call("PUT", f"/pipelines/{pipeline['id']}", {"config": config})
+                path = f"/pipelines/{pipeline['id']}"
+                client.call("PUT", path, {"config": config}, shape=answers.anything)
             return str(pipeline["id"])
     if len(found) > 1:
         # Any of them may be somebody else's.
@@ -202,10 +208,12 @@ def _stored(client: Client, file: Path) -> str:
             "give this one a name of its own, or update one of them and run it by its id"
         )
     if found:
-        pipeline = client.call("PUT", f"/pipelines/{found[0]['id']}", {"config": config})
+        pipeline = client.call(
+            "PUT", f"/pipelines/{found[0]['id']}", {"config": config}, shape=answers.PIPELINE
+        )
         note(f"pipeline {pipeline['id']} '{definition.name}' updated from {file}")
     else:
-        pipeline = client.call("POST", "/pipelines", {"config": config})
+        pipeline = client.call("POST", "/pipelines", {"config": config}, shape=answers.PIPELINE)
         note(f"pipeline {pipeline['id']} '{definition.name}' stored from {file}")
     return str(pipeline["id"])
 

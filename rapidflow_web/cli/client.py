@@ -16,6 +16,8 @@ from urllib.parse import quote, urlencode, urlsplit
 import click
 
 from rapidflow_web import __version__
+from rapidflow_web.cli import answers
+from rapidflow_web.cli.answers import Shape
 from rapidflow_web.errors import RapidFlowError
 
 P = ParamSpec("P")
@@ -30,7 +32,10 @@ _UNREADABLE = (
 )
 _KEEPALIVE_SECONDS = 30
 _CHUNK = 256 * 1024
-_BROKEN = (OSError, http.client.HTTPException)
+_LONGEST_ANSWER = 256 * 1024 * 1024
+_LONGEST_SENTENCE = 4096
+_BROKEN = (OSError, http.client.HTTPException, ValueError)
+"""The last where the parts of a body have sizes that no part can have."""
 
 
 class ClientError(RapidFlowError):
@@ -77,8 +82,10 @@ class Client:
                 f"'{url}' is not the address of a server; write one like http://127.0.0.1:3000"
             ) from None
 
-    def call(self, method: str, path: str, body: Any = None, also: Sequence[int] = ()) -> Any:
-        """The JSON answer to a request, if its status is of success or in `also`.
+    def call(
+        self, method: str, path: str, body: Any = None, *, shape: Shape, also: Sequence[int] = ()
+    ) -> Any:
+        """The JSON answer to a request, which has this shape, if its status is of success or in `also`.
 
         Raises `ClientError` with the server's own sentence.
         """
@@ -87,7 +94,8 @@ class Client:
         connection = self._connection(timeout=None if method == "POST" else _TIMEOUT)
         try:
             response = self._send(connection, method, path, data)
-            text = response.read()
+            text = response.read(_LONGEST_ANSWER)
+            is_whole = not response.read(1)
         except _BROKEN as error:
             raise self._unreachable(error) from error
         finally:
@@ -96,9 +104,12 @@ class Client:
             kind = Unreachable if response.status >= 500 else ClientError
             raise kind(_refusal(text) or f"{self._url} answered with status {response.status}")
         try:
-            return json.loads(text)
-        except ValueError:
-            raise Unreachable(f"what answers at {self._url} is not RapidFlow") from None
+            answer = json.loads(text)
+        except (ValueError, RecursionError):
+            is_whole, answer = False, None
+        if not (is_whole and shape(answer)):
+            raise Unreachable(f"what answers at {self._url} is not RapidFlow")
+        return answer
 
     def stream(self, job_id: str, query: dict[str, Any]) -> Iterator[bytes]:
         """A job's log to its end, every byte once.
@@ -143,7 +154,7 @@ class Client:
         patience = _Patience()
         while True:
             try:
-                return self.call("GET", _path(job_id))["status"]
+                return self.call("GET", _path(job_id), shape=answers.STATUS)["status"]
             except Unreachable as error:
                 self._wait(patience, error)
 
@@ -173,6 +184,8 @@ class Client:
         if data is not None:
             headers["Content-Type"] = "application/json"
         if token := os.environ.get("RAPIDFLOW_TOKEN"):
+            if not (token.isascii() and token.isprintable()):
+                raise ClientError("RAPIDFLOW_TOKEN is not a token; set it to one that a server made")
             headers["Authorization"] = f"Bearer {token}"
         connection.request(method, self._base + path, data, headers)
         return connection.getresponse()
@@ -211,7 +224,7 @@ def _path(job_id: str) -> str:
 
 def _refuse(response: http.client.HTTPResponse) -> None:
     """Raises the server's own sentence, as what is worth another try only where the server says so."""
-    sentence = response.read().decode("utf-8", "replace").strip()
+    sentence = response.read(_LONGEST_SENTENCE).decode("utf-8", "replace").strip()
     if response.status == 500 and ("Retry-After" in response.headers or not sentence):
         raise http.client.HTTPException(f"it answered with status {response.status}")
     raise (Unreadable if response.status == 500 else ClientError)(sentence)
@@ -235,8 +248,8 @@ def _came_to_its_end(response: http.client.HTTPResponse) -> bool:
 
 def _refusal(text: bytes) -> str:
     try:
-        return str(json.loads(text)["error"])
-    except (ValueError, KeyError, TypeError):
+        return str(json.loads(text)["error"])[:_LONGEST_SENTENCE]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 

@@ -1,0 +1,78 @@
+"""What the command expects of answers: whatever answers at an address may be no server of ours, or hostile.
+
+A shape is a function that tells whether a value is like that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, cast
+
+Shape = Callable[[Any], bool]
+
+_MOST = 2**63
+
+
+def anything(_value: Any) -> bool:
+    """Where the answer is not looked at."""
+    return True
+
+
+def text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def number(value: Any) -> bool:
+    """An integer, as the database has them."""
+    return isinstance(value, int) and abs(value) < _MOST
+
+
+def moment(value: Any) -> bool:
+    """A time with its zone."""
+    try:
+        return datetime.fromisoformat(value).tzinfo is not None
+    except (TypeError, ValueError):
+        return False
+
+
+def optional(shape: Shape) -> Shape:
+    return lambda value: value is None or shape(value)
+
+
+def several(shape: Shape) -> Shape:
+    return lambda value: isinstance(value, list) and all(map(shape, cast(list[Any], value)))
+
+
+def fields(**shapes: Shape) -> Shape:
+    """An object that has at least these fields."""
+    return lambda value: (
+        isinstance(value, dict)
+        and all(name in value and shape(value[name]) for name, shape in shapes.items())
+    )
+
+
+MESSAGE = fields(message=text)
+STARTED = fields(id=number)
+STATUS = fields(status=text)
+READINESS = fields(status=text, database=text, engine=text, disk=text)
+JOBS = several(
+    fields(
+        id=number,
+        status=text,
+        pipeline_id=number,
+        branch=optional(text),
+        commit=optional(text),
+        created_at=moment,
+        started_at=optional(moment),
+        finished_at=optional(moment),
+    )
+)
+PIPELINE = fields(id=number)
+PIPELINES = several(fields(id=number, name=text, config=text))
+SECRETS = several(fields(name=text, updated_at=text, updated_by=optional(text)))
+PRUNED = fields(
+    builds=several(fields(id=number, finished_at=text, bytes=number, reason=text)),
+    mirrors=several(fields(name=text, bytes=number, used_at=text)),
+    images=several(fields(name=text, bytes=number)),
+)
