@@ -64,6 +64,11 @@ class Terms:
     settings: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     quiet: bool = False
 
+    @property
+    def has_login(self) -> bool:
+        """Whether they have the login of a pipeline."""
+        return _USER in self.variables
+
     def __add__(self, other: Terms) -> Terms:
         return Terms(
             {**self.variables, **other.variables},

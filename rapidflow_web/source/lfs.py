@@ -1,26 +1,47 @@
-"""Files in Git LFS: fetched with git-lfs where it is installed, else left as pointers, which is said.
+"""Files in Git LFS: fetched where git-lfs is installed, else left as pointers, which is said.
 
-Only from the server that the repository itself is fetched from: another could send git-lfs to any address.
+Only from the server that the repository itself is fetched from. git-lfs puts the files in place of their
+pointers, and connects to nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import re
+import shlex
 import shutil
+import stat
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 from rapidflow_web.errors import BuildError
+from rapidflow_web.pipeline.logins import origin
+from rapidflow_web.pipeline.repositories import check_url
+from rapidflow_web.source import ssh
 from rapidflow_web.source.git import GitError, Terms, git, git_records, without_credentials
+from rapidflow_web.source.lfs_server import LfsObject, download
 from rapidflow_web.source.mirrors import Source
-from rapidflow_web.source.servers import is_named, server_of
-from rapidflow_web.source.ways import Way
+from rapidflow_web.source.servers import Server, is_named, server_of
+from rapidflow_web.source.ways import Way, rewritten, ssh_command
 
-_CLEAN = ("filter.lfs.clean", "git-lfs clean -- %f")
+_FILTER = ("filter.lfs.process", "git-lfs filter-process"), ("filter.lfs.required", "true")
+"""Without it git-lfs puts the files themselves into the index, and no pointers."""
 POINTERS = Terms(
     settings=(("filter.lfs.process", ""), ("filter.lfs.smudge", ""), ("filter.lfs.required", "false"))
 )
 """Terms on which a checkout leaves pointers, whatever is configured."""
 _LARGEST_CONFIG = 64 * 1024
+_MOST_FILES = 100_000
+_LARGEST_POINTER = 1024
+_POINTER = re.compile(
+    rb"version https?://\S{1,100}\n(?:ext-[^\n]{1,200}\n){0,4}"
+    rb"oid sha256:([0-9a-f]{64})\nsize (\d{1,15})\s*"
+)
 
 
 async def fetch(source: Source, folder: Path, umask: int, seconds: float) -> str | None:
@@ -28,23 +49,30 @@ async def fetch(source: Source, folder: Path, umask: int, seconds: float) -> str
 
     Returns a sentence on why it did not, if there are any.
     """
-    count = await _count(folder)
-    if count == 0:
+    paths = await _paths(folder)
+    if not paths:
         return None
+    count = len(paths)
     files = "1 file is a Git LFS pointer" if count == 1 else f"{count} files are Git LFS pointers"
     if shutil.which("git-lfs") is None:
         return f"{files}, because git-lfs is not installed on the server"
     if source.way is None or not source.way.credentials:
         return f"{files}, because they are on another host than the repository of the pipeline"
-    endpoint = await _endpoint(folder, source.way)
-    if endpoint is None:
-        return f"{files}, because .lfsconfig names another host than that of the repository"
     try:
         async with asyncio.timeout(seconds):
-            # The server of the repository says from where the files are downloaded, and with which password.
-            await source.way.go(
-                source.mirror, lambda terms: _pull(source, folder, endpoint, terms, umask), onward=True
-            )
+            url = await rewritten(source.way.url, source.mirror, source.terms)
+            endpoint = await _endpoint(folder, url, source.way)
+            if endpoint is None:
+                return f"{files}, because .lfsconfig names another host than that of the repository"
+            if source.way.server is None:
+                await _git_lfs("pull", folder, umask, ("lfs.url", endpoint))
+                return None
+            storage = (source.mirror / "lfs").absolute()
+            wanted = await asyncio.to_thread(_missing, folder, paths, storage)
+            if wanted:
+                await _download(source, source.way, endpoint, wanted, storage)
+            nobody = "lfs.url", f"file://{source.mirror}"
+            await _git_lfs("checkout", folder, umask, nobody, ("lfs.storage", str(storage)))
     except TimeoutError:
         raise BuildError(f"could not fetch the Git LFS files: it took longer than {seconds:.0f} s") from None
     except GitError as error:
@@ -52,43 +80,128 @@ async def fetch(source: Source, folder: Path, umask: int, seconds: float) -> str
     return None
 
 
-async def _pull(source: Source, folder: Path, endpoint: str, terms: Terms, umask: int) -> None:
-    settings = [_CLEAN, ("lfs.url", endpoint), ("lfs.locksverify", "false"), ("lfs.dialtimeout", "30")]
-    if not endpoint.startswith("file://"):
-        # What was downloaded once is there for the next build.
-        settings.append(("lfs.storage", str((source.mirror / "lfs").absolute())))
-    await git(
-        "lfs", "pull", cwd=folder, terms=terms + POINTERS + Terms(settings=tuple(settings)), umask=umask
+async def _git_lfs(command: str, folder: Path, umask: int, *settings: tuple[str, str]) -> None:
+    terms = Terms(settings=(*_FILTER, ("lfs.locksverify", "false"), *settings))
+    await git("lfs", command, cwd=folder, terms=terms, umask=umask)
+
+
+async def _download(
+    source: Source, within: Way, endpoint: str, wanted: Sequence[LfsObject], storage: Path
+) -> None:
+    headers: dict[str, str] = {}
+    server = server_of(endpoint)
+    if server is not None and server.scheme == "ssh":
+        endpoint, headers = await _asked_by_ssh(source.mirror, within, endpoint, server)
+        server = server_of(endpoint)
+    if server is None or within.server is None or origin(endpoint) is None:
+        raise GitError(f"{without_credentials(endpoint)[:200]} is no Git LFS server that is asked by https")
+    same_host = server.host == within.server.host
+    port = within.server.port if within.server.scheme == "https" else 443
+    way = replace(
+        within,
+        url=endpoint,
+        server=server,
+        trusted=is_named(within.allowed, server) or (within.trusted and same_host and server.port == port),
+        credentials=is_named(within.allowed, server) or same_host,
     )
 
+    async def act(terms: Terms) -> None:
+        url = await rewritten(endpoint, source.mirror, terms)
+        await download(url, wanted, storage, source.mirror, terms, headers)
 
-async def _count(folder: Path) -> int:
-    """How many files of the work tree are to be kept in LFS."""
+    # The server of the repository says from where the files are downloaded, and with which password.
+    await way.go(source.mirror, act, onward=True)
+
+
+async def _asked_by_ssh(mirror: Path, way: Way, url: str, server: Server) -> tuple[str, dict[str, str]]:
+    """The URL of the LFS server that is told by ssh, and the headers that it wants."""
+    if "://" in url:
+        parts = urlsplit(url)
+        user, port, path = parts.username, ("-p", str(server.port)) if parts.port else (), parts.path
+    else:
+        name, _, path = url.partition(":")
+        user, port = name.rpartition("@")[0], ()
+    there = f"{user}@{server.host}" if user else server.host
+    configured = await ssh_command(mirror)
+    called = ssh.strict(configured).get("GIT_SSH_COMMAND") or ssh.command(configured)
+    # An alias is how git itself runs a command in a shell.
+    terms = Terms(settings=(("alias.ask-by-ssh", f"!{called}"),), quiet=not way.own)
+    said = await git(
+        "ask-by-ssh",
+        *port,
+        there,
+        f"git-lfs-authenticate {shlex.quote(path)} download",
+        cwd=mirror,
+        terms=terms,
+    )
+    try:
+        answer = cast(dict[str, Any], json.loads(said))
+        given = cast(dict[str, Any], answer.get("header") or {})
+        headers = {str(name): str(value) for name, value in given.items()}
+        return str(answer.get("href") or _beside(f"https://{server.host}/{path.lstrip('/')}")), headers
+    except (ValueError, AttributeError, RecursionError):
+        raise GitError(f"{server} does not answer git-lfs-authenticate") from None
+
+
+def _missing(folder: Path, paths: Sequence[bytes], storage: Path) -> list[LfsObject]:
+    """What the pointers among the files stand for and is not there yet: what was downloaded once is."""
+    found: set[LfsObject] = set()
+    for path in paths:
+        try:
+            file = os.open(folder / os.fsdecode(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            continue  # a symbolic link, or not there
+        with os.fdopen(file, "rb") as opened:
+            is_file = stat.S_ISREG(os.fstat(file).st_mode)
+            match = _POINTER.fullmatch(opened.read(_LARGEST_POINTER)) if is_file else None
+        if match is not None:
+            found.add(LfsObject(match[1].decode(), int(match[2])))
+    return [one for one in found if one.size and not one.path(storage).exists()]
+
+
+async def _paths(folder: Path) -> list[bytes]:
+    """The files of the work tree that are to be kept in LFS and fetched."""
     try:
         await git(
             "grep", "--cached", "--quiet", "--text", "--fixed-strings", "filter=lfs", "--",
             ".gitattributes", "**/.gitattributes", cwd=folder,
         )  # fmt: skip
     except GitError:
-        return 0
-    count = 0
+        return []
+    paths: list[bytes] = []
 
     def take(record: bytes) -> None:
-        nonlocal count
-        count += 1
+        if len(paths) == _MOST_FILES:
+            raise BuildError(f"could not fetch the Git LFS files: there are more than {_MOST_FILES:,}")
+        paths.append(record)
 
-    await git_records("ls-files", "-z", "--", ":(attr:filter=lfs)", cwd=folder, take=take)
-    return count
+    wanted = [f":(attr:filter=lfs){one}" for one in await _patterns(folder, "lfs.fetchinclude")]
+    unwanted = [f":(exclude){one}" for one in await _patterns(folder, "lfs.fetchexclude")]
+    pathspecs = *(wanted or [":(attr:filter=lfs)"]), *unwanted
+    await git_records("ls-files", "-z", "--", *pathspecs, cwd=folder, take=take)
+    return paths
 
 
-async def _endpoint(folder: Path, way: Way) -> str | None:
-    """The URL of the LFS server; None for one that may not be asked."""
-    stated = await _stated(folder)
+async def _patterns(folder: Path, setting: str) -> list[str]:
+    try:
+        stated = await git("config", "--get", setting, cwd=folder)
+    except GitError:
+        stated = await _stated(folder, setting) or ""
+    return [one.strip().lstrip("/") for one in stated.split(",") if one.strip().lstrip("/")]
+
+
+async def _endpoint(folder: Path, url: str, way: Way) -> str | None:
+    """The URL of the LFS server of what is fetched from `url`; None for one that may not be asked."""
+    stated = await _stated(folder, "lfs.url")
     if stated is None:
-        if way.server is None or way.server.scheme == "ssh":
-            return way.url
-        return f"{way.url.rstrip('/').removesuffix('.git')}.git/info/lfs"
-    stated = without_credentials(stated)
+        server = server_of(url)
+        if way.server is None or server is None or server.scheme == "ssh":
+            return url
+        return _beside(url if server.scheme == "https" else f"https://{server.host}{urlsplit(url).path}")
+    try:
+        stated = check_url(without_credentials(stated), [])
+    except ValueError:
+        return None
     server = server_of(stated)
     if server is None or way.server is None:
         return None
@@ -96,12 +209,17 @@ async def _endpoint(folder: Path, way: Way) -> str | None:
     return stated if fits or is_named(way.allowed, server) else None
 
 
-async def _stated(folder: Path) -> str | None:
+def _beside(url: str) -> str:
+    """Where the LFS server of an https repository is, unless something else is said."""
+    return f"{url.rstrip('/').removesuffix('.git')}.git/info/lfs"
+
+
+async def _stated(folder: Path, setting: str) -> str | None:
     """What .lfsconfig says of it."""
     path = folder / ".lfsconfig"
     if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST_CONFIG:
         return None
     try:
-        return (await git("config", "--file", ".lfsconfig", "--get", "lfs.url", cwd=folder)).strip()
+        return (await git("config", "--file", ".lfsconfig", "--get", setting, cwd=folder)).strip()
     except GitError:
         return None

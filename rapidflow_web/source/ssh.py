@@ -13,14 +13,18 @@ _UNKNOWN = re.compile(r"No \S{1,40} host key is known for (\S{1,300}) and you ha
 _CHANGED = re.compile(r"Host key for (\S{1,300}) has changed and you have requested strict checking")
 
 
+def command(configured: str | None, environment: Mapping[str, str] = os.environ) -> str:
+    """How git would call ssh, for a shell. `configured` is the `core.sshCommand` that it would use."""
+    return environment.get("GIT_SSH_COMMAND") or configured or environment.get("GIT_SSH") or "ssh"
+
+
 def strict(configured: str | None, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables that make git call ssh so. `configured` is the `core.sshCommand` that git would use.
 
     The first word of an option counts for ssh, so nothing that the user configured makes it less strict. A
     program that is not ssh is the administrator's own, and is called as it is.
     """
-    said = environment.get("GIT_SSH_COMMAND") or configured or environment.get("GIT_SSH") or "ssh"
-    program, _, rest = said.strip().partition(" ")
+    program, _, rest = command(configured, environment).strip().partition(" ")
     if PurePath(program).name != "ssh":
         return {}
     return {"GIT_SSH_COMMAND": f"{program} {_STRICT} {rest}".strip()}

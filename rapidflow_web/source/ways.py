@@ -49,7 +49,7 @@ class Way:
     async def _terms(self, mirror: Path) -> Terms:
         if not self.credentials:
             return _without_user(mirror) + login_terms(self.login) + Terms(quiet=not self.own)
-        strict = Terms(ssh.strict(await _ssh_command(mirror)))
+        strict = Terms(ssh.strict(await ssh_command(mirror)))
         return strict + login_terms(self.login) + Terms(quiet=not self.own)
 
     async def go(self, mirror: Path, action: Callable[[Terms], Awaitable[T]], *, onward: bool = False) -> T:
@@ -79,8 +79,8 @@ class Way:
         if self.server is None:
             yield terms, None
             return
-        # The server's user may have git fetch from another URL: all that follows is about that one.
-        url = (await git("ls-remote", "--get-url", self.url, cwd=mirror, terms=terms)).strip()
+        # All that follows is about the URL from which git really fetches.
+        url = await rewritten(self.url, mirror, terms)
         server = server_of(url)
         if server is None or server.scheme != "https":
             yield (
@@ -88,7 +88,7 @@ class Way:
                 None,
             )
             return
-        settings = await _http_settings(mirror, url)
+        settings = await http_settings(mirror, url, Terms())
         if not self.credentials:
             kept = tuple((key, value) for key, value in settings.items() if key in _ANYBODYS)
             terms += Terms(settings=kept)
@@ -119,6 +119,11 @@ class Way:
                 ((f"url.{there}.insteadOf", self.url),),
             )
         return Terms()  # ssh: the host that the pipeline names, at another port, with the key that is known
+
+
+async def rewritten(url: str, cwd: Path, terms: Terms) -> str:
+    """The URL that git uses instead, as `url.<base>.insteadOf` has it. Raises `GitError`."""
+    return (await git("ls-remote", "--get-url", url, cwd=cwd, terms=terms)).strip()
 
 
 def way_to(url: str, within: Way | None, login: Login | None, allowed: Allowed) -> Way:
@@ -207,16 +212,17 @@ def _is_without_proxy(host: str) -> bool:
     return False
 
 
-async def _http_settings(mirror: Path, url: str) -> dict[str, str]:
+async def http_settings(cwd: Path, url: str, terms: Terms) -> dict[str, str]:
+    """What is configured below `http` for a URL, by names in lower case."""
     try:
-        listing = await git("config", "--null", "--get-urlmatch", "http", url, cwd=mirror)
+        listing = await git("config", "--null", "--get-urlmatch", "http", url, cwd=cwd, terms=terms)
     except GitError:
         return {}
     entries = (entry.partition("\n") for entry in listing.split("\0") if entry)
     return {key: value for key, _, value in entries}
 
 
-async def _ssh_command(mirror: Path) -> str | None:
+async def ssh_command(mirror: Path) -> str | None:
     """What the server's user has configured for ssh; where the repository lies may be a condition of it."""
     try:
         return (await git("config", "--get", "core.sshCommand", cwd=mirror)).strip()

@@ -1,9 +1,10 @@
-"""A git server behind https and a password, that keeps what it was asked."""
+"""A server of git and Git LFS behind https and a password, that keeps what it was asked."""
 
 from __future__ import annotations
 
 import base64
 import http.server
+import json
 import os
 import ssl
 import subprocess
@@ -19,7 +20,8 @@ class GitServer:
     """Serves the repositories below `root` at `https://127.0.0.1:<port>/<name>`, and to `passwords` only.
 
     `passwords` are those of each user; none lets anybody in. What is below `/elsewhere/` is redirected to
-    `elsewhere`. `asked` has the path of each request, and whom it came from: `user:password` or None.
+    `elsewhere`. `objects` are the files in LFS, which it says are to be downloaded from below `downloads`.
+    `asked` has the path of each request, and whom it came from: `user:password` or None.
     """
 
     def __init__(self, port: int, root: Path) -> None:
@@ -27,6 +29,8 @@ class GitServer:
         self.root = root
         self.passwords: dict[str, str] = {}
         self.elsewhere = ""
+        self.objects: dict[str, bytes] = {}
+        self.downloads = f"https://{self.host}/download"
         self.asked: list[tuple[str, str | None]] = []
 
     def url(self, name: str, login: str = "") -> str:
@@ -59,11 +63,31 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif not self.git.lets_in(login):
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="git"')
+        elif self.path.endswith("/info/lfs/objects/batch"):
+            self._send(
+                json.dumps({"objects": [self._lfs(one) for one in json.loads(body)["objects"]]}).encode()
+            )
+            return
+        elif self.path.startswith("/download/"):
+            self._send(self.git.objects[self.path.rpartition("/")[2]])
+            return
         else:
             self._serve(body)
             return
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def _lfs(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        if wanted["oid"] not in self.git.objects:
+            return {**wanted, "error": {"code": 404, "message": "not here"}}
+        href = f"{self.git.downloads}/{wanted['oid']}"
+        return {**wanted, "actions": {"download": {"href": href, "header": {"X-Key": "1"}}}}
+
+    def _send(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def _serve(self, body: bytes) -> None:
         parts = urlsplit(self.path)

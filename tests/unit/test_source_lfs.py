@@ -13,6 +13,7 @@ from rapidflow_web.source.workspace import check_out
 from tests.support.repos import Repo
 from tests.support.sources import read
 
+CLEAN = "filter.lfs.process=git-lfs filter-process"
 CONTENT = b"\x00large\xff" * 1000
 
 
@@ -41,6 +42,7 @@ async def test_files_in_lfs_are_fetched(with_lfs: Repo, mirrors: Mirrors, worksp
     assert await check_out(await mirrors.fetch(with_lfs.url), workspace, mirrors) == []
     assert (workspace / "a.bin").read_bytes() == CONTENT
     assert (workspace / "a.bin").stat().st_mode & 0o777 == 0o644
+    assert read(workspace, "-c", CLEAN, "status", "--porcelain") == ""
 
 
 async def test_without_git_lfs_it_is_said_that_files_are_pointers(
