@@ -31,7 +31,7 @@ async def ensure(usual: str, scratch: Path) -> str:
     print(f"Pulling the base image {usual}", flush=True)
     try:
         async with engine.connected(_PULL_SECONDS) as executor:
-            await executor.provide_image(usual, lambda progress: None)
+            await executor.images.provide(usual, lambda progress: None)
     except RapidFlowError as error:
         print(f"{error}\nBuilding {_BUILT} from Debian packages instead; it takes a minute", flush=True)
     else:

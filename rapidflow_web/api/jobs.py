@@ -10,9 +10,8 @@ from rapidflow_web.api import output, representations, schemas
 from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.operation import operation
 from rapidflow_web.builds.activity import activity
-from rapidflow_web.builds.timeline import Timeline
 from rapidflow_web.db import jobs
-from rapidflow_web.db.models import Job, Step
+from rapidflow_web.db.models import Step
 from rapidflow_web.logs.log import Log
 from rapidflow_web.web import requests
 from rapidflow_web.web.gate import reader
@@ -86,7 +85,7 @@ async def list_job_steps(job_id: int) -> Response:
 @operation(schemas.TimelinePhases)
 async def get_job_timeline(job_id: int) -> Response:
     """Get the phases before the first step, with progress: queued, image, source, container."""
-    timeline = _timeline(await jobs.existing(job_id))
+    timeline = services().supervisor.timeline(await jobs.existing(job_id))
     return json_response([representations.phase(entry) for entry in timeline.phases])
 
 
@@ -95,7 +94,7 @@ async def get_job_timeline(job_id: int) -> Response:
 async def get_job_activity(job_id: int) -> Response:
     """Get the current activity of a build: the time since its last output, and its processes."""
     await jobs.existing(job_id)
-    execution = services().scheduler.execution(job_id)
+    execution = services().supervisor.execution(job_id)
     now = await activity(execution, ask_always=True) if execution is not None else None
     return json_response(representations.activity(job_id, now))
 
@@ -147,15 +146,3 @@ async def _log_of(step: Step) -> Log:
     if not log.size:
         log.expect((await jobs.existing(step.job_id)).log_size)
     return log
-
-
-def _timeline(job: Job) -> Timeline:
-    """The timeline as it is now; that of a job that was never claimed is its wait."""
-    execution = services().scheduler.execution(job.id)
-    timeline = execution.timeline if execution else Timeline(job.timeline)
-    if not timeline.phases:
-        timeline = Timeline([])
-        queued = timeline.begin("queued", job.created_at)
-        queued.finished_at = job.finished_at
-        queued.detail = services().scheduler.engine_problem if job.status == "pending" else None
-    return timeline

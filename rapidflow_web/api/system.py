@@ -27,13 +27,12 @@ _METRICS = Text(
 @operation(schemas.Health)
 async def get_health() -> Response:
     """Check that the server is alive."""
-    scheduler = services().scheduler
     return json_response(
         {
             "status": "ok",
             "version": __version__,
-            "executor": scheduler.executor.name,
-            "engine": scheduler.engine_problem or "ok",
+            "executor": services().executor.name,
+            "engine": services().health.engine_problem or "ok",
         }
     )
 
@@ -105,7 +104,7 @@ async def get_metrics() -> Response:
     for part in ("database", "engine", "disk"):
         metrics.READY.labels(part).set(getattr(now, part) is None)
     metrics.DRAINING.set(now.draining)
-    metrics.RUNNING.set(services().scheduler.running)
+    metrics.RUNNING.set(services().supervisor.running)
     if now.database is None:
         count, oldest = await jobs.waiting()
         metrics.QUEUED.set(count)
@@ -114,4 +113,5 @@ async def get_metrics() -> Response:
 
 
 async def _readiness() -> Readiness:
-    return await readiness(services().scheduler, services().settings.data)
+    here = services()
+    return await readiness(here.supervisor, here.queue, here.health, here.settings.data)

@@ -1,4 +1,4 @@
-"""The conversation with the agent of one build: what it says becomes the log and the state of the steps.
+"""The session with the agent of one build: what it says becomes the log and the progress of the steps.
 
 Its markers begin and end steps in the log and, after it, in the database; what to run next is told to it.
 """
@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import aclosing
 
 from rapidflow_web import metrics
 from rapidflow_web.builds import reasons
 from rapidflow_web.builds.masks import Masks
 from rapidflow_web.builds.silence import Silence
+from rapidflow_web.builds.step_progress import StepProgress, status_of
 from rapidflow_web.builds.stopping import Outcome, Stopping
+from rapidflow_web.builds.timeline import Timeline
 from rapidflow_web.db import jobs
-from rapidflow_web.db.database import now_ms
-from rapidflow_web.db.models import Step
 from rapidflow_web.errors import BuildError, EngineUnavailable
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import Running
-from rapidflow_web.logs.index import Kind, Record
 from rapidflow_web.logs.masking.masker import Added, Masker, Piece
 from rapidflow_web.logs.writer import LogWriter
 from rapidflow_web.pipeline.durations import format_duration
@@ -44,40 +43,37 @@ class StartOver(BuildError):
     """No step has run yet, so the build may as well be prepared anew."""
 
 
-class Conversation:
-    """Speaks with the agent of one build, in whatever container it is.
-
-    `place` is what it runs in, in words. `advanced` is called when the source is where the build runs, and,
-    with True, when the first step has begun.
-    """
+class AgentSession:
+    """Speaks with the agent of one build, in whatever container it is. `place` says what that is."""
 
     def __init__(
         self,
+        job_id: int,
         nonce: str,
-        steps: Sequence[Step],
         limits: Limits,
+        place: str,
+        progress: StepProgress,
+        timeline: Timeline,
         writer: LogWriter,
         masks: Masks,
         stopping: Stopping,
-        place: str,
-        advanced: Callable[[bool], Awaitable[None]],
     ) -> None:
         self.silence = Silence(limits.silence_timeout, self._end_silence)
+        self._job_id = job_id
         self._nonce = nonce
-        self._steps = steps
         self._limits = limits
+        self._place = place
+        self._progress = progress
+        self._timeline = timeline
         self._writer = writer
         self._masks = masks
         self._masker = Masker(())
         self._stopping = stopping
-        self._place = place
-        self._advanced = advanced
         self._archive: Archive | None = None
         """What the agent is still to be brought. An earlier server brought all of it, or no step has run."""
         self._heard = b""
         """What was printed before the first step."""
-        self._markers_left = 2 * len(steps) + _MOST_MARKERS
-        self._step_since = time.monotonic()
+        self._markers_left = 2 * progress.count + _MOST_MARKERS
         self._turn_since = 0.0
         """When others last had their turn."""
 
@@ -107,7 +103,7 @@ class Conversation:
         return await self._ended(running)
 
     async def _output(self, output: protocol.Output) -> None:
-        if self.step_runs:
+        if self._progress.runs:
             await self._store(self._masker.feed(output.data, output.source))
         else:
             # Before the first step only the agent speaks, and only of a failure.
@@ -146,7 +142,7 @@ class Conversation:
 
     async def end(self) -> None:
         """Stores what was held back of the output, when no more comes. Safe to call again."""
-        for item in self._masker.flush() if self.step_runs else ():
+        for item in self._masker.flush() if self._progress.runs else ():
             if not isinstance(item, Added):
                 await self._append(item)
 
@@ -159,7 +155,7 @@ class Conversation:
     @property
     def _speaker(self) -> str:
         """Who prints now, as the subject of a sentence."""
-        return self._step_name(self.begun) if self.begun else self._place
+        return self._progress.current or self._place
 
     async def _marker(self, running: Running, marker: protocol.Marker) -> Outcome | None:
         self._markers_left -= 1
@@ -170,32 +166,24 @@ class Conversation:
                 "build speaks to the server; a step must not print what it reads in /rapidflow"
             )
         match marker.words:
-            case ("ready", can) if not self.begun:
+            case ("ready", can) if not self._progress.number:
                 await self._deliver(running, can == "unpack")
-            case ("unpacked", code) if code != "0" and not self.begun:
+            case ("unpacked", code) if code != "0" and not self._progress.number:
                 raise BuildError(f"could not unpack the source in the container: {self._complaint}")
-            case ("start", "1") if not self.begun:
-                await self.begin_step(1, marker.source)
-                await self._advanced(True)
-            case ("exit", _, _, *term) if self.step_runs and (numbers := marker.numbers(1, 3)):
+            case ("start", "1") if not self._progress.number:
+                self.silence.begin()
+                await self._progress.begin(1, marker.source)
+                self._timeline.finish()
+                await self._store_timeline()
+            case ("exit", _, _, *term) if self._progress.runs and (numbers := marker.numbers(1, 3)):
                 number, code = numbers
-                if number == self.begun and code <= _HIGHEST_CODE:
+                if number == self._progress.number and code <= _HIGHEST_CODE:
                     return await self._end_step(running, code, marker.source, bool(term))
             case ("sync", _, _, _) if numbers := marker.numbers(1):
                 await self._synchronize(running, *numbers[1:])
             case _:
                 pass
         return None
-
-    @property
-    def begun(self) -> int:
-        """The number of the last step that has begun; 0 before the first."""
-        return len(self._writer.log.layout.spans)
-
-    @property
-    def step_runs(self) -> bool:
-        """Whether a step has begun and not ended."""
-        return self._writer.log.layout.running is not None
 
     async def _deliver(self, running: Running, unpacks: bool) -> None:
         archive, self._archive = self._archive, None
@@ -206,51 +194,31 @@ class Conversation:
         except EngineUnavailable as error:
             raise StartOver(str(error)) from error
         await running.send(protocol.run_command(1))
-        await self._advanced(False)
+        archive.forget_secrets()
+        await self._store_timeline()
 
-    async def begin_step(self, number: int, source: int) -> None:
-        """Notes that a step runs, whose output begins at byte `source` of the agent's."""
-        step = self._steps[number - 1]
-        self._note_begin()
-        await self._writer.begin_step(step.id, number, step.type, source)
-        await jobs.begin_step(step.id, now_ms())
+    async def _store_timeline(self) -> None:
+        await jobs.update(self._job_id, timeline=self._timeline.stored())
 
     async def _end_step(self, running: Running, code: int, source: int, terminated: bool) -> Outcome | None:
-        number, step = self.begun, self._steps[self.begun - 1]
-        metrics.STEP_SECONDS.labels(self._step_status(code)).observe(time.monotonic() - self._step_since)
-        goes_on = (
-            code == 0 and number < len(self._steps) and not terminated and self._stopping.outcome is None
-        )
+        progress, stop = self._progress, self._stopping.outcome
+        number = progress.number
+        metrics.STEP_SECONDS.labels(status_of(code, stop)).observe(progress.seconds)
+        goes_on = code == 0 and number < progress.count and not terminated and stop is None
         if goes_on:
             # First of all, so that the next step starts while this one's end is written down.
             await running.send(protocol.run_command(number + 1))
         await self._store(self._masker.flush())
-        await self._writer.end_step(code, source)
-        if not goes_on:
-            await self._store_end(step.id, code, now_ms(), self.silence.longest)
-            if terminated and self._stopping.outcome is None:
-                return Outcome("failed", f"the engine stopped the build in {self._step_name(number)}")
-            if code == _KILLED and not terminated and (await running.exit()).out_of_memory:
-                return Outcome("failed", reasons.out_of_memory(self._step_name(number), self._limits))
-            return self.after_step(number, code)
-        # What is printed between two steps belongs to the next one.
-        following = self._steps[number]
-        longest_silence = self.silence.longest
-        self._note_begin()
-        await self._writer.begin_step(following.id, number + 1, following.type, source)
-        await self._store_end(step.id, code, now_ms(), longest_silence)
-        await jobs.begin_step(following.id, now_ms())
-        return None
-
-    def _note_begin(self) -> None:
-        self._step_since = time.monotonic()
+        where, longest_silence = self._speaker, self.silence.longest
         self.silence.begin()
-
-    def after_step(self, number: int, code: int) -> Outcome | None:
-        """The build's outcome when the last step that ran was `number`; None if there are more to run."""
-        if code != 0:
-            return Outcome("failed", f"{self._step_name(number)} exited with {code}")
-        return Outcome("success") if number == len(self._steps) else None
+        await progress.end(code, source, self._stopping.outcome, longest_silence, next_runs=goes_on)
+        if goes_on:
+            return None
+        if terminated and self._stopping.outcome is None:
+            return Outcome("failed", f"the engine stopped the build in {where}")
+        if code == _KILLED and not terminated and (await running.exit()).out_of_memory:
+            return Outcome("failed", reasons.out_of_memory(where, self._limits))
+        return progress.outcome(number, code)
 
     async def _synchronize(self, running: Running, current: int, last: int) -> None:
         """After the output was taken up anew: compares what the agent says with what the log says."""
@@ -258,44 +226,25 @@ class Conversation:
             raise StartOver("the connection broke before the first step")
         if current:
             return
-        if self.step_runs and last >= self.begun:
+        progress = self._progress
+        if progress.runs and last >= progress.number:
             raise BuildError(
                 "the end of a step is missing in the container's copy of the output; its disk was full"
             )
         # The command to go on may never have reached the agent.
-        number = self.begun if self.step_runs else self.begun + 1
-        if number <= len(self._steps) and self._stopping.outcome is None:
+        number = progress.number if progress.runs else progress.number + 1
+        if number <= progress.count and self._stopping.outcome is None:
             await running.send(protocol.run_command(number))
 
     async def _ended(self, running: Running) -> Outcome:
         """The agent ended without saying so."""
-        step = self._step_name(self.begun) if self.begun else None
         how = await running.exit()
-        return Outcome("failed", reasons.ended(self._place, step, how, self._complaint, self._limits))
-
-    def _step_name(self, number: int) -> str:
-        return f"step {number} ({self._steps[number - 1].type})"
-
-    async def store_step(self, record: Record) -> None:
-        """Brings a step's row up to what the log's index says of it."""
-        if record.kind is Kind.START:
-            # By the time of day, because it was another server that saw it begin.
-            self._step_since = time.monotonic() - max(0, now_ms() - record.time) / 1000
-            await jobs.begin_step(record.step_id, record.time)
-        elif record.kind is Kind.END:
-            await self._store_end(record.step_id, record.value, record.time)
-
-    async def _store_end(self, step_id: int, code: int, at: int, silence: float | None = None) -> None:
-        longest_silence = None if silence is None else int(silence * 1000)
-        await jobs.end_step(step_id, self._step_status(code), code, at, longest_silence)
-
-    def _step_status(self, code: int) -> str:
-        stop = self._stopping.outcome
-        return stop.status if stop is not None else "failed" if code else "success"
+        return Outcome(
+            "failed", reasons.ended(self._place, self._progress.current, how, self._complaint, self._limits)
+        )
 
     def _end_silence(self) -> None:
-        if self._writer.stuck is not None or not self.step_runs:
+        if self._writer.stuck is not None or not self._progress.runs:
             return  # its output waits for our disk, or there is nobody to print anything
-        where = self._step_name(self.begun)
         silence = format_duration(self._limits.silence_timeout or 0)
-        self._stopping.request(Outcome("failed", f"{where} printed nothing for {silence}"))
+        self._stopping.request(Outcome("failed", f"{self._speaker} printed nothing for {silence}"))

@@ -7,33 +7,34 @@ taken up by reading on from the log's last record.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import replace
 from typing import TypeVar
 
 from rapidflow_web.builds import disk
-from rapidflow_web.builds.agent_session import Conversation, StartOver
+from rapidflow_web.builds.agent_session import AgentSession, StartOver
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.masks import Masks
+from rapidflow_web.builds.plan import Plan
 from rapidflow_web.builds.preparation import Preparation, Tools, has_begun, when_reachable
 from rapidflow_web.builds.silence import Silence
-from rapidflow_web.builds.start_record import Began, uptime
+from rapidflow_web.builds.start_record import StartRecord, uptime
+from rapidflow_web.builds.step_progress import StepProgress
 from rapidflow_web.builds.stopping import Outcome, Stopping
 from rapidflow_web.builds.timeline import Timeline
-from rapidflow_web.db import jobs
 from rapidflow_web.db.database import now_ms
-from rapidflow_web.db.models import Job, Step
+from rapidflow_web.db.models import Job
 from rapidflow_web.errors import BuildError, RapidFlowError
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.base import Process, Running
 from rapidflow_web.logs.index import Kind
 from rapidflow_web.logs.writer import LogWriter
-from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.pipeline.logins import Login
 from rapidflow_web.removal import remove_folder
-from rapidflow_web.shielding import to_the_end
+from rapidflow_web.shielding import EndedEarly, to_the_end, unless
 
 _log = logging.getLogger(__name__)
 
@@ -51,36 +52,25 @@ _PATIENCE = 1.5
 class Execution:
     """Runs one job that was claimed. `finished` is set when nothing is left to do for it."""
 
-    def __init__(
-        self,
-        tools: Tools,
-        ending: Ending,
-        job: Job,
-        definition: ParsedPipeline,
-        steps: list[Step],
-        environment: dict[str, str],
-        writer: LogWriter,
-    ) -> None:
+    def __init__(self, tools: Tools, ending: Ending, job: Job, plan: Plan, writer: LogWriter) -> None:
         self.job = job
         self._masks = Masks(tools.vault, job.id)
         self.timeline = Timeline(job.timeline, self._masks.hide)
         self.finished = asyncio.Event()
         self._tools = tools
         self._ending = ending
-        self._definition = definition
-        self._environment = environment
-        self._login: Login | None = None
+        self._plan = plan
         self._writer = writer
         self._root = tools.work / str(job.id)
-        self._first = Began(self._root)
+        self._start_record = StartRecord(self._root)
         self._nonce = protocol.nonce_for(tools.marker_key, job.id)
         self._running: Running | None = None
-        self._limits = tools.limits(definition)
-        self._stopping = Stopping(job.id, lambda: tools.settings.grace if self._conversation.step_runs else 0)
-        place = "the container" if tools.executor.images else "the process of the build"
-        self._conversation = Conversation(
-            self._nonce, steps, self._limits, writer, self._masks, self._stopping, place, self._advance
-        )
+        self._progress = StepProgress(plan.main.steps, writer)
+        self._stopping = Stopping(job.id, lambda: tools.settings.grace if self._progress.runs else 0)
+        self._session = AgentSession(
+            job.id, self._nonce, plan.limits, tools.executor.place,
+            self._progress, self.timeline, writer, self._masks, self._stopping,
+        )  # fmt: skip
 
     @property
     def stopped(self) -> asyncio.Event:
@@ -95,13 +85,12 @@ class Execution:
     @property
     def silence(self) -> Silence | None:
         """For how long the step that runs has printed nothing; None while none does."""
-        return self._conversation.silence if self._conversation.step_runs else None
+        return self._session.silence if self._progress.runs else None
 
     @property
     def step_id(self) -> int | None:
         """The step that runs."""
-        span = self._writer.log.layout.running
-        return None if span is None else span.step_id
+        return self._progress.running_id
 
     async def processes(self) -> list[Process]:
         """What runs in the build now. Raises `EngineUnavailable`, `BuildError`."""
@@ -118,89 +107,91 @@ class Execution:
         A cancelled call lets go of the build without stopping it, for the next server to take up.
         """
         try:
-            outcome = await self._outcome(resume)
+            try:
+                with self._time_limit(resume):
+                    if self.job.cancelled:
+                        self.cancel()
+                    outcome = await (self._resume() if resume else self._build())
+            except RapidFlowError as error:
+                outcome = Outcome("failed", str(error))
+            except Exception as error:
+                _log.exception("unexpected error")
+                outcome = Outcome("failed", f"the build server failed: {type(error).__name__}: {error}")
+            await self._stopping.end()
+            outcome = self._stopping.outcome or outcome
+            outcome = replace(outcome, error=outcome.error and self._masks.hide(outcome.error))
         except asyncio.CancelledError:
             await to_the_end(self._detach(), _PATIENCE)
             raise
-        await to_the_end(self._finish(outcome), _PATIENCE)
-
-    async def _outcome(self, resume: bool) -> Outcome:
-        timer = None
-        if (left := self._seconds_left()) is not None:
-            seconds = max(left, _RESUME_SECONDS if resume else 0.0)
-            timer = asyncio.get_running_loop().call_later(seconds, self._time_out)
         try:
-            if self.job.cancelled:
-                self.cancel()
-            outcome = await (self._resume() if resume else self._build())
-        except RapidFlowError as error:
-            outcome = Outcome("failed", str(error))
-        except Exception as error:
-            _log.exception("unexpected error")
-            outcome = Outcome("failed", f"the build server failed: {type(error).__name__}: {error}")
+            await to_the_end(self._finish(outcome), _PATIENCE)
         finally:
-            if timer is not None:
-                timer.cancel()
-        await self._stopping.end()
-        outcome = self._stopping.outcome or outcome
-        return replace(outcome, error=outcome.error and self._masks.hide(outcome.error))
+            self._writer.close()
+
+    @contextlib.contextmanager
+    def _time_limit(self, resume: bool) -> Generator[None]:
+        """Stops the build when it has taken too long, as long as the block lasts."""
+        if (left := self._seconds_left()) is None:
+            yield
+            return
+        seconds = max(left, _RESUME_SECONDS if resume else 0.0)
+        timer = asyncio.get_running_loop().call_later(seconds, self._time_out)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _time_out(self) -> None:
-        timeout = format_duration(self._limits.timeout or 0)
+        timeout = format_duration(self._plan.limits.timeout or 0)
         self._stopping.request(Outcome("failed", f"the build timed out after {timeout}"))
 
     # Beginning
 
     def _seconds_left(self) -> float | None:
-        if self._limits.timeout is None:
+        if self._plan.limits.timeout is None:
             return None
-        if (began := self._first.at) is not None:
-            return self._limits.timeout - (uptime() - began)
-        return self._limits.timeout - (now_ms() - (self.job.started_at or now_ms())) / 1000
+        if (began := self._start_record.at) is not None:
+            return self._plan.limits.timeout - (uptime() - began)
+        return self._plan.limits.timeout - (now_ms() - (self.job.started_at or now_ms())) / 1000
 
-    async def _grant(self) -> None:
-        """Gives the build the secrets that its pipeline names. Raises `BuildError`, `VaultError`.
+    async def _granted(self) -> tuple[dict[str, str], Login | None]:
+        """The secrets of the build, and the login for its source. Raises `BuildError`, `VaultError`.
 
         They are noted as they are now: a server that takes the build up has to mask what the build was given.
         """
         vault = self._tools.vault
-        values = await vault.of_build(self.job.pipeline_id, self._definition.secrets)
-        if self.job.repo_name is not None:
-            self._login = await vault.login_of(self.job.pipeline_id)
+        values = await vault.of_build(self.job.pipeline_id, self._plan.secrets)
+        login = await vault.login_of(self.job.pipeline_id) if self.job.repo_name is not None else None
         await self._masks.load()
-        await self._masks.add(
-            [*values.values(), *([self._login.password] if self._login is not None else [])]
-        )
-        self._environment |= values
+        await self._masks.add([*values.values(), *([login.password] if login is not None else [])])
+        return values, login
 
     async def _build(self) -> Outcome:
         began = uptime()
-        await self._grant()
-        for _ in range(_ATTEMPTS):
-            preparation, running = await self._prepared()
+        values, login = await self._granted()
+        environment = {**self._plan.environment, **values}
+        lost = 0
+        while lost < _ATTEMPTS:
+            self.timeline.restart(self.job.created_at, self.job.started_at)
+            preparation = Preparation(self._tools, self.job, self._plan, environment, login, self.timeline)
+            try:
+                running = await unless(self._stopping.requested, preparation.run())
+            except EndedEarly:
+                raise BuildError("the build was stopped") from None
+            except BuildError:
+                if await self._waited_for_room():
+                    continue
+                raise
             self._running = running
             try:
-                self._first.note(began)
-                return await self._conversation.follow(running, preparation.archive)
+                self._start_record.note(began)
+                return await self._session.follow(running, preparation.archive)
             except StartOver:
+                lost += 1
                 await self._abandon(running)
             finally:
                 await to_the_end(preparation.archive.close())
         raise BuildError("the container was lost before the first step, again and again")
-
-    async def _prepared(self) -> tuple[Preparation, Running]:
-        """What is prepared, and its agent. Where it fails because the disk is full, it waits for room."""
-        while True:
-            self.timeline = Timeline([], self._masks.hide)
-            self.timeline.begin("queued", self.job.created_at).finished_at = self.job.started_at
-            preparation = Preparation(
-                self._tools, self.job, self._definition, self._environment, self._login, self.timeline
-            )
-            try:
-                return preparation, await self._unless_stopped(preparation.run())
-            except BuildError:
-                if not await self._waited_for_room():
-                    raise
 
     async def _waited_for_room(self) -> bool:
         """Whether the disk was full, and is not any more."""
@@ -211,11 +202,10 @@ class Execution:
             if not was_full:
                 self.timeline.begin("disk").note(f"waiting: {problem}")
                 was_full = True
-            stopped = asyncio.ensure_future(self._stopping.requested.wait())
-            await asyncio.wait({stopped}, timeout=_DISK_SECONDS)
-            stopped.cancel()
-            if self._stopping.outcome is not None:
-                return False
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DISK_SECONDS):
+                    await self._stopping.requested.wait()
+                    return False
         return was_full
 
     async def _abandon(self, running: Running) -> None:
@@ -227,39 +217,24 @@ class Execution:
             raise BuildError("the connection to the build was lost just as its first step began")
         self._running = None
         # Before the container goes, because without one a build that may have run a step has failed.
-        self._first.forget()
+        self._start_record.forget()
         try:
             await running.remove()
         except RapidFlowError as error:
             _log.warning("%s; the next container takes its place", error)
 
-    async def _unless_stopped(self, work: Awaitable[Running]) -> Running:
-        """The result of `work`, which is cancelled when the build is to stop."""
-        task = asyncio.ensure_future(work)
-        stopped = asyncio.ensure_future(self._stopping.requested.wait())
-        try:
-            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise BuildError("the build was stopped")
-            return task.result()
-        finally:
-            stopped.cancel()
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-
     async def _resume(self) -> Outcome:
         records = self._writer.records
         for record in records:
-            await self._conversation.store_step(record)
+            await self._progress.restore(record, self._stopping.outcome)
         if self.job.error is not None:
             # The reason for an end is stored before anything is stopped.
             self._stopping.request(Outcome("failed", self.job.error))
         ended = [record for record in records if record.kind is Kind.END]
-        outcome = self._conversation.after_step(len(ended), ended[-1].value) if ended else None
-        if outcome is None and ended and not self._conversation.step_runs:
+        outcome = self._progress.outcome(len(ended), ended[-1].value) if ended else None
+        if outcome is None and ended and not self._progress.runs:
             # Between the end of a step and the header of the next one.
-            await self._conversation.begin_step(len(ended) + 1, self._writer.source)
+            await self._progress.begin(len(ended) + 1, self._writer.source)
         running = await self._find(wait=outcome is None)
         try:
             if outcome is None:
@@ -271,13 +246,13 @@ class Execution:
             return outcome
         if running is not None:
             return await self._go_on(running)
-        if self._conversation.begun or self._first.noted:
+        if self._progress.number or self._start_record.noted:
             raise BuildError("the container of the build was gone when the server started again")
         return await self._build()
 
     async def _find(self, wait: bool) -> Running | None:
         """What an earlier server left running. With `wait` waits for an engine that is away."""
-        spec = self._tools.spec(self.job, self._definition, self._environment)
+        spec = self._tools.spec(self.job, self._plan.main)
         if wait:
             return await self._when_reachable(lambda: self._tools.executor.find(spec))
         try:
@@ -294,11 +269,11 @@ class Execution:
 
     async def _go_on(self, running: Running) -> Outcome:
         try:
-            outcome = await self._conversation.follow(running)
-            if self._conversation.begun:
+            outcome = await self._session.follow(running)
+            if self._progress.number:
                 return outcome
         except BuildError:
-            if self._conversation.begun:
+            if self._progress.number:
                 raise
         if self._stopping.outcome is not None:
             raise BuildError("the build was stopped")
@@ -316,7 +291,7 @@ class Execution:
             outcome.status,
             outcome.error,
             writer=self._writer,
-            last_output=self._conversation.end,
+            last_output=self._session.end,
             ports=None,
             timeline=self.timeline.stored(),
         )
@@ -327,15 +302,6 @@ class Execution:
                 _log.warning("%s; the next sweep removes what is left", problem)
         await asyncio.to_thread(remove_folder, self._root)
         self.finished.set()
-
-    async def _advance(self, first_step: bool) -> None:
-        """Notes that the source is where the build runs, or that its first step has begun."""
-        if first_step:
-            self.timeline.finish()
-        elif self._tools.executor.images:
-            # The agent has all of it now; no secret need lie on the disk.
-            (self._root / "rapidflow" / "env").unlink(missing_ok=True)
-        await jobs.update(self.job.id, timeline=self.timeline.stored())
 
     async def _detach(self) -> None:
         self._writer.close()

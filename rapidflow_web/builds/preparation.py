@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar, cast
 
+from rapidflow_web.builds.plan import ContainerPlan, Plan, image_for
 from rapidflow_web.builds.timeline import Timeline
 from rapidflow_web.db import images as pulled_images
 from rapidflow_web.db import jobs
@@ -20,8 +21,6 @@ from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Executor, Progress, Running
 from rapidflow_web.pipeline import images
-from rapidflow_web.pipeline.definition import ParsedPipeline
-from rapidflow_web.pipeline.limits import Limits
 from rapidflow_web.pipeline.logins import Login
 from rapidflow_web.removal import remove_folder
 from rapidflow_web.secrets.vault import Vault
@@ -51,39 +50,38 @@ class Tools:
     marker_key: bytes
     """From which the nonces of the markers are made; never leaves the server."""
 
-    def limits(self, definition: ParsedPipeline) -> Limits:
-        """The limits of a build: what its pipeline says, as far as the administrator lets it."""
-        return definition.limits.completed(self.settings.default_limits, self.settings.most_limits)
-
-    def spec(self, job: Job, definition: ParsedPipeline, environment: dict[str, str]) -> BuildSpec:
-        """What the executor must know of a job."""
+    def spec(self, job: Job, container: ContainerPlan) -> BuildSpec:
+        """What the executor must know to start this container of a job."""
         return BuildSpec(
             job_id=job.id,
             image=job.image,
             nonce=protocol.nonce_for(self.marker_key, job.id),
             root=self.work / str(job.id),
-            port=int(environment["PORT"]) if job.expose_ports else None,
-            limits=self.limits(definition),
-            network=definition.network,
-            new_privileges=definition.new_privileges,
+            port=container.port,
+            limits=container.limits,
+            network=container.network,
+            new_privileges=container.new_privileges,
         )
 
 
 class Preparation:
-    """Prepares one job. What is found out on the way is stored on `job`."""
+    """Prepares one job as `plan` says. What is found out on the way is stored on `job`.
+
+    `environment` has the values of the secrets, and `login` is for the source.
+    """
 
     def __init__(
         self,
         tools: Tools,
         job: Job,
-        definition: ParsedPipeline,
-        environment: dict[str, str],
+        plan: Plan,
+        environment: Mapping[str, str],
         login: Login | None,
         timeline: Timeline,
     ) -> None:
         self._tools = tools
         self._job = job
-        self._definition = definition
+        self._plan = plan
         self._environment = environment
         self._login = login
         self._timeline = timeline
@@ -138,12 +136,11 @@ class Preparation:
         await asyncio.to_thread(
             protocol.write_scripts,
             self._root / "rapidflow",
-            self._definition.steps,
+            [step.definition for step in self._plan.main.steps],
             self._variables(),
             self._tools.executor.workspace(self._root) / folder,
         )
-        if self._tools.executor.images:
-            await self.archive.begin()
+        await self._tools.executor.pack(self.archive)
 
     def _variables(self) -> dict[str, str]:
         built_in = {
@@ -153,24 +150,21 @@ class Preparation:
             "RAPIDFLOW_COMMIT": self._job.commit or "",
             "RAPIDFLOW_WORKSPACE": str(self._tools.executor.workspace(self._root)),
         }
-        return built_in | self._environment
+        return {**built_in, **self._environment}
 
     async def _launch(self, source: asyncio.Task[None]) -> Running:
         job, executor = self._job, self._tools.executor
-        if executor.images and job.image is None:
-            await self._choose_image(source)
-        if executor.images and job.image is not None:
-            image = job.image
+        patience = self._tools.settings.engine_timeout
+        if (present := executor.images) is not None:
+            image = await self._image(source)
             with self._timeline.phase("image") as phase:
                 phase.note(image)
-                if await self._when_reachable(lambda: executor.provide_image(image, phase.note), phase.note):
+                if await when_reachable(lambda: present.provide(image, phase.note), patience, phase.note):
                     await pulled_images.pulled(image)
                 phase.note(image)
         container = self._timeline.begin("container")
-        running = await self._when_reachable(
-            lambda: executor.start(self._tools.spec(job, self._definition, self._environment), self._created),
-            container.note,
-        )
+        spec = self._tools.spec(job, self._plan.main)
+        running = await when_reachable(lambda: executor.start(spec, self._created), patience, container.note)
         try:
             if self._stored is not None:
                 await self._stored
@@ -189,23 +183,21 @@ class Preparation:
         # While the container starts, which takes a hundred times as long.
         self._stored = asyncio.ensure_future(jobs.update(self._job.id, container_id=container_id))
 
-    async def _choose_image(self, source: asyncio.Task[None]) -> None:
+    async def _image(self, source: asyncio.Task[None]) -> str:
+        """The image of the build: the plan's, or else the one for the files of the source."""
         job, settings = self._job, self._tools.settings
-        if job.language is None:
-            await source
-            folder = self._root / "workspace" / (job.folder or ".")
-            # Whoever wrote these files may have made them slow to read.
-            found = await asyncio.to_thread(images.detect, lambda name: _read(folder / name))
-            if found is not None:
-                job.language, job.version = found.language, job.version or found.version
-        if job.language is None:
-            job.image = settings.default_image
-        else:
-            job.image = images.image_for(job.language, job.version, settings.images) or settings.default_image
-        await jobs.update(job.id, language=job.language, version=job.version, image=job.image)
-
-    async def _when_reachable(self, call: Callable[[], Awaitable[T]], note: Progress) -> T:
-        return await when_reachable(call, self._tools.settings.engine_timeout, note)
+        if job.image is None:
+            if (image := self._plan.main.image) is None:
+                await source
+                folder = self._root / "workspace" / (job.folder or ".")
+                # Whoever wrote these files may have made them slow to read.
+                found = await asyncio.to_thread(images.detect, lambda name: _read(folder / name))
+                if found is not None:
+                    job.language, job.version = found.language, job.version or found.version
+                image = image_for(job.language, job.version, settings)
+            job.image = image
+            await jobs.update(job.id, language=job.language, version=job.version, image=image)
+        return job.image
 
 
 async def when_reachable(call: Callable[[], Awaitable[T]], seconds: float, note: Progress) -> T:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rapidflow_web.builds import disk
-from rapidflow_web.builds.scheduler import Scheduler
+from rapidflow_web.builds.health import Health
+from rapidflow_web.builds.queue import Queue
+from rapidflow_web.builds.supervisor import Supervisor
 from rapidflow_web.db import jobs
 
 _DATABASE_SECONDS = 5.0
@@ -29,11 +31,11 @@ class Readiness:
         return not (self.database or self.engine or self.disk or self.draining)
 
 
-async def readiness(scheduler: Scheduler, data: Path) -> Readiness:
+async def readiness(supervisor: Supervisor, queue: Queue, health: Health, data: Path) -> Readiness:
     """Looks at the database, the engine and the disk with the folder `data`."""
     database = await _database_problem()
-    full = scheduler.stuck or await asyncio.to_thread(disk.problem, data)
-    return Readiness(database, scheduler.engine_problem, full, scheduler.draining)
+    full = supervisor.stuck or await asyncio.to_thread(disk.problem, data)
+    return Readiness(database, health.engine_problem, full, queue.draining)
 
 
 async def _database_problem() -> str | None:

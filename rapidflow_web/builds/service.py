@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from rapidflow_web.builds.ending import Ending
-from rapidflow_web.builds.scheduler import Scheduler
+from rapidflow_web.builds.supervisor import Supervisor
 from rapidflow_web.db import jobs, pipelines
 from rapidflow_web.db.database import is_away
 from rapidflow_web.db.models import Pipeline
@@ -17,6 +17,7 @@ from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.pipeline.logins import Login, login_for, login_in, taken_out
 from rapidflow_web.secrets.vault import Vault, check_value
 from rapidflow_web.settings import Settings
+from rapidflow_web.shielding import EndedEarly, unless
 
 _REGISTER_SECONDS = 0.01
 _REGISTER_AT_MOST = 10.0
@@ -31,8 +32,8 @@ class ServerEnds(RequestError):
 class Service:
     """Stores pipelines and cancels builds."""
 
-    def __init__(self, scheduler: Scheduler, ending: Ending, vault: Vault, settings: Settings) -> None:
-        self._scheduler = scheduler
+    def __init__(self, supervisor: Supervisor, ending: Ending, vault: Vault, settings: Settings) -> None:
+        self._supervisor = supervisor
         self._ending = ending
         self._vault = vault
         self._settings = settings
@@ -98,7 +99,7 @@ class Service:
         try:
             await self._cancel(job_id)
         except Exception as error:
-            execution = self._scheduler.execution(job_id)
+            execution = self._supervisor.execution(job_id)
             if not is_away(error) or execution is None:
                 raise
             execution.cancel()
@@ -109,14 +110,14 @@ class Service:
             return
         if not await jobs.request_cancel(job_id):
             job = await jobs.existing(job_id)
-            execution = self._scheduler.execution(job_id)
+            execution = self._supervisor.execution(job_id)
             if job.status != "cancelled" or execution is None:
                 raise BadRequest(f"job {job_id} has already finished: {job.status}")
             # Another cancel is about to be done with it.
             await self._until(execution.finished)
             return
         deadline = asyncio.get_running_loop().time() + _REGISTER_AT_MOST
-        while (execution := self._scheduler.execution(job_id)) is None:
+        while (execution := self._supervisor.execution(job_id)) is None:
             # It was claimed a moment ago, or has just ended.
             current = await jobs.get(job_id)
             if current is None or current.status in jobs.FINISHED:
@@ -132,15 +133,10 @@ class Service:
         self._server_ends.set()
 
     async def _until(self, event: asyncio.Event) -> None:
-        happened = asyncio.ensure_future(event.wait())
-        ending = asyncio.ensure_future(self._server_ends.wait())
         try:
-            await asyncio.wait({happened, ending}, return_when=asyncio.FIRST_COMPLETED)
-            if not event.is_set():
-                raise ServerEnds("the server is ending; the build is stopped when it starts again")
-        finally:
-            happened.cancel()
-            ending.cancel()
+            await unless(self._server_ends, event.wait())
+        except EndedEarly:
+            raise ServerEnds("the server is ending; the build is stopped when it starts again") from None
 
 
 def _without_password(config: str) -> tuple[str, Login | None]:

@@ -19,7 +19,7 @@ def uptime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Began:
+class StartRecord:
     """The beginning of the build in `root`."""
 
     def __init__(self, root: Path) -> None:

@@ -42,6 +42,11 @@ class Timeline:
         self.phases = [Phase(**entry) for entry in stored]
         self._hide = hide
 
+    def restart(self, queued_at: int, claimed_at: int | None) -> None:
+        """Forgets the phases, for a build that is prepared anew. Only its wait stays; times are in ms."""
+        self.phases = []
+        self.begin("queued", queued_at).finished_at = claimed_at
+
     def begin(self, name: str, started_at: int | None = None) -> Phase:
         """Begins a phase that the caller finishes."""
         phase = Phase(name, started_at if started_at is not None else now_ms(), hide=self._hide)

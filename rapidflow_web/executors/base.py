@@ -2,6 +2,14 @@
 
 An executor starts one command, gives its output bytes from an offset, takes lines on its input, and stops
 it. It knows nothing of steps, logs or states.
+
+The life of a sandbox, which is what one agent runs in: `Executor.start` makes it and starts the agent, and
+hands it over as `Running`. While the container comes up, `Executor.pack` packs the build's root; `deliver`
+brings it to the agent, `output` gives what the agent prints, and `send` tells it which step is next. `stop`
+asks the agent to end and kills it after the grace; `exit` tells how it ended. `remove` leaves nothing behind.
+A server that ends calls `detach` instead, and the sandbox goes on; the next server gets it from `find` and
+reads on where its log ends. Whatever nobody removed, for whatever reason, `sweep` does, once no live job
+needs it. A sandbox serves one job and is never used again.
 """
 
 from __future__ import annotations
@@ -120,6 +128,25 @@ class Running(Protocol):
         ...
 
 
+class Images(Protocol):
+    """The images that an executor has."""
+
+    async def provide(self, image: str, progress: Progress) -> bool:
+        """Makes sure the image is there; says whether it had to be pulled.
+
+        Raises `BuildError` with the registry's own words.
+        """
+        ...
+
+    async def size(self, image: str) -> int | None:
+        """The bytes that an image takes, with the layers it shares; None if it is not there."""
+        ...
+
+    async def remove(self, image: str) -> bool:
+        """Removes an image that no container uses; says whether it is gone."""
+        ...
+
+
 class Executor(Protocol):
     """A place where builds run."""
 
@@ -134,8 +161,13 @@ class Executor(Protocol):
         ...
 
     @property
-    def images(self) -> bool:
-        """Whether builds run in images."""
+    def images(self) -> Images | None:
+        """The images in which builds run; None where they don't run in images."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """What a build runs in, as part of a sentence."""
         ...
 
     @property
@@ -154,19 +186,8 @@ class Executor(Protocol):
         """Raises `EngineUnavailable` with what to do, unless builds can be started now."""
         ...
 
-    async def provide_image(self, image: str, progress: Progress) -> bool:
-        """Makes sure the image is there; says whether it had to be pulled.
-
-        Raises `BuildError` with the registry's own words.
-        """
-        ...
-
-    async def image_size(self, image: str) -> int | None:
-        """The bytes that an image takes, with the layers it shares; None if it is not there."""
-        ...
-
-    async def remove_image(self, image: str) -> bool:
-        """Removes an image that no container uses; says whether it is gone."""
+    async def pack(self, archive: Archive) -> None:
+        """Begins to pack what `Running.deliver` is to bring, if the agent can't read it where it is."""
         ...
 
     async def start(self, spec: BuildSpec, created: Callable[[str], None]) -> Running:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 
 from rapidflow_web.builds import disk
-from rapidflow_web.builds.start_record import Began
+from rapidflow_web.builds.start_record import StartRecord
 from rapidflow_web.data_folder import DataFolder, InUse, check_is_whole
 from rapidflow_web.db import jobs
 from rapidflow_web.db.database import connected, sqlite_path, sqlite_url
@@ -109,7 +109,7 @@ class Doctor:
         """Whether a build without its container can neither be begun anew nor be ended as its log says."""
         spans = self._logs.open(job.id).layout.spans
         if not spans:
-            return Began(self._root(job.id)).noted
+            return StartRecord(self._root(job.id)).noted
         code, steps = spans[-1].exit_code, await jobs.steps_of(job.id)
         return code is None or (code == 0 and len(spans) < len(steps))
 

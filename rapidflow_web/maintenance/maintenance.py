@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from rapidflow_web.builds.health import Health
 from rapidflow_web.builds.preparation import Tools
-from rapidflow_web.builds.scheduler import Scheduler
+from rapidflow_web.builds.supervisor import Supervisor
 from rapidflow_web.db import audit, images, jobs, retention
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.errors import RapidFlowError
+from rapidflow_web.executors.base import Images
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.maintenance.retention import Going, Rules, going
 from rapidflow_web.server_log import about
@@ -45,10 +47,16 @@ class Upkeep:
     """`run` is its life; `prune` is also for everybody. `forget` is told of each job that is removed."""
 
     def __init__(
-        self, tools: Tools, scheduler: Scheduler, logs: LogStore, forget: Callable[[int], None]
+        self,
+        tools: Tools,
+        supervisor: Supervisor,
+        health: Health,
+        logs: LogStore,
+        forget: Callable[[int], None],
     ) -> None:
         self._tools = tools
-        self._scheduler = scheduler
+        self._supervisor = supervisor
+        self._health = health
         self._logs = logs
         self._forget = forget
         self._changing = asyncio.Lock()
@@ -134,22 +142,22 @@ class Upkeep:
 
     async def _prune_images(self, dry_run: bool) -> list[tuple[str, int]]:
         most = self._tools.settings.keep_images
-        if most is None or self._scheduler.engine_problem is not None:
+        present = self._tools.executor.images
+        if most is None or present is None or self._health.engine_problem is not None:
             return []
         try:
-            return await self._unused_images(most, dry_run)
+            return await self._unused_images(present, most, dry_run)
         except RapidFlowError as error:
             _log.warning("%s", error)
             return []
 
-    async def _unused_images(self, most: int, dry_run: bool) -> list[tuple[str, int]]:
-        executor = self._tools.executor
-        used, self._scheduler.images_used = self._scheduler.images_used, {}
+    async def _unused_images(self, present: Images, most: int, dry_run: bool) -> list[tuple[str, int]]:
+        used, self._supervisor.images_used = self._supervisor.images_used, {}
         for name, at in used.items():
             await images.used(name, at)
         sizes: dict[str, int] = {}
         for name in await images.longest_unused():
-            if (size := await executor.image_size(name)) is not None:
+            if (size := await present.size(name)) is not None:
                 sizes[name] = size
             elif not dry_run:
                 await images.forget(name)
@@ -159,7 +167,7 @@ class Upkeep:
             if excess <= 0:
                 break
             # Looked at just before: a build may have begun meanwhile.
-            if name in self._scheduler.images_in_use() or not (dry_run or await executor.remove_image(name)):
+            if name in self._supervisor.images_in_use() or not (dry_run or await present.remove(name)):
                 continue
             if not dry_run:
                 await images.forget(name)

@@ -122,7 +122,7 @@ _CURL_OF_USER = 'curl -H "Authorization: Bearer $RAPIDFLOW_TOKEN"'
 
 @blueprint.app_context_processor
 def _everywhere() -> dict[str, Any]:
-    scheduler = services().scheduler
+    here = services()
     known = gate.may(Role.VIEWER)
     actor = g.get("actor") if has_request_context() else None
     return {
@@ -131,10 +131,10 @@ def _everywhere() -> dict[str, Any]:
         "now": now_ms(),
         "origin": _origin() if request else "",
         "posted": bool(request) and request.method == "POST",
-        "warning": scheduler.executor.warning if known else None,
-        "engine_problem": scheduler.engine_problem if known else None,
-        "disk_problem": scheduler.disk_problem if known else None,
-        "draining": scheduler.draining and known,
+        "warning": here.executor.warning if known else None,
+        "engine_problem": here.health.engine_problem if known else None,
+        "disk_problem": here.supervisor.disk_problem if known else None,
+        "draining": here.queue.draining and known,
         "actor": actor,
         "curl": _CURL_OF_USER if actor is not None and actor.name is not None else "curl",
         "logs_out": services().settings.login == "users",

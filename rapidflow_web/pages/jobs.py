@@ -10,7 +10,6 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.builds.activity import Activity, activity
 from rapidflow_web.builds.execution import Execution
-from rapidflow_web.builds.timeline import Timeline
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job
 from rapidflow_web.db.related import ahead, related
@@ -72,9 +71,7 @@ async def _tail(job: Job) -> str:
 
 async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
     job = await jobs.with_definition(job_id)
-    scheduler = services().scheduler
-    execution = scheduler.execution(job_id)
-    timeline = execution.timeline if execution else Timeline(job.timeline)
+    execution = services().supervisor.execution(job_id)
     environment = await jobs.environment_of(job_id)
     small = len(job.definition.config) <= _MOST_POLLED
     definition = _definition(job) if small or not polled else None
@@ -86,7 +83,7 @@ async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
         "steps": await jobs.steps_of(job_id),
         "environment": environment,
         "secrets": definition.secrets if definition is not None else (),
-        "phases": timeline.phases,
+        "phases": services().supervisor.timeline(job).phases,
         "related": await related(job),
         "waits": await _waits(job),
         "stall": await _stall(execution),
@@ -105,10 +102,9 @@ async def _waits(job: Job) -> str | None:
     """Why a pending job waits, in a sentence."""
     if job.status != "pending":
         return None
-    scheduler = services().scheduler
-    if problem := scheduler.engine_problem or scheduler.disk_problem:
+    if problem := services().health.engine_problem or services().supervisor.disk_problem:
         return problem
-    if scheduler.draining:
+    if services().queue.draining:
         return "The server is shutting down; this build starts after the restart"
     slots, before = services().settings.concurrency, await ahead(job.id, _MOST_AHEAD)
     ahead_of = (

@@ -19,9 +19,11 @@ from rapidflow_web.api import users as user_routes
 from rapidflow_web.api.operation import Documentation, Provider
 from rapidflow_web.builds.beginning import Beginning
 from rapidflow_web.builds.ending import Ending
+from rapidflow_web.builds.health import Health
 from rapidflow_web.builds.preparation import Tools
-from rapidflow_web.builds.scheduler import Scheduler
+from rapidflow_web.builds.queue import Queue
 from rapidflow_web.builds.service import Service
+from rapidflow_web.builds.supervisor import Supervisor
 from rapidflow_web.data_folder import DataFolder
 from rapidflow_web.db import outbox, users
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
@@ -83,11 +85,13 @@ def create_app(settings: Settings) -> Quart:
     logs = LogStore(folders.logs)
     outbox.register(_LISTENERS)
     ending = Ending(vault, logs, settings.data / "strays")
-    scheduler = Scheduler(tools, logs, ending)
+    health = Health(executor, settings.data)
+    queue = Queue(settings.concurrency, health)
+    supervisor = Supervisor(tools, logs, ending, queue, health)
     details = ResponseCache()
     access = Access(settings)
     streams = OpenStreams(access)
-    upkeep = Upkeep(tools, scheduler, logs, details.evict)
+    upkeep = Upkeep(tools, supervisor, health, logs, details.evict)
 
     app = _App(
         "rapidflow_web",
@@ -96,15 +100,18 @@ def create_app(settings: Settings) -> Quart:
     )
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = connections.PATIENCE
-    builds = Service(scheduler, ending, vault, settings)
+    builds = Service(supervisor, ending, vault, settings)
     accounts = AccountChanges(
         access, review=streams.review, audit=gate.concern, needs_users=not settings.bind.is_loopback
     )
     app.extensions[EXTENSION] = Services(
         settings,
         builds,
-        Beginning(settings, scheduler.wake),
-        scheduler,
+        Beginning(settings, queue.wake),
+        queue,
+        supervisor,
+        health,
+        executor,
         logs,
         streams,
         upkeep,
@@ -141,7 +148,7 @@ def create_app(settings: Settings) -> Quart:
             opened.push_async_callback(executor.close)
             # Before builds are begun anew where these were at work.
             await asyncio.to_thread(end_strays, settings.data)
-            running = asyncio.create_task(scheduler.run())
+            running = asyncio.create_task(supervisor.run())
             running.add_done_callback(_say_why_it_ended)
             opened.push_async_callback(_cancel, running)
             opened.push_async_callback(_cancel, asyncio.create_task(upkeep.run()))

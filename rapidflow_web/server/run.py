@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -16,13 +17,14 @@ from hypercorn.asyncio import serve as hypercorn_serve  # pyright: ignore[report
 from hypercorn.config import Config, Sockets
 
 from rapidflow_web import terminal
-from rapidflow_web.builds.scheduler import Scheduler
+from rapidflow_web.builds.supervisor import Supervisor
 from rapidflow_web.data_folder import DataFolder
 from rapidflow_web.errors import RapidFlowError, SettingsError
 from rapidflow_web.server import connections, protocol
 from rapidflow_web.server.app import create_app
 from rapidflow_web.server.connections import Connection, notice_vanished, raise_descriptor_limit
 from rapidflow_web.settings import Bind, Settings, misspelt
+from rapidflow_web.shielding import EndedEarly, unless
 from rapidflow_web.web.services import EXTENSION, Services
 
 _BACKLOG = 1024
@@ -88,8 +90,8 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
         _say_ready(f"RapidFlow Web is ready: {seen}", settings.log_format)
         await signals.next()
         if drain:
-            await _drain(services.scheduler, signals)
-        running = services.scheduler.running
+            await _drain(services.supervisor, signals)
+        running = services.supervisor.running
         _log.info(
             "ending on SIGTERM or SIGINT; %s for the next server",
             "1 build that runs goes on" if running == 1 else f"{running} builds that run go on",
@@ -99,7 +101,7 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
         services.builds.end_waits()
 
     Connection.most, Connection.refusal = _most_connections(settings), protocol.too_many()
-    Connection.shut_out = services.scheduler.executor.addresses
+    Connection.shut_out = services.executor.addresses
     # There are no settings for these.
     hypercorn_run.TCPServer = Connection  # pyright: ignore[reportPrivateImportUsage]
     hypercorn_protocol.H11Protocol = protocol.StrictProtocol  # pyright: ignore[reportPrivateImportUsage]
@@ -150,24 +152,22 @@ class _Signals:
     """The requests to end."""
 
     def __init__(self) -> None:
-        self._came = asyncio.Event()
+        self.came = asyncio.Event()
+        """Set when another one has come that `next` has not given yet."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._came.set)
+            loop.add_signal_handler(number, self.came.set)
 
     async def next(self) -> None:
         """Waits for another one."""
-        await self._came.wait()
-        self._came.clear()
+        await self.came.wait()
+        self.came.clear()
 
 
-async def _drain(scheduler: Scheduler, signals: _Signals) -> None:
+async def _drain(supervisor: Supervisor, signals: _Signals) -> None:
     _log.info("no more builds are started; a second signal ends the server before those that run have ended")
-    drained = asyncio.ensure_future(scheduler.drain())
-    again = asyncio.ensure_future(signals.next())
-    await asyncio.wait({drained, again}, return_when=asyncio.FIRST_COMPLETED)
-    drained.cancel()
-    again.cancel()
+    with contextlib.suppress(EndedEarly):
+        await unless(signals.came, supervisor.drain())
 
 
 def _end_surely() -> None:

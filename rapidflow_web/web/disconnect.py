@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from rapidflow_web.shielding import to_the_end
+from rapidflow_web.shielding import EndedEarly, to_the_end, unless
 
 T = TypeVar("T")
 
@@ -25,12 +25,7 @@ async def finish_after_disconnect(handling: Coroutine[Any, Any, T], patience: fl
 
 async def until_disconnect(work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled when the client of this request disconnects."""
-    task = asyncio.ensure_future(work)
-    disconnected = asyncio.ensure_future(_disconnected.get().wait())
     try:
-        await asyncio.wait({task, disconnected}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        disconnected.cancel()
-        if not task.done():
-            task.cancel()
-    return await task
+        return await unless(_disconnected.get(), work)
+    except EndedEarly:
+        raise asyncio.CancelledError from None

@@ -10,8 +10,11 @@ from quart import current_app
 from rapidflow_web.accounts.authentication import Access
 from rapidflow_web.accounts.changes import AccountChanges
 from rapidflow_web.builds.beginning import Beginning
-from rapidflow_web.builds.scheduler import Scheduler
+from rapidflow_web.builds.health import Health
+from rapidflow_web.builds.queue import Queue
 from rapidflow_web.builds.service import Service
+from rapidflow_web.builds.supervisor import Supervisor
+from rapidflow_web.executors.base import Executor
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.maintenance.maintenance import Upkeep
 from rapidflow_web.secrets.changes import SecretChanges
@@ -29,7 +32,10 @@ class Services:
     settings: Settings
     builds: Service
     beginning: Beginning
-    scheduler: Scheduler
+    queue: Queue
+    supervisor: Supervisor
+    health: Health
+    executor: Executor
     logs: LogStore
     streams: OpenStreams
     upkeep: Upkeep

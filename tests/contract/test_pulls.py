@@ -26,7 +26,7 @@ def registry() -> Iterator[Registry]:
 
 async def test_a_missing_image_is_pulled_and_its_progress_told(docker: Place, registry: Registry) -> None:
     notes: list[str] = []
-    await docker.executor.provide_image(registry.image, notes.append)
+    await docker.executor.images.provide(registry.image, notes.append)
     assert notes[0] == f"pulling {registry.image}"
     assert any(note.startswith(f"pulling {registry.image}: ") and note.endswith(" MB") for note in notes)
     build = await docker.begin(docker.spec("ls -l /random", image=registry.image))
@@ -35,19 +35,19 @@ async def test_a_missing_image_is_pulled_and_its_progress_told(docker: Place, re
 
 
 async def test_an_image_that_is_there_is_not_asked_for_again(docker: Place, registry: Registry) -> None:
-    await docker.executor.provide_image(registry.image, lambda _: None)
+    await docker.executor.images.provide(registry.image, lambda _: None)
     registry.requests.clear()
-    await docker.executor.provide_image(registry.image, lambda _: None)
+    await docker.executor.images.provide(registry.image, lambda _: None)
     assert registry.requests == []
 
 
 async def test_builds_that_wait_for_the_same_image_pull_it_once(docker: Place, registry: Registry) -> None:
-    await asyncio.gather(*(docker.executor.provide_image(registry.image, lambda _: None) for _ in range(3)))
+    await asyncio.gather(*(docker.executor.images.provide(registry.image, lambda _: None) for _ in range(3)))
     assert registry.pulls() == 1
 
 
 async def test_without_a_tag_only_the_latest_is_pulled(docker: Place, registry: Registry) -> None:
-    await docker.executor.provide_image(registry.image.removesuffix(":1"), lambda _: None)
+    await docker.executor.images.provide(registry.image.removesuffix(":1"), lambda _: None)
     assert not [
         request for request in registry.requests if "tags/list" in request or "manifests/1" in request
     ]
@@ -59,14 +59,14 @@ async def test_an_image_that_the_registry_does_not_have_fails_with_its_words(
 ) -> None:
     image = registry.image.replace(":1", ":nope")
     # Another tag of it is there, and is no replacement.
-    await docker.executor.provide_image(registry.image, lambda _: None)
+    await docker.executor.images.provide(registry.image, lambda _: None)
     with pytest.raises(BuildError, match=f"could not pull image {image}: .*manifest unknown"):
-        await docker.executor.provide_image(image, lambda _: None)
+        await docker.executor.images.provide(image, lambda _: None)
 
 
 async def test_a_registry_that_can_not_be_reached_fails_with_the_words_of_the_engine(docker: Place) -> None:
     with pytest.raises(BuildError, match=r"could not pull image 127\.0\.0\.1:9/nothing:1: .*refused"):
-        await docker.executor.provide_image("127.0.0.1:9/nothing:1", lambda _: None)
+        await docker.executor.images.provide("127.0.0.1:9/nothing:1", lambda _: None)
 
 
 async def test_a_container_of_an_image_that_is_not_there_is_not_started(docker: Place) -> None:
@@ -82,7 +82,7 @@ async def test_a_pull_that_takes_too_long_is_given_up(docker: Place, registry: R
     executor = DockerExecutor("0" * 32, engine_timeout=60, pull_timeout=1)
     try:
         with pytest.raises(BuildError, match="it took longer than 1 s"):
-            await executor.provide_image(registry.image, lambda _: None)
+            await executor.images.provide(registry.image, lambda _: None)
     finally:
         await executor.close()
 
@@ -90,8 +90,8 @@ async def test_a_pull_that_takes_too_long_is_given_up(docker: Place, registry: R
 async def test_a_pull_that_is_cancelled_lets_the_next_build_pull(docker: Place, registry: Registry) -> None:
     registry.flows.clear()
     notes: list[str] = []
-    first = asyncio.create_task(docker.executor.provide_image(registry.image, notes.append))
-    second = asyncio.create_task(docker.executor.provide_image(registry.image, lambda _: None))
+    first = asyncio.create_task(docker.executor.images.provide(registry.image, notes.append))
+    second = asyncio.create_task(docker.executor.images.provide(registry.image, lambda _: None))
     await eventually(registry.pulls, "the registry is asked for the image")
     first.cancel()
     await asyncio.wait({first})
@@ -109,9 +109,9 @@ async def test_a_private_image_is_pulled_with_the_configured_credentials(
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     try:
         with pytest.raises(BuildError, match=f"could not pull image {private.image}: .*no basic auth"):
-            await docker.executor.provide_image(private.image, lambda _: None)
+            await docker.executor.images.provide(private.image, lambda _: None)
         auth = base64.b64encode(b"ann:s3cret:with:colons").decode()
         (tmp_path / "config.json").write_text(json.dumps({"auths": {private.host: {"auth": auth}}}))
-        await docker.executor.provide_image(private.image, lambda _: None)
+        await docker.executor.images.provide(private.image, lambda _: None)
     finally:
         private.close()

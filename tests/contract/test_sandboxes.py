@@ -31,7 +31,7 @@ def of(place: Place) -> list[str]:
 
 async def used_by_a_build(place: Place, image: str = images.BASH) -> str:
     """Runs a build; returns the sandbox that it was in."""
-    await place.executor.provide_image(images.ensure(image), lambda _: None)
+    await place.executor.images.provide(images.ensure(image), lambda _: None)
     build = await place.begin_steps("true", image=image)
     assert await build.exit(1) == "0"
     sandbox = inspect(build.running.id, "{{.HostConfig.NetworkMode}}").removeprefix("container:")
@@ -117,11 +117,11 @@ async def test_one_that_was_killed_is_not_used(ready: Place) -> None:
 async def test_it_does_not_keep_an_image_from_being_removed(ready: Place, tmp_path: Path) -> None:
     image = f"rapidflow-test/for-{tmp_path.name.lower()}:1"
     engine("tag", images.ensure(images.BASH), image)
-    await ready.executor.provide_image(image, lambda _: None)
+    await ready.executor.images.provide(image, lambda _: None)
     build = await ready.begin(ready.spec("true"))
     await build.remove()
     await waiting(ready)
-    assert await ready.executor.remove_image(image)
+    assert await ready.executor.images.remove(image)
 
 
 async def test_what_an_image_has_in_the_place_of_its_shell_can_do_nothing_there(ready: Place) -> None:

@@ -62,7 +62,7 @@ async def test_an_engine_that_is_not_there_is_said_to_be_by_every_call(
     with pytest.raises(EngineUnavailable, match="can't be reached"):
         await away.check()
     with pytest.raises(EngineUnavailable):
-        await away.provide_image("an-image:1", lambda _: None)
+        await away.images.provide("an-image:1", lambda _: None)
     with pytest.raises(EngineUnavailable):
         await away.start(spec, lambda _: None)
     with pytest.raises(EngineUnavailable):

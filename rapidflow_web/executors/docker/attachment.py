@@ -10,6 +10,8 @@ from typing import Any
 import aiodocker
 import aiohttp
 
+from rapidflow_web.executors.docker import engine_client
+
 _HEADER = struct.Struct(">BxxxL")
 _HIGH_WATER = 1024 * 1024
 """Bytes that are held before the engine has to wait, and the build with it."""
@@ -120,9 +122,8 @@ def _keep_alive(transport: asyncio.Transport) -> None:
 async def attach(docker: aiodocker.Docker, container_id: str) -> Attachment:
     """Opens the streams of a container, which need not have been started."""
     async with asyncio.timeout(_ATTACH_SECONDS):
-        await docker._check_version()  # pyright: ignore[reportPrivateUsage]
         response = await docker.session.post(
-            f"{docker.docker_host}/{docker.api_version}/containers/{container_id}/attach",
+            await engine_client.url(docker, f"containers/{container_id}/attach"),
             params={"stream": "1", "stdin": "1", "stdout": "1", "stderr": "1"},
             headers={"Connection": "Upgrade", "Upgrade": "tcp"},
             timeout=aiohttp.ClientTimeout(total=None),

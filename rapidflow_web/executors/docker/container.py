@@ -15,6 +15,7 @@ from rapidflow_web.errors import BuildError, EngineUnavailable
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Exit, Process
+from rapidflow_web.executors.docker import engine_client
 from rapidflow_web.executors.docker.attachment import Attachment, attach
 from rapidflow_web.executors.docker.copy import IncompleteCopy, archived_file
 from rapidflow_web.executors.docker.engine_errors import engine_errors, gone_is_fine
@@ -173,7 +174,8 @@ class DockerBuild:
         """The copy of the output in the container, from `offset`."""
         with engine_errors("read the container's copy of the output"):
             try:
-                async with self._client()._query(  # pyright: ignore[reportPrivateUsage]
+                async with engine_client.request(
+                    self._client(),
                     f"containers/{self.id}/archive",
                     params={"path": _LOG},
                     # Else it is compressed, which takes ten times as long as to read it.
@@ -251,7 +253,8 @@ class DockerBuild:
 
     async def _put(self, archive: Archive) -> None:
         # Without a limit of its own, because it takes as long as the source is large.
-        async with self._client()._query(  # pyright: ignore[reportPrivateUsage]
+        async with engine_client.request(
+            self._client(),
             f"containers/{self.id}/archive",
             "PUT",
             params={"path": "/"},
@@ -266,8 +269,8 @@ class DockerBuild:
     async def processes(self) -> list[Process]:
         with engine_errors("look at the processes of the container"):
             try:
-                top = await self._client()._query_json(  # pyright: ignore[reportPrivateUsage]
-                    f"containers/{self.id}/top", params={"ps_args": "-eo pid,etimes,args"}
+                top = await engine_client.request_json(
+                    self._client(), f"containers/{self.id}/top", params={"ps_args": "-eo pid,etimes,args"}
                 )
             except aiodocker.DockerError as error:
                 if error.status in (404, 409):

@@ -17,11 +17,13 @@ import aiohttp
 
 from rapidflow_web.errors import BuildError, EngineUnavailable
 from rapidflow_web.executors.agent import protocol
-from rapidflow_web.executors.base import BuildSpec, Progress
-from rapidflow_web.executors.docker import image_files, image_user, privileges
+from rapidflow_web.executors.archive import Archive
+from rapidflow_web.executors.base import BuildSpec
+from rapidflow_web.executors.docker import engine_client, image_files, image_user, privileges
 from rapidflow_web.executors.docker.attachment import attach
 from rapidflow_web.executors.docker.container import DockerBuild, delete, is_going, published, sandbox_of
 from rapidflow_web.executors.docker.engine_errors import engine_errors
+from rapidflow_web.executors.docker.images import DockerImages
 from rapidflow_web.executors.docker.networks import CLOSED, Networks
 from rapidflow_web.executors.docker.pulls import Pulls
 from rapidflow_web.executors.docker.sandboxes import Sandbox, Sandboxes
@@ -46,7 +48,7 @@ class DockerExecutor:
 
     name = "docker"
     warning = None
-    images = True
+    place = "the container"
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class DockerExecutor:
         self._pulls = Pulls(pull_timeout)
         self._networks = Networks(self.client, network)
         self._sandboxes = Sandboxes(self.client, installation, self._networks, dns, spare_networks)
+        self.images = DockerImages(self.client, self._pulls, self._sandboxes)
         self._docker: aiodocker.Docker | None = None
         self._closed = False
         self._owners: dict[str, tuple[int, int]] = {}
@@ -82,13 +85,11 @@ class DockerExecutor:
             raise EngineUnavailable("the server ends")
         if self._docker is None:
             try:
-                self._docker = aiodocker.Docker(timeout=_CALL)
+                self._docker = engine_client.connect(_CALL)
             except (AssertionError, ValueError) as error:
                 raise EngineUnavailable(_nowhere()) from error
             except (aiodocker.DockerError, OSError) as error:
                 raise EngineUnavailable(f"the Docker configuration can't be used: {error}") from error
-            # Every running build holds a connection; the usual limit of 100 would let builds wait for ever.
-            self._docker.connector._limit = 0  # pyright: ignore[reportPrivateUsage]
         return self._docker
 
     async def check(self) -> None:
@@ -103,29 +104,8 @@ class DockerExecutor:
         except (KeyError, TypeError, ValueError) as error:
             raise EngineUnavailable("what answers at DOCKER_HOST is not a Docker engine") from error
 
-    async def provide_image(self, image: str, progress: Progress) -> bool:
-        return await self._pulls.provide(self.client(), image, progress)
-
-    async def image_size(self, image: str) -> int | None:
-        with engine_errors(f"look for image {image}"):
-            try:
-                return (await self.client().images.inspect(image))["Size"]
-            except aiodocker.DockerError as error:
-                if error.status == _NOT_FOUND:
-                    return None
-                raise
-
-    async def remove_image(self, image: str) -> bool:
-        await self._sandboxes.drop_ready(image)
-        with engine_errors(f"remove image {image}"):
-            try:
-                await self.client().images.delete(image)
-            except aiodocker.DockerError as error:
-                if error.status == _CONFLICT:
-                    return False
-                if error.status != _NOT_FOUND:
-                    raise
-        return True
+    async def pack(self, archive: Archive) -> None:
+        await archive.begin()
 
     async def start(self, spec: BuildSpec, created: Callable[[str], None]) -> DockerBuild:
         build, sandbox = self._build(spec), None

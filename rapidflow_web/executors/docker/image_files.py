@@ -8,6 +8,8 @@ from typing import Any
 
 import aiodocker
 
+from rapidflow_web.executors.docker import engine_client
+
 _NOT_FOUND = 404
 
 
@@ -17,11 +19,9 @@ async def stat(container: Any, path: str) -> dict[str, Any] | None:
     Raises `DockerError`.
     """
     docker: aiodocker.Docker = container.docker
-    await docker._check_version()  # pyright: ignore[reportPrivateUsage]
     # The client takes the body of an error for JSON, and here there is none.
-    async with docker.session.head(
-        f"{docker.docker_host}/{docker.api_version}/containers/{container.id}/archive", params={"path": path}
-    ) as response:
+    url = await engine_client.url(docker, f"containers/{container.id}/archive")
+    async with docker.session.head(url, params={"path": path}) as response:
         if response.status == _NOT_FOUND:
             return None
         if response.status >= 400:

@@ -14,7 +14,7 @@ import aiohttp
 
 from rapidflow_web.errors import BuildError, EngineUnavailable
 from rapidflow_web.executors.base import Progress
-from rapidflow_web.executors.docker import registry_auth
+from rapidflow_web.executors.docker import engine_client, registry_auth
 from rapidflow_web.executors.docker.engine_errors import engine_errors, one_line
 
 _TAG = re.compile(r"[:@][^/]*$")
@@ -76,8 +76,13 @@ async def _pull(
     if auth is not None:
         headers["X-Registry-Auth"] = base64.urlsafe_b64encode(json.dumps(auth).encode()).decode()
     with engine_errors(f"pull image {image}"):
-        async with docker._query(  # pyright: ignore[reportPrivateUsage]
-            "images/create", "POST", params=params, headers=headers, timeout=aiohttp.ClientTimeout(connect=10)
+        async with engine_client.request(
+            docker,
+            "images/create",
+            "POST",
+            params=params,
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(connect=10),
         ) as response:
             try:
                 async for line in response.content:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from rapidflow_web.errors import BuildError
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
-from rapidflow_web.executors.base import BuildSpec, Exit, Process, Progress
+from rapidflow_web.executors.base import BuildSpec, Exit, Process
 from rapidflow_web.removal import contents, remove_folder
 from rapidflow_web.shielding import to_the_end
 
@@ -42,7 +42,8 @@ class ProcessExecutor:
         "CPUs and processes, because the executor is 'process'. Run only what you trust, or start a Docker "
         "engine and set RAPIDFLOW_EXECUTOR=docker."
     )
-    images = False
+    images = None
+    place = "the process of the build"
     addresses = ()
 
     def __init__(self, folder: Path) -> None:
@@ -54,14 +55,8 @@ class ProcessExecutor:
     async def check(self) -> None:
         pass
 
-    async def provide_image(self, image: str, progress: Progress) -> bool:
-        return False
-
-    async def image_size(self, image: str) -> int | None:
-        return None
-
-    async def remove_image(self, image: str) -> bool:
-        return True
+    async def pack(self, archive: Archive) -> None:
+        pass
 
     async def start(self, spec: BuildSpec, created: Callable[[str], None]) -> ProcessBuild:
         if not spec.network:

@@ -1,0 +1,85 @@
+"""The plan of a job: which containers it needs, from which images, with which limits, and what runs in them.
+
+`plan` is pure. It is made once, from the stored job and its pipeline, before anything is done for the build;
+preparation and execution work on the plan, and neither reads the pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rapidflow_web.db.models import Environment, Job, Step
+from rapidflow_web.pipeline import images, parser
+from rapidflow_web.pipeline.definition import StepDefinition
+from rapidflow_web.pipeline.limits import Limits
+from rapidflow_web.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A step of a job. `id` is that of its row."""
+
+    id: int
+    definition: StepDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPlan:
+    """A container of a job, or what stands for it where the executor has none.
+
+    `image` is None where the files of the source are to choose it. `port` is published while the build runs.
+    Of `limits` those on memory, CPUs, processes and /dev/shm are the container's.
+    """
+
+    image: str | None
+    limits: Limits
+    port: int | None = None
+    network: bool = True
+    new_privileges: bool = False
+    steps: tuple[PlannedStep, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a job needs. `environment` has no secrets; `secrets` names those that the build is given.
+
+    Of `limits` those on time, silence and the size of the log are the job's.
+    """
+
+    name: str
+    containers: tuple[ContainerPlan, ...]
+    limits: Limits
+    environment: Mapping[str, str]
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def main(self) -> ContainerPlan:
+        """The container in which the steps run."""
+        return next(container for container in self.containers if container.steps)
+
+
+def plan(job: Job, steps: Sequence[Step], variables: Sequence[Environment], settings: Settings) -> Plan:
+    """The plan of a `job` that was fetched with its definition; `steps` and `variables` are its rows.
+
+    Raises `Invalid` for a pipeline that an earlier version took and this one does not.
+    """
+    parsed = parser.parse_stored(job.definition.config, job.definition.name)
+    limits = parsed.limits.completed(settings.default_limits, settings.most_limits)
+    # What is stored of secrets is not their value; the execution gets that.
+    environment = {one.key: one.value for one in variables if one.key not in parsed.secrets}
+    main = ContainerPlan(
+        image=job.image or (image_for(job.language, job.version, settings) if job.language else None),
+        limits=limits,
+        port=int(environment["PORT"]) if job.expose_ports else None,
+        network=parsed.network,
+        new_privileges=parsed.new_privileges,
+        steps=tuple(PlannedStep(row.id, step) for row, step in zip(steps, parsed.steps, strict=True)),
+    )
+    return Plan(parsed.name, (main,), limits, environment, parsed.secrets)
+
+
+def image_for(language: str | None, version: str | None, settings: Settings) -> str:
+    """The image of a build in this language; None: no language is known."""
+    image = images.image_for(language, version, settings.images) if language is not None else None
+    return image or settings.default_image

@@ -1,0 +1,60 @@
+"""The queue: claims pending jobs, first come first served, a slot for each build that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from rapidflow_web import metrics
+from rapidflow_web.builds.health import Health
+from rapidflow_web.db import jobs
+from rapidflow_web.db.models import Job
+
+_log = logging.getLogger(__name__)
+
+
+class Queue:
+    """The jobs that wait, which are rows of the database, and `slots` for builds."""
+
+    def __init__(self, slots: int, health: Health) -> None:
+        self.draining = False
+        """Whether no more jobs are claimed, because the server is going to end."""
+        self._slots = asyncio.Semaphore(slots)
+        self._health = health
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """A job may be waiting, or what was in the way may be gone."""
+        self._wake.set()
+
+    async def next(self) -> Job:
+        """The next job, claimed, with a slot of its own that the caller frees. Waits until there are both."""
+        await self._slots.acquire()
+        try:
+            while True:
+                self._wake.clear()
+                if not self.draining and self._health.good and (job := await self._claim()):
+                    metrics.WAITED_SECONDS.observe(((job.started_at or 0) - job.created_at) / 1000)
+                    return job
+                await self._wake.wait()
+        except BaseException:
+            self._slots.release()
+            raise
+
+    async def take_slot(self) -> bool:
+        """Takes a slot for a build that runs already; False where none is free, which must not stop it."""
+        if self._slots.locked():
+            return False
+        return await self._slots.acquire()
+
+    def free_slot(self) -> None:
+        """Gives a slot back."""
+        self._slots.release()
+
+    async def _claim(self) -> Job | None:
+        try:
+            return await jobs.claim()
+        except Exception as error:
+            # Whatever it is, builds must be run when it is over; the supervisor wakes us to try again.
+            _log.warning("no job can be claimed: %s", error)
+            return None
