@@ -60,7 +60,7 @@ async def prune(wanted: schemas.PruneQuery) -> Response:
 
     The server does so by itself every hour.
     """
-    pruned = await services().upkeep.prune(dry_run=wanted.dry_run)
+    pruned = await services().maintenance.prune(dry_run=wanted.dry_run)
     return json_response(
         {
             "dry_run": wanted.dry_run,

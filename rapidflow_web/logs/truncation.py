@@ -9,7 +9,7 @@ _MOST = 1024 * 1024
 _LEAST = 4096
 
 
-class KeptEnd:
+class OutputTail:
     """Takes what is over the `limit` of a log, and keeps the last `size` bytes of each step."""
 
     def __init__(self, limit: int) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rapidflow_web import metrics
 from rapidflow_web.logs import stream_text
 from rapidflow_web.logs.index import Kind, Record
-from rapidflow_web.logs.truncation import KeptEnd
+from rapidflow_web.logs.truncation import OutputTail
 
 if TYPE_CHECKING:
     from rapidflow_web.logs.log import Log
@@ -35,7 +35,7 @@ class LogWriter:
     def __init__(self, log: Log, records: list[Record], index_size: int, limit: int | None = None) -> None:
         self.log = log
         self._limit = limit
-        self._withheld = KeptEnd(limit or 0)
+        self._withheld = OutputTail(limit or 0)
         self._beginning = (limit or 0) - self._withheld.size
         """Bytes after which output is withheld, up to the end of its step."""
         self.records = records

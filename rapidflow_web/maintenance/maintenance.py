@@ -17,7 +17,7 @@ from rapidflow_web.db.database import now_ms
 from rapidflow_web.errors import RapidFlowError
 from rapidflow_web.executors.base import Images
 from rapidflow_web.logs.log import LogStore
-from rapidflow_web.maintenance.retention import Going, Rules, going
+from rapidflow_web.maintenance.retention import Expired, Rules, expired
 from rapidflow_web.server_log import about
 from rapidflow_web.source.mirrors import MirrorSize
 
@@ -38,12 +38,12 @@ _AUDIT_KEPT = 365 * 24 * 3600 * 1000
 class Pruned:
     """What was removed, or would be. Sizes are in bytes."""
 
-    builds: list[Going] = field(default_factory=list[Going])
+    builds: list[Expired] = field(default_factory=list[Expired])
     mirrors: list[MirrorSize] = field(default_factory=list[MirrorSize])
     images: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
 
 
-class Upkeep:
+class Maintenance:
     """`run` is its life; `prune` is also for everybody. `forget` is told of each job that is removed."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Upkeep:
                 if rounds % _ROUNDS_PER_PRUNE == 1 and not self._clock.jumped():
                     await self.prune()
             except Exception:
-                _log.exception("the upkeep failed; it is tried again")
+                _log.exception("the maintenance failed; it is tried again")
             rounds += 1
             await asyncio.sleep(_ROUND_SECONDS)
 
@@ -121,9 +121,9 @@ class Upkeep:
             await audit.forget(now_ms() - _AUDIT_KEPT)
         return pruned
 
-    async def _prune_builds(self, dry_run: bool) -> list[Going]:
+    async def _prune_builds(self, dry_run: bool) -> list[Expired]:
         # First all of them, then the removal: what is removed must not change what is found.
-        found = [one async for one in going(Rules.of(self._tools.settings), now_ms())]
+        found = [one async for one in expired(Rules.of(self._tools.settings), now_ms())]
         remaining = iter(found)
         while not dry_run and (batch := [one.build.id for one in islice(remaining, _BATCH)]):
             # The rows first: a log without a build is only room, a build without its log would be a riddle.

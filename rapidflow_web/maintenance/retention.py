@@ -32,14 +32,14 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Going:
+class Expired:
     """A build that is to be removed, and why, in words."""
 
     build: Finished
     reason: str
 
 
-async def going(rules: Rules, now: int) -> AsyncIterator[Going]:
+async def expired(rules: Rules, now: int) -> AsyncIterator[Expired]:
     """The builds that go by the rules, each once. `now` is in ms."""
     taken = await retention.last_successes()
     freed = 0
@@ -49,7 +49,7 @@ async def going(rules: Rules, now: int) -> AsyncIterator[Going]:
             if build.id not in taken:
                 taken.add(build.id)
                 freed += build.size
-                yield Going(build, f"the pipeline has more than {rules.builds} {words}")
+                yield Expired(build, f"the pipeline has more than {rules.builds} {words}")
     if rules.age is not None:
         reason = f"it is older than {_age(rules.age)}"
         async for build in retention.oldest_first():
@@ -58,7 +58,7 @@ async def going(rules: Rules, now: int) -> AsyncIterator[Going]:
             if build.id not in taken:
                 taken.add(build.id)
                 freed += build.size
-                yield Going(build, reason)
+                yield Expired(build, reason)
     if rules.size is not None:
         # Last, because what goes by the other rules makes room, too.
         excess = await retention.total_size() - freed - rules.size
@@ -69,7 +69,7 @@ async def going(rules: Rules, now: int) -> AsyncIterator[Going]:
             if build.id not in taken:
                 taken.add(build.id)
                 excess -= build.size
-                yield Going(build, reason)
+                yield Expired(build, reason)
 
 
 def _age(seconds: int) -> str:

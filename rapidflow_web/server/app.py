@@ -33,7 +33,7 @@ from rapidflow_web.executors.docker.executor import DockerExecutor
 from rapidflow_web.executors.process.executor import ProcessExecutor
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.maintenance.clone_passwords import take_out_passwords
-from rapidflow_web.maintenance.maintenance import Upkeep
+from rapidflow_web.maintenance.maintenance import Maintenance
 from rapidflow_web.secrets.changes import SecretChanges
 from rapidflow_web.secrets.keys import Keys
 from rapidflow_web.secrets.vault import Vault
@@ -91,7 +91,7 @@ def create_app(settings: Settings) -> Quart:
     details = ResponseCache()
     access = Access(settings)
     streams = OpenStreams(access)
-    upkeep = Upkeep(tools, supervisor, health, logs, details.evict)
+    maintenance = Maintenance(tools, supervisor, health, logs, details.evict)
 
     app = _App(
         "rapidflow_web",
@@ -114,7 +114,7 @@ def create_app(settings: Settings) -> Quart:
         executor,
         logs,
         streams,
-        upkeep,
+        maintenance,
         access,
         accounts,
         SecretChanges(vault, builds.put_clone_password),
@@ -151,7 +151,7 @@ def create_app(settings: Settings) -> Quart:
             running = asyncio.create_task(supervisor.run())
             running.add_done_callback(_say_why_it_ended)
             opened.push_async_callback(_cancel, running)
-            opened.push_async_callback(_cancel, asyncio.create_task(upkeep.run()))
+            opened.push_async_callback(_cancel, asyncio.create_task(maintenance.run()))
             # What is there by now stays. To look through all of it for garbage would hold the loop each time.
             gc.collect()
             gc.freeze()

@@ -16,7 +16,7 @@ from rapidflow_web.builds.service import Service
 from rapidflow_web.builds.supervisor import Supervisor
 from rapidflow_web.executors.base import Executor
 from rapidflow_web.logs.log import LogStore
-from rapidflow_web.maintenance.maintenance import Upkeep
+from rapidflow_web.maintenance.maintenance import Maintenance
 from rapidflow_web.secrets.changes import SecretChanges
 from rapidflow_web.settings import Settings
 from rapidflow_web.web.response_cache import ResponseCache
@@ -38,7 +38,7 @@ class Services:
     executor: Executor
     logs: LogStore
     streams: OpenStreams
-    upkeep: Upkeep
+    maintenance: Maintenance
     access: Access
     accounts: AccountChanges
     secrets: SecretChanges
