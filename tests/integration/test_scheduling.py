@@ -54,6 +54,20 @@ def test_builds_start_in_the_order_in_which_they_were_asked_for(new_server: Call
     assert statuses(server, ids) == ["success"] * 6
 
 
+def test_page_of_a_waiting_build_shows_the_timeline_that_the_api_has(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server(concurrency="1", executor="process", grace="0").start()
+    pipeline_id = server.pipeline(waiting())
+    server.wait_output(server.start_build(pipeline_id), "ready")
+    waits = server.start_build(pipeline_id)
+
+    page = server.get(f"/ui/jobs/{waits}").text
+
+    assert [phase["name"] for phase in server.get(f"/jobs/{waits}/timeline").json] == ["queued"]
+    assert '<ol class="phases">' in page and "<span>Queued</span>" in page
+
+
 def test_a_build_that_takes_too_long_is_stopped_with_its_reason(server: Server) -> None:
     step = "trap 'echo cleaning; exit 1' TERM; echo ready; while :; do sleep 0.05; done 2>/dev/null"
     details = server.run({"name": "slow", "timeout": "2s", "steps": [step, "true"]})
