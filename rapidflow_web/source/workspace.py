@@ -26,10 +26,17 @@ _UMASK = 0o022
 async def check_out(source: Source, folder: Path, mirrors: Mirrors) -> list[str]:
     """Makes `folder`, which must not exist, the work tree of `source`. Raises `BuildError`.
 
-    Returns sentences on what is not as the repository has it.
+    With all submodules that takes as long as a fetch may. Returns sentences on what is not as the repository
+    has it.
     """
     try:
-        return await _Checkout(mirrors).run(source, folder)
+        # Patterns in .gitattributes can keep git busy for ever, and so can slow servers of many submodules.
+        async with asyncio.timeout(mirrors.timeout):
+            return await _Checkout(mirrors).run(source, folder)
+    except TimeoutError:
+        raise BuildError(
+            f"could not check out {source.commit[:12]}: it took longer than {mirrors.timeout:.0f} s"
+        ) from None
     except GitError as error:
         raise BuildError(f"could not check out {source.commit[:12]}: {error}") from error
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from rapidflow_web.errors import BuildError
 from rapidflow_web.source.fetching import forget_references
 from rapidflow_web.source.mirrors import Mirrors
+from rapidflow_web.source.workspace import check_out
 from tests.support.repos import Repo
-from tests.support.sources import read
+from tests.support.sources import read, working_in
 
 
 async def test_the_number_of_git_processes_does_not_grow_with_the_references_to_remove(
@@ -47,3 +49,23 @@ async def test_a_mirror_that_is_made_anew_waits_for_builds_that_take_their_sourc
         assert (mirror / "marker").exists()
     assert (await fetching).commit == commit
     assert not (mirror / "marker").exists()
+
+
+async def test_a_checkout_that_patterns_keep_busy_is_given_up(origin: Repo, tmp_path: Path, workspace: Path):
+    attributes = f"{'**/a/' * 20}b text\n"
+    entries = ""
+    for path, text in {".gitattributes": attributes, "a/" * 60 + "c": "1"}.items():
+        blob = read(origin.path, "hash-object", "-w", "--stdin", text=text.encode())
+        entries += f"100644 {blob}\t{path}\n"
+    read(origin.path, "update-index", "--add", "--index-info", text=entries.encode())
+    commit = origin.git("commit-tree", origin.git("write-tree"), "-m", "slow")
+    origin.git("update-ref", "refs/heads/main", commit)
+    (tmp_path / "mirrors").mkdir()
+    mirrors = Mirrors(tmp_path / "mirrors", [str(tmp_path / "repos")], timeout=15)
+    source = await mirrors.fetch(origin.url, "main")
+    mirrors.timeout = 2
+    # Without a limit of its own this ends by that of the test.
+    async with asyncio.timeout(60):
+        with pytest.raises(BuildError, match="it took longer than 2 s"):
+            await check_out(source, workspace, mirrors)
+    assert working_in(tmp_path) == []
