@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _CLIENT_BITS = 64
+_SITE_BITS = 48
 
 
 def parse(text: str) -> IPv4Address | IPv6Address:
@@ -35,10 +36,19 @@ def plain(text: str) -> str:
 
 def client(text: str) -> str:
     """All that one client is sure to have of addresses: an IPv4 address, or the /64 of an IPv6 one."""
+    return _network(text, _CLIENT_BITS)
+
+
+def site(text: str) -> str:
+    """All that one party may have of addresses: an IPv4 address, or the /48 of an IPv6 one."""
+    return _network(text, _SITE_BITS)
+
+
+def _network(text: str, bits: int) -> str:
     try:
         found = parse(text)
     except ValueError:
         return text[:64]
     if isinstance(found, IPv6Address):
-        return str(IPv6Network((found, _CLIENT_BITS), strict=False))
+        return str(IPv6Network((found, bits), strict=False))
     return str(found)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rapidflow_web import addresses
 from rapidflow_web.accounts import credentials
 from rapidflow_web.accounts.hosts import Hosts
 from rapidflow_web.accounts.roles import ANYONE, Actor, Role, role
-from rapidflow_web.accounts.throttle import Throttle
+from rapidflow_web.accounts.throttle import SITE, Key, Throttle
 from rapidflow_web.db import audit, users
 from rapidflow_web.db.database import is_away, now_ms
 from rapidflow_web.db.models import Token, User
@@ -23,7 +24,28 @@ SESSION_SECONDS = 14 * 24 * 3600
 _KNOWN_SECONDS = 5.0
 """For how long what was found is taken to be so still; `rapidflow user` may change it beside the server."""
 _MOST_KNOWN = 10_000
-_Granted = Mapping[int, frozenset[int]]
+
+
+class Reader(NamedTuple):
+    """Who reads what: `shown` is that of an `Actor`."""
+
+    shown: str
+    pipeline_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Eyes:
+    """What somebody may see, as far as it is not a pipeline's own."""
+
+    user_id: int | None
+    sees_restricted: bool
+    only: frozenset[int] | None = None
+
+    def see(self, pipeline_id: int, granted: Collection[int] | None) -> bool:
+        """Whether they may see a pipeline, which if it is restricted is `granted` to these users."""
+        if self.only is not None and pipeline_id not in self.only:
+            return False
+        return granted is None or self.sees_restricted or self.user_id in granted
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +70,15 @@ class Access:
 
     async def is_open(self) -> bool:
         """Whether nobody needs to log in: on a loopback address, as long as there are no users."""
-        if self._settings.login == "proxy" or not self._settings.bind.is_loopback:
+        if not self._needs_no_login():
             return False
         if time.monotonic() - self._looked_at > _KNOWN_SECONDS:
             await self._look()
         return not self._has_users
+
+    def _needs_no_login(self) -> bool:
+        """Whether nobody needs to log in while there are no users."""
+        return self._settings.login == "users" and self._settings.bind.is_loopback
 
     async def _look(self) -> None:
         known = self._known
@@ -70,7 +96,7 @@ class Access:
         now = time.monotonic()
         if token is None:
             fresh = now - self._looked_at <= _KNOWN_SECONDS
-            return fresh and self._has_users is False and self._settings.login == "users"
+            return fresh and self._has_users is False and self._needs_no_login()
         known = self._known.get(_by_token(token))
         return known is not None and known.until > now and known.actor.sight.is_whole
 
@@ -114,33 +140,40 @@ class Access:
         known, user = self._known, await users.named(name)
         if user is not None:
             return _remember(known, await self._of_user(user, shown))
-        return _remember(known, _stranger(shown, await users.restricted()))
+        # Somebody whom the proxy knows and this server does not.
+        sight = Sight(await users.hidden_from(None))
+        return _remember(known, Actor(name, Role.VIEWER, sight, shown=shown))
 
-    async def anew(self, shown: Collection[str]) -> dict[str, Actor]:
-        """Who shows what of `shown` (see `Actor.shown`), asked of the database now.
+    async def may_read(self, readers: Collection[Reader]) -> set[Reader]:
+        """Those of `readers` who may read still, asked of the database now."""
+        eyes = await self._eyes({reader.shown for reader in readers})
+        restricted = await users.restricted({reader.pipeline_id for reader in readers})
+        return {
+            reader
+            for reader in readers
+            if (found := eyes.get(reader.shown)) is not None
+            and found.see(reader.pipeline_id, restricted.get(reader.pipeline_id))
+        }
 
-        Whatever lets nobody in any more is left out.
-        """
-        found: dict[str, Actor] = {}
+    async def _eyes(self, shown: Collection[str]) -> dict[str, _Eyes]:
+        """What of `shown` lets somebody in now, each with what they may see."""
+        found: dict[str, _Eyes] = {}
         if ANYONE.shown in shown:
             await self._look()
             if await self.is_open():
-                found[ANYONE.shown] = ANYONE
+                found[ANYONE.shown] = _Eyes(None, sees_restricted=True)
         kinds: dict[str, list[str]] = {"token": [], "session": [], "proxy": []}
         for one in shown:
             kind, _, rest = one.partition(" ")
             if kind in kinds:
                 kinds[kind].append(rest)
-        granted = await users.restricted()
         for token in await users.valid_tokens(kinds["token"]):
-            found[f"token {token.digest}"] = await self._of_token(token, f"token {token.digest}", granted)
+            found[f"token {token.digest}"] = _eyes_of(token.user, token)
         for session in await users.valid_sessions(kinds["session"]):
-            key = f"session {session.digest}"
-            found[key] = await self._of_user(session.user, key, granted)
+            found[f"session {session.digest}"] = _eyes_of(session.user)
         known = {user.name: user for user in await users.all_named(kinds["proxy"])}
         for name in kinds["proxy"]:
-            key, user = f"proxy {name}", known.get(name)
-            found[key] = _stranger(key, granted) if user is None else await self._of_user(user, key, granted)
+            found[f"proxy {name}"] = _eyes_of(known.get(name))
         return found
 
     def is_proxy(self, address: str) -> bool:
@@ -151,25 +184,24 @@ class Access:
             return False
         return any(peer in network for network in self._settings.proxy_addresses)
 
-    async def _of_user(self, user: User, shown: str, granted: _Granted | None = None) -> Actor:
-        may = role(user.role)
-        return Actor(user.name, may, Sight(await _hidden(user, granted)), user.id, shown=shown)
+    async def _of_user(self, user: User, shown: str) -> Actor:
+        return Actor(user.name, role(user.role), Sight(await _hidden(user)), user.id, shown=shown)
 
-    async def _of_token(self, token: Token, shown: str, granted: _Granted | None = None) -> Actor:
+    async def _of_token(self, token: Token, shown: str) -> Actor:
         # A role that was taken from a user is taken from their tokens, too.
         may = min(role(token.role), role(token.user.role))
-        only = frozenset(token.pipelines) if token.pipelines is not None else None
+        only = _only(token)
         if only is not None:
             # Users and other pipelines are what an administrator has to do with.
             may = min(may, Role.BUILDER)
         return Actor(
             token.user.name,
             may,
-            Sight(await _hidden(token.user, granted), only),
+            Sight(await _hidden(token.user), only),
             token.user_id,
             token.name,
             token.id,
-            limited=only is not None or may < role(token.user.role),
+            limited=token.limited,
             shown=shown,
         )
 
@@ -186,17 +218,19 @@ class Access:
         down a user where that user is logged in, or has logged in before. Raises `Unauthorized`,
         `TooManyRequests`.
         """
-        user, client = await users.named(name), addresses.client(address)
-        # No user has a longer name, and the throttle is to remember none that fill the memory.
-        short = name if user is not None else name[:64]
-        own, of_all = f"user {short} {client}", (f"name {short}", f"address {client}")
+        user, client, site = await users.named(name), addresses.client(address), addresses.site(address)
+        # No user has a longer name, and the throttle is to remember none that fill the memory. Names of users
+        # are remembered apart, so that no flood of other names has them forgotten.
+        named = Key("user", name) if user is not None else Key("stranger", name[:64])
+        own = Key("user at", f"{named.value} {client}")
+        of_all = (named, Key("client", client), Key(SITE, site))
         if self._throttle.wait(of_all) and user is not None:
             here = await self.of_session(shown) if shown else None
             if here is not None and here.user_id == user.id:
                 own, of_all = _by_session(user), ()
             elif client in {addresses.client(one) for one in await audit.addresses_of(user.name)}:
                 of_all = ()
-        if not await self._is_right(user, password, own, of_all) or user is None:
+        if not await self._is_right(user, password, own, of_all, site) or user is None:
             raise Unauthorized("wrong name or password")
         word = credentials.new_word()
         if shown:
@@ -206,29 +240,33 @@ class Access:
 
     async def is_password(self, user: User, password: str) -> bool:
         """Whether it is the password of a user who is logged in. Raises `TooManyRequests`."""
-        return await self._is_right(user, password, _by_session(user), ())
+        return await self._is_right(user, password, _by_session(user), (), user.name)
 
-    async def _is_right(self, user: User | None, password: str, own: str, of_all: Sequence[str]) -> bool:
+    async def _is_right(
+        self, user: User | None, password: str, own: Key, of_all: Sequence[Key], whose: str
+    ) -> bool:
         keys = (own, *of_all)
         if wait := self._throttle.wait(keys):
             raise TooManyRequests(f"there were too many wrong passwords; wait {math.ceil(wait)} s", wait)
         # Noted before the slow part, for those who try many at once.
         self._throttle.failed(keys)
-        right = await credentials.is_right(password, user.password if user is not None else None)
+        right = await credentials.is_right(password, user.password if user is not None else None, whose)
         if right:
             self._throttle.forget(own)
             # Not more than that: others have failed by the same name or from the same address.
             self._throttle.take_back(of_all)
         return right
 
-    async def log_out(self, word: str) -> None:
-        """Ends a session."""
-        await users.end_session(credentials.digest(word))
+    async def log_out(self, word: str) -> bool:
+        """Ends a session; False if there is none."""
+        if not await users.end_session(credentials.digest(word)):
+            return False  # strangers send any word, and it is to cost nothing of what others need
         self.forget()
+        return True
 
 
-def _by_session(user: User) -> str:
-    return f"session of {user.name}"
+def _by_session(user: User) -> Key:
+    return Key("session of", user.name)
 
 
 def _by_token(word: str) -> str:
@@ -249,18 +287,21 @@ def _remember(known: dict[str, _Known], actor: Actor, expires_at: int | None = N
     return actor
 
 
-def _stranger(shown: str, granted: _Granted) -> Actor:
-    """Somebody whom a proxy knows and this server does not."""
-    return Actor(_digest(shown), Role.VIEWER, Sight(frozenset(granted)), shown=shown)
+def _only(token: Token) -> frozenset[int] | None:
+    return frozenset(token.pipelines) if token.pipelines is not None else None
 
 
-async def _hidden(user: User, granted: _Granted | None) -> frozenset[int]:
-    """The pipelines that a user may not see; `granted` as in `users.restricted`, where it is known."""
-    if role(user.role) is Role.ADMIN:
-        return frozenset()
-    if granted is None:
-        granted = await users.restricted()
-    return frozenset(number for number, user_ids in granted.items() if user.id not in user_ids)
+def _eyes_of(user: User | None, token: Token | None = None) -> _Eyes:
+    return _Eyes(
+        user.id if user is not None else None,
+        sees_restricted=user is not None and role(user.role) is Role.ADMIN,
+        only=_only(token) if token is not None else None,
+    )
+
+
+async def _hidden(user: User) -> frozenset[int]:
+    """The pipelines that a user may not see."""
+    return frozenset() if role(user.role) is Role.ADMIN else await users.hidden_from(user.id)
 
 
 async def new_token(
@@ -274,10 +315,20 @@ async def new_token(
         may = min(may, Role.BUILDER)
     word = credentials.TOKEN_PREFIX + credentials.new_word()
     expires_at = now_ms() + days * 24 * 3600 * 1000 if days is not None else None
-    token = await users.create_token(user.id, name, may.word, pipelines, credentials.digest(word), expires_at)
+    token = await users.create_token(
+        user.id,
+        name,
+        may.word,
+        pipelines,
+        credentials.digest(word),
+        expires_at,
+        # Kept, because it can't be seen later: a viewer's token of an administrator who has become a viewer
+        # was made to be given away nevertheless.
+        limited=pipelines is not None or may < role(user.role),
+    )
     return token, word
 
 
-async def hashed(password: str) -> str:
-    """The hash of a password, made beside the event loop. Raises ValueError."""
-    return await credentials.hashed_slowly(password)
+async def hashed(password: str, whose: str) -> str:
+    """The hash of a password, made beside the event loop; `whose` turn it takes. Raises ValueError."""
+    return await credentials.hashed_slowly(password, whose)

@@ -76,7 +76,7 @@ class AccountChanges:
             raise BadRequest(
                 "the first user must be an admin with a password, or nobody could log in any more"
             )
-        user = await users.create(name, word, await _hashed(password) if password is not None else None)
+        user = await users.create(name, word, await _hashed(password, name) if password is not None else None)
         if user is None:
             raise Conflict(f"there is a user {name} already; choose another name, or change that one")
         await self.announce()
@@ -91,7 +91,7 @@ class AccountChanges:
         self._audit(user.name)
         changes = {"role": word} if word is not None else {}
         if password is not None:
-            changes["password"] = await _hashed(password)
+            changes["password"] = await _hashed(password, user.name)
         if changes and not await users.change(user_id, **changes):
             raise BadRequest(_LAST)
         await self.announce()
@@ -120,7 +120,8 @@ class AccountChanges:
             raise BadRequest("you have no password to change; an administrator can give you one")
         if not await self._access.is_password(user, password):
             raise Invalid([Problem("password", "the current password is wrong; try again")])
-        await users.change(user.id, but=session, password=await _hashed(new, "new_password"))
+        hash_of_new = await _hashed(new, user.name, "new_password")
+        await users.change(user.id, but=session, password=hash_of_new)
         await self.announce()
 
     async def end_other_sessions(self, actor: Actor, session: str | None) -> None:
@@ -185,8 +186,8 @@ def _may_manage(actor: Actor, token: Token) -> bool:
     return actor.role is Role.ADMIN or token.user_id == actor.user_id
 
 
-async def _hashed(password: str, field: str = "password") -> str:
+async def _hashed(password: str, whose: str, field: str = "password") -> str:
     try:
-        return await hashed(password)
+        return await hashed(password, whose)
     except ValueError as error:
         raise Invalid([Problem(field, f"{field}: {error}")]) from None

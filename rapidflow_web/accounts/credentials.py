@@ -10,6 +10,8 @@ import secrets
 
 import argon2
 
+from rapidflow_web.accounts.turns import Turns
+
 USER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 """Names that can stand in a header and in a log without a question."""
 LONGEST_TOKEN_NAME = 64
@@ -20,7 +22,7 @@ _MOST_PASSWORD = 1024
 TOKEN_PREFIX = "rapidflow_"  # noqa: S105, so that scanners for leaked tokens can find one
 _hasher = argon2.PasswordHasher()
 # Each takes 64 MiB and a core: a flood of logins must not take all there is.
-_at_once = asyncio.Semaphore(2)
+_turns = Turns(2)
 
 
 def check_name(name: str) -> None:
@@ -41,15 +43,18 @@ def hashed(password: str) -> str:
     return _hasher.hash(password)
 
 
-async def hashed_slowly(password: str) -> str:
-    """The same, made beside the event loop. Raises ValueError."""
-    async with _at_once:
+async def hashed_slowly(password: str, whose: str) -> str:
+    """The same, made beside the event loop when it is the turn of `whose`. Raises ValueError."""
+    async with _turns.one(whose):
         return await asyncio.to_thread(hashed, password)
 
 
-async def is_right(password: str, stored: str | None) -> bool:
-    """Whether a password is the one whose hash is stored. Takes as long where none is."""
-    async with _at_once:
+async def is_right(password: str, stored: str | None, whose: str) -> bool:
+    """Whether a password is the one whose hash is stored. Takes as long where none is.
+
+    `whose` says who asks, such as their address: they take turns.
+    """
+    async with _turns.one(whose):
         return await asyncio.to_thread(_verify, password[: _MOST_PASSWORD + 1], stored)
 
 

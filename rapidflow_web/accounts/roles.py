@@ -43,7 +43,7 @@ class Actor:
     """The name of the token that was shown, if it was one."""
     token_id: int | None = None
     limited: bool = False
-    """Whether the token may do less than its user."""
+    """Whether the token could do less than its user when it was made."""
     shown: str = "nothing"
     """What `Access` knows them by: that token or session, or the name that a proxy gave."""
 

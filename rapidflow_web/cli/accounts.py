@@ -62,7 +62,7 @@ def add_user(name: str, role: str, no_password: bool) -> int:
         from rapidflow_web.accounts.authentication import hashed
         from rapidflow_web.db import users
 
-        stored = await hashed(password) if password is not None else None
+        stored = await hashed(password, name) if password is not None else None
         if await users.create(name, role, stored) is None:
             raise ClientError(f"there is a user {name} already; 'rapidflow user set' changes it")
         await _note("user add", name)
@@ -89,7 +89,7 @@ def set_user(name: str, role: str | None, new_password: bool) -> int:
         user = await _existing(name)
         fields = {"role": role} if role is not None else {}
         if password is not None:
-            fields["password"] = await hashed(password)
+            fields["password"] = await hashed(password, name)
         if not await users.change(user.id, **fields):
             raise ClientError(f"{name} is the last administrator; make somebody else one first")
         await _note("user set", name)
@@ -294,7 +294,7 @@ async def _existing(name: str) -> User:
 async def _note(action: str, target: str) -> None:
     from rapidflow_web.db import audit
 
-    await audit.note(f"{getpass.getuser()} (command line)", "", action, target, 0)
+    await audit.note(f"{getpass.getuser()}{audit.COMMAND}", "", action, target, 0)
 
 
 def _check_name(name: str) -> None:

@@ -1,29 +1,37 @@
 """The audit log: who did what, and when.
 
 However much is tried, it takes a bounded number of lines: what is refused again within an hour is counted in
-the line that there is, and of the oldest lines those go that are too many.
+the line that there is. When there are too many, the oldest go of each user who has more than a fair share.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 
-from tortoise.expressions import F, Q
+from tortoise.expressions import F
 from tortoise.functions import Max
 from tortoise.queryset import QuerySet
 from tortoise.transactions import in_transaction
 
+from rapidflow_web.db import sql
 from rapidflow_web.db.database import now_ms, uncancelled
 from rapidflow_web.db.models import Deed, User
 
 LOG_IN = "pages.log_in"
 UNKNOWN = "unknown name"
 """Who failed to log in by a name that no user has. It may be a password, typed into the wrong field."""
+COMMAND = " (command line)"
+"""What the actor of a command ends with, who is a user of the machine."""
+_BEFORE_TOKEN = " (token "  # noqa: S105, what follows is the token's name
 _LONGEST_ACTOR = 160
-_MOST = 1_000_000
+_MOST_DONE = 1_000_000
 _MOST_REFUSED = 100_000
 _MOST_FAILED_LOGINS = 10_000
 _TRIMMED_EVERY = 1_000
+_COUNTS = """SELECT user_name, CASE WHEN status < 400 THEN 0 WHEN action = ?1 THEN 1 ELSE 2 END AS kind,
+    COUNT(*) FROM deed GROUP BY user_name, kind"""
+"""The lines of each user by kind: done, failed logins, other refusals."""
 _COUNTED_FOR = 3_600_000
 """Milliseconds."""
 _MOST_COUNTED = 1_000
@@ -54,7 +62,13 @@ async def note(actor: str, address: str, action: str, target: str, status: int) 
             if await same.update(count=F("count") + 1):
                 return
         made = await Deed.create(
-            at=now, actor=actor, address=address, action=action, target=target, status=status
+            at=now,
+            actor=actor,
+            user_name=_user_of(actor),
+            address=address,
+            action=action,
+            target=target,
+            status=status,
         )
         if status >= 400:
             _repeated.lines[key] = (made.id, now)
@@ -74,20 +88,45 @@ async def note_failed_login(name: str, address: str, status: int) -> None:
 
 
 async def _trim() -> None:
-    """Removes the oldest lines of those that are too many: strangers can push out no lines but their own."""
-    failed_logins = Deed.filter(action=LOG_IN, status__gte=400)
-    for lines, most in (
-        (failed_logins, _MOST_FAILED_LOGINS),
+    """Removes lines of each kind that are too many: nobody can push out lines of others.
+
+    The oldest go of each user who has more than their share, as `_share` says.
+    """
+    kinds = (
+        (Deed.filter(status__lt=400), _MOST_DONE),
+        (Deed.filter(status__gte=400, action=LOG_IN), _MOST_FAILED_LOGINS),
         (Deed.filter(status__gte=400).exclude(action=LOG_IN), _MOST_REFUSED),
-        (Deed.all(), _MOST),
-    ):
-        await _keep_newest(lines, most)
+    )
+    counts: list[dict[str, int]] = [{} for _ in kinds]
+    for user, kind, count in await sql.rows(_COUNTS, [LOG_IN]):
+        counts[kind][user] = count
+    for (lines, most), of_kind in zip(kinds, counts, strict=True):
+        share = _share(of_kind.values(), most)
+        for user, count in of_kind.items():
+            if count > share:
+                await _keep_newest(lines.filter(user_name=user), share)
+
+
+def _share(counts: Collection[int], most: int) -> int:
+    """How many of each may stay for all to be `most` at most. Who has fewer leaves the rest to the others."""
+    left = most
+    for done, count in enumerate(sorted(counts)):
+        share = left // (len(counts) - done)
+        if count > share:
+            return share
+        left -= count
+    return most
 
 
 async def _keep_newest(lines: QuerySet[Deed], most: int) -> None:
     last = await lines.order_by("-id").offset(most).first().only("id")
     if last is not None:
         await lines.filter(id__lte=last.id).delete()
+
+
+def _user_of(actor: str) -> str:
+    """Whose token or session it was."""
+    return actor.partition(_BEFORE_TOKEN)[0]
 
 
 def _plain(text: str) -> str:
@@ -97,11 +136,16 @@ def _plain(text: str) -> str:
 
 @uncancelled
 async def listed(*, user: str | None = None, before: int | None = None, limit: int = 50) -> list[Deed]:
-    """Up to `limit` lines, newest first, with ids below `before`; of one `user`, with tokens or without."""
+    """Up to `limit` lines, newest first, with ids below `before`.
+
+    Of one `user` with tokens or without, and of the user of the machine who has that name.
+    """
     query = Deed.all()
     if user is not None:
         user = _plain(user)[:_LONGEST_ACTOR]
-        query = query.filter(Q(actor=user) | Q(actor__startswith=f"{user} ("))
+        query = query.filter(user_name__in=(_user_of(user), user + COMMAND))
+        if _user_of(user) != user:
+            query = query.filter(actor=user)
     if before is not None:
         query = query.filter(id__lt=before)
     return await query.order_by("-id").limit(limit)

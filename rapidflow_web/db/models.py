@@ -181,6 +181,8 @@ class Token(Model):
     name = fields.CharField(max_length=64)
     role = fields.CharField(max_length=16)
     pipelines: fields.Field[list[int] | None] = fields.JSONField(null=True)
+    # Whether it could do less than its user when it was made. The user's role may change.
+    limited = fields.BooleanField(default=False, db_default=False)
     created_at: int = fields.BigIntField()
     expires_at: int | None = fields.BigIntField(null=True)
     used_at: int | None = fields.BigIntField(null=True)
@@ -244,6 +246,8 @@ class Deed(Model):
     id: int = fields.BigIntField(primary_key=True)
     at: int = fields.BigIntField()
     actor = fields.CharField(max_length=160)
+    # Whose line it is: the actor without a token. Each has a share of the log.
+    user_name = fields.CharField(max_length=160, default="", db_default="")
     address = fields.CharField(max_length=64)
     action = fields.CharField(max_length=64)
     target = fields.TextField()
@@ -253,7 +257,10 @@ class Deed(Model):
 
     class Meta(Model.Meta):
         table = "deed"
-        indexes = (Index(fields=("action", "actor", "status")),)
+        indexes = (
+            Index(fields=("action", "actor", "status")),
+            Index(fields=("user_name", "status", "action", "id")),
+        )
 
 
 class OutboxRow(Model):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from tortoise.expressions import Q
 from tortoise.transactions import in_transaction
@@ -15,6 +15,7 @@ _USED_EVERY = 60_000
 """Milliseconds between two notes of when a token was used."""
 _LONGEST_NAME = 64
 _BATCH = 500
+_Value = TypeVar("_Value", str, int)
 _MOST_SESSIONS = 100
 """Of a user; the newest."""
 
@@ -49,7 +50,7 @@ async def all_named(names: Sequence[str]) -> list[User]:
     return found
 
 
-def _batches(values: Sequence[str]) -> Iterator[Sequence[str]]:
+def _batches(values: Sequence[_Value]) -> Iterator[Sequence[_Value]]:
     """A few at a time: a database takes only so many values in a query."""
     return (values[start : start + _BATCH] for start in range(0, len(values), _BATCH))
 
@@ -148,9 +149,9 @@ async def end_sessions(user_id: int, but: str) -> None:
 
 
 @uncancelled
-async def end_session(digest: str) -> None:
-    """Forgets a session."""
-    await Session.filter(digest=digest).delete()
+async def end_session(digest: str) -> bool:
+    """Forgets a session; False if there is none."""
+    return await Session.filter(digest=digest).delete() > 0
 
 
 # Tokens
@@ -158,7 +159,14 @@ async def end_session(digest: str) -> None:
 
 @uncancelled
 async def create_token(
-    user_id: int, name: str, role: str, pipelines: Sequence[int] | None, digest: str, expires_at: int | None
+    user_id: int,
+    name: str,
+    role: str,
+    pipelines: Sequence[int] | None,
+    digest: str,
+    expires_at: int | None,
+    *,
+    limited: bool,
 ) -> Token:
     """Stores a token."""
     return await Token.create(
@@ -166,6 +174,7 @@ async def create_token(
         name=name,
         role=role,
         pipelines=list(pipelines) if pipelines is not None else None,
+        limited=limited,
         digest=digest,
         created_at=now_ms(),
         expires_at=expires_at,
@@ -217,16 +226,29 @@ async def revoke(token_id: int) -> bool:
 
 
 @uncancelled
-async def restricted() -> dict[int, frozenset[int]]:
-    """The pipelines that not everyone may see, each with the ids of those who may."""
-    ids = await Pipeline.filter(restricted=True).values_list("id", flat=True)
-    if not ids:
-        return {}
-    granted: dict[int, set[int]] = {int(str(number)): set() for number in ids}
-    for grant in await Grant.all():
-        if grant.pipeline_id in granted:
-            granted[grant.pipeline_id].add(grant.user_id)
+async def hidden_from(user_id: int | None) -> frozenset[int]:
+    """The pipelines that this user may not see, or with None whoever is no user; administrators see all."""
+    restricted = await Pipeline.filter(restricted=True).values_list("id", flat=True)
+    if not restricted or user_id is None:
+        return _ids(restricted)
+    return _ids(restricted) - _ids(await Grant.filter(user_id=user_id).values_list("pipeline_id", flat=True))
+
+
+@uncancelled
+async def restricted(among: Collection[int]) -> dict[int, frozenset[int]]:
+    """Those of the pipelines that not everyone may see, each with the ids of those who may."""
+    granted: dict[int, set[int]] = {}
+    for some in _batches([*among]):
+        ids = await Pipeline.filter(restricted=True, id__in=some).values_list("id", flat=True)
+        granted |= {number: set() for number in _ids(ids)}
+    for some in _batches([*granted]):
+        for grant in await Grant.filter(pipeline_id__in=some).values_list("pipeline_id", "user_id"):
+            granted[int(str(grant[0]))].add(int(str(grant[1])))
     return {pipeline_id: frozenset(user_ids) for pipeline_id, user_ids in granted.items()}
+
+
+def _ids(values: Iterable[object]) -> frozenset[int]:
+    return frozenset(int(str(value)) for value in values)
 
 
 @uncancelled

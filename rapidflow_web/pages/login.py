@@ -46,8 +46,8 @@ async def log_in() -> Response | WerkzeugResponse:
 @blueprint.post("/logout")
 async def log_out() -> WerkzeugResponse:
     """Ends the session."""
-    if word := request.cookies.get(COOKIE):
-        await services().access.log_out(word)
+    word = request.cookies.get(COOKIE)
+    if word and await services().access.log_out(word):
         await services().streams.review()
     response = redirect("/login", 303)
     drop_session(response)

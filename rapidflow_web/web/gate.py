@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web import addresses
 from rapidflow_web.accounts import credentials
-from rapidflow_web.accounts.authentication import SESSION_SECONDS, Access
+from rapidflow_web.accounts.authentication import SESSION_SECONDS, Access, Reader
 from rapidflow_web.accounts.roles import ANYONE, Actor, Role
 from rapidflow_web.db import audit, jobs, pipelines, visibility
 from rapidflow_web.db.database import is_away
@@ -21,7 +21,6 @@ from rapidflow_web.web import route_roles
 from rapidflow_web.web.prefix import prefix_of
 from rapidflow_web.web.requests import is_page, read_ids
 from rapidflow_web.web.services import services
-from rapidflow_web.web.streaming import Reader
 
 _log = logging.getLogger(__name__)
 

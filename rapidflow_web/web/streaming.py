@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from types import TracebackType
 
 from quart.wrappers.response import ResponseBody
 
 from rapidflow_web import metrics
-from rapidflow_web.accounts.authentication import Access
+from rapidflow_web.accounts.authentication import Access, Reader
 from rapidflow_web.db.database import is_away
 from rapidflow_web.logs.log import CHUNK, Log
 
@@ -26,20 +25,14 @@ _REVIEW_SECONDS = 2.0
 """How often it is asked anew who may still read; `rapidflow user` changes that beside the server."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Who reads what: `shown` is that of an `Actor`."""
-
-    shown: str
-    pipeline_id: int
-
-
 class OpenStreams:
     """The long answers that are being sent, each with its reader, whose access may end before they do."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
         self._readers: dict[asyncio.Task[object], Reader] = {}
+        self._reviewing = asyncio.Lock()
+        self._asked = self._reviewed = 0
 
     def add(self, task: asyncio.Task[object], reader: Reader) -> None:
         """Takes note of the task that sends a stream."""
@@ -60,22 +53,32 @@ class OpenStreams:
             task.cancel()
 
     async def review(self) -> None:
-        """Cuts the streams of those who may not read them any more, and no others."""
-        shown = {reader.shown for reader in self._readers.values()}
-        if not shown:
+        """Cuts the streams of those who may not read them any more, and no others.
+
+        Who asks while a review is on its way shares the next one.
+        """
+        self._asked += 1
+        mine = self._asked
+        async with self._reviewing:
+            if self._reviewed < mine:
+                asked = self._asked
+                await self._review()
+                self._reviewed = asked
+
+    async def _review(self) -> None:
+        readers = set(self._readers.values())
+        if not readers:
             return
         try:
-            found = await self._access.anew(shown)
+            gone = readers - await self._access.may_read(readers)
         except Exception as error:
             if not is_away(error):
                 raise
             return  # nobody can be known while the database is away; they are asked for again soon
         for task, reader in self._readers.items():
             # Streams that began meanwhile are of people who were let in meanwhile.
-            if reader.shown in shown:
-                actor = found.get(reader.shown)
-                if actor is None or not actor.sight.shows(reader.pipeline_id):
-                    task.cancel()
+            if reader in gone:
+                task.cancel()
 
     async def keep_reviewing(self) -> None:
         """Reviews now and then, until cancelled: sessions and tokens expire without anybody's doing."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,28 +16,57 @@ from tests.support.users import PASSWORD, add_user, as_, session_of, token_of
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 JSON = {"Content-Type": "application/json"}
-NAMES = (("root", "admin"), ("anna", "builder"), ("vera", "viewer"))
+NAMES = (("root", "admin"), ("anna", "builder"), ("vera", "viewer"), ("passing", "admin"))
+_PASSING = "user_id = (SELECT id FROM user_account WHERE name = 'passing')"
 
 
 class Followed:
-    """A server with a build that prints a line and goes on, and users who can follow it."""
+    """A server with a build that prints what it is told and goes on, and users who can follow it."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.followers: list[Follower] = []
-        self.pipeline = server.pipeline({"name": "long", "steps": ["echo up; exec sleep 10000"]})
+        self._told = server.data.parent / "told"
+        self._told.touch()
+        self._lines = 0
+        step = f"echo up; exec tail -n 0 -f '{self._told}'"
+        self.pipeline = server.pipeline({"name": "long", "steps": [step]})
         self.job = server.start_build(self.pipeline)
         server.wait_output(self.job, "up")
         self.anyones = server.follow(self.job)
         for name, role in NAMES:
             add_user(server, name, role)
         self.root = as_(token_of(server, "root"))
+        self._passing = as_(token_of(server, "passing"))
 
     def follow(self, headers: dict[str, str]) -> Follower:
         follower = self.server.follow(self.job, "follow=true", headers)
         self.followers.append(follower)
         follower.wait_for(b"up\n")
         return follower
+
+    def say(self) -> bytes:
+        """Has the build print another line; returns it."""
+        self._lines += 1
+        line = f"line {self._lines};\n"
+        with self._told.open("a") as file:
+            file.write(line)
+        return line.encode()
+
+    def review(self) -> None:
+        """Returns when all streams have been looked at: one, whose token expires unseen, has been cut."""
+        passing = self.follow(self._passing)
+        self.server.sql(f"UPDATE token SET expires_at = 1 WHERE {_PASSING}")
+        cut(passing)
+        self.server.sql(f"UPDATE token SET expires_at = NULL WHERE {_PASSING}")
+
+    def goes_on(self, *followers: Follower) -> None:
+        """A review of all streams leaves these as they are: they get what the build prints after it."""
+        self.review()
+        line = self.say()
+        for follower in followers:
+            follower.wait_for(line)
+            assert follower.complete is None
 
     def as_root(self, method: str, path: str, body: Any = None) -> Answer:
         data = None if body is None else json.dumps(body)
@@ -69,12 +97,6 @@ def cut(*followers: Follower) -> None:
         assert follower.complete is False
 
 
-def goes_on(*followers: Follower) -> None:
-    """These have not been cut, nor are they in the time in which all streams are looked at."""
-    time.sleep(3)
-    assert [follower.complete for follower in followers] == [None] * len(followers)
-
-
 def test_streams_of_nobody_end_when_there_is_a_first_user(followed: Followed) -> None:
     cut(followed.anyones)
 
@@ -84,12 +106,12 @@ def test_a_logout_cuts_the_streams_of_that_session_alone(followed: Followed) -> 
     mine, other, hers = followed.follow(here), followed.follow(there), followed.follow(followed.root)
     followed.server.request("POST", "/logout", None, here)
     cut(mine)
-    goes_on(other, hers)
+    followed.goes_on(other, hers)
     # Nor does whoever ends sessions of their own cut those of others.
     anna = followed.follow(followed.session("anna"))
     followed.server.request("POST", "/ui/account/sessions", None, followed.session("vera"))
     cut(other)
-    goes_on(hers, anna)
+    followed.goes_on(hers, anna)
 
 
 def test_a_change_beside_the_server_cuts_the_streams_that_it_concerns(followed: Followed) -> None:
@@ -103,7 +125,7 @@ def test_a_change_beside_the_server_cuts_the_streams_that_it_concerns(followed: 
     cut(vera)
     assert followed.server.command("user", "remove", "otto").returncode == 0
     cut(his)
-    goes_on(anna)
+    followed.goes_on(anna)
     # One that expires is as if it were revoked.
     followed.server.sql("UPDATE token SET expires_at = 1 WHERE expires_at IS NOT NULL")
     cut(anna)
@@ -114,14 +136,14 @@ def test_who_may_not_see_a_pipeline_any_more_reads_no_more_of_it(followed: Follo
     path = f"/pipelines/{followed.pipeline}/visibility"
     assert followed.as_root("PUT", path, {"restricted": True, "users": ["anna"]}).status == 200
     cut(vera)
-    goes_on(anna, root)
+    followed.goes_on(anna, root)
     # Administrators see everything, and when they are none any more, they do not.
     also = followed.as_root("POST", "/users", {"name": "also", "role": "admin", "password": PASSWORD}).json
     hers = followed.follow(followed.session("also"))
     assert followed.as_root("PUT", f"/users/{also['id']}", {"role": "viewer"}).status == 200
     cut(hers)
     assert followed.as_root("PUT", path, {"restricted": False}).status == 200
-    goes_on(anna, root)
+    followed.goes_on(anna, root)
 
 
 # Limited tokens
@@ -153,6 +175,19 @@ def test_a_limited_token_manages_no_token_but_itself(followed: Followed, limit: 
         assert followed.server.request("DELETE", f"/tokens/{own[0]}", None, limited).status == 200
         assert followed.server.get("/me", limited).status == 401
         assert followed.server.get("/me", whole).status == 200
+
+
+def test_a_limited_token_stays_limited_when_its_user_becomes_no_more_than_it(followed: Followed) -> None:
+    demoted = followed.as_root("POST", "/users", {"name": "demoted", "role": "admin", "password": PASSWORD})
+    limited = as_(token_of(followed.server, "demoted", "--role", "viewer"))
+    whole = as_(token_of(followed.server, "demoted"))
+    for role in ("viewer", "builder", "viewer"):
+        path = f"/users/{demoted.json['id']}"
+        assert followed.as_root("PUT", path, {"role": role}).status == 200
+        # What was made to be given away is so still, and what was not is the user's own.
+        assert len(followed.server.get("/tokens", limited).json) == 1
+        assert len(followed.server.get("/tokens", whole).json) == 2
+        assert followed.server.get("/me", whole).json["role"] == role
 
 
 def test_numbers_of_all_pipelines_are_for_those_who_see_them_all(followed: Followed) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rapidflow_web.db import audit, users
+from rapidflow_web.db import audit, sql, users
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
-from rapidflow_web.db.models import Deed
+from rapidflow_web.db.models import Deed, Token
 
 
 @pytest.fixture(autouse=True)
@@ -51,11 +51,21 @@ async def test_a_line_is_counted_on_for_an_hour(monkeypatch: pytest.MonkeyPatch)
     assert [count for _, _, _, count in await lines()] == [2, 2]
 
 
-async def test_strangers_push_out_no_lines_but_their_own(monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the log a small one."""
     monkeypatch.setattr(audit, "_MOST_FAILED_LOGINS", 20)
     monkeypatch.setattr(audit, "_MOST_REFUSED", 30)
-    monkeypatch.setattr(audit, "_MOST", 100)
+    monkeypatch.setattr(audit, "_MOST_DONE", 100)
     monkeypatch.setattr(audit, "_TRIMMED_EVERY", 10)
+
+
+async def create(actor: str, number: int) -> None:
+    await audit.note(actor, "192.0.2.1", "users.create_token", f"/tokens ({number})", 201)
+
+
+@pytest.mark.usefixtures("small")
+async def test_strangers_push_out_no_lines_but_their_own():
     await audit.note("root", "192.0.2.1", "users.create_user", "/users", 201)
     for number in range(200):
         await audit.note_failed_login("x", f"2001:db8::{number:x}", 401)
@@ -65,10 +75,66 @@ async def test_strangers_push_out_no_lines_but_their_own(monkeypatch: pytest.Mon
     assert 20 <= await Deed.filter(status=401).count() <= 30
     assert 30 <= await Deed.filter(status=404).count() <= 40
     assert await Deed.filter(target="/jobs/199/cancel").exists()
-    for _ in range(300):
-        await audit.note("root", "192.0.2.1", "pipelines.create_pipeline", "/pipelines", 201)
+    for number in range(130):
+        await create("root", number)
     await audit.forget(0)
-    assert await Deed.all().count() == 100
+    assert await Deed.filter(status__lt=400).count() == 100
+
+
+@pytest.mark.usefixtures("small")
+async def test_a_flood_of_one_user_pushes_out_no_line_of_another():
+    for number in range(20):
+        await create("root", number)
+        await create("root (command line)", number)
+        await audit.note("root", "192.0.2.1", "jobs.cancel_job", f"/jobs/{number}/cancel", 404)
+    # With sessions and with tokens, each of another name.
+    for number in range(80):
+        await create("vera", number)
+        await create(f"vera (token {number})", number)
+        await audit.note("vera", "192.0.2.2", "jobs.cancel_job", f"/jobs/{number}/cancel", 403)
+    await audit.forget(0)
+    kept = {user: await Deed.filter(user_name=user, status__lt=400).count() for user in ("root", "vera")}
+    assert kept == {"root": 20, "vera": 60}
+    assert await Deed.filter(user_name="root (command line)").count() == 20
+    assert await Deed.filter(user_name="root", status=404).count() == 15, "half of what is refused"
+    assert await Deed.filter(target="/tokens (79)").count() == 2, "the newest stay"
+    assert len(await audit.listed(user="root", limit=100)) == 55
+    assert len(await audit.listed(user="vera (token 79)")) == 1
+
+
+@pytest.mark.parametrize(
+    ("counts", "share"), [((), 10), ((3, 7), 10), ((3, 8), 7), ((2, 9, 9), 4), ((1,) * 20, 0), ((11,), 10)]
+)
+def test_who_has_fewer_lines_leaves_the_rest_to_the_others(counts: tuple[int, ...], share: int):
+    assert audit._share(counts, 10) == share
+    assert sum(min(count, share) for count in counts) <= 10
+
+
+_INDEX = "SELECT name FROM sqlite_master WHERE type = 'index' AND sql LIKE '%user_name%'"
+
+
+async def test_lines_and_tokens_of_an_older_version_are_told_apart(tmp_path: Path):
+    anna, root = await users.create("anna", "viewer", None), await users.create("root", "admin", None)
+    assert anna is not None and root is not None
+    for number, (user, role, only) in enumerate(
+        ((anna, "viewer", None), (root, "admin", None), (root, "builder", None), (anna, "viewer", [1]))
+    ):
+        await users.create_token(user.id, "a", role, only, f"{number}", None, limited=False)
+    for actor in ("anna", "anna (token a (token b))", "root (command line)"):
+        await create(actor, 1)
+    for statement in (
+        *(f"DROP INDEX {name}" for (name,) in await sql.rows(_INDEX)),
+        "ALTER TABLE deed DROP COLUMN user_name",
+        "ALTER TABLE token DROP COLUMN limited",
+        "DELETE FROM tortoise_migrations WHERE name >= '0008'",
+    ):
+        await sql.rows(statement)
+    await close_database()
+    await open_database(sqlite_url(tmp_path / "rapidflow.db"))
+    assert [one.user_name for one in await Deed.all().order_by("id")] == [
+        "anna", "anna", "root (command line)"
+    ]  # fmt: skip
+    assert [one.limited for one in await Token.all().order_by("id")] == [False, False, True, True]
 
 
 async def test_nothing_in_it_changes_how_the_rest_is_read():

@@ -120,7 +120,36 @@ async def test_a_network_of_ipv6_is_one_client(access: Access):
 async def test_no_name_fills_the_memory(access: Access):
     for number in range(3):
         await fail(access, str(number) + "x" * 10_000, f"192.0.2.{number}", 1)
-    assert max(len(key) for key in access._throttle._failures) < 200
+    keys = [key for failures in access._throttle._failures.values() for key in failures]
+    assert max(len(key) for key in keys) < 200
+
+
+async def test_no_flood_has_the_failures_of_a_user_forgotten(access: Access, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(throttle, "_MOST", 30)
+    assert await fail(access, "root", HERE, 8) == 5
+    for number in range(40):
+        await fail(access, f"other{number}", f"198.51.100.{number}", 1)
+    assert await fail(access, "root", "203.0.113.5", 8) == 0
+
+
+async def test_a_site_of_ipv6_is_bounded_whatever_addresses_it_uses(access: Access):
+    tried = 0
+    for number in range(30):
+        tried += await fail(access, f"name{number}", f"2001:db8:1:{number:x}::1", 1)
+    assert tried == 20
+    assert await fail(access, "eve", "2001:db8:2::1", 1) == 1, "another site is not concerned"
+    # Nor is who has logged in from there before.
+    await audit.note("root", "2001:db8:1:7::1", audit.LOG_IN, "/login", 303)
+    await log_in(access, "root", "2001:db8:1:7::2")
+
+
+async def test_a_word_that_is_no_session_logs_out_nobody(access: Access):
+    word = await log_in(access, "root", HERE)
+    assert await access.of_session(word) is not None
+    assert not await access.log_out("no session")
+    assert access._known, "what is known stays, whatever strangers send"
+    assert await access.log_out(word)
+    assert await access.of_session(word) is None
 
 
 async def test_what_is_shown_as_a_session_is_no_token(access: Access):
