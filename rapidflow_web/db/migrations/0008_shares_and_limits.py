@@ -8,7 +8,7 @@ from tortoise.migrations.schema_editor.base import BaseSchemaEditor
 async def name_users(_apps: object, schema_editor: BaseSchemaEditor) -> None:
     """Tells whose each line of the audit log is: the actor without a token."""
     user_name = "split_part(actor, ' (token ', 1)"
-    if schema_editor.DIALECT == "sqlite":
+    if schema_editor.client.capabilities.dialect == "sqlite":
         user_name = "substr(actor, 1, instr(actor || ' (token ', ' (token ') - 1)"
     await schema_editor.client.execute_script(f"UPDATE deed SET user_name = {user_name}")
 
