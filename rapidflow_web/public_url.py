@@ -21,7 +21,7 @@ class PublicUrl:
     @property
     def name(self) -> str:
         """The name of the host, without a port."""
-        return re.sub(r":[0-9]+$", "", self.host)
+        return name_of(self.host)
 
     @property
     def origin(self) -> str:
@@ -30,6 +30,11 @@ class PublicUrl:
 
     def __str__(self) -> str:
         return f"{self.origin}{self.path}"
+
+
+def name_of(host: str) -> str:
+    """The name of a host that may have a port, in lower case."""
+    return re.sub(r":[0-9]+$", "", host).lower()
 
 
 def parse_public_url(text: str) -> PublicUrl | None:

@@ -19,6 +19,7 @@ from rapidflow_web.pages import commands
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.pipeline import parser
 from rapidflow_web.pipeline.definition import ParsedPipeline
+from rapidflow_web.public_url import name_of
 from rapidflow_web.web.requests import cause
 from rapidflow_web.web.services import services
 from rapidflow_web.web.templates import render
@@ -152,4 +153,8 @@ def by_another_name(address: str) -> str:
     Cookies know no ports: by the same name a browser would send the build the session of whoever looks.
     """
     host, _, port = address.rpartition(":")
-    return f"localhost:{port}" if request.host.rpartition(":")[0] == host else address
+    public = services().settings.public_url
+    # A proxy in front need not pass on the host that the browser asked.
+    taken = {name_of(request.host), public.name if public is not None else ""}
+    other = next(name for name in (host, "localhost", "build.localhost") if name not in taken)
+    return f"{other}:{port}"

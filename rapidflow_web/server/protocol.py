@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
-from urllib.parse import urlsplit
 
 import h11
 from h11._receivebuffer import ReceiveBuffer
@@ -139,6 +138,8 @@ class _Connection(h11.Connection):
 _LABEL = rb"[A-Za-z0-9_-]{1,63}"
 _HOST = re.compile(rb"(%s(\.%s)*\.?|\[[0-9A-Za-z:.%%]+\])(:[0-9]{1,5})?" % (_LABEL, _LABEL))
 
+_ADDRESS = re.compile(rb"(?P<scheme>https?)://(?P<host>[^/?#]+)(?P<rest>([/?][^#]*)?)", re.IGNORECASE)
+
 
 def _checked(request: h11.Request) -> h11.Request:
     """The request, without a wish for another protocol. Raises `RemoteProtocolError` where it is refused."""
@@ -150,21 +151,28 @@ def _checked(request: h11.Request) -> h11.Request:
         raise h11.RemoteProtocolError("no host")
     if b"transfer-encoding" in values and (b"content-length" in values or request.http_version == b"1.0"):
         raise h11.RemoteProtocolError("two lengths")
-    if not request.target.startswith((b"/", b"*")) and not _is_of_host(request.target, values.get(b"host")):
-        raise h11.RemoteProtocolError("two hosts")
-    if b"upgrade" in values:
+    target = request.target
+    if not target.startswith((b"/", b"*")):
+        target = _own_target(target, values.get(b"host", b""))
+    if target != request.target or b"upgrade" in values:
         return h11.Request(
             method=request.method,
-            target=request.target,
+            target=target,
             headers=[(name, value) for name, value in request.headers if name != b"upgrade"],
             http_version=request.http_version,
         )
     return request
 
 
-def _is_of_host(target: bytes, host: bytes | None) -> bool:
-    """Whether an address with a host in it, as proxies are sent them, names the host of the request."""
-    try:
-        return urlsplit(target.decode("ascii")).netloc.lower().encode() == (host or b"").lower()
-    except ValueError:
-        return False
+def _own_target(target: bytes, host: bytes) -> bytes:
+    """The path and query of an address with a host in it, as proxies are sent them.
+
+    Raises `RemoteProtocolError` where that is not the host of the request.
+    """
+    match = _ADDRESS.fullmatch(target)
+    if match is None:
+        raise h11.RemoteProtocolError("no address")
+    usual = b":443" if match["scheme"].lower() == b"https" else b":80"
+    if match["host"].lower().removesuffix(usual) != host.lower().removesuffix(usual):
+        raise h11.RemoteProtocolError("two hosts")
+    return match["rest"] if match["rest"].startswith(b"/") else b"/" + match["rest"]

@@ -96,6 +96,9 @@ POST = b"POST /pipelines/1/jobs HTTP/1.1\r\n" + HOST
         (b"GET http://localhost:1/health HTTP/1.1\r\n" + HOST + b"\r\n", 400),
         (b"GET http://evil@localhost/health HTTP/1.1\r\n" + HOST + b"\r\n", 400),
         (b"GET http://[localhost/health HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+        (b"GET http://localhost:443/health HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+        (b"GET http:///health HTTP/1.0\r\n\r\n", 400),
+        (b"GET localhost:80 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
         (b"GET evil.example HTTP/1.1\r\n" + HOST + b"\r\n", 400),
         (b"CONNECT evil.example:80 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
         # Other protocols.
@@ -131,6 +134,9 @@ def test_a_broken_body_ends_the_connection(server: Server) -> None:
         b"GET /health HTTP/1.1\r\n" + HOST + b"X: a\tb \xe4\r\nY:\r\n\r\n",
         b"GET http://localhost/health HTTP/1.1\r\n" + HOST + b"\r\n",
         b"GET HTTP://LOCALHOST/health HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET http://localhost:80/health HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET https://localhost/health HTTP/1.1\r\nHost: localhost:443\r\n\r\n",
+        b"OPTIONS http://localhost/health HTTP/1.1\r\n" + HOST + b"\r\n",
         b"GET /health HTTP/1.1\r\n" + HOST + b"Content-Length: 7\r\n\r\na\nb\rc\0\n",
         b"GET /health HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
         b"5;name=value\r\n12\n45\r\n0\r\nDigest: x\r\n\r\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -154,6 +155,61 @@ def test_commands_that_are_shown_work_through_the_proxy(seen: Seen) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "") and "out\n" in done.stdout
+
+
+def test_a_whole_address_as_a_target_is_taken_like_its_path(seen: Seen) -> None:
+    for prefix in (PREFIX, ""):
+        for host, named in (
+            ("localhost", "localhost"),
+            ("localhost:80", "localhost"),
+            ("127.0.0.1", "127.0.0.1"),
+        ):
+            connection = http.client.HTTPConnection("127.0.0.1", seen.server.port, timeout=30)
+            connection.putrequest("GET", f"http://{named}{prefix}/login?next=%2Fui", skip_host=True)
+            connection.putheader("Host", host)
+            connection.endheaders()
+            answer = connection.getresponse()
+            page = answer.read().decode()
+            connection.close()
+            assert (answer.status, 'value="/ui"' in page) == (200, True), (prefix, host)
+
+
+@pytest.mark.parametrize(
+    ("public", "host", "link"),
+    [
+        ("", "127.0.0.1", "localhost"),
+        ("", "127.0.0.1:3000", "localhost"),
+        ("", "LOCALHOST", "127.0.0.1"),
+        ("", "ci.localhost:3000", "127.0.0.1"),
+        ("http://127.0.0.1:8000/ci", "localhost:3000", "build.localhost"),
+        ("http://localhost:8000/ci", "127.0.0.1", "build.localhost"),
+        ("https://ci.example.com", "ci.example.com", "127.0.0.1"),
+    ],
+)
+def test_no_port_of_a_build_is_linked_by_a_name_that_browsers_have_a_session_for(
+    ported: Callable[[str], Server], public: str, host: str, link: str
+) -> None:
+    page = ported(public).get("/ui/jobs/1", {"Host": host}).text
+    assert f'href="http://{link}:32768"' in page
+
+
+@pytest.fixture(scope="module")
+def ported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
+    """Starts a server with a public URL, and with a build that has a port."""
+    started: dict[str, Server] = {}
+
+    def start(public: str) -> Server:
+        if public not in started:
+            server = Server(tmp_path_factory.mktemp("ported") / "data", executor="process")
+            server.set(public_url=public)
+            started[public] = server.start()
+            server.run({"name": "a", "steps": ["true"]})
+            server.sql("""UPDATE job SET ports = '{"8080": "127.0.0.1:32768"}'""")
+        return started[public]
+
+    yield start
+    for server in started.values():
+        server.stop()
 
 
 def test_behind_tls_cookies_are_secure_and_the_name_is_known(new_server: Callable[..., Server]) -> None:
