@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import fork_server
-from tests.support.server import Server
+from tests.support.server import COMMAND, Server
 
 
 def rapidflow(*arguments: str, stdin: bytes = b"", **settings: str) -> subprocess.CompletedProcess[str]:
