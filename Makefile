@@ -1,6 +1,8 @@
 .DEFAULT_GOAL := help
-# Tests wait more than they compute.
-WORKERS ?= 2
+# Tests also wait, so more of them than there are cores run at a time.
+WORKERS ?= 3
+# Without bytecode of the tests, each of the processes would compile all of them.
+PYTEST := PYTHONDONTWRITEBYTECODE= .venv/bin/python -m pytest
 .PHONY: help run test lint audit torture soak bench migration pins clean
 
 help: ## Show the targets.
@@ -9,11 +11,13 @@ help: ## Show the targets.
 run: ## Start the server on http://127.0.0.1:3000 with an example; sets up what is missing.
 	@scripts/venv.sh && exec .venv/bin/python -m scripts.run
 
-test: ## Lint, then run all tests, real Docker and databases included.
+test: ## Lint and run all tests, real Docker and databases included.
 	@scripts/venv.sh dev
 	@.venv/bin/python -m scripts.test_needs
-	@$(MAKE) --no-print-directory lint
-	.venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	@mkdir -p .cache
+	@$(MAKE) --no-print-directory lint >.cache/lint.log 2>&1 & lint=$$!; \
+	  $(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	  wait $$lint; linted=$$?; cat .cache/lint.log; exit $$((tests ? tests : linted))
 
 lint: ## Check style, types and which room imports which.
 	@scripts/venv.sh dev

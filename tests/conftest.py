@@ -23,6 +23,25 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for _ignored in (signal.SIGQUIT, signal.SIGHUP):
     signal.signal(_ignored, signal.SIG_DFL)
 
+Server.forks = True
+
+_LONGEST = (
+    "test_schemathesis", "test_accessibility", "test_server_life", "test_server_killed", "test_packaging",
+    "test_engine_restarts", "test_installing", "test_backup", "test_doctor", "test_progress", "test_masking",
+    "test_access", "test_viewer", "test_hostile", "test_restore_killed", "test_clock",
+)  # fmt: skip
+_FOLDERS = ("e2e", "faults", "integration", "api", "contract", "unit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, lest one process works on alone when the others have finished."""
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        name, folder = item.path.stem, item.path.parent.name
+        return _LONGEST.index(name) if name in _LONGEST else len(_LONGEST), _FOLDERS.index(folder)
+
+    items.sort(key=place)
+
 
 @pytest.fixture(scope="session")
 def repos(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import axe_playwright_python
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, BrowserContext, expect
 
 from tests.support import images
 from tests.support.server import Server
@@ -18,11 +18,11 @@ from tests.support.users import add_user, session_of, token_of
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 FIND = """async () => (await axe.run()).violations.flatMap(
   (rule) => rule.nodes.map((node) => `${rule.id}: ${node.html} ${node.any[0]?.message ?? ""}`))"""
-LOOKS = {
-    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
-    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
-    "narrow": {"color_scheme": "light", "viewport": {"width": 390, "height": 800}},
+WINDOWS = {
+    "wide": ({"width": 1280, "height": 900}, ("light", "dark")),
+    "narrow": ({"width": 390, "height": 800}, ("light",)),
 }
+"""Their sizes, and the color schemes in each; these change no more of a page than its style."""
 
 
 @dataclass
@@ -103,29 +103,31 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def opened(browser: Browser, pages: Pages) -> AsyncIterator[Callable[..., object]]:
-    """Opens an address in a look; the policy lets axe in."""
-    contexts = []
+async def context_of(
+    browser: Browser, pages: Pages
+) -> AsyncIterator[Callable[[str], Awaitable[BrowserContext]]]:
+    """A logged-in browser with a window of a size; the policy lets axe in."""
+    contexts: list[BrowserContext] = []
 
-    async def open_(look: str, address: str) -> Page:
-        context = await browser.new_context(bypass_csp=True, **LOOKS[look])
+    async def make(window: str) -> BrowserContext:
+        context = await browser.new_context(bypass_csp=True, viewport=WINDOWS[window][0])
         contexts.append(context)
         name, _, value = pages.cookie.partition("=")
         await context.add_cookies([{"name": name, "value": value, "url": pages.addresses["account"]}])
-        tab = await context.new_page()
-        await tab.goto(address)
-        return tab
+        return context
 
-    yield open_
+    yield make
     for context in contexts:
         await context.close()
 
 
-@pytest.mark.parametrize("look", LOOKS)
-async def test_axe_finds_nothing_and_nothing_scrolls_sideways(pages: Pages, opened, look: str):
+@pytest.mark.parametrize("window", WINDOWS)
+async def test_axe_finds_nothing_and_nothing_scrolls_sideways(pages: Pages, context_of, window: str):
+    context = await context_of(window)
     found: list[str] = []
     for name, address in pages.addresses.items():
-        tab = await opened(look, address)
+        tab = await context.new_page()
+        await tab.goto(address)
         if name == "new":
             await tab.locator("#config").fill("stpes: []\n")
             await expect(tab.locator(".problems")).to_be_visible()
@@ -136,15 +138,19 @@ async def test_axe_finds_nothing_and_nothing_scrolls_sideways(pages: Pages, open
         for closed in await tab.locator("details > summary").all():
             await closed.click()
         await tab.add_script_tag(path=AXE)
-        found += [f"{name}: {violation}" for violation in await tab.evaluate(FIND)]
-        if await tab.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            found.append(f"{name}: scrolls sideways")
+        for scheme in WINDOWS[window][1]:
+            await tab.emulate_media(color_scheme=scheme)
+            found += [f"{name}, {scheme}: {violation}" for violation in await tab.evaluate(FIND)]
+            if await tab.evaluate("document.documentElement.scrollWidth > innerWidth"):
+                found.append(f"{name}, {scheme}: scrolls sideways")
         await tab.close()
     assert found == []
 
 
-async def test_axe_finds_nothing_in_the_list_of_keys(pages: Pages, opened):
-    tab = await opened("dark", pages.addresses["running"])
+async def test_axe_finds_nothing_in_the_list_of_keys(pages: Pages, context_of):
+    tab = await (await context_of("wide")).new_page()
+    await tab.emulate_media(color_scheme="dark")
+    await tab.goto(pages.addresses["running"])
     await tab.keyboard.press("?")
     await expect(tab.get_by_role("dialog")).to_be_visible()
     await tab.add_script_tag(path=AXE)

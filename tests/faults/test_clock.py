@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.builds import engine
 from tests.support.consistency import assert_ended_once, assert_nothing_left
-from tests.support.server import Server, wait_for
+from tests.support.server import COMMAND, Server, wait_for
 
 _LIBRARY = "faketime/libfaketimeMT.so.1"
 
@@ -66,6 +66,8 @@ def test_builds_do_not_care_when_the_clock_jumps(
 ) -> None:
     assert shutil.which("faketime")
     server = new_server(executor=executor, concurrency="1", keep_age="1d")
+    # The library is loaded when a program is executed.
+    server.program = COMMAND
     for name in (
         "LD_PRELOAD",
         "FAKETIME_TIMESTAMP_FILE",

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.support import fork_server
 from tests.support.repos import Repo
-from tests.support.server import Server
+from tests.support.server import COMMAND, Server
 
-COMMAND = [sys.executable, "-m", "rapidflow_web"]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -31,9 +31,7 @@ def rapidflow(server: Server) -> Command:
     """Runs the command to its end; its server is the shared one."""
 
     def run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*COMMAND, *arguments], input=stdin, env=environment(server.url), capture_output=True, timeout=60
-        )
+        done = fork_server.run(*arguments, input=stdin, env=environment(server.url), timeout=60)
         result = subprocess.CompletedProcess(
             done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
         )

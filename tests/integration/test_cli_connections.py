@@ -9,25 +9,22 @@ import re
 import socket
 import struct
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support import fork_server
 from tests.support.server import Server, wait_for
 
 RESET = struct.pack("ii", 1, 0)
 
 
-def start(url: str, *arguments: str) -> subprocess.Popen[bytes]:
+def start(url: str, *arguments: str) -> fork_server.Command:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("RAPIDFLOW_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "rapidflow_web", "--url", url, *arguments],
-        env=kept,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+    return fork_server.start(
+        "--url", url, *arguments, env=kept, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
 
@@ -115,7 +112,7 @@ def go_on(server: Server, job_id: int, name: str) -> None:
 class Reader:
     """Takes what a process prints, as it comes."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: fork_server.Command) -> None:
         self.process = process
         self.received = b""
         self._thread = threading.Thread(target=self._read)

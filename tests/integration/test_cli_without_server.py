@@ -8,23 +8,19 @@ import re
 import shlex
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.server import Server
-
-COMMAND = [sys.executable, "-m", "rapidflow_web"]
+from tests.support import fork_server
+from tests.support.server import COMMAND, Server
 
 
 def rapidflow(*arguments: str, stdin: bytes = b"", **settings: str) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("RAPIDFLOW_")}
-    done = subprocess.run(
-        [*COMMAND, *arguments], input=stdin, env={**kept, **settings}, capture_output=True, timeout=60
-    )
+    done = fork_server.run(*arguments, input=stdin, env={**kept, **settings}, timeout=60)
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

@@ -9,9 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from tests.support.server import Answer, Server, wait_for
+from tests.support.server import COMMAND, Answer, Server, wait_for
 
 NEVER_ENDING = b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Filler: "
 
@@ -50,7 +48,9 @@ def test_the_limit_of_open_files_is_raised_at_the_start(new_server: Callable[...
     usual, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
     try:
-        server = new_server().start()
+        server = new_server()
+        server.program = COMMAND
+        server.start()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (usual, hard))
     assert server.process is not None
@@ -59,14 +59,14 @@ def test_the_limit_of_open_files_is_raised_at_the_start(new_server: Callable[...
 
 
 def test_where_few_files_may_be_open_clients_take_half_of_them(
-    new_server: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     limited = tmp_path / "python"
     limited.write_text(f'#!/bin/sh\nulimit -n 200\nexec {sys.executable} "$@"\n')
     limited.chmod(0o755)
-    with monkeypatch.context() as patched:
-        patched.setattr(sys, "executable", str(limited))
-        server = new_server().start()
+    server = new_server()
+    server.program = (str(limited), *COMMAND[1:])
+    server.start()
     assert "at most 100 clients are served instead of 4096" in server.log.read_text()
     with contextlib.ExitStack() as idle:
         count, _ = fill(server, idle)

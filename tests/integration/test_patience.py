@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.support.server import Server, wait_for
 from tests.support.users import add_user
 
 IMPATIENT = (
+    sys.executable,
     "-c",
     "from rapidflow_web.server import connections\n"
     "connections.PATIENCE = connections.LONGEST_STALL = 1\n"

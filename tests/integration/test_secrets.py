@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from tests.support.leaks import holding
 from tests.support.postgres import Postgres
-from tests.support.server import Answer, Server, containers_of, wait_for
+from tests.support.server import COMMAND, Answer, Server, containers_of, wait_for
 from tests.support.users import add_user, as_, token_of
 
 VALUE = "s3cret-of-the-tests/+%"
@@ -221,7 +220,7 @@ def test_a_rotation_that_is_killed_leaves_every_secret_readable(new_server: Call
     while not killed:
         before = key.read_text()
         rotation = subprocess.Popen(
-            [sys.executable, "-m", "rapidflow_web", "secret", "rotate"],
+            [*COMMAND, "secret", "rotate"],
             env={**os.environ, "RAPIDFLOW_DATA": str(server.data)},
             stdout=subprocess.DEVNULL,
         )

@@ -7,13 +7,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.support import fork_server
 from tests.support.builds import WAIT
 from tests.support.consistency import assert_ended_once, assert_nothing_left
 from tests.support.registry import Registry
@@ -26,18 +26,17 @@ COUNT = "i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo line $i; sleep 0.01;
 def serve(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """A server that is expected not to start."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("RAPIDFLOW_")}
-    return subprocess.run(
-        [sys.executable, "-m", "rapidflow_web", "serve"],
+    done = fork_server.run(
+        "serve",
         env={
             **clean,
             "RAPIDFLOW_DATA": str(tmp_path / "refused"),
             "RAPIDFLOW_BIND": "127.0.0.1:0",
             **environment,
         },
-        capture_output=True,
-        text=True,
         timeout=20,
     )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def test_streams_are_cut_and_builds_go_on_when_the_server_ends(new_server: Callable[..., Server]) -> None:

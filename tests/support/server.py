@@ -18,10 +18,12 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
+from tests.support import fork_server
 from tests.support.stalls import Stalls
 
+COMMAND = (sys.executable, "-m", "rapidflow_web")
 FINISHED = ("success", "failed", "cancelled")
 
 
@@ -47,6 +49,8 @@ class Server:
 
     started: ClassVar[list[Server]] = []
     """Those that `no_stalls` in `conftest.py` looks at."""
+    forks: ClassVar[bool] = False
+    """Whether servers and commands are forked from a process that has imported them, or executed."""
 
     def __init__(self, data: Path, **settings: str) -> None:
         self.data = data
@@ -60,8 +64,9 @@ class Server:
             "RAPIDFLOW_DATA": str(data),
             **{f"RAPIDFLOW_{key.upper()}": value for key, value in settings.items()},
         }
-        self.program = ("-m", "rapidflow_web")
-        self.process: subprocess.Popen[bytes] | None = None
+        self.program: tuple[str | Path, ...] | None = None
+        """What is executed instead of the server, if anything."""
+        self.process: subprocess.Popen[bytes] | fork_server.Command | None = None
 
     def set(self, **settings: str) -> None:
         """Sets settings for the next start."""
@@ -76,38 +81,38 @@ class Server:
         with closing(sqlite3.connect(self.data / "rapidflow.db")) as database, database:
             database.execute(statement, values)
 
-    def command(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *arguments: str, input: str = "", stdout: IO[bytes] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Runs the `rapidflow` command with the settings of this server."""
-        return subprocess.run(
-            [sys.executable, "-m", "rapidflow_web", "--url", self.url, *arguments],
-            env=self._environment,
-            text=True,
-            timeout=120,
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+        done = self._run("--url", self.url, *arguments, input=input.encode(), stdout=stdout)
+        return subprocess.CompletedProcess(
+            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
         )
 
     def pipe(self, *arguments: str, given: bytes = b"") -> bytes:
         """What the command writes to its standard output, and it must succeed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "rapidflow_web", *arguments],
-            env=self._environment,
-            input=given,
-            stdout=subprocess.PIPE,
-            check=True,
-        )
+        done = self._run(*arguments, input=given)
+        assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def _run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        if Server.forks:
+            return fork_server.run(*arguments, env=self._environment, **options)
+        options = {**options, "stdout": options.get("stdout") or subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.run([*COMMAND, *arguments], env=self._environment, timeout=120, **options)
 
     def start(self, *arguments: str, wait: bool = True) -> Server:
         """Starts it with `arguments`, and unless told otherwise waits until it answers."""
         if self not in Server.started:
             Server.started.append(self)
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *self.program, "serve", *arguments],
-                env=self._environment,
-                stdout=log,
-                stderr=log,
-            )
+            options: dict[str, Any] = {"env": self._environment, "stdout": log, "stderr": log}
+            if self.program is None and Server.forks:
+                self.process = fork_server.start("serve", *arguments, **options)
+            else:
+                program = self.program or COMMAND
+                self.process = subprocess.Popen([*program, "serve", *arguments], **options)
         if wait:
             self.wait_until_it_answers()
         return self
