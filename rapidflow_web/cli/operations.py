@@ -164,9 +164,13 @@ async def _examine(*, fix: bool) -> int:
 
 
 async def _mended(what: str, mend: Callable[[], Awaitable[object]]) -> bool:
+    from rapidflow_web.db.database import is_away
+
     try:
         await mend()
-    except (RapidFlowError, OSError) as error:
+    except Exception as error:
+        if not (isinstance(error, RapidFlowError | OSError) or is_away(error)):
+            raise
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         out(f"{what}, and can't be mended: {reason}")
         return False

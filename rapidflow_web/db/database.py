@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import closing
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -32,6 +33,8 @@ _log = logging.getLogger(__name__)
 _MIGRATIONS = "rapidflow_web.db.migrations"
 _RETRY_SECONDS = 1.0
 _TRIES_PER_WARNING = 60
+_is_command = ContextVar("_is_command", default=False)
+"""Whether a command uses the database, beside a server or without one."""
 _AWAY = (OperationalError, DBConnectionError, sqlite3.OperationalError, OSError)
 
 
@@ -103,11 +106,13 @@ async def connected(url: str) -> AsyncGenerator[None]:
     except (DBConnectionError, OperationalError, OSError, sqlite3.Error) as error:
         await close_database()
         raise DatabaseError(f"the database {_without_password(url)} can't be opened: {error}.") from error
+    _is_command.set(True)
     try:
         yield
     except (DBConnectionError, OperationalError, sqlite3.Error) as error:
         raise DatabaseError(f"the database {_without_password(url)} can't be used: {error}.") from error
     finally:
+        _is_command.set(False)
         await close_database()
 
 
@@ -236,7 +241,8 @@ def is_away(error: Exception) -> bool:
 def patient(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Tries a database call again while the database can't be written, for example on a full disk.
 
-    What waits can be cancelled. For calls that are safe to make again.
+    What waits can be cancelled. For calls that are safe to make again. A command does not wait: whoever gave
+    it sees the error, and gives it again.
     """
 
     @functools.wraps(function)
@@ -246,7 +252,7 @@ def patient(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
             try:
                 return await function(*args, **kwargs)
             except Exception as error:
-                if not is_away(error):
+                if _is_command.get() or not is_away(error):
                     raise
                 if tries % _TRIES_PER_WARNING == 0:
                     _log.warning("the database can't be written; trying again: %s", error)

@@ -163,7 +163,11 @@ class Doctor:
             while target.exists():
                 target = target.with_name(f"{target.name}.again")
             # The folder of the logs may be on another disk.
-            shutil.move(path, target)
+            try:
+                shutil.move(path, target)
+            except OSError:
+                target.unlink(missing_ok=True)  # a part of it, on a full disk; the file itself is still there
+                raise
 
         return lambda: asyncio.to_thread(move)
 

@@ -21,6 +21,9 @@ async def file_findings(path: Path, server_runs: bool) -> list[Finding]:
     """What is wrong with an SQLite file; where that can't be mended, nothing more should be asked of it."""
     try:
         damage, strays = await asyncio.to_thread(_examined, path)
+    except sqlite3.OperationalError as error:
+        # A full disk, or one that fails: this says nothing of the database.
+        return [Finding(f"the database can't be examined ({error}); see whether its disk is full or failing")]
     except sqlite3.DatabaseError as error:
         damage, strays = str(error), {}
     if damage is not None:
