@@ -27,12 +27,12 @@ async def test_nothing_is_stored_until_it_is_valid(page: Page, server: Server, c
     pipeline = server.pipeline("name: Before\nsteps:\n  - 'true'\n")
     await page.goto(f"{server.url}/ui/pipelines/{pipeline}")
     await page.get_by_label(EDITOR).fill("name: After\nsteps: 3\n")
-    await page.get_by_role("button", name="Save").click()
+    await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page.locator(".problems")).to_be_visible()
     await expect(page.get_by_label(EDITOR)).to_have_value("name: After\nsteps: 3\n")
     assert server.get(f"/pipelines/{pipeline}").json["name"] == "Before"
     await page.get_by_label(EDITOR).fill("name: After\nsteps:\n  - 'true'\n")
-    await page.get_by_role("button", name="Save").click()
+    await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("After")
     assert server.get(f"/pipelines/{pipeline}").json["name"] == "After"
 

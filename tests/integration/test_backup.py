@@ -220,6 +220,11 @@ def test_nothing_is_overwritten(new_server: Callable[..., Server], tmp_path: Pat
     assert server.command("backup", str(tmp_path / "b.tar")).returncode == 0
     refused = server.command("restore", str(tmp_path / "b.tar"))
     assert refused.stderr == (
+        f"rapidflow: another server uses the data folder {server.data}; stop it, or set RAPIDFLOW_DATA.\n"
+    )
+    server.stop()
+    refused = server.command("restore", str(tmp_path / "b.tar"))
+    assert refused.stderr == (
         f"rapidflow: the data folder {server.data} is in use; move it away first, "
         "or set RAPIDFLOW_DATA to another\n"
     )
