@@ -41,7 +41,9 @@ def serve(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str
 
 def test_streams_are_cut_and_builds_go_on_when_the_server_ends(new_server: Callable[..., Server]) -> None:
     server = new_server().start()
-    job_id = server.start_job({"name": "goes on", "steps": [COUNT.format(lines=150), "echo second"]})
+    # It can't end before the server does, however long the followers take to come.
+    step = f"{COUNT.format(lines=100)}; until [ -e /tmp/go ]; do sleep 0.01; done; echo gone on"
+    job_id = server.start_job({"name": "goes on", "steps": [step, "echo second"]})
     server.wait_output(job_id, "line 5\n")
     followers = [server.follow(job_id) for _ in range(50)]
     resuming = ResumingFollower(server, job_id)
@@ -55,11 +57,12 @@ def test_streams_are_cut_and_builds_go_on_when_the_server_ends(new_server: Calla
         follower.wait(10)
         assert follower.complete is False
     assert containers_of(server) == [container_id]
+    subprocess.run(["docker", "exec", container_id, "touch", "/tmp/go"], check=True, timeout=60)
 
     server.start()
     details = server.wait_finished(job_id)
-    lines = "".join(f"line {number}\n" for number in range(1, 151))
-    assert [step["output"] for step in details["steps"]] == [lines, "second\n"]
+    lines = "".join(f"line {number}\n" for number in range(1, 101))
+    assert [step["output"] for step in details["steps"]] == [f"{lines}gone on\n", "second\n"]
     final = server.get(f"/jobs/{job_id}/logs/stream").body
     assert resuming.wait() == final
     assert all(final.startswith(follower.received) for follower in followers)
