@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import fork_server
+from tests.support.builds import processes_of
 from tests.support.server import wait_for
 
 
@@ -79,3 +80,13 @@ def test_its_output_can_be_read_as_it_comes(pipeline: Path) -> None:
         assert out.read() == b"standard input: 'any' is valid, 1 step\n"
         assert errors.read() == b""
     assert command.wait(10) == 0
+
+
+def test_the_process_that_forks_knows_nothing_of_the_first_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A variable of the interpreter of its own makes this start the first one of another such process.
+    monkeypatch.setenv("PYTHON_OF_THE_FIRST_TEST", "1")
+    monkeypatch.setenv("FOLDER_OF_THE_FIRST_TEST", str(tmp_path))
+    assert fork_server.run("--version").returncode == 0
+    assert processes_of(tmp_path) == []
