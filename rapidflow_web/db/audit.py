@@ -143,7 +143,7 @@ async def listed(*, user: str | None = None, before: int | None = None, limit: i
     query = Deed.all()
     if user is not None:
         user = _plain(user)[:_LONGEST_ACTOR]
-        query = query.filter(user_name__in=(_user_of(user), user + COMMAND))
+        query = query.filter(user_name__in=(_user_of(user), (user + COMMAND)[:_LONGEST_ACTOR]))
         if _user_of(user) != user:
             query = query.filter(actor=user)
     if before is not None:

@@ -141,3 +141,8 @@ async def test_nothing_in_it_changes_how_the_rest_is_read():
     await audit.note("a\x9b31mb", "", "secrets.put_secret", "/secrets/\u202eevil\n\0\ud800", 422)
     (line,) = await Deed.all()
     assert (line.actor, line.target) == ("a\\x9b31mb", "/secrets/\\u202eevil\\n\\x00\\ud800")
+
+
+@pytest.mark.parametrize("length", [145, 146, 160, 161, 100_000])
+async def test_a_name_of_any_length_can_be_asked_for(length: int):
+    assert await audit.listed(user="x" * length) == []
