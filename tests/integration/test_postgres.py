@@ -123,8 +123,9 @@ def test_a_copy_is_made_before_an_upgrade_on_postgres(
     server.stop()
     for path in (f"{postgres.programs}:{os.environ['PATH']}", str(Path(sys.executable).parent)):
         postgres.sql(
-            "DROP TABLE outbox, mask, secret; ALTER TABLE deed DROP COLUMN count; "
-            "DROP INDEX idx_deed_action_c5dd38; DELETE FROM tortoise_migrations WHERE name >= '0005'"
+            "DROP TABLE outbox, mask, secret; ALTER TABLE deed DROP COLUMN count, DROP COLUMN user_name; "
+            "ALTER TABLE token DROP COLUMN limited; DROP INDEX idx_deed_action_c5dd38; "
+            "DELETE FROM tortoise_migrations WHERE name >= '0005'"
         )
         server.set_path(path)
         server.start()

@@ -147,7 +147,8 @@ def test_a_build_whose_container_is_paused_while_the_server_is_killed_goes_on_wh
     new_server: Callable[..., Server],
 ) -> None:
     server = new_server().start()
-    pipeline_id = server.pipeline({"name": "paused", "steps": ["echo ready; sleep 2; echo more", "echo end"]})
+    waits = "echo ready; until [ -e /tmp/go ]; do sleep 0.1; done; echo more"
+    pipeline_id = server.pipeline({"name": "paused", "steps": [waits, "echo end"]})
     goes_on, cancelled = (server.start_build(pipeline_id) for _ in range(2))
     for job_id in (goes_on, cancelled):
         server.wait_output(job_id, "ready\n")
@@ -157,6 +158,7 @@ def test_a_build_whose_container_is_paused_while_the_server_is_killed_goes_on_wh
     assert server.post(f"/jobs/{cancelled}/cancel").status == 200
     assert server.job(goes_on)["status"] == "running"
     engine("unpause", server.job(goes_on)["container_id"])
+    engine("exec", server.job(goes_on)["container_id"], "touch", "/tmp/go")
     details = server.wait_finished(goes_on)
     assert [step["output"] for step in details["steps"]] == ["ready\nmore\n", "end\n"]
     # Its duration counts from when it began, not from when the second server took it up.
