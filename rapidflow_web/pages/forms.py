@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-from quart import Response, request
+from quart import Response
 
 from rapidflow_web.errors import Invalid, Problem
+from rapidflow_web.web import requests
 from rapidflow_web.web.templates import render
 
 
 async def fields() -> dict[str, str]:
     """The fields of the form that was sent; of those with one name the first."""
-    return cast(dict[str, str], (await request.form).to_dict())
+    return (await requests.form()).to_dict()
 
 
 async def chosen(name: str) -> list[str]:
     """What was ticked of the boxes with one name."""
-    return cast(list[str], (await request.form).getlist(name))
+    return (await requests.form()).getlist(name)
 
 
 def lines(text: str) -> str:

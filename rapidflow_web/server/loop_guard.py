@@ -1,7 +1,9 @@
 """Watches the event loop, on which everybody waits: measures how late it is, and tells what holds it.
 
-A timer on the loop beats. A thread beside the loop notices a beat that does not come, and takes the stack of
-the loop's thread; the next beat knows how long that took, on the clock and in CPU time of the loop's thread.
+A thread beside the loop looks twenty times a second whether the loop's thread is at work, and if so asks the
+loop for an answer. It notices an answer that does not come, and takes the stack of the loop's thread; the
+answer tells how long that took, on the clock and in CPU time of the loop's thread. A loop that rests is asked
+only once a second, as each answer costs more than many looks.
 A stall is `busy` if the thread computed for over 100 ms: that is code of ours, however slow the machine is.
 It is `blocked` if the thread slept inside of a callback. A process that was stopped, or that the machine gave
 no processor, did neither, and nothing is said of it.
@@ -10,6 +12,7 @@ no processor, did neither, and nothing is said of it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import linecache
 import logging
@@ -26,9 +29,14 @@ from rapidflow_web import metrics
 
 STALL = 0.1
 """Seconds for which a turn of the loop may take."""
-_BEAT = 0.05
+_LOOKS = 0.05
+"""Seconds between two looks."""
+_AT_WORK = 0.02
+"""Seconds of CPU time between two looks from which on the loop is asked, whatever it does just then."""
 _SUSPECT = 0.05
-"""Seconds for which a beat is late when the stack is taken: later, a short stall may be over."""
+"""Seconds for which an answer is late when the stack is taken: later, a short stall may be over."""
+_ASKED_AT_REST = 1.0
+"""Seconds between two answers of a loop that rests."""
 _MOST_FRAMES = 40
 _MOST_LOGGED = 10
 _LOGGED_WITHIN = 60.0
@@ -43,9 +51,8 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the loop's thread did when a beat was missed."""
+    """What the loop's thread did when an answer was missed."""
 
-    beat: int
     stack: list[_Place]
     """The innermost first; empty where the loop ran no Python code."""
     slept: bool
@@ -54,11 +61,21 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True)
 class _Late:
-    """A beat that came late."""
+    """How late an answer was."""
 
-    beat: int
     seconds: float
     cpu_seconds: float
+
+
+@dataclass(slots=True)
+class _Question:
+    """Asked of the loop, by a look that was due at `due`."""
+
+    due: float
+    cpu: float
+    """CPU time of the loop's thread at the look before."""
+    answer: _Late | None = None
+    seen: _Seen | None = None
 
 
 async def watch() -> None:
@@ -75,52 +92,72 @@ class _Guard:
         self._loop = loop
         self._loop_thread = threading.get_ident()
         self._status = Path(f"/proc/self/task/{threading.get_native_id()}/stat")
-        self._beat = 0
-        self._came = time.monotonic()
-        self._cpu = time.thread_time()
+        self._clock = _clock_of(self._loop_thread)
         self._base: CodeType | None = None
-        """What runs the loop, the first beat tells."""
-        self._late: deque[_Late] = deque()
+        """What runs the loop, the first answer tells."""
         self._logged: deque[float] = deque(maxlen=_MOST_LOGGED)
-        self._timer = loop.call_later(_BEAT, self._on_beat)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="loop-guard", daemon=True)
+        self._ended = False
+        self._thread = threading.Thread(target=self._watch, name="loop-guard", daemon=True)
         self._thread.start()
 
     def end(self) -> None:
         """Stops, when what was noticed is told."""
-        self._timer.cancel()
-        self._ended.set()
+        self._ended = True
         self._thread.join(1)
 
-    def _on_beat(self) -> None:
-        now, cpu = time.monotonic(), time.thread_time()
-        late = max(0.0, now - self._came - _BEAT)
-        metrics.LOOP_LAG.observe(late)
-        if late > STALL:
-            # At most a beat's worth was computed before this beat was due; the rest was computed after that.
-            self._late.append(_Late(self._beat, late, max(0.0, cpu - self._cpu - _BEAT)))
+    def _answer(self, question: _Question) -> None:
+        # At most what a look's time allows was computed before the look was due; the rest, after that.
+        cpu_seconds = self._cpu() - question.cpu - _LOOKS
+        late = _Late(max(0.0, time.monotonic() - question.due), max(0.0, cpu_seconds))
         if self._base is None and (frame := inspect.currentframe()) is not None:
             self._base = frame.f_back.f_code if frame.f_back is not None else None
-        self._came, self._cpu = now, cpu
-        self._beat += 1
-        self._timer = self._loop.call_later(_BEAT, self._on_beat)
+        question.answer = late
 
-    def _look(self) -> None:
-        seen: _Seen | None = None
-        ended = False
+    def _cpu(self) -> float:
+        """CPU time of the loop's thread in seconds; of the process where the platform can't tell."""
+        return time.process_time() if self._clock is None else time.clock_gettime(self._clock)
+
+    def _watch(self) -> None:
+        looked, cpu, asked = time.monotonic(), self._cpu(), float("-inf")
+        question: _Question | None = None
+        rests = ended = False
         while not ended:
-            ended = self._ended.wait(_BEAT)
-            beat = self._beat
-            if time.monotonic() - self._came > _BEAT + _SUSPECT and (seen is None or seen.beat != beat):
-                seen = _Seen(beat, self._stack(), self._sleeps())
-            while self._late:
-                late = self._late.popleft()
-                self._tell(late, seen if seen is not None and seen.beat == late.beat else None)
+            # That costs half of what it takes to wait for an event or a lock.
+            time.sleep(_LOOKS)
+            ended = self._ended
+            before, cpu_before = looked, cpu
+            looked, cpu = time.monotonic(), self._cpu()
+            if question is not None and question.answer is not None:
+                metrics.LOOP_LAG.observe(question.answer.seconds)
+                if question.answer.seconds > STALL:
+                    self._tell(question.answer, question.seen)
+                question = None
+            # If it has rested and has not run since, it rests.
+            if not rests or cpu > cpu_before:
+                rests = cpu - cpu_before < _AT_WORK and not self._is_at_work()
+            if question is None and not ended and (not rests or looked - asked > _ASKED_AT_REST):
+                question, asked = _Question(before + _LOOKS, cpu_before), looked
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    self._loop.call_soon_threadsafe(self._answer, question)
+            if question is not None and question.seen is None and looked - question.due > _SUSPECT:
+                question.seen = _Seen(self._stack(), self._sleeps())
+
+    def _is_at_work(self) -> bool:
+        """Whether the loop's thread is in a callback."""
+        frame = self._frame()
+        if frame is None or frame.f_code is self._base:
+            return False
+        while frame is not None and frame.f_code is not self._base:
+            frame = frame.f_back
+        return frame is not None
+
+    def _frame(self) -> FrameType | None:
+        return sys._current_frames().get(self._loop_thread)  # pyright: ignore[reportPrivateUsage]
 
     def _stack(self) -> list[_Place]:
-        frame: FrameType | None = sys._current_frames().get(self._loop_thread)  # pyright: ignore[reportPrivateUsage]
-        stack: list[_Place] = []
+        if not self._is_at_work():
+            return []
+        frame, stack = self._frame(), list[_Place]()
         while frame is not None and frame.f_code is not self._base and len(stack) < _MOST_FRAMES:
             stack.append(_Place(frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name))
             frame = frame.f_back
@@ -149,6 +186,12 @@ class _Guard:
             late.cpu_seconds * 1000,
             _words(seen.stack if seen is not None else []),
         )
+
+
+def _clock_of(thread: int) -> int | None:
+    """The clock of a thread's CPU time; None where the platform has none."""
+    clock = getattr(time, "pthread_getcpuclockid", None)
+    return clock(thread) if clock is not None else None
 
 
 def _words(stack: list[_Place]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from typing import cast
@@ -46,17 +47,14 @@ def install(app: Quart) -> None:
         if needed is None:
             return None
         try:
-            actor = await _actor(access)
+            await _let_in(access, needed)
         except Unauthorized:
             if request.method in ("GET", "HEAD") and is_page(request.path):
                 return _to_login()
             raise
-        g.actor = actor
-        if actor.role < needed:
-            raise Forbidden(_refusal(needed, actor))
-        visibility.narrow(actor.sight)
+        g.let_in_again = functools.partial(_let_in, access, needed)
         read_ids()
-        await _check_sight(actor)
+        await _check_sight(actor())
         return None
 
     async def leave(response: Response) -> Response:
@@ -73,6 +71,15 @@ def install(app: Quart) -> None:
 
     app.before_request(enter)
     app.after_request(leave)
+
+
+async def _let_in(access: Access, needed: Role) -> None:
+    """Finds out who sends the request, and whether they may. Raises `Unauthorized`, `Forbidden`."""
+    who = await _actor(access)
+    g.actor = who
+    if who.role < needed:
+        raise Forbidden(_refusal(needed, who))
+    visibility.narrow(who.sight)
 
 
 def _refusal(needed: Role, actor: Actor) -> str:

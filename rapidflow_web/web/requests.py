@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from quart import g, request
+from werkzeug.datastructures import MultiDict
 
 from rapidflow_web.builds.beginning import Cause
 from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, UnsupportedMediaType
@@ -105,8 +107,24 @@ async def body(model: type[M]) -> M:
 
 
 async def content() -> bytes:
-    """The body of the request as it was sent."""
-    return await request.get_data(cache=True, as_text=False, parse_form_data=False)
+    """The body of the request as it was sent. Raises `Unauthorized`, `Forbidden`."""
+    data = await request.get_data(cache=True, as_text=False, parse_form_data=False)
+    # It may have taken a minute, and whoever is no administrator any more is not to add another one.
+    await _let_in_again()
+    return data
+
+
+async def form() -> MultiDict[str, str]:
+    """The form that was sent. Raises `Unauthorized`, `Forbidden`."""
+    fields = cast("MultiDict[str, str]", await request.form)
+    await _let_in_again()
+    return fields
+
+
+async def _let_in_again() -> None:
+    again: Callable[[], Awaitable[None]] | None = g.get("let_in_again")
+    if again is not None:  # some routes are for everyone
+        await again()
 
 
 def started_by(means: str | None = None) -> str:

@@ -404,8 +404,9 @@ def test_ten_thousand_deeds_are_read_page_by_page_and_by_user(new_server: Callab
     with closing(sqlite3.connect(team.server.data / "rapidflow.db")) as database, database:
         database.execute("DELETE FROM deed")
         database.executemany(
-            "INSERT INTO deed (at, actor, address, action, target, status) VALUES (?, ?, '', 'x', 'y', 200)",
-            [(number, actors[number % 4]) for number in range(10_000)],
+            "INSERT INTO deed (at, actor, user_name, address, action, target, status) "
+            "VALUES (?, ?, ?, '', 'x', 'y', 200)",
+            [(at, who, who.partition(" (token ")[0]) for at in range(10_000) for who in [actors[at % 4]]],
         )
     team.server.start()
     seen: list[str] = []

@@ -146,6 +146,35 @@ def test_who_may_not_see_a_pipeline_any_more_reads_no_more_of_it(followed: Follo
     followed.goes_on(anna, root)
 
 
+# Requests whose body comes late
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type", "body"),
+    [
+        ("/users", JSON, json.dumps({"name": "late", "role": "admin", "password": PASSWORD})),
+        ("/ui/users", FORM, urlencode({"name": "late", "role": "admin", "password": PASSWORD})),
+    ],
+)
+def test_a_body_that_comes_after_the_end_of_access_changes_nothing(
+    followed: Followed, path: str, media_type: dict[str, str], body: str
+) -> None:
+    former = followed.as_root("POST", "/users", {"name": "former", "role": "admin", "password": PASSWORD})
+    connection = http.client.HTTPConnection("127.0.0.1", followed.server.port, timeout=60)
+    connection.putrequest("POST", path)
+    for name, value in {**followed.session("former"), **media_type, "Content-Length": str(len(body))}.items():
+        connection.putheader(name, value)
+    connection.endheaders(body[:-1].encode())
+    assert followed.as_root("GET", "/users").status == 200, "by now the request has been let in"
+    assert followed.as_root("DELETE", f"/users/{former.json['id']}").status == 200
+    connection.send(body[-1:].encode())
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    assert answer.status == 401
+    assert "late" not in [user["name"] for user in followed.as_root("GET", "/users").json]
+
+
 # Limited tokens
 
 

@@ -67,6 +67,36 @@ async def test_what_sleeps_on_the_loop_is_blocked_and_not_busy(caplog: pytest.Lo
     assert "time.sleep(0.4)" in caplog.text
 
 
+async def test_each_stall_of_a_loop_that_rested_is_found(caplog: pytest.LogCaptureFixture):
+    before = stalls("busy")
+    watching = asyncio.create_task(loop_guard.watch())
+    for number in range(5):
+        # At another moment between two looks each time.
+        await asyncio.sleep(SOME_BEATS + number * 0.01)
+        end = time.thread_time() + 0.2
+        while time.thread_time() < end:
+            pass
+    await asyncio.sleep(SOME_BEATS)
+    watching.cancel()
+    await asyncio.wait({watching})
+    assert stalls("busy") == before + 5
+    assert caplog.text.count("while time.thread_time() < end") == 5
+
+
+async def test_a_loop_that_rests_is_hardly_woken():
+    before = answers()
+    watching = asyncio.create_task(loop_guard.watch())
+    await asyncio.sleep(2)
+    watching.cancel()
+    await asyncio.wait({watching})
+    assert 1 <= answers() - before <= 10
+
+
+def answers() -> float:
+    """How often the loop has told its lag."""
+    return sum(bucket.get() for bucket in metrics.LOOP_LAG._buckets)
+
+
 async def test_work_in_many_short_turns_is_no_stall():
     watching = asyncio.create_task(loop_guard.watch())
     before = stalls("busy")
@@ -107,7 +137,7 @@ async def test_stalls_are_logged_ten_times_a_minute_and_all_counted(caplog: pyte
     guard = loop_guard._Guard(asyncio.get_running_loop())
     before = stalls("busy")
     for _ in range(15):
-        guard._tell(loop_guard._Late(0, 1.0, 1.0), None)
+        guard._tell(loop_guard._Late(1.0, 1.0), None)
     guard.end()
     assert stalls("busy") == before + 15
     assert len(caplog.records) == 10
