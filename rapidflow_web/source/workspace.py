@@ -19,6 +19,8 @@ MAX_SUBMODULES = 1000
 MAX_LIST = 1024 * 1024
 """Bytes of a .gitmodules."""
 _MOST_ENTRIES = 20_000
+_MOST_LISTED = 16 * MAX_LIST
+"""Bytes that git may print of a .gitmodules: it repeats the name of a submodule with each entry."""
 _UMASK = 0o022
 """Files are 644 or 755, as the repository has it, whatever the server's user makes."""
 
@@ -157,11 +159,14 @@ def _has_list(folder: Path) -> bool:
 async def _listed(folder: Path) -> dict[str, dict[str, str]]:
     """What .gitmodules says of each submodule, by name."""
     modules: dict[str, dict[str, str]] = {}
-    entries = 0
+    entries = listed = 0
 
     def take(record: bytes) -> None:
-        nonlocal entries
+        nonlocal entries, listed
         entries += 1
+        listed += len(record)
+        if listed > _MOST_LISTED:
+            raise BuildError("could not check out the submodules: .gitmodules has too long names")
         if entries > _MOST_ENTRIES:
             raise BuildError(
                 f"could not check out the submodules: .gitmodules has more than {_MOST_ENTRIES} entries"

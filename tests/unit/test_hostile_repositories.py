@@ -363,6 +363,12 @@ async def test_a_list_of_submodules_that_git_makes_long_is_not_kept(
 ):
     # Git prints the name of the section for each entry: a hundred gigabytes out of half a megabyte.
     commit_tree(origin, module(f'[submodule "{"n" * 100_000}"]\n{text}', "1" * 40))
+    with pytest.raises(BuildError, match=r"\.gitmodules has too long names"):
+        await check_out(await mirrors.fetch(origin.url), workspace, mirrors)
+
+
+async def test_many_entries_of_submodules_are_refused(origin: Repo, mirrors: Mirrors, workspace: Path):
+    commit_tree(origin, module('[submodule "n"]\n' + "a\n" * 30_000, "1" * 40))
     with pytest.raises(BuildError, match=r"\.gitmodules has more than 20000 entries"):
         await check_out(await mirrors.fetch(origin.url), workspace, mirrors)
 

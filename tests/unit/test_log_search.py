@@ -75,7 +75,9 @@ async def test_another_failure_is_told_as_such(
 
 async def test_a_process_that_can_not_be_started_is_told(log: Log) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (20, hard))
+    highest = os.dup(0)
+    os.close(highest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 10, hard))
     held = list[int]()
     try:
         with pytest.raises(OSError, match="Too many open files"):
