@@ -159,7 +159,9 @@ class Settings:
     grace: int = _setting(
         values.grace, "10s", "The time between SIGTERM and SIGKILL in which a cancelled step can clean up."
     )
-    fetch_timeout: int = _setting(parse_duration, "10m", "The time limit for fetching the source.")
+    fetch_timeout: int = _setting(
+        parse_duration, "10m", "The time limit for fetching the source, and again for checking it out."
+    )
     pull_timeout: int = _setting(parse_duration, "30m", "The time limit for pulling an image.")
     engine_timeout: int = _setting(
         parse_duration, "60s", "How long running builds wait for an engine that does not answer."

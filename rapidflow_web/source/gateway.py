@@ -62,7 +62,7 @@ class Gateway:
         task.add_done_callback(lambda _: writer.close())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer), contextlib.suppress(OSError, EOFError, TimeoutError):
+        with contextlib.suppress(OSError, EOFError, TimeoutError):
             try:
                 async with asyncio.timeout(_HEAD_SECONDS):
                     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")

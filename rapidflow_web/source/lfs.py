@@ -44,8 +44,8 @@ _POINTER = re.compile(
 )
 
 
-async def fetch(source: Source, folder: Path, umask: int, seconds: float) -> str | None:
-    """Puts the files of the work tree in place of their pointers, in `seconds`. Raises `BuildError`.
+async def fetch(source: Source, folder: Path, umask: int) -> str | None:
+    """Puts the files of the work tree in place of their pointers. Raises `BuildError`.
 
     Returns a sentence on why it did not, if there are any.
     """
@@ -59,22 +59,19 @@ async def fetch(source: Source, folder: Path, umask: int, seconds: float) -> str
     if source.way is None or not source.way.credentials:
         return f"{files}, because they are on another host than the repository of the pipeline"
     try:
-        async with asyncio.timeout(seconds):
-            url = await rewritten(source.way.url, source.mirror, source.terms)
-            endpoint = await _endpoint(folder, url, source.way)
-            if endpoint is None:
-                return f"{files}, because .lfsconfig names another host than that of the repository"
-            if source.way.server is None:
-                await _git_lfs("pull", folder, umask, ("lfs.url", endpoint))
-                return None
-            storage = (source.mirror / "lfs").absolute()
-            wanted = await asyncio.to_thread(_missing, folder, paths, storage)
-            if wanted:
-                await _download(source, source.way, endpoint, wanted, storage)
-            nobody = "lfs.url", f"file://{source.mirror}"
-            await _git_lfs("checkout", folder, umask, nobody, ("lfs.storage", str(storage)))
-    except TimeoutError:
-        raise BuildError(f"could not fetch the Git LFS files: it took longer than {seconds:.0f} s") from None
+        url = await rewritten(source.way.url, source.mirror, source.terms)
+        endpoint = await _endpoint(folder, url, source.way)
+        if endpoint is None:
+            return f"{files}, because .lfsconfig names another host than that of the repository"
+        if source.way.server is None:
+            await _git_lfs("pull", folder, umask, ("lfs.url", endpoint))
+            return None
+        storage = (source.mirror / "lfs").absolute()
+        wanted = await asyncio.to_thread(_missing, folder, paths, storage)
+        if wanted:
+            await _download(source, source.way, endpoint, wanted, storage)
+        nobody = "lfs.url", f"file://{source.mirror}"
+        await _git_lfs("checkout", folder, umask, nobody, ("lfs.storage", str(storage)))
     except GitError as error:
         raise BuildError(f"could not fetch the Git LFS files: {error}") from error
     return None

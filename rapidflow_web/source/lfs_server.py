@@ -78,10 +78,10 @@ async def download(
     except TimeoutError:
         raise GitError(f"{_shown(url)} does not answer") from None
     except aiohttp.ClientError as error:
-        raise GitError(f"unable to access '{_shown(url)}': {plain(str(error))[:300]}") from None
+        raise GitError(f"unable to access '{_shown(url)}': {_shown(str(error))}") from None
     except (ssl.SSLError, ValueError) as error:
         # An address or a header of a download is none, for example.
-        raise GitError(f"{_shown(url)} can't be used: {plain(str(error))[:300]}") from None
+        raise GitError(f"{_shown(url)} can't be used: {_shown(str(error))}") from None
 
 
 class _Server:
@@ -143,7 +143,7 @@ class _Server:
                         break
             if response.status != 200:
                 raise GitError(f"{_shown(url)} answers with the status {response.status}")
-            text = b""
+            text = bytearray()
             async for chunk in response.content.iter_any():
                 text += chunk
                 if len(text) > _LARGEST_ANSWER:
@@ -177,8 +177,11 @@ class _Server:
             sent = CIMultiDict({"Accept-Encoding": "identity"})
             sent.update(self._own if there == origin(self._url) else {})
             sent.update(headers if there == first else {})
+            where = URL(url, encoded=True)
+            if there == origin(self._url):
+                where = where.with_user(None)  # its login is a header, and there can't be both
             async with self._session.request(
-                method, URL(url, encoded=True), headers=sent, data=body, allow_redirects=False
+                method, where, headers=sent, data=body, allow_redirects=False
             ) as response:
                 if response.status not in (301, 302, 303, 307, 308):
                     yield response
@@ -205,8 +208,10 @@ async def _store(response: aiohttp.ClientResponse, item: LfsObject, storage: Pat
         await asyncio.to_thread(file.close)
         await asyncio.to_thread(Path(file.name).replace, path)
     except BaseException:
-        file.close()
-        Path(file.name).unlink()  # noqa: ASYNC240
+        # It may have its place already, when this is cancelled.
+        Path(file.name).unlink(missing_ok=True)  # noqa: ASYNC240
+        with contextlib.suppress(OSError):  # on a full disk it can't be written even now
+            file.close()
         raise
 
 
@@ -238,14 +243,18 @@ def _tls(settings: Mapping[str, str], terms: Terms) -> ssl.SSLContext:
         value = variables.get(variable) or settings.get(setting)
         return str(Path(value).expanduser()) if value else None
 
-    context = ssl.create_default_context(
-        cafile=said("GIT_SSL_CAINFO", "http.sslcainfo"), capath=said("GIT_SSL_CAPATH", "http.sslcapath")
-    )
+    try:
+        context = ssl.create_default_context(
+            cafile=said("GIT_SSL_CAINFO", "http.sslcainfo"), capath=said("GIT_SSL_CAPATH", "http.sslcapath")
+        )
+        if certificate := said("GIT_SSL_CERT", "http.sslcert"):
+            # With an empty password, OpenSSL asks nobody for one.
+            context.load_cert_chain(certificate, said("GIT_SSL_KEY", "http.sslkey"), password="")
+    except OSError as error:
+        raise GitError(f"the certificates of git's configuration can't be read: {error.strerror}") from None
     if variables.get("GIT_SSL_NO_VERIFY") or settings.get("http.sslverify", "").lower() in _FALSE:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if certificate := said("GIT_SSL_CERT", "http.sslcert"):
-        context.load_cert_chain(certificate, said("GIT_SSL_KEY", "http.sslkey"))
     return context
 
 

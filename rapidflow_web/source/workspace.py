@@ -28,17 +28,11 @@ _UMASK = 0o022
 async def check_out(source: Source, folder: Path, mirrors: Mirrors) -> list[str]:
     """Makes `folder`, which must not exist, the work tree of `source`. Raises `BuildError`.
 
-    With all submodules that takes as long as a fetch may. Returns sentences on what is not as the repository
-    has it.
+    The work tree and that of each submodule take as long as a fetch may. Returns sentences on what is not as
+    the repository has it.
     """
     try:
-        # Patterns in .gitattributes can keep git busy for ever, and so can slow servers of many submodules.
-        async with asyncio.timeout(mirrors.timeout):
-            return await _Checkout(mirrors).run(source, folder)
-    except TimeoutError:
-        raise BuildError(
-            f"could not check out {source.commit[:12]}: it took longer than {mirrors.timeout:.0f} s"
-        ) from None
+        return await _Checkout(mirrors).run(source, folder)
     except GitError as error:
         raise BuildError(f"could not check out {source.commit[:12]}: {error}") from error
 
@@ -56,16 +50,20 @@ class _Checkout:
         return self._remarks
 
     async def _tree(self, source: Source, folder: Path, depth: int, name: str) -> None:
-        await _clone(source, folder, self._mirrors)
-        remark = await lfs.fetch(source, folder, _UMASK, self._mirrors.timeout)
+        try:
+            # Patterns in .gitattributes can keep git busy for ever.
+            async with asyncio.timeout(self._mirrors.timeout):
+                await _clone(source, folder, self._mirrors)
+                remark = await lfs.fetch(source, folder, _UMASK)
+                links = await _links(folder) if await asyncio.to_thread(_has_list, folder) else {}
+                modules = await _listed(folder) if links else {}
+        except TimeoutError:
+            raise BuildError(
+                f"could not check out {source.commit[:12]}: it took longer than {self._mirrors.timeout:.0f} s"
+            ) from None
         if remark is not None:
             self._remarks.append(f"the submodule '{name}': {remark}" if name else remark)
-        if not await asyncio.to_thread(_has_list, folder):
-            return
-        links = await _links(folder)
-        if not links:
-            return
-        for module, values in (await _listed(folder)).items():
+        for module, values in modules.items():
             path = values.get("path", "")
             if path not in links or values.get("update") == "none":
                 continue  # listed, and not in this commit or not wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import socket
@@ -12,6 +13,8 @@ import pytest
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.logins import Login
+from rapidflow_web.source.git import GitError, Terms
+from rapidflow_web.source.lfs_server import LfsObject, download
 from rapidflow_web.source.mirrors import NOBODY, Account, Mirrors
 from rapidflow_web.source.workspace import check_out
 from tests.support.git_server import GitServer, git_server
@@ -37,11 +40,10 @@ def https(origin: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 async def checked_out(
-    https: GitServer, mirrors: Mirrors, workspace: Path, account: Account = NOBODY
+    https: GitServer, mirrors: Mirrors, workspace: Path, account: Account = NOBODY, user: str = ""
 ) -> list[str]:
-    return await check_out(
-        await mirrors.fetch(https.url("origin"), "main", account=account), workspace, mirrors
-    )
+    url = https.url("origin").replace("://", f"://{user}")
+    return await check_out(await mirrors.fetch(url, "main", account=account), workspace, mirrors)
 
 
 def assert_fetched(workspace: Path) -> None:
@@ -96,9 +98,10 @@ async def test_no_redirect_leads_into_the_network_of_the_server(
     assert_not_contacted(listener)
 
 
+@pytest.mark.parametrize("user", ["", "anna@"])
 @pytest.mark.parametrize("kept", ["netrc", "store", "header", "pipeline"])
 async def test_the_server_of_the_repository_gets_the_credentials_of_git(
-    https: GitServer, mirrors: Mirrors, workspace: Path, tmp_path: Path, kept: str
+    https: GitServer, mirrors: Mirrors, workspace: Path, tmp_path: Path, kept: str, user: str
 ):
     https.passwords = {"anna": "secret"}
     login = None
@@ -113,7 +116,7 @@ async def test_the_server_of_the_repository_gets_the_credentials_of_git(
         )
     else:
         login = Login(f"https://{https.host}", "anna", "secret")
-    await checked_out(https, mirrors, workspace, Account(1, login))
+    await checked_out(https, mirrors, workspace, Account(1, login), user)
     assert_fetched(workspace)
 
 
@@ -182,3 +185,32 @@ case $last in git-lfs-authenticate*) echo '{answer}';; *) cd /; eval "$last";; e
     assert_fetched(workspace)
     called = (tmp_path / "called").read_text().splitlines()[-1]
     assert called == f"-p 2222 git@git.example.org git-lfs-authenticate {origin.path} download"
+
+
+async def refusal(tmp_path: Path, proxy: str) -> str:
+    """Why a download through `proxy` fails."""
+    wanted = [LfsObject("0" * 64, 1)]
+    terms = Terms(settings=(("http.proxy", proxy),))
+    with pytest.raises(GitError) as error:
+        await download("https://lfs.example/x", wanted, tmp_path, tmp_path, terms, {})
+    return str(error.value)
+
+
+async def test_the_password_of_a_proxy_that_refuses_is_not_told(tmp_path: Path):
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        told = await refusal(tmp_path, f"http://anna:secret@127.0.0.1:{port}")
+    assert "403" in told and "secret" not in told
+
+
+async def test_certificates_that_are_not_there_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GIT_SSL_CAINFO", str(tmp_path / "none.pem"))
+    assert await refusal(tmp_path, "http://127.0.0.1:1") == (
+        "the certificates of git's configuration can't be read: No such file or directory"
+    )
