@@ -72,12 +72,14 @@ def _written(text: str) -> bytes:
     """What a terminal shows of one line. All in one loop, because it runs for each byte of hostile ones."""
     characters = text.encode(_ENCODING)
     cells = bytearray()
-    column, begin, blank = 0, 0, _MOST  # the cells before `blank` are
+    column, begin = 0, 0
+    blank, length = _MOST, 0  # the cells before `blank` are; those from `length` on are blank, and not shown
     for part in _PARTS.finditer(text):
         start, end = part.span()
         if start > begin:
             blank = min(blank, column)
             column = _write(cells, column, characters[begin * _CELL : start * _CELL])
+            length = max(length, column)
         begin = end
         final = text[end - 1]
         if end - start == 1:
@@ -88,6 +90,7 @@ def _written(text: str) -> bytes:
             elif picture := _PICTURES[final.encode()]:
                 blank = min(blank, column)
                 column = _write(cells, column, picture.decode().encode(_ENCODING))
+                length = max(length, column)
         elif final in "KGCD" and part[1] is not None:
             count = _count(part[1])
             if final == "G":
@@ -98,18 +101,20 @@ def _written(text: str) -> bytes:
                 column = max(0, column - max(1, count))
             elif count == 1:
                 # Up to the cursor; what is blank already costs nothing.
-                until = min(column + 1, len(cells) // _CELL)
+                until = min(column + 1, length)
                 if until > blank:
                     cells[blank * _CELL : until * _CELL] = _SPACE * (until - blank)
                     blank = until
             elif count == 2:
-                cells.clear()
-                blank = _MOST
+                if length > blank:
+                    cells[blank * _CELL : length * _CELL] = _SPACE * (length - blank)
+                blank, length = _MOST, 0
             else:
                 del cells[column * _CELL :]
+                length = min(length, column)
     if begin < len(text):
-        _write(cells, column, characters[begin * _CELL :])
-    return cells.decode(_ENCODING).encode()
+        length = max(length, _write(cells, column, characters[begin * _CELL :]))
+    return cells[: length * _CELL].decode(_ENCODING).encode()
 
 
 def _write(cells: bytearray, column: int, characters: bytes) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from rapidflow_web.builds import reasons
 from rapidflow_web.logs.masking.masker import Masker
 from rapidflow_web.logs.scan import outline, search
 from rapidflow_web.logs.shown import as_read
+from tests.support.cpu import cpu_seconds
 from tests.support.hostile import OUTPUTS
 
 PARTS = [b"\r", b"\n", b"\b", b"\x1b", b"\x1b[", b"\x1b]8;;", b"\x07", b"1;", b"m", b"x", b"error", b"--",
@@ -53,6 +55,12 @@ def test_an_outline_stays_within_the_log(output: bytes):
 def test_what_was_printed_becomes_part_of_a_sentence(output: bytes):
     text = Masker(["secret"]).mask(output.decode("utf-8", "replace"))
     assert "\n" not in reasons.words(text)
+
+
+@pytest.mark.parametrize("erased", [b"\x1b[2K", b"\x1b[1K", b"\x1b[K", b"\x1b[G", b"\b", b"\r"])
+def test_a_wide_line_that_is_written_over_again_and_again_takes_its_length(erased: bytes):
+    with cpu_seconds(60):
+        as_read(b"x" * (1 << 20) + (erased + b"x") * 300_000)
 
 
 def test_hostile_output_is_read():

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
-import signal
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,6 +16,7 @@ from rapidflow_web.pipeline.images import (
     detect,
     image_for,
 )
+from tests.support.cpu import cpu_seconds
 
 
 def detected(files: dict[str, str]) -> Detected | None:
@@ -305,22 +303,6 @@ HOSTILE = [
     "ruby " + "'>= 1'," * 35_000,
     "go 1.21\n" * 500_000,
 ]
-
-
-@contextlib.contextmanager
-def cpu_seconds(most: float) -> Iterator[None]:
-    """Ends with an error what would take hours, as quadratic patterns do."""
-
-    def give_up(_signal: int, _frame: object) -> None:
-        raise AssertionError(f"it took over {most} s of CPU time")
-
-    before = signal.signal(signal.SIGPROF, give_up)
-    signal.setitimer(signal.ITIMER_PROF, most)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
