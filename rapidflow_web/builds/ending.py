@@ -81,6 +81,10 @@ class Ending:
     async def _seal(self, job_id: int, status: str, error: str | None, writer: LogWriter | None) -> None:
         log = self._logs.open(job_id)
         if not log.sealed:
-            await (writer or self._logs.writer(job_id)).seal(stream_text.final_lines(status, error))
+            writer = writer or self._logs.writer(job_id)
+            try:
+                await writer.seal(stream_text.final_lines(status, error))
+            finally:
+                writer.close()  # one that can't be sealed is tried again with another
         await self._vault.forget_masks(job_id)
         await jobs.update(job_id, log_size=log.size)

@@ -252,7 +252,7 @@ class Execution:
 
     async def _find(self, wait: bool) -> Running | None:
         """What an earlier server left running. With `wait` waits for an engine that is away."""
-        spec = self._tools.spec(self.job, self._plan.main)
+        spec = self._tools.spec(self.job, self._plan)
         if wait:
             return await self._when_reachable(lambda: self._tools.executor.find(spec))
         try:

@@ -29,11 +29,9 @@ class ContainerPlan:
     """A container of a job, or what stands for it where the executor has none.
 
     `image` is None where the files of the source are to choose it. `port` is published while the build runs.
-    Of `limits` those on memory, CPUs, processes and /dev/shm are the container's.
     """
 
     image: str | None
-    limits: Limits
     port: int | None = None
     network: bool = True
     new_privileges: bool = False
@@ -44,7 +42,7 @@ class ContainerPlan:
 class Plan:
     """What a job needs. `environment` has no secrets; `secrets` names those that the build is given.
 
-    Of `limits` those on time, silence and the size of the log are the job's.
+    Of `limits` those on memory, CPUs, processes and /dev/shm hold for each container, the others for the job.
     """
 
     name: str
@@ -70,7 +68,6 @@ def plan(job: Job, steps: Sequence[Step], variables: Sequence[Environment], sett
     environment = {one.key: one.value for one in variables if one.key not in parsed.secrets}
     main = ContainerPlan(
         image=job.image or (image_for(job.language, job.version, settings) if job.language else None),
-        limits=limits,
         port=int(environment["PORT"]) if job.expose_ports else None,
         network=parsed.network,
         new_privileges=parsed.new_privileges,

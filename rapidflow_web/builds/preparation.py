@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar, cast
 
-from rapidflow_web.builds.plan import ContainerPlan, Plan, image_for
+from rapidflow_web.builds.plan import Plan, image_for
 from rapidflow_web.builds.timeline import Timeline
 from rapidflow_web.db import images as pulled_images
 from rapidflow_web.db import jobs
@@ -50,15 +50,16 @@ class Tools:
     marker_key: bytes
     """From which the nonces of the markers are made; never leaves the server."""
 
-    def spec(self, job: Job, container: ContainerPlan) -> BuildSpec:
-        """What the executor must know to start this container of a job."""
+    def spec(self, job: Job, plan: Plan) -> BuildSpec:
+        """What the executor must know to start the container of a job's steps."""
+        container = plan.main
         return BuildSpec(
             job_id=job.id,
             image=job.image,
             nonce=protocol.nonce_for(self.marker_key, job.id),
             root=self.work / str(job.id),
             port=container.port,
-            limits=container.limits,
+            limits=plan.limits,
             network=container.network,
             new_privileges=container.new_privileges,
         )
@@ -163,7 +164,7 @@ class Preparation:
                     await pulled_images.pulled(image)
                 phase.note(image)
         container = self._timeline.begin("container")
-        spec = self._tools.spec(job, self._plan.main)
+        spec = self._tools.spec(job, self._plan)
         running = await when_reachable(lambda: executor.start(spec, self._created), patience, container.note)
         try:
             if self._stored is not None:

@@ -6,22 +6,32 @@ from rapidflow_web.executors.base import Exit
 from rapidflow_web.pipeline.limits import Limits, format_size
 
 
+def step(number: int, kind: str) -> str:
+    """A step, as part of a sentence. `kind` is bash or sh."""
+    return f"step {number} ({kind})"
+
+
+def exited(number: int, kind: str, code: int) -> str:
+    """A step failed."""
+    return f"{step(number, kind)} exited with {code}"
+
+
 def out_of_memory(where: str, limits: Limits) -> str:
     """A step, or the build, needed more memory than it may have."""
     limit = f" (limit {format_size(limits.memory)})" if limits.memory is not None else ""
     return f"{where} ran out of memory{limit}"
 
 
-def ended(what: str, step: str | None, how: Exit, complaint: str, limits: Limits) -> str:
-    """What the build ran in, `what`, ended by itself; `step` is what ran then, None before the first one.
+def ended(what: str, during: str | None, how: Exit, complaint: str, limits: Limits) -> str:
+    """What the build ran in, `what`, ended by itself; `during` is the step that ran then.
 
-    `complaint` is what was printed before the first step.
+    It is None before the first one; `complaint` is what was printed before the first step.
     """
     if how.out_of_memory:
-        return out_of_memory(step or "the build", limits)
+        return out_of_memory(during or "the build", limits)
     code = "" if how.code is None else f" (exit code {how.code})"
-    if step is not None:
-        return f"{what} ended during {step}{code}"
+    if during is not None:
+        return f"{what} ended during {during}{code}"
     reason = f": {complaint}" if complaint else ""
     return f"{what} ended before the first step{code}{reason}"
 

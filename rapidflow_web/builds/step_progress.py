@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from rapidflow_web.builds import reasons
 from rapidflow_web.builds.plan import PlannedStep
 from rapidflow_web.builds.stopping import Outcome
 from rapidflow_web.db import jobs
@@ -51,7 +52,7 @@ class StepProgress:
         return self._name(self.number) if self.number else None
 
     def _name(self, number: int) -> str:
-        return f"step {number} ({self._steps[number - 1].definition.type})"
+        return reasons.step(number, self._steps[number - 1].definition.type)
 
     @property
     def seconds(self) -> float:
@@ -92,7 +93,7 @@ class StepProgress:
     def outcome(self, number: int, code: int) -> Outcome | None:
         """The build's outcome when the last step that ended is `number`; None if there are more to run."""
         if code != 0:
-            return Outcome("failed", f"{self._name(number)} exited with {code}")
+            return Outcome("failed", reasons.exited(number, self._steps[number - 1].definition.type, code))
         return Outcome("success") if number == self.count else None
 
     async def _begin_in_log(self, number: int, source: int) -> None:

@@ -21,14 +21,12 @@ class Archive:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._packed = False
         self._tar: subprocess.Popen[bytes] | None = None
         self._complaints: IO[bytes] | None = None
 
     async def begin(self, owner: tuple[int, int] = (0, 0)) -> None:
         """Begins to pack; goes on as it is read. `owner` is the user and group of all that is in it."""
         await self.close()
-        self._packed = True
         # In a thread: to start a program takes some milliseconds, in which a container could be created.
         await asyncio.to_thread(self._begin, owner)
 
@@ -64,7 +62,7 @@ class Archive:
 
     def forget_secrets(self) -> None:
         """Removes the variables from the disk, now that the agent has them; not where it reads them there."""
-        if self._packed:
+        if self._tar is not None:
             (self._root / "rapidflow" / "env").unlink(missing_ok=True)
 
     async def close(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from quart import Blueprint, Response, current_app, g, has_request_context, redi
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.accounts.roles import Role
+from rapidflow_web.builds import reasons
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Step
 from rapidflow_web.web import gate
@@ -45,7 +45,6 @@ _STATUSES = {
 
 
 _VIA = {"api": "via API", "web": "in the browser", "cli": "from the command line"}
-_EXITED = re.compile(r"step ([0-9]{1,4}) \((?:bash|sh)\) exited with ([0-9]{1,4})")
 
 
 _MAY_DO = {
@@ -249,11 +248,12 @@ def via(started_by: str) -> str:
 @blueprint.app_template_filter("failure")
 def failure(error: str, steps: Sequence[Step]) -> str:
     """Why a job failed, with the name of the step where it has one. The API and the log name its type."""
-    found = _EXITED.fullmatch(error)
-    if found is None or int(found[1]) > len(steps):
-        return error
-    name = steps[int(found[1]) - 1].name
-    return f"step {found[1]}{f' “{name}”' if name else ''} failed (exit code {found[2]})"
+    for number, step in enumerate(steps, 1):
+        if step.exit_code and error == reasons.exited(number, step.type, step.exit_code):
+            return (
+                f"step {number}{f' “{step.name}”' if step.name else ''} failed (exit code {step.exit_code})"
+            )
+    return error
 
 
 @blueprint.app_template_filter("code")

@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tortoise.backends.base.executor import EXECUTOR_CACHE
 
 from rapidflow_web.builds.beginning import Beginning, Cause
 from rapidflow_web.builds.plan import Plan, plan
 from rapidflow_web.db import jobs, pipelines
-from rapidflow_web.db.database import close_database, open_database, sqlite_url
+from rapidflow_web.db.database import sqlite_url
 from rapidflow_web.db.models import Definition
 from rapidflow_web.errors import Invalid
 from rapidflow_web.settings import Settings, from_environment
+from tests.support.databases import opened
 
 _EVERYTHING = """
 name: all
@@ -34,18 +34,15 @@ steps:
 @pytest.fixture(autouse=True)
 async def settings(tmp_path: Path) -> AsyncIterator[Settings]:
     """Those of a server with an image for Go alone; its database is open."""
-    EXECUTOR_CACHE.clear()
-    await open_database(sqlite_url(tmp_path / "rapidflow.db"))
-    yield from_environment(
-        {
-            "RAPIDFLOW_DATA": str(tmp_path),
-            "RAPIDFLOW_DEFAULT_IMAGE": "debian:usual",
-            "RAPIDFLOW_MEMORY": "512M",
-            "RAPIDFLOW_IMAGE_GO": "golang:ours",
-        }
-    )
-    await close_database()
-    EXECUTOR_CACHE.clear()
+    async with opened(sqlite_url(tmp_path / "rapidflow.db")):
+        yield from_environment(
+            {
+                "RAPIDFLOW_DATA": str(tmp_path),
+                "RAPIDFLOW_DEFAULT_IMAGE": "debian:usual",
+                "RAPIDFLOW_MEMORY": "512M",
+                "RAPIDFLOW_IMAGE_GO": "golang:ours",
+            }
+        )
 
 
 async def planned(settings: Settings, config: str, **columns: object) -> Plan:
@@ -72,7 +69,7 @@ async def test_plan_has_what_the_pipeline_says_of_the_container(settings: Settin
     made = await planned(settings, _EVERYTHING)
 
     assert (made.main.image, made.main.port, made.main.new_privileges) == ("alpine:3", 8080, True)
-    assert (made.main.limits.memory, made.limits.timeout) == (128 * 1024**2, 300)
+    assert (made.limits.memory, made.limits.timeout) == (128 * 1024**2, 300)
 
 
 async def test_plan_has_the_names_of_secrets_and_not_what_is_stored_of_them(settings: Settings) -> None:
@@ -97,7 +94,7 @@ async def test_plan_chooses_the_image_unless_the_source_has_to(
 
 
 async def test_plan_completes_limits_with_those_of_the_server(settings: Settings) -> None:
-    assert (await planned(settings, "name: a\nsteps: ['true']")).main.limits.memory == 512 * 1024**2
+    assert (await planned(settings, "name: a\nsteps: ['true']")).limits.memory == 512 * 1024**2
 
 
 async def test_pipeline_that_is_no_longer_valid_has_no_plan(settings: Settings) -> None:
