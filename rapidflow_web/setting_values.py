@@ -44,12 +44,12 @@ def one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """A parser that takes a whole number from `low` to `high`."""
+def whole(low: int, high: int, beside: str = "") -> Callable[[str], int]:
+    """A parser that takes a whole number from `low` to `high`; `beside` says what else may be written."""
 
     def parse(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not low <= int(text[:10]) <= high:
-            raise ValueError(f"use a whole number from {low} to {high}")
+        if not text.isascii() or not text.isdigit() or len(text) > 10 or not low <= int(text) <= high:
+            raise ValueError(f"use a whole number from {low} to {high}{beside}")
         return int(text)
 
     return parse
@@ -103,11 +103,7 @@ def address_list(text: str) -> tuple[str, ...]:
 
 
 def builds(text: str) -> int | None:
-    if text == "none":
-        return None
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= 1_000_000_000:
-        raise ValueError("use a whole number from 1, or none")
-    return int(text)
+    return None if text == "none" else whole(1, 1_000_000_000, ", or none")(text)
 
 
 def age(text: str) -> int | None:

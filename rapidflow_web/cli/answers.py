@@ -53,7 +53,7 @@ def fields(**shapes: Shape) -> Shape:
 
 
 MESSAGE = fields(message=text)
-STARTED = fields(id=number)
+STORED = fields(id=number)
 STATUS = fields(status=text)
 READINESS = fields(status=text, database=text, engine=text, disk=text)
 JOBS = several(
@@ -68,7 +68,6 @@ JOBS = several(
         finished_at=optional(moment),
     )
 )
-PIPELINE = fields(id=number)
 PIPELINES = several(fields(id=number, name=text, config=text))
 SECRETS = several(fields(name=text, updated_at=text, updated_by=optional(text)))
 PRUNED = fields(

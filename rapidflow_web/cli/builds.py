@@ -36,7 +36,7 @@ def run(client: Client, pipeline: str, branch: str | None, env: tuple[str, ...])
     if branch is not None:
         body["branch"] = branch
     pipeline_id = _pipeline_id(client, pipeline)
-    return _follow(client, client.call("POST", f"/pipelines/{pipeline_id}/jobs", body, shape=answers.STARTED))
+    return _follow(client, client.call("POST", f"/pipelines/{pipeline_id}/jobs", body, shape=answers.STORED))
 
 
 @click.command
@@ -102,7 +102,7 @@ def cancel(client: Client, job: str) -> int:
 @asks_server
 def retry(client: Client, job: str, follow: bool) -> int:
     """Start a job again: same commit, definition and variables."""
-    started = client.call("POST", f"/jobs/{quote(job, safe='')}/retry", shape=answers.STARTED)
+    started = client.call("POST", f"/jobs/{quote(job, safe='')}/retry", shape=answers.STORED)
     if follow:
         return _follow(client, started)
     out(f"job {started['id']} started")
@@ -213,7 +213,7 @@ def _stored(client: Client, file: Path) -> str:
         )
         note(f"pipeline {pipeline['id']} '{definition.name}' updated from {file}")
     else:
-        pipeline = client.call("POST", "/pipelines", {"config": config}, shape=answers.PIPELINE)
+        pipeline = client.call("POST", "/pipelines", {"config": config}, shape=answers.STORED)
         note(f"pipeline {pipeline['id']} '{definition.name}' stored from {file}")
     return str(pipeline["id"])
 

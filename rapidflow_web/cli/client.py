@@ -96,6 +96,8 @@ class Client:
             response = self._send(connection, method, path, data)
             text = response.read(_LONGEST_ANSWER)
             is_whole = not response.read(1)
+            if is_whole and response.length:
+                raise http.client.IncompleteRead(text, response.length)
         except _BROKEN as error:
             raise self._unreachable(error) from error
         finally:
