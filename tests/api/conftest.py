@@ -12,6 +12,7 @@ import pytest
 from tests.support import images
 from tests.support.repos import Repo
 from tests.support.server import Server
+from tests.support.world import World
 
 CONFIG = """\
 # What is written here comes back as it is: comments, order, spaces.
@@ -149,3 +150,11 @@ def new_name() -> Callable[[], str]:
     """Names that nothing else has."""
     count = iter(range(1_000_000))
     return lambda: f"name of its own {next(count)}"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A server with users of all roles, of the module's own."""
+    server = Server(tmp_path_factory.mktemp("world") / "data", executor="process", grace="1s").start()
+    yield World(server)
+    server.stop()

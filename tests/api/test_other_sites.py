@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -201,3 +201,26 @@ def test_no_route_answers_to_another_name(named: Server) -> None:
     for method, rule in ROLES:
         answer = named.request(method, address(rule), None, {"Host": "evil.example"})
         assert answer.status == 403, (method, rule)
+
+
+@pytest.mark.parametrize("who", [None, "open"])
+def test_the_server_answers_only_to_its_own_names(new_server: Callable[..., Server], who: str | None) -> None:
+    server = new_server(executor="process", hosts="build.example.org").start()
+    if who is None:
+        add_user(server, "root", "admin")
+    job = "/health" if who is None else "/jobs"
+    for host in ("evil.example", "evil.example:3000", "localhost.evil.example", "127.0.0.1.evil.example"):
+        answer = server.get(job, {"Host": host})
+        sentence = f"this server does not answer to the name '{host}'; add it to RAPIDFLOW_HOSTS"
+        assert (answer.status, answer.json) == (403, {"error": sentence})
+    for host in (f"localhost:{server.port}", "127.0.0.1", "[::1]:80", "a.localhost", "build.example.org:443",
+                 "BUILD.example.org.", socket.gethostname()):  # fmt: skip
+        assert server.get(job, {"Host": host}).status == 200, host
+
+
+def test_kept_details_are_not_for_other_names(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process").start()
+    job_id = server.run({"name": "kept", "steps": ["true"]})["job"]["id"]
+    for _ in range(3):
+        assert server.get(f"/jobs/{job_id}/details").status == 200
+        assert server.get(f"/jobs/{job_id}/details", {"Host": "evil.example"}).status == 403

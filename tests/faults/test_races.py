@@ -8,18 +8,17 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from tortoise import connections
-from tortoise.backends.base.executor import EXECUTOR_CACHE
 
 from rapidflow_web.db import jobs, pipelines
-from rapidflow_web.db.database import close_database, open_database, sqlite_url
+from rapidflow_web.db.database import sqlite_url
 from rapidflow_web.db.sql import rows
 from rapidflow_web.pipeline.definition import StepDefinition
-from tests.support.postgres import Postgres
+from tests.support.databases import opened
 
 _OPERATIONS = int(os.environ.get("TORTURE_RACES", "2000"))
 _AT_ONCE = 50
@@ -45,13 +44,6 @@ _AUDIT = {
 }
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    made = Postgres()
-    yield made
-    made.close()
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[None]:
     """An empty database whose job table is watched."""
@@ -60,14 +52,10 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         if request.param == "sqlite"
         else request.getfixturevalue("postgres").url
     )
-    # Tortoise keeps statements in the words of the database that it met first.
-    EXECUTOR_CACHE.clear()
-    await open_database(url)
-    for statement in _AUDIT[request.param]:
-        await connections.get("default").execute_script(statement)
-    yield
-    await close_database()
-    EXECUTOR_CACHE.clear()
+    async with opened(url):
+        for statement in _AUDIT[request.param]:
+            await connections.get("default").execute_script(statement)
+        yield
 
 
 class _Racers:

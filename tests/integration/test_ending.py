@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 from tortoise import connections
-from tortoise.backends.base.executor import EXECUTOR_CACHE
 
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.db import jobs, outbox, pipelines
-from rapidflow_web.db.database import close_database, open_database, sqlite_url
+from rapidflow_web.db.database import sqlite_url
 from rapidflow_web.db.sql import rows
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.pipeline.definition import StepDefinition
 from rapidflow_web.secrets.keys import Keys
 from rapidflow_web.secrets.vault import Vault
+from tests.support.databases import opened
 from tests.support.logs import everything
-from tests.support.postgres import Postgres
 
 # The database refuses to store a row of the outbox.
 _REFUSE = {
@@ -60,13 +59,6 @@ asyncio.run(churn())
 """
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    made = Postgres()
-    yield made
-    made.close()
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     """A database without listeners; gives its dialect."""
@@ -76,16 +68,12 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         if dialect == "sqlite"
         else request.getfixturevalue("postgres").url
     )
-    # Tortoise keeps statements in the words of the database that it met first.
-    EXECUTOR_CACHE.clear()
-    await open_database(url)
-    yield dialect
-    outbox.register(())
-    if dialect == "postgres":
-        await connections.get("default").execute_script("DROP FUNCTION IF EXISTS refuse CASCADE")
-        await connections.get("default").execute_script("TRUNCATE pipeline CASCADE")
-    await close_database()
-    EXECUTOR_CACHE.clear()
+    async with opened(url):
+        yield dialect
+        outbox.register(())
+        if dialect == "postgres":
+            await connections.get("default").execute_script("DROP FUNCTION IF EXISTS refuse CASCADE")
+            await connections.get("default").execute_script("TRUNCATE pipeline CASCADE")
 
 
 @pytest.fixture
@@ -181,9 +169,7 @@ async def test_a_kill_never_separates_a_status_from_what_the_listeners_are_told(
     churn.kill()
     await churn.communicate()
     assert churn.returncode == -signal.SIGKILL
-    EXECUTOR_CACHE.clear()
-    await open_database(url)
-    try:
+    async with opened(url):
         told: dict[str, dict[int, list[str]]] = {"notify": {}, "reports": {}}
         for listener, job_id, status in await rows("SELECT listener, job_id, status FROM outbox ORDER BY id"):
             told[listener].setdefault(job_id, []).append(status)
@@ -197,9 +183,6 @@ async def test_a_kill_never_separates_a_status_from_what_the_listeners_are_told(
             assert {job_id: changes.get(job_id, []) for job_id, _ in found} == {
                 job_id: paths[status] for job_id, status in found
             }
-    finally:
-        await close_database()
-        EXECUTOR_CACHE.clear()
 
 
 @pytest.mark.usefixtures("database")

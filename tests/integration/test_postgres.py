@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,14 +14,6 @@ from tests.support.consistency import assert_nothing_left
 from tests.support.postgres import Postgres
 from tests.support.server import Server
 from tests.support.users import PASSWORD, add_user, session_of
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    """A database server of this module's tests."""
-    database = Postgres()
-    yield database
-    database.close()
 
 
 def test_builds_run_on_postgres_through_a_restart(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -301,14 +301,6 @@ def test_a_backup_has_no_value_and_no_key_and_says_so(new_server: Callable[..., 
     assert failed == "the key of the secrets is missing; put secrets.key back into the data folder"
     (restored.data / "secrets.key").write_text(key)
     assert restored.wait_finished(restored.start_build(pipeline))["steps"][0]["output"] == digest(VALUE)
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    """A database server of this module's tests."""
-    database = Postgres()
-    yield database
-    database.close()
 
 
 def test_secrets_are_given_replaced_and_rotated_on_postgres(

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tortoise.backends.base.executor import EXECUTOR_CACHE
 
 from rapidflow_web.builds.beginning import Beginning, Cause
 from rapidflow_web.db import jobs, pipelines
-from rapidflow_web.db.database import close_database, open_database, sqlite_url
+from rapidflow_web.db.database import sqlite_url
 from rapidflow_web.errors import BadRequest, Invalid, NotFound, TooManyRequests
 from rapidflow_web.settings import from_environment
+from tests.support.databases import opened
 
 _REPOSITORY = "name: some\nrepo_name: https://example.com/team/service\nbranch: main\nsteps: ['true']"
 _COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -34,14 +34,11 @@ def queue() -> _Queue:
 
 @pytest.fixture
 async def beginning(tmp_path: Path, queue: _Queue) -> AsyncIterator[Beginning]:
-    EXECUTOR_CACHE.clear()
-    await open_database(sqlite_url(tmp_path / "rapidflow.db"))
     settings = from_environment(
         {"RAPIDFLOW_DATA": str(tmp_path / "data"), "RAPIDFLOW_WAITING_BUILDS_PER_USER": "2"}
     )
-    yield Beginning(settings, queue.wake)
-    await close_database()
-    EXECUTOR_CACHE.clear()
+    async with opened(sqlite_url(tmp_path / "rapidflow.db")):
+        yield Beginning(settings, queue.wake)
 
 
 async def test_build_starts_without_a_request_and_says_its_cause(beginning: Beginning, queue: _Queue) -> None:

@@ -1,0 +1,118 @@
+"""Sessions and passwords, over HTTP, on a real server."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.support.server import Server
+from tests.support.users import PASSWORD, add_user, as_, token_of, until_slowed
+from tests.support.world import FORM, World
+
+
+def test_a_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(world: World) -> None:
+    form = f"name=viewer&password={PASSWORD.replace(' ', '+')}&next=/ui/api"
+    answer = world.server.request("POST", "/login", form, FORM)
+    assert (answer.status, answer.headers["location"]) == (303, "/ui/api")
+    said = answer.headers["set-cookie"]
+    assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= {part.strip() for part in said.split(";")}
+    assert "Secure" not in said
+    behind_tls = world.server.request("POST", "/login", form, {**FORM, "X-Forwarded-Proto": "https"})
+    assert "Secure" in behind_tls.headers["set-cookie"]
+    cookie = {"Cookie": said.partition(";")[0]}
+    assert world.server.get("/me", cookie).json == {"name": "viewer", "role": "viewer", "token": None}
+    page = world.server.get("/", cookie).text
+    assert "Log out" in page and 'href="/ui/account"' in page
+    assert "New pipeline" not in page and "Start open" not in page
+    assert world.server.request("POST", "/logout", None, cookie).headers["location"] == "/login"
+    assert world.server.get("/me", cookie).status == 401
+    # What is stored does not let anybody in.
+    assert said.partition("=")[2].partition(";")[0] not in (
+        world.server.data / "rapidflow.db"
+    ).read_bytes().decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    "then", ["//evil.example/", "/\\evil.example", "https://evil.example", "", "/a\r\nX: y"]
+)
+def test_a_login_leads_to_no_other_site(world: World, then: str) -> None:
+    form = urlencode({"name": "viewer", "password": PASSWORD, "next": then})
+    assert world.server.request("POST", "/login", form, FORM).headers["location"] == "/"
+
+
+def test_a_wrong_password_is_refused_and_tried_slower_and_slower(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process").start()
+    add_user(server, "root", "admin")
+    answers = until_slowed(lambda: server.request("POST", "/login", "name=root&password=wrong", FORM))
+    assert [answer.status for answer in answers[:5]] == [401] * 5
+    assert {answer.status for answer in answers[5:]} <= {401, 429}
+    assert "wrong name or password" in answers[0].text.lower()
+    assert "there were too many wrong passwords; wait 8 s" in answers[-1].text.lower()
+    # Also with the right one, or it would be an oracle; and whoever is in stays in.
+    assert server.request("POST", "/login", f"name=root&password={PASSWORD}", FORM).status == 429
+    audit = server.get("/audit", as_(token_of(server, "root"))).json
+    found = [deed for deed in audit if deed["action"] == "pages.log_in"]
+    assert [(deed["actor"], deed["status"], deed["count"]) for deed in found] == [
+        ("root", 401, sum(answer.status == 401 for answer in answers))
+    ]
+
+
+def test_wrong_passwords_of_one_client_behind_a_proxy_do_not_slow_down_another(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server(executor="process").start()
+    for name in ("root", "anna"):
+        add_user(server, name, "admin")
+    wrong = {**FORM, "X-Forwarded-For": "198.51.100.1, 192.0.2.1"}
+    until_slowed(lambda: server.request("POST", "/login", "name=root&password=wrong", wrong))
+    form = urlencode({"name": "anna", "password": PASSWORD})
+    assert server.request("POST", "/login", form, {**FORM, "X-Forwarded-For": "192.0.2.1"}).status == 429
+    assert server.request("POST", "/login", form, {**FORM, "X-Forwarded-For": "192.0.2.2"}).status == 303
+    deeds = server.get("/audit", as_(token_of(server, "root"))).json
+    assert {deed["address"] for deed in deeds if deed["actor"] == "root"} == {"192.0.2.1"}
+    # Whoever is no proxy can't say who they are.
+    server.stop()
+    server.set(proxy_addresses="203.0.113.1")
+    server.start()
+    numbers = itertools.count()
+    until_slowed(
+        lambda: server.request(
+            "POST",
+            "/login",
+            f"name=someone{next(numbers)}&password=wrong",
+            {**FORM, "X-Forwarded-For": f"192.0.2.{next(numbers) % 250}"},
+        )
+    )
+
+
+def test_many_who_try_at_once_get_no_further(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process").start()
+    add_user(server, "root", "admin")
+    with ThreadPoolExecutor(20) as pool:
+        found = list(
+            pool.map(
+                lambda _: server.request("POST", "/login", "name=root&password=wrong", FORM).status, range(40)
+            )
+        )
+    assert found.count(401) <= 15
+    assert set(found) == {401, 429}
+
+
+def test_a_proxy_in_front_says_who_it_is_and_nobody_else_may(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process", login="proxy", proxy_header="Remote-User")
+    server.set(proxy_addresses="127.0.0.1")
+    server.start()
+    server.command("user", "add", "boss", "--role", "admin", "--no-password")
+    assert server.get("/jobs").status == 401
+    assert server.get("/me", {"Remote-User": "anna"}).json["role"] == "viewer"
+    assert server.get("/me", {"Remote-User": "boss"}).json["role"] == "admin"
+    assert server.get("/me", {"X-Forwarded-User": "boss"}).status == 401
+    server.stop()
+    server.set(proxy_addresses="192.0.2.0/24")
+    server.start()
+    refused = server.get("/me", {"Remote-User": "boss"})
+    assert (refused.status, "127.0.0.1 is none of RAPIDFLOW_PROXY_ADDRESSES" in refused.text) == (401, True)

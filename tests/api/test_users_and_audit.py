@@ -1,0 +1,81 @@
+"""Users and the audit log, over HTTP, on a real server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.server import Answer, Server, wait_for
+from tests.support.users import PASSWORD, session_of
+from tests.support.world import JSON, World, stored
+
+
+def test_users_are_added_changed_and_removed_but_never_the_last_administrator(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server(executor="process").start()
+    admin = {"name": "root", "role": "admin", "password": PASSWORD}
+    for wrong in ({"name": "root"}, {**admin, "role": "builder"}, {"name": "root", "role": "admin"}):
+        assert server.post("/users", wrong).status == 400
+    assert server.get("/jobs").status == 200
+    root = server.post("/users", admin).json["id"]
+    assert server.get("/jobs").status == 401
+    cookie = {"Cookie": session_of(server, "root"), **JSON}
+
+    def call(method: str, path: str, body: Any = None) -> Answer:
+        return server.request(method, path, json.dumps(body) if body is not None else None, cookie)
+
+    assert call("POST", "/users", admin).status == 409
+    anna = call("POST", "/users", {"name": "anna", "password": "password 1"}).json
+    assert (anna["role"], anna["has_password"]) == ("viewer", True)
+    assert "password" not in call("GET", "/users").text.replace("has_password", "")
+    for method, body in (("PUT", {"role": "viewer"}), ("DELETE", None)):
+        refused = call(method, f"/users/{root}", body)
+        assert (refused.status, "last administrator" in refused.text) == (400, True)
+    hers = {"Cookie": session_of(server, "anna", "password 1")}
+    assert server.request("POST", "/pipelines", None, hers).status == 403
+    assert call("PUT", f"/users/{anna['id']}", {"role": "admin"}).json["role"] == "admin"
+    assert server.request("POST", "/pipelines", None, hers).status == 415
+    # A new password ends what the old one began.
+    assert call("PUT", f"/users/{anna['id']}", {"password": "password 2"}).status == 200
+    assert server.get("/me", hers).status == 401
+    hers = {"Cookie": session_of(server, "anna", "password 2")}
+    assert call("DELETE", f"/users/{anna['id']}").status == 200
+    assert server.get("/me", hers).status == 401
+    database = stored(server)
+    assert PASSWORD.encode() not in database and b"$argon2id$" in database
+
+
+def test_the_audit_log_is_kept_for_a_year(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process").start()
+    for name in ("old", "young"):
+        server.pipeline({"name": name, "steps": ["true"]})
+    server.stop()
+    server.sql("UPDATE deed SET at = at - 366 * 86400000 WHERE id = 1")
+    server.sql("UPDATE deed SET at = at - 364 * 86400000 WHERE id = 2")
+    server.start()
+    assert [deed["id"] for deed in server.get("/audit").json] == [2, 1]
+    assert server.post("/prune").status == 200
+    assert [deed["id"] for deed in server.get("/audit").json] == [3, 2]
+
+
+def test_the_audit_log_tells_who_did_what(world: World) -> None:
+    assert world.ask("POST", f"/jobs/{world.job}/retry", "viewer").status == 403
+    retried = world.ask("POST", f"/jobs/{world.job}/retry", "builder")
+    assert retried.status == 201
+    path = retried.headers["location"]
+    wait_for(lambda: world.ask("GET", path, "viewer").json["finished_at"], "the retry has ended")
+    assert world.ask("GET", "/jobs", "builder").status == 200
+    deeds = world.ask("GET", "/audit?limit=2", "admin").json
+    assert [(deed["actor"], deed["action"], deed["target"], deed["status"]) for deed in deeds] == [
+        ("builder (token for a test)", "jobs.retry_job", f"/jobs/{world.job}/retry", 201),
+        ("viewer (token for a test)", "jobs.retry_job", f"/jobs/{world.job}/retry", 403),
+    ]
+    assert deeds[0]["address"] == "127.0.0.1"
+    again = world.ask("GET", "/jobs?limit=1", "admin").json[0]
+    assert again["started_by"] == "builder"
+    commands = [
+        deed for deed in world.ask("GET", "/audit?limit=200", "admin").json if deed["action"] == "user add"
+    ]
+    assert len(commands) == 3 and "(command line)" in commands[0]["actor"]

@@ -1,0 +1,22 @@
+"""Databases that tests open in their own process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tortoise.backends.base.executor import EXECUTOR_CACHE
+
+from rapidflow_web.db.database import close_database, open_database
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[None]:
+    """The database at `url`, open. Tortoise keeps statements in the words of the one that it met first."""
+    EXECUTOR_CACHE.clear()
+    await open_database(url)
+    try:
+        yield
+    finally:
+        await close_database()
+        EXECUTOR_CACHE.clear()
