@@ -238,6 +238,8 @@ async def _last(stream: asyncio.StreamReader) -> bytes:
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
+    # Its end is not noticed before its output is read.
+    rest = asyncio.ensure_future(_last(cast(asyncio.StreamReader, process.stdout)))
     # Helpers such as ssh and git-remote-https are in the same session.
     try:
         with contextlib.suppress(ProcessLookupError, TimeoutError):
@@ -248,6 +250,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+        rest.cancel()
 
 
 def _words(errors: bytes, command: str, *, quiet: bool) -> str:

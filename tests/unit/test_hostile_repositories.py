@@ -367,6 +367,17 @@ async def test_a_list_of_submodules_that_git_makes_long_is_not_kept(
         await check_out(await mirrors.fetch(origin.url), workspace, mirrors)
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_git_that_goes_on_printing_when_it_is_stopped_leaves_no_descriptor_open(tmp_path: Path):
+    before = open_files()
+    with pytest.raises(GitError, match="printed more than 64 MiB"):
+        await git("-c", "alias.endless=!trap '' TERM; yes", "endless", cwd=tmp_path)
+    assert open_files() == before
+
+
 async def test_many_entries_of_submodules_are_refused(origin: Repo, mirrors: Mirrors, workspace: Path):
     commit_tree(origin, module('[submodule "n"]\n' + "a\n" * 30_000, "1" * 40))
     with pytest.raises(BuildError, match=r"\.gitmodules has more than 20000 entries"):
