@@ -165,7 +165,7 @@ async def _run(path: Path, size: int, request: dict[str, Any]) -> dict[str, Any]
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+            await process.communicate()  # its end is not noticed before its output is read
     if process.returncode != 0:
         raise _told(process.returncode or 0, complaints)
     return json.loads(answer)

@@ -12,7 +12,7 @@ from rapidflow_web.logs.log import LogStore
 from tests.support.builds import engine
 from tests.support.consistency import assert_ended_once, assert_nothing_left
 from tests.support.machine import only_root, small_disk
-from tests.support.server import Server, containers_of
+from tests.support.server import Server, containers_of, sandboxes_of, wait_for
 
 
 def examined(server: Server, *arguments: str) -> tuple[int, list[str]]:
@@ -36,7 +36,10 @@ def test_nothing_is_found_where_all_is_well(new_server: Callable[..., Server]) -
     running = server.start_job({"name": "running", "steps": ["echo begin; sleep 1000"]})
     server.wait_output(running, "begin\n")
     assert examined(server) == examined(server, "--fix") == (0, ["all is well in DATA"])
+    # One that is just being made when the server is killed is left over.
+    wait_for(lambda: len(sandboxes_of(server)) == 3, "the running build has a network, and two are spare")
     server.kill()
+    wait_for(lambda: len(sandboxes_of(server)) == 1, "the spare ones have ended with the server")
     # What the next server takes up is no drift.
     assert examined(server, "--fix") == (0, ["all is well in DATA"])
     server.start()

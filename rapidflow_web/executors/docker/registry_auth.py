@@ -68,7 +68,7 @@ async def _from_helper(helper: str, registry: str) -> dict[str, str] | None:
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+            await process.communicate()  # its end is not noticed before its output is read
     if process.returncode != 0:
         return None
     found = json.loads(output)
