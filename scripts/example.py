@@ -66,8 +66,8 @@ class Example:
         client = Client(url, print)
         try:
             _wait_until_ready(client)
-            pipeline = client.call("POST", "/pipelines", {"config": self.config()}, shape=answers.PIPELINE)
-            job = client.call("POST", f"/pipelines/{pipeline['id']}/jobs", shape=answers.STARTED)
+            pipeline = client.call("POST", "/pipelines", {"config": self.config()}, shape=answers.STORED)
+            job = client.call("POST", f"/pipelines/{pipeline['id']}/jobs", shape=answers.STORED)
         except ClientError as error:
             print(f"The example build could not be started: {error}", file=sys.stderr)
             return

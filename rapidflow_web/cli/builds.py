@@ -209,7 +209,7 @@ def _stored(client: Client, file: Path) -> str:
         )
     if found:
         pipeline = client.call(
-            "PUT", f"/pipelines/{found[0]['id']}", {"config": config}, shape=answers.PIPELINE
+            "PUT", f"/pipelines/{found[0]['id']}", {"config": config}, shape=answers.STORED
         )
         note(f"pipeline {pipeline['id']} '{definition.name}' updated from {file}")
     else:
