@@ -188,7 +188,8 @@ class Execution:
                 return await self._session.follow(running, preparation.archive)
             except StartOver:
                 lost += 1
-                await self._abandon(running)
+                if (outcome := await self._abandon(running)) is not None:
+                    return outcome
             finally:
                 await to_the_end(preparation.archive.close())
         raise BuildError("the container was lost before the first step, again and again")
@@ -208,13 +209,13 @@ class Execution:
                     return False
         return was_full
 
-    async def _abandon(self, running: Running) -> None:
-        """Gives up a container in which no step has run. Raises `BuildError` where one has after all."""
-        _log.info("the container is lost; preparing the build anew")
+    async def _abandon(self, running: Running) -> Outcome | None:
+        """Gives up a container in which no step has run, or returns how the build ended where one has."""
         # It may just have been told to begin, and no step may run twice: once it has ended, it is certain.
         await self._when_reachable(running.exit)
         if await has_begun(running, self._nonce):
-            raise BuildError("the connection to the build was lost just as its first step began")
+            return await self._session.follow(running)
+        _log.info("the container is lost; preparing the build anew")
         self._running = None
         # Before the container goes, because without one a build that may have run a step has failed.
         self._start_record.forget()
@@ -222,6 +223,7 @@ class Execution:
             await running.remove()
         except RapidFlowError as error:
             _log.warning("%s; the next container takes its place", error)
+        return None
 
     async def _resume(self) -> Outcome:
         records = self._writer.records
@@ -278,8 +280,7 @@ class Execution:
         if self._stopping.outcome is not None:
             raise BuildError("the build was stopped")
         # Before the first step it does not matter what became of the container.
-        await self._abandon(running)
-        return await self._build()
+        return await self._abandon(running) or await self._build()
 
     # The end
 

@@ -108,6 +108,21 @@ def test_connections_that_break_at_any_moment_of_a_start_fail_no_build(
     assert_nothing_left(server)
 
 
+def test_connection_that_breaks_just_as_the_first_step_begins_costs_nothing(
+    proxy: EngineProxy, behind: Callable[..., Server]
+) -> None:
+    server = behind().start()
+    proxy.freeze_after(b"run 1\n")
+    job_id = server.start_job({"name": "broken", "steps": ["echo one", "echo two"]})
+    wait_for(lambda: proxy.frozen, "the first step is to begin")
+    proxy.break_connections()
+    proxy.thaw()
+    details = server.wait_finished(job_id)
+    assert details["job"]["error"] is None
+    assert [step["output"] for step in details["steps"]] == ["one\n", "two\n"]
+    assert_ended_once(server, job_id)
+
+
 def test_a_build_fails_with_the_true_reason_when_the_engine_is_gone_for_good(
     proxy: EngineProxy, behind: Callable[..., Server]
 ) -> None:
