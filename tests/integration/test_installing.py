@@ -123,9 +123,17 @@ class Composed(Server):
             installation = self.inside("sh", "-c", f"[ ! -e {name} ] || cat {name}") or "none"
             engine("stop", self.container)
             for kind in ("installation", "sandbox"):
-                if left := containers(f"rapidflow.{kind}={installation}"):
-                    engine("rm", "--force", "--volumes", *left)
+                wait_for(
+                    lambda label=f"rapidflow.{kind}={installation}": self._remove(containers(label)),
+                    "nothing of its builds is left",
+                )
         self.compose("down", "--volumes")
+
+    @staticmethod
+    def _remove(left: list[str]) -> bool:
+        # Networks that were spare end with the server, and may be gone by now.
+        subprocess.run(["docker", "rm", "--force", "--volumes", *left], capture_output=True)
+        return not left
 
 
 @pytest.fixture(scope="module")
