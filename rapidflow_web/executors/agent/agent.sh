@@ -24,25 +24,6 @@ rf_out=$rf_home/log
 rf_pid='' rf_group='' rf_tee='' rf_term='' rf_last=0 rf_current=0 rf_syncs=0 rf_signal='' rf_ending='' rf_asked=''
 mkdir -p "$rf_home" "$1/workspace" || exit
 
-rf_name_one_address() {
-  # A container in two networks has its name for both of its addresses, first for the link-local one, by which
-  # nobody reaches it. Only root may change that.
-  rf_name='' rf_hosts='' rf_changed=''
-  IFS= read -r rf_name </etc/hostname
-  while IFS= read -r rf_line; do
-    case $rf_line in
-      169.254.*"$rf_name"*) rf_changed=yes ;;
-      *)
-        rf_hosts="$rf_hosts$rf_line
-"
-        ;;
-    esac
-  done </etc/hosts
-  [ -z "$rf_changed" ] || printf %s "$rf_hosts" >/etc/hosts
-}
-
-if [ -z "$1" ] && [ -w /etc/hosts ]; then rf_name_one_address 2>/dev/null; fi
-
 if [ "$2" = copy ]; then
   rf_out=$rf_home/out
   mkfifo "$rf_out" || exit

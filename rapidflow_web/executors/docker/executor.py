@@ -158,7 +158,7 @@ class DockerExecutor:
             build.id = details["Id"]
             if (sandbox_id := sandbox_of(details)) is not None:
                 build.hold(sandbox_id)
-                await self._networks.names()  # so that from where it connects is known
+                await self._networks.ensure()  # so that from where it connects is known
             if spec.port is not None and build.sandbox is not None:
                 sandbox = await self.client().containers.container(build.sandbox).show()
                 build.ports = published(sandbox["NetworkSettings"]["Ports"] or {})

@@ -1,14 +1,14 @@
-"""The networks of the engine that builds are in.
+"""The network of the engine that builds are in.
 
-Unless the settings name another there are two, which all installations of an engine share. Builds in them
-don't hear each other, and the address by which a cloud tells a machine of itself leads nowhere. All of it is
-asked of the engine, which may be on another machine.
+Unless the settings name another, all installations of an engine share one. Builds in it don't hear each
+other, and the addresses by which a cloud tells a machine of itself are the build's own. All of it is asked of
+the engine, which may be on another machine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 import aiodocker
@@ -17,40 +17,55 @@ from rapidflow_web.errors import BuildError
 from rapidflow_web.executors.docker.engine_errors import engine_errors
 
 CLOSED = "closed"
-"""The setting that stands for the networks made here."""
+"""The setting that stands for the network made here."""
 
 # One for each installation would take a range of addresses for each, of which an engine has some 30.
 _BUILDS = "rapidflow-builds"
-"""The network with the way out."""
-_LINK_LOCAL = "rapidflow-link-local"
-"""The network that has all link-local addresses, those of clouds among them, and nobody who answers."""
+_METADATA = ("169.254.169.254", "169.254.170.2", "169.254.170.23")
+"""Where clouds, ECS and EKS tell a machine of itself and give it credentials.
+
+Each build has these addresses itself. So they lead nowhere else, from whatever address or interface it
+connects. Its other link-local addresses are on the network itself, which has nobody but the engine's machine.
+"""
 
 _LABELS = {"rapidflow.shared": "true"}
 _NOT_FOUND, _CONFLICT = 404, 409
 _BRIDGE = "com.docker.network.bridge"
 _MTU = "com.docker.network.driver.mtu"
-_METADATA = "169.254.169.254"
 _LEAST_API = (1, 41)
 
 
 class Networks:
-    """The networks of builds, made when they are first needed. `setting` is `Settings.network`."""
+    """The network of builds, made when it is first needed. `setting` is `Settings.network`."""
 
     def __init__(self, client: Callable[[], aiodocker.Docker], setting: str) -> None:
         self.addresses: list[IPv4Network | IPv6Network] = []
-        """From where builds connect, as far as it is known; it grows when networks are made."""
+        """From where builds connect, as far as it is known; it grows when the network is made."""
         self._client = client
         self._setting = setting
-        self._names: list[str] = []
+        self._is_there = False
 
-    async def names(self) -> list[str]:
-        """What a build is connected to, the way out first. Raises `BuildError`, `EngineUnavailable`."""
-        if not self._names:
+    @property
+    def name(self) -> str:
+        """What the engine calls the network."""
+        return _BUILDS if self._setting == CLOSED else self._setting
+
+    @property
+    def joining(self) -> dict[str, Any]:
+        """What the configuration of a container in the network has besides its name."""
+        if self._setting != CLOSED:
+            return {}
+        endpoint = {"IPAMConfig": {"LinkLocalIPs": list(_METADATA)}}
+        return {"NetworkingConfig": {"EndpointsConfig": {_BUILDS: endpoint}}}
+
+    async def ensure(self) -> None:
+        """Sees to it that the network is there. Raises `BuildError`, `EngineUnavailable`."""
+        if not self._is_there:
             with engine_errors("make the network of builds"):
-                names = await self._made() if self._setting == CLOSED else [self._setting]
-                await self._note_addresses(names[0])
-            self._names = names
-        return self._names
+                if self._setting == CLOSED:
+                    await self._make()
+                await self._note_addresses()
+            self._is_there = True
 
     async def look(self) -> None:
         """Notes from where builds connect, also those of other servers, which began before any of ours.
@@ -60,39 +75,36 @@ class Networks:
         if not self.addresses:
             with engine_errors("look at the network of builds"):
                 try:
-                    await self._note_addresses(_BUILDS if self._setting == CLOSED else self._setting)
+                    await self._note_addresses()
                 except aiodocker.DockerError as error:
                     if error.status != _NOT_FOUND:
                         raise
 
-    def forget(self) -> None:
-        """Lets the networks be made anew: somebody has removed them."""
-        self._names = []
+    async def note(self, container: dict[str, Any]) -> None:
+        """Notes from where this container connects: another server may have made the network anew.
 
-    async def _made(self) -> list[str]:
+        `container` is what the engine says of it. Raises `BuildError`, or what aiodocker raises.
+        """
+        for endpoint in container["NetworkSettings"]["Networks"].values():
+            address = endpoint["IPAddress"]
+            if address and not any(ip_address(address) in known for known in self.addresses):
+                await self._note_addresses()
+
+    def forget(self) -> None:
+        """Lets the network be made anew: somebody has removed it."""
+        self._is_there = False
+
+    async def _make(self) -> None:
         await self._check_engine()
         options = {f"{_BRIDGE}.enable_icc": "false"}
-        # Networks that are made don't have it from the engine's configuration; with the wrong one, large
+        # A network that is made doesn't have it from the engine's configuration; with the wrong one, large
         # packets get lost on some clouds.
         bridge = await (await self._client().networks.get("bridge")).show()
         if mtu := bridge["Options"].get(_MTU):
             options[_MTU] = mtu
-        await self._make(_BUILDS, {"Options": options})
-        # The machine of the engine gets no address in it, or else it could not reach the cloud either.
-        addresses = {
-            "Subnet": "169.254.0.0/16",
-            "Gateway": "169.254.0.1",
-            "AuxiliaryAddresses": {"metadata": _METADATA},
-        }
-        options = {f"{_BRIDGE}.enable_icc": "false", f"{_BRIDGE}.inhibit_ipv4": "true"}
-        await self._make(_LINK_LOCAL, {"Internal": True, "IPAM": {"Config": [addresses]}, "Options": options})
-        return [_BUILDS, _LINK_LOCAL]
-
-    async def _make(self, name: str, config: dict[str, Any]) -> None:
+        config = {"Name": _BUILDS, "Driver": "bridge", "Labels": _LABELS, "Options": options}
         try:
-            await self._client().networks.create(
-                {"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": _LABELS, **config}
-            )
+            await self._client().networks.create({**config, "CheckDuplicate": True})
         except aiodocker.DockerError as error:
             if error.status != _CONFLICT:
                 raise
@@ -100,23 +112,25 @@ class Networks:
     async def _check_engine(self) -> None:
         version: dict[str, Any] = await self._client().version()
         api = tuple(int(number) for number in str(version["ApiVersion"]).split("."))
-        # Others would give the machine itself an address in the network that leads nowhere.
+        # Others would not give builds the addresses of the cloud.
         if api < _LEAST_API or "podman" in str(version.get("Components")).lower():
             raise BuildError(
                 "the builds' network can't be closed on this engine, only on Docker 20.10 or newer; set "
                 "RAPIDFLOW_NETWORK to the network that builds are to be in, for example bridge"
             )
 
-    async def _note_addresses(self, name: str) -> None:
+    async def _note_addresses(self) -> None:
         try:
-            details: dict[str, Any] = await (await self._client().networks.get(name)).show()
+            details: dict[str, Any] = await (await self._client().networks.get(self.name)).show()
         except aiodocker.DockerError as error:
-            if error.status != _NOT_FOUND or name == _BUILDS:
+            if error.status != _NOT_FOUND or self._setting == CLOSED:
                 raise
             raise BuildError(
-                f"the engine has no network '{name}', which RAPIDFLOW_NETWORK names; "
+                f"the engine has no network '{self.name}', which RAPIDFLOW_NETWORK names; "
                 "make it there, or set another"
             ) from error
         configs: list[dict[str, str]] = details["IPAM"]["Config"] or []
         subnets = [ip_network(config["Subnet"], strict=False) for config in configs]
+        if self._setting == CLOSED:
+            subnets += map(ip_network, _METADATA)
         self.addresses += [subnet for subnet in subnets if subnet not in self.addresses]

@@ -214,30 +214,28 @@ class Sandboxes:
             except aiodocker.DockerError as error:
                 if error.status != _NOT_FOUND or "network" not in error.message.lower():
                     raise
-            # Somebody has removed the networks, which were not in use.
+            # Somebody has removed the network, which was not in use.
             self._networks.forget()
             await delete(self._client().containers.container(name))
             return await self._started(name, image, port)
 
     async def _started(self, name: str, image: str, port: int | None) -> Sandbox:
-        way_out, *others = await self._networks.names()
-        config = self._config(image, way_out, port)
-        container: Any = await self._client().containers.create(config, name=name)
-        for network in others:
-            await (await self._client().networks.get(network)).connect({"Container": container.id})
+        await self._networks.ensure()
+        container: Any = await self._client().containers.create(self._config(image, port), name=name)
         attachment = await attach(self._client(), container.id)
         try:
             await container.start()
             details = await container.show()
+            await self._networks.note(details)
         except BaseException:
             attachment.close()
             raise
         ports: dict[str, Any] = details["NetworkSettings"]["Ports"] or {}
         return Sandbox(container.id, name, image, details["Image"], attachment, ports)
 
-    def _config(self, image: str, network: str, port: int | None) -> dict[str, Any]:
+    def _config(self, image: str, port: int | None) -> dict[str, Any]:
         host: dict[str, Any] = {
-            "NetworkMode": network,
+            "NetworkMode": self._networks.name,
             "Dns": self._dns,
             "AutoRemove": True,
             "ReadonlyRootfs": True,
@@ -256,6 +254,7 @@ class Sandboxes:
             "Healthcheck": {"Test": ["NONE"]},
             "Labels": {SANDBOX_LABEL: self._installation},
             "HostConfig": host,
+            **self._networks.joining,
         }
         if port is not None:
             config["ExposedPorts"] = {f"{port}/tcp": {}}
