@@ -44,7 +44,7 @@ def tortoise_config(url: str) -> dict[str, Any]:
         "connections": {"default": url},
         "apps": {
             "rapidflow": {
-                "models": ["rapidflow_web.db.models"],
+                "models": ["rapidflow_web.db.models", "rapidflow_web.db.trigger_models"],
                 "migrations": _MIGRATIONS,
                 "default_connection": "default",
             }

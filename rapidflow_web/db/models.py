@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tortoise import fields
 from tortoise.indexes import Index
 from tortoise.models import Model
+
+if TYPE_CHECKING:
+    from rapidflow_web.db.trigger_models import Repository
 
 
 class Definition(Model):
@@ -31,9 +36,18 @@ class Pipeline(Model):
     deleted_at: int | None = fields.BigIntField(null=True)
     # Seen only by administrators and those whom a `Grant` names.
     restricted = fields.BooleanField(default=False, db_default=False)
+    # Where its definition file is: both are null for a definition that is stored on the server alone.
+    repository: fields.ForeignKeyNullableRelation[Repository] = fields.ForeignKeyField(
+        "rapidflow.Repository", related_name="pipelines", on_delete=fields.RESTRICT, null=True
+    )
+    repository_id: int | None
+    path: str | None = fields.TextField(null=True)
+    # Why the file at the head of the default branch can't be read; null while it is valid.
+    problem: str | None = fields.TextField(null=True)
 
     class Meta(Model.Meta):
         table = "pipeline"
+        indexes = (Index(fields=("repository_id",)),)
 
 
 class Job(Model):
@@ -67,6 +81,25 @@ class Job(Model):
     image: str | None = fields.TextField(null=True)
     started_by = fields.TextField()
     timeline: fields.Field[list[dict[str, object]]] = fields.JSONField(default=list)
+    # "manual", "api", "push", "tag", "pull_request", "schedule" or "retry".
+    event = fields.CharField(max_length=16, default="manual", db_default="manual")
+    ref: str | None = fields.TextField(null=True)
+    # The first line of the commit's message.
+    title: str | None = fields.TextField(null=True)
+    author: str | None = fields.TextField(null=True)
+    pull_request: fields.Field[dict[str, object] | None] = fields.JSONField(null=True)
+    superseded_by: int | None = fields.BigIntField(null=True)
+    # The value of the ref before, and the commit against which changed files are counted.
+    before: str | None = fields.CharField(max_length=64, null=True)
+    base: str | None = fields.CharField(max_length=64, null=True)
+    # Whether nothing vouches for its commit: it comes from a fork, and gets no secret.
+    untrusted = fields.BooleanField(default=False, db_default=False)
+    # Whether its definition is still to be read from its commit. Until then it has no steps.
+    unread = fields.BooleanField(default=False, db_default=False)
+    # "waiting" or "approved"; null where no approval is needed.
+    approval: str | None = fields.CharField(max_length=16, null=True)
+    # Of the builds of a concurrency group one runs at a time.
+    concurrency_group: str | None = fields.TextField(null=True)
     # Bytes of the sealed log. Null until the log is sealed, which is the last thing that happens to a job,
     # so that a start finds everything that is not wholly finished by this column.
     log_size: int | None = fields.BigIntField(null=True)
@@ -81,6 +114,7 @@ class Job(Model):
             Index(fields=("pipeline_id", "status", "id")),
             Index(fields=("pipeline_id", "branch", "status", "id")),
             Index(fields=("branch", "id")),
+            Index(fields=("pipeline_id", "commit")),
             Index(fields=("log_size",)),
             Index(fields=("retry_of",)),
             Index(fields=("finished_at",)),
@@ -107,6 +141,8 @@ class Step(Model):
     finished_at: int | None = fields.BigIntField(null=True)
     # The longest time, in milliseconds, for which it printed nothing.
     longest_silence: int | None = fields.BigIntField(null=True)
+    # Why its `when` leaves it out; null for one that runs.
+    skipped: str | None = fields.TextField(null=True)
 
     class Meta(Model.Meta):
         table = "step"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import databases
 from tests.support.consistency import assert_nothing_left
 from tests.support.postgres import Postgres
 from tests.support.server import Server
@@ -114,6 +115,7 @@ def test_a_copy_is_made_before_an_upgrade_on_postgres(
     job_id = server.run({"name": "before", "steps": ["echo before"]})["job"]["id"]
     server.stop()
     for path in (f"{postgres.programs}:{os.environ['PATH']}", str(Path(sys.executable).parent)):
+        databases.downgrade(postgres.url, "0008_shares_and_limits")
         postgres.sql(
             "DROP TABLE outbox, mask, secret; ALTER TABLE deed DROP COLUMN count, DROP COLUMN user_name; "
             "ALTER TABLE token DROP COLUMN limited; DROP INDEX idx_deed_action_c5dd38; "

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 
+from tests.support import databases
 from tests.support.consistency import assert_ended_once, assert_nothing_left
 from tests.support.server import Server
 
@@ -14,6 +15,7 @@ COUNT = "i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo line $i; sleep 0.02; don
 
 def downgrade(server: Server) -> None:
     """Brings the database back to what it was before 0003_upkeep."""
+    databases.downgrade(f"sqlite://{server.data}/rapidflow.db?foreign_keys=OFF", "0008_shares_and_limits")
     tables = ("outbox", "mask", "secret", "deed", "pipeline_grant", "session", "token", "user_account")
     for statement in (
         *(f"DROP TABLE {name}" for name in tables),

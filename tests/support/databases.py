@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tortoise.backends.base.executor import EXECUTOR_CACHE
 
-from rapidflow_web.db.database import close_database, open_database
+from rapidflow_web.db.database import close_database, open_database, tortoise_config
 
 
 @asynccontextmanager
@@ -20,3 +21,17 @@ async def opened(url: str) -> AsyncIterator[None]:
     finally:
         await close_database()
         EXECUTOR_CACHE.clear()
+
+
+def downgrade(url: str, migration: str) -> None:
+    """Brings the database at `url` back to what it was after `migration`."""
+    from tortoise.migrations.api import migrate
+
+    async def back() -> None:
+        target = f"rapidflow.{migration}"
+        try:
+            await migrate(config=tortoise_config(url), direction="backward", target=target)
+        finally:
+            await close_database()
+
+    asyncio.run(back())
