@@ -1,0 +1,1 @@
+"""Forges: what they send by webhooks, and what they are told by their APIs. No database."""
