@@ -87,7 +87,8 @@ class MirrorSize:
 class Mirrors:
     """The mirrors in `folder`. `file_roots` are the folders below which `file://` repositories may lie.
 
-    A fetch takes as long as `timeout` seconds, with the wait for another fetch of the same repository.
+    A fetch takes as long as `timeout` seconds, with the wait for another fetch of the same repository. What
+    was fetched is packed for as long as `tidying` seconds, so that who waits has time left to fetch.
     `allowed` are the servers that a repository may name as if the pipeline did.
     """
 
@@ -98,9 +99,12 @@ class Mirrors:
         self._folder = folder
         self._file_roots = tuple(file_roots)
         self.timeout = timeout
+        self.tidying = timeout / 2
         self._fetching: weakref.WeakValueDictionary[Path, asyncio.Lock] = weakref.WeakValueDictionary()
         self._moving: weakref.WeakValueDictionary[Path, asyncio.Lock] = weakref.WeakValueDictionary()
         self._cleared: set[Path] = set()
+        self._left: set[Path] = set()
+        """Mirrors whose packing took too long. It would take as long again after each fetch."""
 
     async def fetch(
         self,
@@ -166,13 +170,24 @@ class Mirrors:
 
     async def _tidy_up(self, mirror: Path) -> None:
         """Packs the mirror's objects and references once in a while."""
-        try:
-            async with _lock(self._moving, mirror):
-                if await asyncio.to_thread(_has_many_references, mirror):
-                    await git("pack-refs", "--all", cwd=mirror)
-                await git("gc", "--auto", "--quiet", cwd=mirror)
-        except GitError as error:
-            _log.warning("%s: %s", mirror, error)
+        if mirror in self._left:
+            return
+        async with _lock(self._moving, mirror):
+            try:
+                async with asyncio.timeout(self.tidying):
+                    if await asyncio.to_thread(_has_many_references, mirror):
+                        await git("pack-refs", "--all", cwd=mirror)
+                    await git("gc", "--auto", "--quiet", cwd=mirror)
+            except GitError as error:
+                _log.warning("%s: %s", mirror, error)
+            except TimeoutError:
+                self._left.add(mirror)
+                await asyncio.to_thread(_clear_away, mirror)
+                _log.warning(
+                    "%s: packing it took longer than %.0f s; it is tried again when the server is restarted",
+                    mirror,
+                    self.tidying,
+                )
 
     async def unused(self, most: int) -> list[MirrorSize]:
         """The longest unused mirrors, without which the others take at most `most` bytes.
@@ -303,10 +318,15 @@ def _is_whole(mirror: Path, first_time: bool) -> bool:
         shutil.rmtree(mirror, ignore_errors=True)
         return False
     if first_time:
-        for pattern in ("*.lock", "tmp_*"):
-            for path in mirror.rglob(pattern):
-                path.unlink(missing_ok=True)
+        _clear_away(mirror)
     return True
+
+
+def _clear_away(mirror: Path) -> None:
+    """Removes what a git left that was killed, while none works there."""
+    for pattern in ("*.lock", "tmp_*", ".tmp-*", "gc.pid"):
+        for path in mirror.rglob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _same_server(one: Way, other: Way) -> bool:

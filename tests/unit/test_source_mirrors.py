@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -35,20 +37,59 @@ async def test_the_number_of_git_processes_does_not_grow_with_the_references_to_
 
 
 async def test_a_mirror_that_is_made_anew_waits_for_builds_that_take_their_source_from_it(
-    origin: Repo, mirrors: Mirrors, tmp_path: Path
+    origin: Repo, tmp_path: Path
 ):
+    class Told(Mirrors):
+        """Tells when somebody wants that nothing is moved."""
+
+        wanted = asyncio.Event()
+
+        @contextlib.asynccontextmanager
+        async def unmoved(self, mirror: Path, *, unfetched: bool = False) -> AsyncGenerator[None]:
+            self.wanted.set()
+            async with super().unmoved(mirror, unfetched=unfetched):
+                yield
+
+    (tmp_path / "mirrors").mkdir()
+    mirrors = Told(tmp_path / "mirrors", [str(tmp_path / "repos")], timeout=60)
     origin.commit({"a": "1"})
     mirror = (await mirrors.fetch(origin.url, "main")).mirror
     (mirror / "marker").touch()
     shutil.rmtree(origin.path)
     commit = Repo(origin.path, "--object-format=sha256").commit({"a": "2"})
     async with mirrors.unmoved(mirror):
+        mirrors.wanted.clear()
         fetching = asyncio.create_task(mirrors.fetch(origin.url, "main"))
-        # Until it wants what is held here: nothing tells of that, and without the lock it is done by then.
-        await asyncio.wait([fetching], timeout=3)
+        waiting = asyncio.create_task(mirrors.wanted.wait())
+        await asyncio.wait([fetching, waiting], return_when=asyncio.FIRST_COMPLETED)
+        assert waiting.done()
         assert (mirror / "marker").exists()
     assert (await fetching).commit == commit
     assert not (mirror / "marker").exists()
+
+
+async def test_a_mirror_that_takes_too_long_to_pack_is_used_unpacked(
+    origin: Repo, mirrors: Mirrors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # As one with deltas of deltas without end.
+    wrapper, begun = tmp_path / "programs" / "git", tmp_path / "begun"
+    wrapper.parent.mkdir()
+    wrapper.write_text(
+        f'#!/bin/sh\nif [ "$1" = gc ]; then\necho >>{begun}; touch objects/pack/tmp_pack_x gc.pid\n'
+        f"trap '' TERM; sleep 1000; fi\nexec {shutil.which('git')} \"$@\"\n"
+    )
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:/usr/bin:/bin")
+    mirrors.tidying = 1
+    commit = origin.commit({"a": "1"})
+    # Without a limit of its own this ends by that of the test.
+    async with asyncio.timeout(60):
+        source = await mirrors.fetch(origin.url, "main")
+        assert source.commit == commit
+        assert (await mirrors.fetch(origin.url, "main")).commit == commit
+    assert begun.read_text() == "\n"
+    assert [*source.mirror.rglob("tmp_*"), *source.mirror.rglob("gc.pid")] == []
+    assert working_in(tmp_path) == []
 
 
 async def test_a_checkout_that_patterns_keep_busy_is_given_up(origin: Repo, tmp_path: Path, workspace: Path):
