@@ -7,14 +7,14 @@ from pathlib import Path
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.repositories import check_branch
-from rapidflow_web.source.git import GitError, Terms, git
+from rapidflow_web.source.git import GitError, Terms, TooMuchPrinted, git
 
 HEADS = "refs/rapidflow/heads"
 """The branches of the remote, as they were when one was last fetched."""
 COMMITS = "refs/rapidflow/commits"
 """Each commit that was ever built."""
 _BRANCHES = f"+refs/heads/*:{HEADS}/*"
-_BATCH = 10_000
+_BATCH = 1000
 """References that one git takes away: a repository may have any number."""
 _FETCHED = "refs/rapidflow/fetched"
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -24,13 +24,20 @@ async def _default_branch(mirror: Path, terms: Terms) -> str:
     listing = await git("ls-remote", "--symref", "origin", "HEAD", cwd=mirror, terms=terms)
     match = re.match(r"ref: refs/heads/(\S+)\tHEAD", listing)
     if match is None:
-        if not await git("ls-remote", "--heads", "origin", cwd=mirror, terms=terms):
+        if not await _has_branches(mirror, terms):
             raise BuildError("could not fetch the source: the repository has no branch; push a commit first")
         raise BuildError("could not fetch the source: the repository has no default branch; name a 'branch'")
     try:
         return check_branch(match[1])
     except ValueError as error:
         raise BuildError(f"could not fetch the source: {error}") from None
+
+
+async def _has_branches(mirror: Path, terms: Terms) -> bool:
+    try:
+        return bool(await git("ls-remote", "--heads", "origin", cwd=mirror, terms=terms))
+    except TooMuchPrinted:
+        return True
 
 
 async def fetch_branch(mirror: Path, terms: Terms, branch: str | None) -> tuple[str, str]:

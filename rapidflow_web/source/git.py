@@ -32,7 +32,8 @@ _MARK = "RAPIDFLOW_GIT_IN"
 """The variable by which the gits of a server are found that was killed; its value is where they work."""
 _KILL_TRIES = 500
 _KILL_SECONDS = 0.01
-_MOST_OUTPUT = 64 * 1024 * 1024
+_MOST_OUTPUT = 1024 * 1024
+"""Bytes. What is not text takes the event loop 30 ms then."""
 _LONGEST_RECORD = 1024 * 1024
 _CHUNK = 64 * 1024
 
@@ -81,8 +82,9 @@ _PLAIN = Terms()
 _SETTINGS = (
     # A hook of the system's template folder has no business in a fetch.
     ("core.hooksPath", os.devnull),
-    # Nor has a server in naming another from which to download.
+    # Nor has a server in naming another from which to download, whatever the server's user has configured.
     ("transfer.bundleURI", "false"),
+    ("fetch.uriProtocols", ""),
 )
 
 
@@ -127,13 +129,17 @@ class GitError(BuildError):
     """Git failed. The message is git's own, without credentials."""
 
 
+class TooMuchPrinted(GitError):
+    """Git printed more than is kept."""
+
+
 async def git(
     *arguments: str, cwd: Path, terms: Terms = _PLAIN, umask: int | None = None, text: str = ""
 ) -> str:
     """What `git ARGUMENTS` prints in the folder `cwd` after it read `text`, on more terms where given.
 
-    Raises `GitError`, also where it prints more than 64 MiB. When it is cancelled, git and its children are
-    gone.
+    Raises `GitError`, and `TooMuchPrinted` where it prints more than 1 MiB. When it is cancelled, git and its
+    children are gone.
     """
     output = bytearray()
 
@@ -141,7 +147,7 @@ async def git(
         output.extend(chunk)
         if len(output) > _MOST_OUTPUT:
             # Who wrote the repository may mean harm.
-            raise GitError(f"git {arguments[0]} printed more than {_MOST_OUTPUT // 1024**2} MiB")
+            raise TooMuchPrinted(f"git {arguments[0]} printed more than {_MOST_OUTPUT // 1024**2} MiB")
 
     await _run(arguments, cwd, terms, umask, take, text.encode("utf-8", "surrogateescape"))
     return output.decode("utf-8", "surrogateescape")
