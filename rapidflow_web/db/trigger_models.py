@@ -37,6 +37,8 @@ class Repository(Model):
     # Looks in a row that failed, and what the last one said.
     poll_failures: int = fields.IntField(default=0)
     poll_error: str | None = fields.TextField(null=True)
+    # Until when its forge is told no status, in ms: it is away, or said to wait.
+    statuses_paused_until: int | None = fields.BigIntField(null=True)
     # What pull requests from forks get: "approve", "run" or "never".
     forks = fields.CharField(max_length=16, default="approve")
     # Names of the installation's secrets that its pipelines may use.
@@ -196,6 +198,8 @@ class CommitStatus(Model):
     description = fields.TextField()
     job_id: int | None = fields.BigIntField(null=True)
     pipeline_id: int | None = fields.BigIntField(null=True)
+    # When it last changed.
+    changed_at: int = fields.BigIntField()
     serial: int = fields.BigIntField(default=1)
     sent: int = fields.BigIntField(default=0)
     attempts: int = fields.IntField(default=0)
@@ -218,6 +222,8 @@ class Notification(Model):
     )
     job_id: int
     target: fields.Field[dict[str, object]] = fields.JSONField()
+    # Where it goes: messages with the same are sent one after the other.
+    lane = fields.TextField()
     # Why it is sent: "broken", "fixed", "failed" or "always".
     occasion = fields.CharField(max_length=16)
     created_at: int = fields.BigIntField()

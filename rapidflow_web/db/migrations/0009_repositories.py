@@ -32,6 +32,7 @@ class Migration(migrations.Migration):
                     "target",
                     fields.JSONField(encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads),
                 ),
+                ("lane", fields.TextField(unique=False)),
                 ("occasion", fields.CharField(max_length=16)),
                 ("created_at", fields.BigIntField()),
                 ("attempts", fields.IntField(default=0)),
@@ -63,6 +64,7 @@ class Migration(migrations.Migration):
                 ("next_poll_at", fields.BigIntField(null=True)),
                 ("poll_failures", fields.IntField(default=0)),
                 ("poll_error", fields.TextField(null=True, unique=False)),
+                ("statuses_paused_until", fields.BigIntField(null=True)),
                 ("forks", fields.CharField(default="approve", max_length=16)),
                 (
                     "secrets",
@@ -109,6 +111,7 @@ class Migration(migrations.Migration):
                 ("description", fields.TextField(unique=False)),
                 ("job_id", fields.BigIntField(null=True)),
                 ("pipeline_id", fields.BigIntField(null=True)),
+                ("changed_at", fields.BigIntField()),
                 ("serial", fields.BigIntField(default=1)),
                 ("sent", fields.BigIntField(default=0)),
                 ("attempts", fields.IntField(default=0)),
