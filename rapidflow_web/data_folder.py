@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Collection, Generator
 from pathlib import Path
 
-from rapidflow_web import private
+from rapidflow_web import private_files
 from rapidflow_web.errors import SettingsError
 from rapidflow_web.removal import contents
 
@@ -74,7 +74,7 @@ def _check_link(folder: Path) -> None:
 def locked(root: Path) -> Generator[None]:
     """Keeps every other process that asks for it away from a data folder. Raises `InUse`, `OSError`."""
     path = root / "lock"
-    with open(path, "w", opener=private.opener) as lock:
+    with open(path, "w", opener=private_files.opener) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # One that gave up has removed it together with the folder that it made.
@@ -145,4 +145,4 @@ class DataFolder:
         # Older versions made some of it as the umask had it.
         for path in (self._root, *self._root.iterdir()):
             if not path.is_symlink() or path == self._root:
-                private.close(path)
+                private_files.close(path)

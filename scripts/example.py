@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from rapidflow_web.cli import answers
+from rapidflow_web.cli import response_shapes
 from rapidflow_web.cli.client import Client, ClientError, Unreachable
 
 _EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -66,8 +66,10 @@ class Example:
         client = Client(url, print)
         try:
             _wait_until_ready(client)
-            pipeline = client.call("POST", "/pipelines", {"config": self.config()}, shape=answers.STORED)
-            job = client.call("POST", f"/pipelines/{pipeline['id']}/jobs", shape=answers.STORED)
+            pipeline = client.call(
+                "POST", "/pipelines", {"config": self.config()}, shape=response_shapes.STORED
+            )
+            job = client.call("POST", f"/pipelines/{pipeline['id']}/jobs", shape=response_shapes.STORED)
         except ClientError as error:
             print(f"The example build could not be started: {error}", file=sys.stderr)
             return
@@ -79,7 +81,7 @@ def _wait_until_ready(client: Client) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:
-            client.call("GET", "/health", shape=answers.anything)
+            client.call("GET", "/health", shape=response_shapes.anything)
         except Unreachable:
             if time.monotonic() > deadline:
                 raise

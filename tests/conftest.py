@@ -27,9 +27,10 @@ for _ignored in (signal.SIGQUIT, signal.SIGHUP):
 Server.forks = True
 
 _LONGEST = (
-    "test_schemathesis", "test_accessibility", "test_server_life", "test_server_killed", "test_packaging",
-    "test_engine_restarts", "test_installing", "test_backup", "test_doctor", "test_progress", "test_masking",
-    "test_access", "test_viewer", "test_hostile", "test_restore_killed", "test_clock",
+    "test_schemathesis", "test_accessibility", "test_server_startup", "test_server_killed", "test_packaging",
+    "test_engine_restarts", "test_installing", "test_backup", "test_doctor", "test_overwritten_lines",
+    "test_masking", "test_roles_of_routes", "test_log_viewer", "test_hostile_text", "test_restore_killed",
+    "test_clock",
 )  # fmt: skip
 _FOLDERS = ("e2e", "faults", "integration", "api", "contract", "unit")
 

@@ -10,7 +10,7 @@ import secrets
 
 import argon2
 
-from rapidflow_web.accounts.turns import Turns
+from rapidflow_web.accounts.fair_slots import Turns
 
 USER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 """Names that can stand in a header and in a log without a question."""

@@ -8,7 +8,7 @@ from quart import Blueprint, Response
 
 from rapidflow_web.api import output, representations, schemas
 from rapidflow_web.api.lists import list_response
-from rapidflow_web.api.operation import operation
+from rapidflow_web.api.openapi import operation
 from rapidflow_web.builds.activity import activity
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Step

@@ -8,7 +8,7 @@ from quart import Blueprint, Response
 
 from rapidflow_web.api import representations, schemas
 from rapidflow_web.api.lists import list_response
-from rapidflow_web.api.operation import operation
+from rapidflow_web.api.openapi import operation
 from rapidflow_web.db import jobs, pipelines
 from rapidflow_web.errors import BadRequest, Invalid, Problem, UnsupportedMediaType
 from rapidflow_web.web import requests

@@ -6,7 +6,7 @@ from quart import Blueprint, Response
 
 from rapidflow_web.api import representations
 from rapidflow_web.api import user_schemas as schemas
-from rapidflow_web.api.operation import operation
+from rapidflow_web.api.openapi import operation
 from rapidflow_web.api.schemas import Message
 from rapidflow_web.db import pipelines, secrets
 from rapidflow_web.db.secrets import EVERYWHERE

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from quart import Blueprint, Response, request
 
 from rapidflow_web.api import schemas
-from rapidflow_web.api.operation import Text, header, operation, text
+from rapidflow_web.api.openapi import Text, header, operation, text
 from rapidflow_web.db import jobs
 from rapidflow_web.errors import BadRequest, RangeNotSatisfiable
 from rapidflow_web.logs.log import Log

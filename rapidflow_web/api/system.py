@@ -6,7 +6,7 @@ from quart import Blueprint, Response
 
 from rapidflow_web import __version__, metrics
 from rapidflow_web.api import representations, schemas
-from rapidflow_web.api.operation import Text, operation, text
+from rapidflow_web.api.openapi import Text, operation, text
 from rapidflow_web.builds.readiness import Readiness, readiness
 from rapidflow_web.db import jobs
 from rapidflow_web.db.database import now_ms

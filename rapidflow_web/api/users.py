@@ -9,7 +9,7 @@ from rapidflow_web.accounts.roles import Role
 from rapidflow_web.api import representations
 from rapidflow_web.api import user_schemas as schemas
 from rapidflow_web.api.lists import list_response
-from rapidflow_web.api.operation import operation
+from rapidflow_web.api.openapi import operation
 from rapidflow_web.api.schemas import Message, Visibility
 from rapidflow_web.db import audit, pipelines, users
 from rapidflow_web.web import requests

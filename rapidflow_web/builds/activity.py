@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from rapidflow_web.builds.execution import Execution
-from rapidflow_web.db.related import longest_silence
+from rapidflow_web.db.related_builds import longest_silence
 from rapidflow_web.errors import RapidFlowError
 from rapidflow_web.executors.base import Process
 

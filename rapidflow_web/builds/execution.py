@@ -31,8 +31,8 @@ from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.base import Process, Running
 from rapidflow_web.logs.index import Kind
 from rapidflow_web.logs.writer import LogWriter
+from rapidflow_web.pipeline.clone_credentials import Login
 from rapidflow_web.pipeline.durations import format_duration
-from rapidflow_web.pipeline.logins import Login
 from rapidflow_web.removal import remove_folder
 from rapidflow_web.shielding import EndedEarly, to_the_end, unless
 

@@ -21,7 +21,7 @@ from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Executor, Progress, Running
 from rapidflow_web.pipeline import images
-from rapidflow_web.pipeline.logins import Login
+from rapidflow_web.pipeline.clone_credentials import Login
 from rapidflow_web.removal import remove_folder
 from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.settings import Settings

@@ -13,8 +13,8 @@ from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.users import NoSuchUser
 from rapidflow_web.errors import BadRequest, Invalid, Problem, RequestError
 from rapidflow_web.pipeline import parser
+from rapidflow_web.pipeline.clone_credentials import Login, login_for, login_in, taken_out
 from rapidflow_web.pipeline.definition import ParsedPipeline
-from rapidflow_web.pipeline.logins import Login, login_for, login_in, taken_out
 from rapidflow_web.secrets.vault import Vault, check_value
 from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import EndedEarly, unless

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import click
 
-from rapidflow_web.cli import answers
+from rapidflow_web.cli import response_shapes
 from rapidflow_web.cli.client import Client, ClientError, asks_server
 from rapidflow_web.terminal import note, out
 
@@ -194,7 +194,7 @@ def set_secret(client: Client, name: str, pipeline: str | None) -> int:
     """Store a secret; asks for the value, or reads standard input."""
     value = getpass.getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.read().removesuffix("\n")
     path = f"{_secrets_path(pipeline)}/{quote(name, safe='')}"
-    client.call("PUT", path, {"value": value}, shape=answers.anything)
+    client.call("PUT", path, {"value": value}, shape=response_shapes.anything)
     out(f"secret {name} stored")
     return 0
 
@@ -206,7 +206,7 @@ def set_secret(client: Client, name: str, pipeline: str | None) -> int:
 def remove_secret(client: Client, name: str, pipeline: str | None) -> int:
     """Remove a secret."""
     path = f"{_secrets_path(pipeline)}/{quote(name, safe='')}"
-    out(client.call("DELETE", path, shape=answers.MESSAGE)["message"])
+    out(client.call("DELETE", path, shape=response_shapes.MESSAGE)["message"])
     return 0
 
 
@@ -215,7 +215,7 @@ def remove_secret(client: Client, name: str, pipeline: str | None) -> int:
 @asks_server
 def list_secrets(client: Client, pipeline: str | None) -> int:
     """List the names of secrets, without their values."""
-    for one in client.call("GET", _secrets_path(pipeline), shape=answers.SECRETS):
+    for one in client.call("GET", _secrets_path(pipeline), shape=response_shapes.SECRETS):
         out(f"{one['name']:<40} {one['updated_at']}  {one['updated_by']}")
     return 0
 

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from rapidflow_web.cli import answers
+from rapidflow_web.cli import response_shapes
 from rapidflow_web.cli.client import Client, ClientError, asks_server
 from rapidflow_web.errors import Invalid, Problem
 from rapidflow_web.pipeline.definition import ParsedPipeline
@@ -36,7 +36,9 @@ def run(client: Client, pipeline: str, branch: str | None, env: tuple[str, ...])
     if branch is not None:
         body["branch"] = branch
     pipeline_id = _pipeline_id(client, pipeline)
-    return _follow(client, client.call("POST", f"/pipelines/{pipeline_id}/jobs", body, shape=answers.STORED))
+    return _follow(
+        client, client.call("POST", f"/pipelines/{pipeline_id}/jobs", body, shape=response_shapes.STORED)
+    )
 
 
 @click.command
@@ -66,8 +68,8 @@ def jobs(client: Client, pipeline: str | None, status: str | None, limit: int) -
     """List jobs, newest first."""
     query = _query(limit=limit, status=status, pipeline_id=pipeline)
     row = "{:>7}  {:<9}  {:<24}  {:<20}  {:<12}  {:<20}  {}"
-    found = client.call("GET", f"/jobs?{query}", shape=answers.JOBS)
-    pipelines = client.call("GET", "/pipelines?limit=200", shape=answers.PIPELINES)
+    found = client.call("GET", f"/jobs?{query}", shape=response_shapes.JOBS)
+    pipelines = client.call("GET", "/pipelines?limit=200", shape=response_shapes.PIPELINES)
     names = {one["id"]: one["name"] for one in pipelines}
     out(row.format("JOB", "STATUS", "PIPELINE", "BRANCH", "COMMIT", "CREATED", "DURATION"))
     for job in found:
@@ -91,7 +93,7 @@ def jobs(client: Client, pipeline: str | None, status: str | None, limit: int) -
 @asks_server
 def cancel(client: Client, job: str) -> int:
     """Cancel a job and wait until its build has stopped."""
-    answer = client.call("POST", f"/jobs/{quote(job, safe='')}/cancel", shape=answers.MESSAGE)
+    answer = client.call("POST", f"/jobs/{quote(job, safe='')}/cancel", shape=response_shapes.MESSAGE)
     out(answer["message"])
     return 0
 
@@ -102,7 +104,7 @@ def cancel(client: Client, job: str) -> int:
 @asks_server
 def retry(client: Client, job: str, follow: bool) -> int:
     """Start a job again: same commit, definition and variables."""
-    started = client.call("POST", f"/jobs/{quote(job, safe='')}/retry", shape=answers.STORED)
+    started = client.call("POST", f"/jobs/{quote(job, safe='')}/retry", shape=response_shapes.STORED)
     if follow:
         return _follow(client, started)
     out(f"job {started['id']} started")
@@ -154,7 +156,7 @@ def _say_it_goes_on(job_id: str) -> None:
 def _why_it_waits(client: Client) -> str:
     """Why a job that was just started waits; empty where it need not."""
     try:
-        ready = client.call("GET", "/ready", also=(503,), shape=answers.READINESS)
+        ready = client.call("GET", "/ready", also=(503,), shape=response_shapes.READINESS)
     except ClientError:
         return ""  # the job is started; whether it can be followed is found out by that
     if ready["status"] == "draining":
@@ -176,7 +178,7 @@ def _pipeline_id(client: Client, named: str) -> str:
         return named
     if named.endswith((".yml", ".yaml")):
         raise ClientError(f"there is no file {named}")
-    found = client.call("GET", f"/pipelines?{_query(name=named)}", shape=answers.PIPELINES)
+    found = client.call("GET", f"/pipelines?{_query(name=named)}", shape=response_shapes.PIPELINES)
     if not found:
         raise ClientError(f"there is no pipeline and no file '{named}'")
     if len(found) > 1:
@@ -185,21 +187,21 @@ def _pipeline_id(client: Client, named: str) -> str:
 
 
 def _stored(client: Client, file: Path) -> str:
-    from rapidflow_web.pipeline.logins import taken_out
+    from rapidflow_web.pipeline.clone_credentials import taken_out
 
     try:
         config, definition = _read(file)
     except Invalid as error:
         raise ClientError("\n".join(f"{file}: {problem.message}" for problem in error.problems)) from None
     found = client.call(
-        "GET", f"/pipelines?{_query(name=definition.name, limit=200)}", shape=answers.PIPELINES
+        "GET", f"/pipelines?{_query(name=definition.name, limit=200)}", shape=response_shapes.PIPELINES
     )
     public, password = taken_out(config)
     for pipeline in found:
         if pipeline["config"] == public:
             if password is not None:  # it may be another than that of the last time
                 path = f"/pipelines/{pipeline['id']}"
-                client.call("PUT", path, {"config": config}, shape=answers.anything)
+                client.call("PUT", path, {"config": config}, shape=response_shapes.anything)
             return str(pipeline["id"])
     if len(found) > 1:
         # Any of them may be somebody else's.
@@ -209,11 +211,11 @@ def _stored(client: Client, file: Path) -> str:
         )
     if found:
         pipeline = client.call(
-            "PUT", f"/pipelines/{found[0]['id']}", {"config": config}, shape=answers.STORED
+            "PUT", f"/pipelines/{found[0]['id']}", {"config": config}, shape=response_shapes.STORED
         )
         note(f"pipeline {pipeline['id']} '{definition.name}' updated from {file}")
     else:
-        pipeline = client.call("POST", "/pipelines", {"config": config}, shape=answers.STORED)
+        pipeline = client.call("POST", "/pipelines", {"config": config}, shape=response_shapes.STORED)
         note(f"pipeline {pipeline['id']} '{definition.name}' stored from {file}")
     return str(pipeline["id"])
 

@@ -16,8 +16,8 @@ from urllib.parse import quote, urlencode, urlsplit
 import click
 
 from rapidflow_web import __version__
-from rapidflow_web.cli import answers
-from rapidflow_web.cli.answers import Shape
+from rapidflow_web.cli import response_shapes
+from rapidflow_web.cli.response_shapes import Shape
 from rapidflow_web.errors import RapidFlowError
 
 P = ParamSpec("P")
@@ -156,7 +156,7 @@ class Client:
         patience = _Patience()
         while True:
             try:
-                return self.call("GET", _path(job_id), shape=answers.STATUS)["status"]
+                return self.call("GET", _path(job_id), shape=response_shapes.STATUS)["status"]
             except Unreachable as error:
                 self._wait(patience, error)
 

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from rapidflow_web.cli import answers
+from rapidflow_web.cli import response_shapes
 from rapidflow_web.cli.client import Client, ClientError, asks_server
 from rapidflow_web.data_folder import SECRETS_KEY
 from rapidflow_web.errors import RapidFlowError
@@ -184,7 +184,7 @@ async def _mended(what: str, mend: Callable[[], Awaitable[object]]) -> bool:
 def prune(client: Client, dry_run: bool) -> int:
     """Remove builds, mirrors and images that the server's settings do not keep."""
     pruned: dict[str, Any] = client.call(
-        "POST", f"/prune?dry_run={'true' if dry_run else 'false'}", shape=answers.PRUNED
+        "POST", f"/prune?dry_run={'true' if dry_run else 'false'}", shape=response_shapes.PRUNED
     )
     for build in pruned["builds"]:
         out(f"job {build['id']:<8} {build['finished_at']}  {_size(build['bytes']):>9}  {build['reason']}")

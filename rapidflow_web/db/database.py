@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 from tortoise import Tortoise, connections
 from tortoise.exceptions import DBConnectionError, OperationalError
 
-from rapidflow_web import private
+from rapidflow_web import private_files
 from rapidflow_web.db.sql import dialect, rows
 from rapidflow_web.errors import DatabaseError
 from rapidflow_web.shielding import to_the_end
@@ -181,17 +181,17 @@ async def _applied(url: str) -> list[str]:
 def _check_file(path: Path) -> None:
     """Raises what is wrong with the file, before the library leaves a thread behind that fails on it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    private.make(path)
+    private_files.make(path)
     for name in ("wal", "shm"):
         # New ones have the mode of the database.
-        private.close(path.with_name(f"{path.name}-{name}"))
+        private_files.close(path.with_name(f"{path.name}-{name}"))
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA schema_version")
 
 
 def _back_up(path: Path, version: str) -> None:
     target = path.with_name(f"{path.stem}.before-{version}-{int(time.time())}{path.suffix}")
-    private.make(target)
+    private_files.make(target)
     with sqlite3.connect(path) as source, sqlite3.connect(target) as backup:
         source.backup(backup)
     source.close()
@@ -208,7 +208,7 @@ def _dump(url: str, target: Path) -> None:
 
 def dump_postgres(url: str, target: Path) -> None:
     """Writes a PostgreSQL database to a file, for `pg_restore`. Raises `DatabaseError`."""
-    private.make(target)
+    private_files.make(target)
     try:
         postgres_program("pg_dump", "--format=custom", "--no-owner", f"--file={target}", f"--dbname={url}")
     except DatabaseError:

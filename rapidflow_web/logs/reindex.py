@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rapidflow_web import private
+from rapidflow_web import private_files
 from rapidflow_web.logs import stream_text
 from rapidflow_web.logs.index import Kind, Record
 
@@ -41,7 +41,7 @@ def reindex(log: Path, steps: Sequence[KnownStep], final_lines: bytes) -> None:
     with log.open("rb") as file:
         empty = log.stat().st_size == 0
         text = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        private.write(fresh, b"".join(record.pack() for record in _records(text, steps, final_lines)))
+        private_files.write(fresh, b"".join(record.pack() for record in _records(text, steps, final_lines)))
     fresh.rename(index)
 
 

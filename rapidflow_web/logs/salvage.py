@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rapidflow_web import private
+from rapidflow_web import private_files
 from rapidflow_web.logs import stream_text
 from rapidflow_web.logs.compressed import BLOCK, blocks, path_of
 from rapidflow_web.logs.index import RECORD_SIZE, Kind, Record, unpack
@@ -39,7 +39,7 @@ def salvage(log: Path, size: int) -> bool:
         fresh.rename(log)
     if log.exists():
         fresh = index.with_name(f"{index.name}.new")
-        private.write(fresh, b"".join(record.pack() for record in _moved(records, gaps, log)))
+        private_files.write(fresh, b"".join(record.pack() for record in _moved(records, gaps, log)))
         fresh.rename(index)
     for path in packed:
         path.rename(path.with_name(f"{path.name}.damaged"))
@@ -63,7 +63,7 @@ def _write(found: Iterable[bytes | None], target: Path, size: int) -> list[_Gap]
     gaps: list[_Gap] = []
     readable = position = 0
     last = b""
-    with open(target, "wb", opener=private.opener) as file:
+    with open(target, "wb", opener=private_files.opener) as file:
 
         def close_gap(start: int, end: int) -> None:
             if start < end:

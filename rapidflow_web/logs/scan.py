@@ -28,7 +28,7 @@ from typing import Any
 if __name__ == "__main__":  # where the script is, without pathlib, which takes as long to import as all else
     sys.path.append(__file__.rsplit("/", 3)[0])
 
-from rapidflow_web.logs.shown import as_read
+from rapidflow_web.logs.displayed_text import as_read
 
 _BLOCK = 1024 * 1024
 _MOST_MEMORY = 256 * 1024 * 1024

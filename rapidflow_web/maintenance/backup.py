@@ -34,7 +34,7 @@ from rapidflow_web.logs import index
 from rapidflow_web.logs.compressed import path_of
 from rapidflow_web.logs.files import open_file
 from rapidflow_web.logs.log import CHUNK, LogStore
-from rapidflow_web.maintenance.staging import Staging
+from rapidflow_web.maintenance.restore_staging import Staging
 from rapidflow_web.settings import Settings
 
 _MANIFEST = "rapidflow-backup.json"

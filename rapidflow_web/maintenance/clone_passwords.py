@@ -10,7 +10,7 @@ import logging
 from rapidflow_web.db import pipelines, secrets
 from rapidflow_web.db.database import rewrite
 from rapidflow_web.errors import Invalid
-from rapidflow_web.pipeline.logins import Login, login_in, taken_out, without_password
+from rapidflow_web.pipeline.clone_credentials import Login, login_in, taken_out, without_password
 from rapidflow_web.pipeline.variables import CLONE_PASSWORD
 from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.source.mirrors import Mirrors

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from rapidflow_web.db.builds import Bar
+from rapidflow_web.db.build_lists import Bar
 from rapidflow_web.pages.blueprint import milliseconds
 
 _PLACE = 7

@@ -6,9 +6,9 @@ from typing import Any
 
 from quart import Response, current_app, request
 
-from rapidflow_web.db import builds, dashboard
+from rapidflow_web.db import build_lists, dashboard
 from rapidflow_web.db.jobs import FINISHED
-from rapidflow_web.db.related import usual
+from rapidflow_web.db.related_builds import usual
 from rapidflow_web.pages import charts
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.web.prefix import prefix_of
@@ -40,17 +40,17 @@ async def _overview() -> dict[str, Any]:
     number = int(page) if page.isascii() and page.isdigit() and 1 <= len(page) <= 6 else 1
     found = await dashboard.pipelines(_PIPELINES + 1, max(0, number - 1) * _PIPELINES)
     pipelines = found[:_PIPELINES]
-    running = await builds.oldest(_RUNNING, "running")
-    bars = await builds.bars_of_each([pipeline.id for pipeline in pipelines], _BARS)
+    running = await build_lists.oldest(_RUNNING, "running")
+    bars = await build_lists.bars_of_each([pipeline.id for pipeline in pipelines], _BARS)
     names = list({build.pipeline_id for build in running})
     return {
         "running": running,
         "steps_of": await dashboard.progress([build.id for build in running]),
         "usual": await usual(names) if names else {},
-        "waiting": await builds.oldest(_WAITING, "pending"),
+        "waiting": await build_lists.oldest(_WAITING, "pending"),
         "waiting_count": await dashboard.count_waiting(_MOST_WAITING),
         "slots": services().settings.concurrency,
-        "recent": await builds.newest(_RECENT, statuses=FINISHED),
+        "recent": await build_lists.newest(_RECENT, statuses=FINISHED),
         "pipelines": pipelines,
         "bars": {
             pipeline.id: charts.drawing(

@@ -12,9 +12,9 @@ from rapidflow_web.builds.activity import Activity, activity
 from rapidflow_web.builds.execution import Execution
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job
-from rapidflow_web.db.related import ahead, related
+from rapidflow_web.db.related_builds import ahead, related
 from rapidflow_web.errors import Invalid, LogUnreadable
-from rapidflow_web.logs.shown import as_read
+from rapidflow_web.logs.displayed_text import as_read
 from rapidflow_web.pages import commands
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.pipeline import parser

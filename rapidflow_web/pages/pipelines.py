@@ -10,7 +10,7 @@ from quart import Response, current_app, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.accounts.roles import Role
-from rapidflow_web.db import builds, pipelines, users
+from rapidflow_web.db import build_lists, pipelines, users
 from rapidflow_web.db.jobs import STATUSES
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.errors import Invalid, Problem, TooManyRequests
@@ -141,14 +141,14 @@ async def start_build(pipeline_id: int) -> Response | WerkzeugResponse:
 async def pipeline_page(pipeline: Pipeline, status: int = 200, **typed: Any) -> Response:
     """The page of a pipeline, with what was `typed` into its forms and what is wrong with that."""
     filters = _filters()
-    found = await builds.newest(
+    found = await build_lists.newest(
         _BUILDS + 1,
         pipeline_id=pipeline.id,
         statuses=[filters["status"]] if filters["status"] else [],
         branch=filters["branch"] or None,
         before=int(filters["before"]) if filters["before"] else None,
     )
-    bars = (await builds.bars_of_each([pipeline.id], _CHART))[pipeline.id]
+    bars = (await build_lists.bars_of_each([pipeline.id], _CHART))[pipeline.id]
     numbers = charts.statistics(bars)
     shown: dict[str, Any] = {
         "config": pipeline.definition.config,

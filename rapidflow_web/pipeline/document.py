@@ -14,7 +14,7 @@ import yaml
 from yaml import CSafeLoader as _Loader  # the one in Python takes fifty times as long
 
 from rapidflow_web.errors import Invalid, Problem
-from rapidflow_web.pipeline.written import hint
+from rapidflow_web.pipeline.scalars import hint
 
 MAX_TEXT = 512 * 1024
 """Characters."""

@@ -9,8 +9,8 @@ import yaml
 
 from rapidflow_web.errors import Problem
 from rapidflow_web.pipeline.document import MAX_KEYS, TAG, problem
+from rapidflow_web.pipeline.scalars import as_written, has_no_colon
 from rapidflow_web.pipeline.suggestions import did_you_mean, near, short
-from rapidflow_web.pipeline.written import as_written, has_no_colon
 
 _KINDS = {yaml.ScalarNode: "a value", yaml.SequenceNode: "a list", yaml.MappingNode: "a mapping"}
 _SCALARS = {"int": "a number", "float": "a number", "bool": "true or false", "timestamp": "a date"}

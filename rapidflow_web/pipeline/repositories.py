@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import unquote, urlsplit
 
-from rapidflow_web.pipeline import logins
+from rapidflow_web.pipeline import clone_credentials
 
 SCHEMES = ("https", "ssh", "git", "file")
 MAX_BRANCH = 250
@@ -68,7 +68,7 @@ def _is_control(character: str) -> bool:
 def _check_password(url: str, scheme: str) -> None:
     if scheme != "https":
         raise ValueError(f"git takes no password from a URL that begins with {scheme}://; leave it out")
-    logins.login_in(url)
+    clone_credentials.login_in(url)
 
 
 def file_path(url: str) -> str:

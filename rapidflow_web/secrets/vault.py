@@ -12,7 +12,7 @@ from rapidflow_web.db import secrets
 from rapidflow_web.db.models import Mask, Secret
 from rapidflow_web.errors import BuildError, Invalid, Problem
 from rapidflow_web.logs.masking.forms import LEAST_BYTES
-from rapidflow_web.pipeline.logins import Login
+from rapidflow_web.pipeline.clone_credentials import Login
 from rapidflow_web.pipeline.variables import CLONE_PASSWORD, check_secret_name
 from rapidflow_web.secrets.keys import MASK, Keys, VaultError, new_key
 

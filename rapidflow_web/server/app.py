@@ -16,7 +16,7 @@ from rapidflow_web.accounts.authentication import Access
 from rapidflow_web.accounts.changes import AccountChanges
 from rapidflow_web.api import jobs, pipelines, secrets, stream, system
 from rapidflow_web.api import users as user_routes
-from rapidflow_web.api.operation import Documentation, Provider
+from rapidflow_web.api.openapi import Documentation, Provider
 from rapidflow_web.builds.beginning import Beginning
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.health import Health

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from rapidflow_web.errors import BuildError
-from rapidflow_web.pipeline.logins import Login
+from rapidflow_web.pipeline.clone_credentials import Login
 from rapidflow_web.source import ssh
 
 _ALLOWED = "https:ssh:git:file"

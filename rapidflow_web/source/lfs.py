@@ -20,14 +20,14 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from rapidflow_web.errors import BuildError
-from rapidflow_web.pipeline.logins import origin
+from rapidflow_web.pipeline.clone_credentials import origin
 from rapidflow_web.pipeline.repositories import check_url
 from rapidflow_web.source import ssh
 from rapidflow_web.source.git import GitError, Terms, git, git_records, without_credentials
-from rapidflow_web.source.lfs_server import LfsObject, download
+from rapidflow_web.source.lfs_client import LfsObject, download
 from rapidflow_web.source.mirrors import Source
+from rapidflow_web.source.remote import Way, rewritten, ssh_command
 from rapidflow_web.source.servers import Server, is_named, server_of
-from rapidflow_web.source.ways import Way, rewritten, ssh_command
 
 _FILTER = ("filter.lfs.process", "git-lfs filter-process"), ("filter.lfs.required", "true")
 """Without it git-lfs puts the files themselves into the index, and no pointers."""

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rapidflow_web.errors import BuildError
-from rapidflow_web.pipeline.logins import Login, login_in, without_password
+from rapidflow_web.pipeline.clone_credentials import Login, login_in, without_password
 from rapidflow_web.pipeline.repositories import check_file_path, check_url, file_path
 from rapidflow_web.removal import contents
 from rapidflow_web.source.fetching import fetch_branch, fetch_commit, forget_references
 from rapidflow_web.source.git import GitError, Terms, git, plain, without_credentials
+from rapidflow_web.source.remote import Way, way_to
 from rapidflow_web.source.servers import Allowed
-from rapidflow_web.source.ways import Way, way_to
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import pytest
 from rapidflow_web.web import assets
 from rapidflow_web.web.route_roles import ROLES
 from rapidflow_web.web.security_headers import HEADERS
-from tests.api.test_other_sites import address
+from tests.api.test_cross_site_requests import address
 from tests.support.headers import assert_safe
 from tests.support.server import Server
 from tests.support.users import PASSWORD, add_user, session_of

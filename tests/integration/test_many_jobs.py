@@ -12,25 +12,25 @@ import pytest
 from tortoise import connections
 
 from bench import many_jobs
-from rapidflow_web.db import builds, dashboard, jobs
+from rapidflow_web.db import build_lists, dashboard, jobs
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
-from rapidflow_web.db.related import ahead, related
+from rapidflow_web.db.related_builds import ahead, related
 from tests.support.postgres import Postgres
 
 JOBS = 20_000
 QUERIES = {
-    "newest": lambda: builds.newest(50),
-    "finished": lambda: builds.newest(15, statuses=jobs.FINISHED),
-    "of a pipeline": lambda: builds.newest(51, pipeline_id=1),
-    "of a pipeline, a later page": lambda: builds.newest(51, pipeline_id=1, before=9_000),
-    "of a pipeline and a status": lambda: builds.newest(51, pipeline_id=1, statuses=["failed"]),
-    "of a pipeline and a branch": lambda: builds.newest(51, pipeline_id=1, branch="topic-310"),
-    "of all three": lambda: builds.newest(51, pipeline_id=1, statuses=["failed"], branch="main"),
-    "of a pipeline without builds": lambda: builds.newest(51, pipeline_id=many_jobs.PIPELINES),
-    "the next one": lambda: builds.newest(1, pipeline_id=1, after=9_000),
-    "running": lambda: builds.oldest(50, "running"),
-    "bars": lambda: builds.bars_of_each(range(1, many_jobs.PIPELINES + 1), 30),
-    "successful bars": lambda: builds.bars_of_each([1, 2], 10, successful=True),
+    "newest": lambda: build_lists.newest(50),
+    "finished": lambda: build_lists.newest(15, statuses=jobs.FINISHED),
+    "of a pipeline": lambda: build_lists.newest(51, pipeline_id=1),
+    "of a pipeline, a later page": lambda: build_lists.newest(51, pipeline_id=1, before=9_000),
+    "of a pipeline and a status": lambda: build_lists.newest(51, pipeline_id=1, statuses=["failed"]),
+    "of a pipeline and a branch": lambda: build_lists.newest(51, pipeline_id=1, branch="topic-310"),
+    "of all three": lambda: build_lists.newest(51, pipeline_id=1, statuses=["failed"], branch="main"),
+    "of a pipeline without builds": lambda: build_lists.newest(51, pipeline_id=many_jobs.PIPELINES),
+    "the next one": lambda: build_lists.newest(1, pipeline_id=1, after=9_000),
+    "running": lambda: build_lists.oldest(50, "running"),
+    "bars": lambda: build_lists.bars_of_each(range(1, many_jobs.PIPELINES + 1), 30),
+    "successful bars": lambda: build_lists.bars_of_each([1, 2], 10, successful=True),
     "waiting": lambda: dashboard.count_waiting(1_000),
     "progress": lambda: dashboard.progress([19_000, 19_001]),
     "ahead": lambda: ahead(19_000, 1_000),
@@ -98,7 +98,7 @@ async def test_what_stands_beside_a_job_is_read_by_index(sqlite: None, monkeypat
 
 
 async def test_bars_are_the_last_builds_oldest_first(sqlite: None):
-    bars = await builds.bars_of_each([1, many_jobs.PIPELINES], 30)
+    bars = await build_lists.bars_of_each([1, many_jobs.PIPELINES], 30)
     assert [bar.id for bar in bars[1]] == list(range(JOBS - 58, JOBS + 1, 2))
     assert bars[many_jobs.PIPELINES] == ()
 
@@ -116,7 +116,7 @@ async def test_postgres_reads_by_index(database: Postgres, monkeypatch: pytest.M
     await asyncio.to_thread(many_jobs.fill, database.url, JOBS)
     await open_database(database.url)
     try:
-        assert [bar.id for bar in (await builds.bars_of_each([1], 30))[1]] == list(
+        assert [bar.id for bar in (await build_lists.bars_of_each([1], 30))[1]] == list(
             range(JOBS - 58, JOBS + 1, 2)
         )
         plans = Plans(monkeypatch, "EXPLAIN")

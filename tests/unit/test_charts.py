@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rapidflow_web.db.builds import Bar
+from rapidflow_web.db.build_lists import Bar
 from rapidflow_web.pages import charts
 
 

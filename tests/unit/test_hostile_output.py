@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rapidflow_web.builds import reasons
+from rapidflow_web.logs.displayed_text import as_read
 from rapidflow_web.logs.masking.masker import Masker
 from rapidflow_web.logs.scan import outline, search
-from rapidflow_web.logs.shown import as_read
 from tests.support.cpu import cpu_seconds
 from tests.support.hostile import OUTPUTS
 

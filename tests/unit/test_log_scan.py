@@ -14,8 +14,8 @@ import pytest
 
 from rapidflow_web.logs import scan
 from rapidflow_web.logs import search as log_search
+from rapidflow_web.logs.displayed_text import as_read
 from rapidflow_web.logs.scan import outline, search
-from rapidflow_web.logs.shown import as_read
 
 
 def found(log: bytes, text: str, *, case: bool = False, regex: bool = False) -> list[int]:

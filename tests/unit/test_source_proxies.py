@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from rapidflow_web.source.gateway import Gateway
+from rapidflow_web.source.egress_proxy import Gateway
 from rapidflow_web.source.git import GitError, git
 from rapidflow_web.source.mirrors import Mirrors
+from rapidflow_web.source.remote import Way
 from rapidflow_web.source.servers import server_of
-from rapidflow_web.source.ways import Way
 from tests.support.git_server import GitServer, git_server
 from tests.support.repos import Repo
 from tests.support.sources import assert_not_contacted, refusal

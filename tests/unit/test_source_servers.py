@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from rapidflow_web.errors import BuildError
-from rapidflow_web.pipeline.logins import Login
+from rapidflow_web.pipeline.clone_credentials import Login
 from rapidflow_web.pipeline.repositories import check_url
 from rapidflow_web.source.git import GitError, Terms, git
 from rapidflow_web.source.mirrors import Mirrors
+from rapidflow_web.source.remote import Way, way_to
 from rapidflow_web.source.servers import Allowed, Server, is_public, judged, server_of
-from rapidflow_web.source.ways import Way, way_to
 from rapidflow_web.source.workspace import check_out
 from tests.support.git_server import GitServer, git_server
 from tests.support.repos import Repo

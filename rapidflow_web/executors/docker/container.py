@@ -17,8 +17,8 @@ from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Exit, Process
 from rapidflow_web.executors.docker import engine_client
 from rapidflow_web.executors.docker.attachment import Attachment, attach
-from rapidflow_web.executors.docker.copy import IncompleteCopy, archived_file
 from rapidflow_web.executors.docker.engine_errors import engine_errors, gone_is_fine
+from rapidflow_web.executors.docker.output_copy import IncompleteCopy, archived_file
 
 _LOG = "/rapidflow/log"
 _ANSWER_SECONDS = 120.0

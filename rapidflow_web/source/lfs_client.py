@@ -25,9 +25,9 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from rapidflow_web.pipeline.logins import origin
+from rapidflow_web.pipeline.clone_credentials import origin
 from rapidflow_web.source.git import GitError, Terms, git, plain, without_credentials
-from rapidflow_web.source.ways import http_settings
+from rapidflow_web.source.remote import http_settings
 
 _JSON = "application/vnd.git-lfs+json"
 _BATCH = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rapidflow_web.errors import Invalid
-from rapidflow_web.pipeline.logins import Login, login_for, login_in, taken_out, without_password
+from rapidflow_web.pipeline.clone_credentials import Login, login_for, login_in, taken_out, without_password
 from rapidflow_web.pipeline.parser import parse
 from rapidflow_web.pipeline.repositories import check_url
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from rapidflow_web.errors import BuildError
-from rapidflow_web.pipeline.logins import Login
+from rapidflow_web.pipeline.clone_credentials import Login
 from rapidflow_web.source.git import GitError, Terms
-from rapidflow_web.source.lfs_server import LfsObject, download
+from rapidflow_web.source.lfs_client import LfsObject, download
 from rapidflow_web.source.mirrors import NOBODY, Account, Mirrors
 from rapidflow_web.source.workspace import check_out
 from tests.support.git_server import GitServer, git_server
@@ -60,7 +60,7 @@ async def failure(https: GitServer, mirrors: Mirrors, workspace: Path) -> str:
 async def test_files_are_downloaded_once(
     https: GitServer, mirrors: Mirrors, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("rapidflow_web.source.lfs_server._BATCH", 2)
+    monkeypatch.setattr("rapidflow_web.source.lfs_client._BATCH", 2)
     assert await checked_out(https, mirrors, workspace) == []
     assert_fetched(workspace)
     https.objects.clear()

@@ -9,7 +9,7 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.e2e.test_viewer import go, in_sight, opened, shows
+from tests.e2e.test_log_viewer import go, in_sight, opened, shows
 from tests.support.server import Server
 
 CURL = (

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from rapidflow_web.pipeline.logins import Login
+from rapidflow_web.pipeline.clone_credentials import Login
 from rapidflow_web.source import ssh
-from rapidflow_web.source.gateway import Gateway
+from rapidflow_web.source.egress_proxy import Gateway
 from rapidflow_web.source.git import GitError, Terms, git, login_terms, without_credentials
 from rapidflow_web.source.servers import SETTING, Allowed, Server, is_named, judged, server_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import median
 
-from rapidflow_web.db import builds
+from rapidflow_web.db import build_lists
 from rapidflow_web.db.database import uncancelled
 from rapidflow_web.db.models import Job
 from rapidflow_web.db.sql import rows
@@ -26,8 +26,8 @@ class Related:
 
 async def related(job: Job) -> Related:
     """What is related to a job, each by an index."""
-    before = await builds.newest(1, pipeline_id=job.pipeline_id, before=job.id)
-    after = await builds.newest(1, pipeline_id=job.pipeline_id, after=job.id)
+    before = await build_lists.newest(1, pipeline_id=job.pipeline_id, before=job.id)
+    after = await build_lists.newest(1, pipeline_id=job.pipeline_id, after=job.id)
     return Related(
         before[0].id if before else None,
         after[0].id if after else None,
@@ -39,7 +39,9 @@ async def related(job: Job) -> Related:
 async def usual(pipeline_ids: list[int]) -> dict[int, int | None]:
     """How long builds of pipelines usually take, in ms: the median of the last successful ones."""
     found: dict[int, int | None] = {}
-    for pipeline_id, bars in (await builds.bars_of_each(pipeline_ids, _USUAL_OF, successful=True)).items():
+    for pipeline_id, bars in (
+        await build_lists.bars_of_each(pipeline_ids, _USUAL_OF, successful=True)
+    ).items():
         durations = [bar.duration for bar in bars if bar.duration is not None]
         found[pipeline_id] = int(median(durations)) if durations else None
     return found

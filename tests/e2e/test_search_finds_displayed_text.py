@@ -7,7 +7,7 @@ import random
 
 from playwright.async_api import Page, expect
 
-from rapidflow_web.logs.shown import as_read
+from rapidflow_web.logs.displayed_text import as_read
 from tests.support.server import Server
 
 PARTS = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from rapidflow_web.accounts.turns import Turns
+from rapidflow_web.accounts.fair_slots import Turns
 
 
 class Worker:
