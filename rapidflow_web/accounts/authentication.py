@@ -1,4 +1,4 @@
-"""Finds out who sends a request, and what they may see."""
+"""Authentication: who sends a request, and what they may see."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from typing import NamedTuple
 from rapidflow_web import addresses
 from rapidflow_web.accounts import credentials
 from rapidflow_web.accounts.hosts import Hosts
-from rapidflow_web.accounts.roles import ANYONE, Actor, Role, role
+from rapidflow_web.accounts.roles import ANYONE, Actor, Role, role_named
 from rapidflow_web.accounts.throttle import SITE, Key, Throttle
 from rapidflow_web.db import audit, users
 from rapidflow_web.db.database import is_away, now_ms
 from rapidflow_web.db.models import Token, User
-from rapidflow_web.db.visibility import Sight
+from rapidflow_web.db.visibility import Visibility
 from rapidflow_web.errors import TooManyRequests, Unauthorized
 from rapidflow_web.settings import Settings
 
 SESSION_SECONDS = 14 * 24 * 3600
-_KNOWN_SECONDS = 5.0
+_CACHE_SECONDS = 5.0
 """For how long what was found is taken to be so still; `rapidflow user` may change it beside the server."""
-_MOST_KNOWN = 10_000
+_MOST_CACHED = 10_000
 
 
 class Reader(NamedTuple):
-    """Who reads what: `shown` is that of an `Actor`."""
+    """Who reads what: `credential` is that of an `Actor`."""
 
-    shown: str
+    credential: str
     pipeline_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Eyes:
+class _ReadAccess:
     """What somebody may see, as far as it is not a pipeline's own."""
 
     user_id: int | None
     sees_restricted: bool
     only: frozenset[int] | None = None
 
-    def see(self, pipeline_id: int, granted: Collection[int] | None) -> bool:
+    def may_see(self, pipeline_id: int, granted: Collection[int] | None) -> bool:
         """Whether they may see a pipeline, which if it is restricted is `granted` to these users."""
         if self.only is not None and pipeline_id not in self.only:
             return False
@@ -49,7 +49,7 @@ class _Eyes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _CachedActor:
     actor: Actor
     until: float
 
@@ -62,9 +62,9 @@ class Access:
         self.hosts = Hosts((*settings.hosts, *([public.name] if public is not None else [])))
         self._settings = settings
         self._throttle = Throttle()
-        self._known: dict[str, _Known] = {}
+        self._cache: dict[str, _CachedActor] = {}
         self._has_users: bool | None = None
-        self._looked_at = float("-inf")
+        self._checked_at = float("-inf")
 
     # Whether a login is needed
 
@@ -72,61 +72,61 @@ class Access:
         """Whether nobody needs to log in: on a loopback address, as long as there are no users."""
         if not self._needs_no_login():
             return False
-        if time.monotonic() - self._looked_at > _KNOWN_SECONDS:
-            await self._look()
+        if time.monotonic() - self._checked_at > _CACHE_SECONDS:
+            await self._check_for_users()
         return not self._has_users
 
     def _needs_no_login(self) -> bool:
         """Whether nobody needs to log in while there are no users."""
         return self._settings.login == "users" and self._settings.bind.is_loopback
 
-    async def _look(self) -> None:
-        known = self._known
+    async def _check_for_users(self) -> None:
+        known = self._cache
         try:
             self._has_users = await users.any_exist()
         except Exception as error:
             # While the database is away everything else must still say so, and nobody can add a user.
             if self._has_users is None or not is_away(error):
                 raise
-        if known is self._known:
-            self._looked_at = time.monotonic()
+        if known is self._cache:
+            self._checked_at = time.monotonic()
 
     def sees_all(self, token: str | None) -> bool:
         """Whether it is known, without asking the database, that whoever shows `token` may see everything."""
         now = time.monotonic()
         if token is None:
-            fresh = now - self._looked_at <= _KNOWN_SECONDS
+            fresh = now - self._checked_at <= _CACHE_SECONDS
             return fresh and self._has_users is False and self._needs_no_login()
-        known = self._known.get(_by_token(token))
-        return known is not None and known.until > now and known.actor.sight.is_whole
+        known = self._cache.get(_by_token(token))
+        return known is not None and known.until > now and known.actor.visibility.is_unrestricted
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Takes nothing of what was found for granted any more: users, tokens or visibility have changed."""
         # Not cleared: what somebody is finding out just now belongs to what was.
-        self._known = {}
-        self._looked_at = float("-inf")
+        self._cache = {}
+        self._checked_at = float("-inf")
 
     # Who it is
 
-    async def of_token(self, word: str) -> Actor:
+    async def of_token(self, secret: str) -> Actor:
         """Who shows a token. Raises `Unauthorized`."""
-        shown = _by_token(word)
-        if (actor := self._remembered(shown)) is not None:
+        credential = _by_token(secret)
+        if (actor := self._cached(credential)) is not None:
             return actor
-        known, token = self._known, await users.of_token(_digest(shown))
+        known, token = self._cache, await users.of_token(_digest(credential))
         if token is None:
             raise Unauthorized("this token is not known, was revoked, or has expired; make a new one")
-        return _remember(known, await self._of_token(token, shown), token.expires_at)
+        return _cache_actor(known, await self._of_token(token, credential), token.expires_at)
 
-    async def of_session(self, word: str) -> Actor | None:
+    async def of_session(self, secret: str) -> Actor | None:
         """Who is logged in with a cookie; None where it has expired."""
-        shown = f"session {credentials.digest(word)}"
-        if (actor := self._remembered(shown)) is not None:
+        credential = f"session {credentials.digest(secret)}"
+        if (actor := self._cached(credential)) is not None:
             return actor
-        known, session = self._known, await users.of_session(_digest(shown))
+        known, session = self._cache, await users.of_session(_digest(credential))
         if session is None:
             return None
-        return _remember(known, await self._of_user(session.user, shown), session.expires_at)
+        return _cache_actor(known, await self._of_user(session.user, credential), session.expires_at)
 
     async def of_proxy(self, name: str, address: str) -> Actor:
         """Whom a proxy in front has logged in. Raises `Unauthorized` where it is not the proxy that asks."""
@@ -134,46 +134,46 @@ class Access:
             raise Unauthorized(
                 f"only a proxy may say who somebody is, and {address} is none of RAPIDFLOW_PROXY_ADDRESSES"
             )
-        shown = f"proxy {name}"
-        if (actor := self._remembered(shown)) is not None:
+        credential = f"proxy {name}"
+        if (actor := self._cached(credential)) is not None:
             return actor
-        known, user = self._known, await users.named(name)
+        known, user = self._cache, await users.named(name)
         if user is not None:
-            return _remember(known, await self._of_user(user, shown))
+            return _cache_actor(known, await self._of_user(user, credential))
         # Somebody whom the proxy knows and this server does not.
-        sight = Sight(await users.hidden_from(None))
-        return _remember(known, Actor(name, Role.VIEWER, sight, shown=shown))
+        visibility = Visibility(await users.hidden_from(None))
+        return _cache_actor(known, Actor(name, Role.VIEWER, visibility, credential=credential))
 
     async def may_read(self, readers: Collection[Reader]) -> set[Reader]:
         """Those of `readers` who may read still, asked of the database now."""
-        eyes = await self._eyes({reader.shown for reader in readers})
+        access = await self._read_access({reader.credential for reader in readers})
         restricted = await users.restricted({reader.pipeline_id for reader in readers})
         return {
             reader
             for reader in readers
-            if (found := eyes.get(reader.shown)) is not None
-            and found.see(reader.pipeline_id, restricted.get(reader.pipeline_id))
+            if (found := access.get(reader.credential)) is not None
+            and found.may_see(reader.pipeline_id, restricted.get(reader.pipeline_id))
         }
 
-    async def _eyes(self, shown: Collection[str]) -> dict[str, _Eyes]:
-        """What of `shown` lets somebody in now, each with what they may see."""
-        found: dict[str, _Eyes] = {}
-        if ANYONE.shown in shown:
-            await self._look()
+    async def _read_access(self, wanted: Collection[str]) -> dict[str, _ReadAccess]:
+        """The credentials of `wanted` that let somebody in now, each with what they may see."""
+        found: dict[str, _ReadAccess] = {}
+        if ANYONE.credential in wanted:
+            await self._check_for_users()
             if await self.is_open():
-                found[ANYONE.shown] = _Eyes(None, sees_restricted=True)
+                found[ANYONE.credential] = _ReadAccess(None, sees_restricted=True)
         kinds: dict[str, list[str]] = {"token": [], "session": [], "proxy": []}
-        for one in shown:
+        for one in wanted:
             kind, _, rest = one.partition(" ")
             if kind in kinds:
                 kinds[kind].append(rest)
         for token in await users.valid_tokens(kinds["token"]):
-            found[f"token {token.digest}"] = _eyes_of(token.user, token)
+            found[f"token {token.digest}"] = _read_access_of(token.user, token)
         for session in await users.valid_sessions(kinds["session"]):
-            found[f"session {session.digest}"] = _eyes_of(session.user)
+            found[f"session {session.digest}"] = _read_access_of(session.user)
         known = {user.name: user for user in await users.all_named(kinds["proxy"])}
         for name in kinds["proxy"]:
-            found[f"proxy {name}"] = _eyes_of(known.get(name))
+            found[f"proxy {name}"] = _read_access_of(known.get(name))
         return found
 
     def is_proxy(self, address: str) -> bool:
@@ -184,12 +184,14 @@ class Access:
             return False
         return any(peer in network for network in self._settings.proxy_addresses)
 
-    async def _of_user(self, user: User, shown: str) -> Actor:
-        return Actor(user.name, role(user.role), Sight(await _hidden(user)), user.id, shown=shown)
+    async def _of_user(self, user: User, credential: str) -> Actor:
+        return Actor(
+            user.name, role_named(user.role), Visibility(await _hidden(user)), user.id, credential=credential
+        )
 
-    async def _of_token(self, token: Token, shown: str) -> Actor:
+    async def _of_token(self, token: Token, credential: str) -> Actor:
         # A role that was taken from a user is taken from their tokens, too.
-        may = min(role(token.role), role(token.user.role))
+        may = min(role_named(token.role), role_named(token.user.role))
         only = _only(token)
         if only is not None:
             # Users and other pipelines are what an administrator has to do with.
@@ -197,22 +199,22 @@ class Access:
         return Actor(
             token.user.name,
             may,
-            Sight(await _hidden(token.user), only),
+            Visibility(await _hidden(token.user), only),
             token.user_id,
             token.name,
             token.id,
             limited=token.limited,
-            shown=shown,
+            credential=credential,
         )
 
-    def _remembered(self, key: str) -> Actor | None:
-        known = self._known.get(key)
+    def _cached(self, key: str) -> Actor | None:
+        known = self._cache.get(key)
         return known.actor if known is not None and known.until > time.monotonic() else None
 
     # Login
 
-    async def log_in(self, name: str, password: str, address: str, shown: str | None = None) -> str:
-        """Begins a session, in place of the one `shown`, and returns the word for the cookie.
+    async def log_in(self, name: str, password: str, address: str, session: str | None = None) -> str:
+        """Begins a session, in place of the one `session`, and returns the value of the cookie.
 
         Each wrong password slows down who tries the next, for the name or from the address; but nobody slows
         down a user where that user is logged in, or has logged in before. Raises `Unauthorized`,
@@ -225,18 +227,18 @@ class Access:
         own = Key("user at", f"{named.value} {client}")
         of_all = (named, Key("client", client), Key(SITE, site))
         if self._throttle.wait(of_all) and user is not None:
-            here = await self.of_session(shown) if shown else None
+            here = await self.of_session(session) if session else None
             if here is not None and here.user_id == user.id:
                 own, of_all = _by_session(user), ()
             elif client in {addresses.client(one) for one in await audit.addresses_of(user.name)}:
                 of_all = ()
         if not await self._is_right(user, password, own, of_all, site) or user is None:
             raise Unauthorized("wrong name or password")
-        word = credentials.new_word()
-        if shown:
-            await self.log_out(shown)
-        await users.begin_session(user.id, credentials.digest(word), now_ms() + SESSION_SECONDS * 1000)
-        return word
+        secret = credentials.new_secret()
+        if session:
+            await self.log_out(session)
+        await users.begin_session(user.id, credentials.digest(secret), now_ms() + SESSION_SECONDS * 1000)
+        return secret
 
     async def is_password(self, user: User, password: str) -> bool:
         """Whether it is the password of a user who is logged in. Raises `TooManyRequests`."""
@@ -257,11 +259,11 @@ class Access:
             self._throttle.take_back(of_all)
         return right
 
-    async def log_out(self, word: str) -> bool:
+    async def log_out(self, secret: str) -> bool:
         """Ends a session; False if there is none."""
-        if not await users.end_session(credentials.digest(word)):
-            return False  # strangers send any word, and it is to cost nothing of what others need
-        self.forget()
+        if not await users.end_session(credentials.digest(secret)):
+            return False  # strangers send anything, and it is to cost nothing of what others need
+        self.clear_cache()
         return True
 
 
@@ -269,21 +271,21 @@ def _by_session(user: User) -> Key:
     return Key("session of", user.name)
 
 
-def _by_token(word: str) -> str:
-    return f"token {credentials.digest(word)}"
+def _by_token(secret: str) -> str:
+    return f"token {credentials.digest(secret)}"
 
 
-def _digest(shown: str) -> str:
-    return shown.partition(" ")[2]
+def _digest(credential: str) -> str:
+    return credential.partition(" ")[2]
 
 
-def _remember(known: dict[str, _Known], actor: Actor, expires_at: int | None = None) -> Actor:
-    if len(known) >= _MOST_KNOWN:
+def _cache_actor(known: dict[str, _CachedActor], actor: Actor, expires_at: int | None = None) -> Actor:
+    if len(known) >= _MOST_CACHED:
         known.clear()
-    seconds = _KNOWN_SECONDS
+    seconds = _CACHE_SECONDS
     if expires_at is not None:
         seconds = min(seconds, (expires_at - now_ms()) / 1000)
-    known[actor.shown] = _Known(actor, time.monotonic() + seconds)
+    known[actor.credential] = _CachedActor(actor, time.monotonic() + seconds)
     return actor
 
 
@@ -291,42 +293,42 @@ def _only(token: Token) -> frozenset[int] | None:
     return frozenset(token.pipelines) if token.pipelines is not None else None
 
 
-def _eyes_of(user: User | None, token: Token | None = None) -> _Eyes:
-    return _Eyes(
+def _read_access_of(user: User | None, token: Token | None = None) -> _ReadAccess:
+    return _ReadAccess(
         user.id if user is not None else None,
-        sees_restricted=user is not None and role(user.role) is Role.ADMIN,
+        sees_restricted=user is not None and role_named(user.role) is Role.ADMIN,
         only=_only(token) if token is not None else None,
     )
 
 
 async def _hidden(user: User) -> frozenset[int]:
     """The pipelines that a user may not see."""
-    return frozenset() if role(user.role) is Role.ADMIN else await users.hidden_from(user.id)
+    return frozenset() if role_named(user.role) is Role.ADMIN else await users.hidden_from(user.id)
 
 
 async def new_token(
     user: User, name: str, may: Role, pipelines: Sequence[int] | None, days: int | None
 ) -> tuple[Token, str]:
-    """Makes a token, which expires after `days`; returns it and the word, which is shown only this once.
+    """Makes a token, which expires after `days`; returns its row and its text, shown only this once.
 
     One that is limited to `pipelines` can't administer, whatever its role.
     """
     if pipelines is not None:
         may = min(may, Role.BUILDER)
-    word = credentials.TOKEN_PREFIX + credentials.new_word()
+    secret = credentials.TOKEN_PREFIX + credentials.new_secret()
     expires_at = now_ms() + days * 24 * 3600 * 1000 if days is not None else None
     token = await users.create_token(
         user.id,
         name,
-        may.word,
+        may.label,
         pipelines,
-        credentials.digest(word),
+        credentials.digest(secret),
         expires_at,
         # Kept, because it can't be seen later: a viewer's token of an administrator who has become a viewer
         # was made to be given away nevertheless.
-        limited=pipelines is not None or may < role(user.role),
+        limited=pipelines is not None or may < role_named(user.role),
     )
-    return token, word
+    return token, secret
 
 
 async def hashed(password: str, whose: str) -> str:

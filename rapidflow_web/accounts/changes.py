@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from rapidflow_web.accounts.authentication import Access, hashed, new_token
-from rapidflow_web.accounts.roles import Actor, Role, role
+from rapidflow_web.accounts.roles import Actor, Role, role_named
 from rapidflow_web.db import pipelines, users
 from rapidflow_web.db.models import Token, User
 from rapidflow_web.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound, Problem
@@ -69,27 +69,27 @@ class AccountChanges:
 
     # Users
 
-    async def add(self, name: str, word: str, password: str | None) -> User:
-        """Adds a user with the role of this word. Raises `BadRequest`, `Conflict`, `Invalid`."""
+    async def add(self, name: str, role: str, password: str | None) -> User:
+        """Adds a user. Raises `BadRequest`, `Conflict`, `Invalid`."""
         self._audit(name)
-        if not await users.any_exist() and (word != Role.ADMIN.word or password is None):
+        if not await users.any_exist() and (role != Role.ADMIN.label or password is None):
             raise BadRequest(
                 "the first user must be an admin with a password, or nobody could log in any more"
             )
-        user = await users.create(name, word, await _hashed(password, name) if password is not None else None)
+        user = await users.create(name, role, await _hashed(password, name) if password is not None else None)
         if user is None:
             raise Conflict(f"there is a user {name} already; choose another name, or change that one")
         await self.announce()
         return user
 
-    async def change(self, user_id: int, *, word: str | None = None, password: str | None = None) -> User:
+    async def change(self, user_id: int, *, role: str | None = None, password: str | None = None) -> User:
         """Gives a user another role or password, which ends their sessions.
 
         Raises `NotFound`, `Invalid`, and `BadRequest` for the last administrator.
         """
         user = await existing(user_id)
         self._audit(user.name)
-        changes = {"role": word} if word is not None else {}
+        changes = {"role": role} if role is not None else {}
         if password is not None:
             changes["password"] = await _hashed(password, user.name)
         if changes and not await users.change(user_id, **changes):
@@ -130,19 +130,19 @@ class AccountChanges:
         await self.announce()
 
     async def make_token(
-        self, actor: Actor, name: str, word: str | None, only: Sequence[int] | None, days: int | None
+        self, actor: Actor, name: str, role: str | None, only: Sequence[int] | None, days: int | None
     ) -> tuple[Token, str]:
         """Makes a token of `actor`; returns it and its text, which is shown only this once.
 
-        Without the `word` of a role it has theirs. Raises `BadRequest`, `Forbidden`, `Invalid`.
+        Without a `role` it has theirs. Raises `BadRequest`, `Forbidden`, `Invalid`.
         """
         user = await own(actor)
         self._audit(name)
         if len(await users.tokens(user.id)) >= _MOST_TOKENS:
             raise BadRequest(f"you have {_MOST_TOKENS} tokens; revoke those that are not used")
-        may = role(word) if word is not None else actor.role
+        may = role_named(role) if role is not None else actor.role
         if may > actor.role:
-            raise Forbidden(f"your role is {actor.role.word}; a token can't have more")
+            raise Forbidden(f"your role is {actor.role.label}; a token can't have more")
         for number in only or ():
             if await pipelines.get(number) is None:
                 raise Invalid([Problem("pipelines", f"there is no pipeline {number}")])
@@ -175,7 +175,7 @@ class AccountChanges:
 
     async def announce(self) -> None:
         """Makes known that users, sessions, tokens or visibility changed, also to whoever follows a log."""
-        self._access.forget()
+        self._access.clear_cache()
         await self._review()
 
 

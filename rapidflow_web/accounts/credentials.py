@@ -1,4 +1,4 @@
-"""Names, passwords, and the random words of sessions and tokens."""
+"""Names, passwords, and the random secrets of sessions and tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import secrets
 
 import argon2
 
-from rapidflow_web.accounts.fair_slots import Turns
+from rapidflow_web.accounts.fair_slots import FairSlots
 
 USER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 """Names that can stand in a header and in a log without a question."""
@@ -22,7 +22,7 @@ _MOST_PASSWORD = 1024
 TOKEN_PREFIX = "rapidflow_"  # noqa: S105, so that scanners for leaked tokens can find one
 _hasher = argon2.PasswordHasher()
 # Each takes 64 MiB and a core: a flood of logins must not take all there is.
-_turns = Turns(2)
+_slots = FairSlots(2)
 
 
 def check_name(name: str) -> None:
@@ -45,7 +45,7 @@ def hashed(password: str) -> str:
 
 async def hashed_slowly(password: str, whose: str) -> str:
     """The same, made beside the event loop when it is the turn of `whose`. Raises ValueError."""
-    async with _turns.one(whose):
+    async with _slots.slot(whose):
         return await asyncio.to_thread(hashed, password)
 
 
@@ -54,7 +54,7 @@ async def is_right(password: str, stored: str | None, whose: str) -> bool:
 
     `whose` says who asks, such as their address: they take turns.
     """
-    async with _turns.one(whose):
+    async with _slots.slot(whose):
         return await asyncio.to_thread(_verify, password[: _MOST_PASSWORD + 1], stored)
 
 
@@ -70,11 +70,11 @@ def _verify(password: str, stored: str | None) -> bool:
         return False
 
 
-def new_word() -> str:
+def new_secret() -> str:
     """256 random bits as text."""
     return secrets.token_urlsafe(32)
 
 
-def digest(word: str) -> str:
-    """What is stored of a random word: nobody can make the word of it, however the database got lost."""
-    return hashlib.sha256(word.encode("utf-8", "surrogateescape")).hexdigest()
+def digest(secret: str) -> str:
+    """What is stored of a secret: its SHA-256, of which nobody can make the secret."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()

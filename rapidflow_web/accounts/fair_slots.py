@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator
 
 
-class Turns:
+class FairSlots:
     """Lets `at_once` work at a time. A slot that is free goes to whoever has waited longest since their last.
 
     However much one of them asks for, all others wait for one piece of it at most.
@@ -19,7 +19,7 @@ class Turns:
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     @contextlib.asynccontextmanager
-    async def one(self, whose: str) -> AsyncGenerator[None]:
+    async def slot(self, whose: str) -> AsyncGenerator[None]:
         """Waits for the turn of `whose`, and holds a slot."""
         if self._free:
             self._free -= 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from rapidflow_web.db.visibility import WHOLE, Sight
+from rapidflow_web.db.visibility import UNRESTRICTED, Visibility
 
 
 class Role(IntEnum):
@@ -16,19 +16,19 @@ class Role(IntEnum):
     ADMIN = 3
 
     @property
-    def word(self) -> str:
+    def label(self) -> str:
         """The role as users write it."""
         return self.name.lower()
 
 
-WORDS = tuple(role.word for role in Role)
+ROLE_NAMES = tuple(role.label for role in Role)
 
 
-def role(word: str) -> Role:
+def role_named(name: str) -> Role:
     """The role of this name. Raises ValueError with a sentence that names all of them."""
-    if word not in WORDS:
-        raise ValueError(f"use {', '.join(WORDS[:-1])} or {WORDS[-1]}")
-    return Role[word.upper()]
+    if name not in ROLE_NAMES:
+        raise ValueError(f"use {', '.join(ROLE_NAMES[:-1])} or {ROLE_NAMES[-1]}")
+    return Role[name.upper()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +37,19 @@ class Actor:
 
     name: str | None
     role: Role
-    sight: Sight = WHOLE
+    visibility: Visibility = UNRESTRICTED
     user_id: int | None = None
     token: str | None = None
-    """The name of the token that was shown, if it was one."""
+    """The name of the token that was sent, if it was one."""
     token_id: int | None = None
     limited: bool = False
     """Whether the token could do less than its user when it was made."""
-    shown: str = "nothing"
+    credential: str = "nothing"
     """What `Access` knows them by: that token or session, or the name that a proxy gave."""
 
     @property
-    def words(self) -> str:
-        """How the audit log calls them."""
+    def audit_name(self) -> str:
+        """The name that the audit log has for them."""
         if self.name is None:
             return "anyone"
         return f"{self.name} (token {self.token})" if self.token is not None else self.name

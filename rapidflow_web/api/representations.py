@@ -9,7 +9,7 @@ from typing import Any
 from rapidflow_web.api.output import Output
 from rapidflow_web.builds.activity import Activity
 from rapidflow_web.builds.timeline import Phase
-from rapidflow_web.db.models import Deed, Environment, Job, Pipeline, Secret, Step, Token, User
+from rapidflow_web.db.models import AuditEntry, Environment, Job, Pipeline, Secret, Step, Token, User
 from rapidflow_web.logs.log import Log
 
 
@@ -154,7 +154,7 @@ def secret(row: Secret) -> dict[str, Any]:
     return {"name": row.name, "updated_at": time(row.updated_at), "updated_by": row.updated_by}
 
 
-def audit_entry(row: Deed) -> dict[str, Any]:
+def audit_entry(row: AuditEntry) -> dict[str, Any]:
     """A line of the audit log."""
     return {
         "id": row.id,

@@ -95,7 +95,7 @@ async def get_metrics() -> Response:
     They count all pipelines, so whoever does not see all gets 403. A token with the role viewer of an
     administrator sees all.
     """
-    if not actor().sight.is_whole:
+    if not actor().visibility.is_unrestricted:
         raise Forbidden(
             "these numbers count all pipelines, and some are hidden from you; use a token of an "
             "administrator that is not limited to pipelines: rapidflow token add ADMIN metrics --role viewer"

@@ -25,7 +25,7 @@ blueprint = Blueprint("users", __name__)
 async def get_me() -> Response:
     """Get your name and role."""
     who = actor()
-    return json_response({"name": who.name, "role": who.role.word, "token": who.token})
+    return json_response({"name": who.name, "role": who.role.label, "token": who.token})
 
 
 @blueprint.put("/me/password")
@@ -60,7 +60,7 @@ async def update_user(user_id: int) -> Response:
     """Change the role or password of a user. A new password ends their sessions."""
     await changes.existing(user_id)
     wanted = await requests.body(schemas.ChangedUser)
-    user = await services().accounts.change(user_id, word=wanted.role, password=wanted.password)
+    user = await services().accounts.change(user_id, role=wanted.role, password=wanted.password)
     return json_response(representations.user(user))
 
 

@@ -21,7 +21,7 @@ from rapidflow_web.db import jobs
 from rapidflow_web.errors import BuildError, EngineUnavailable
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
-from rapidflow_web.executors.base import Running
+from rapidflow_web.executors.base import RunningBuild
 from rapidflow_web.logs.masking.masker import Added, Masker, Piece
 from rapidflow_web.logs.writer import LogWriter
 from rapidflow_web.pipeline.durations import format_duration
@@ -77,7 +77,7 @@ class AgentSession:
         self._turn_since = 0.0
         """When others last had their turn."""
 
-    async def follow(self, running: Running, archive: Archive | None = None) -> Outcome:
+    async def follow(self, running: RunningBuild, archive: Archive | None = None) -> Outcome:
         """Listens until the build ends, and says how. `archive` is what the agent is to be brought first.
 
         Raises `StartOver` where no step has run and the connection broke, `BuildError`.
@@ -157,7 +157,7 @@ class AgentSession:
         """Who prints now, as the subject of a sentence."""
         return self._progress.current or self._place
 
-    async def _marker(self, running: Running, marker: protocol.Marker) -> Outcome | None:
+    async def _marker(self, running: RunningBuild, marker: protocol.Marker) -> Outcome | None:
         self._markers_left -= 1
         if self._markers_left < 0:
             # They are no output, so no other limit ends a step that prints nothing else.
@@ -185,7 +185,7 @@ class AgentSession:
                 pass
         return None
 
-    async def _deliver(self, running: Running, unpacks: bool) -> None:
+    async def _deliver(self, running: RunningBuild, unpacks: bool) -> None:
         archive, self._archive = self._archive, None
         if archive is None:
             return
@@ -200,7 +200,9 @@ class AgentSession:
     async def _store_timeline(self) -> None:
         await jobs.update(self._job_id, timeline=self._timeline.stored())
 
-    async def _end_step(self, running: Running, code: int, source: int, terminated: bool) -> Outcome | None:
+    async def _end_step(
+        self, running: RunningBuild, code: int, source: int, terminated: bool
+    ) -> Outcome | None:
         progress, stop = self._progress, self._stopping.outcome
         number = progress.number
         metrics.STEP_SECONDS.labels(status_of(code, stop)).observe(progress.seconds)
@@ -220,7 +222,7 @@ class AgentSession:
             return Outcome("failed", reasons.out_of_memory(where, self._limits))
         return progress.outcome(number, code)
 
-    async def _synchronize(self, running: Running, current: int, last: int) -> None:
+    async def _synchronize(self, running: RunningBuild, current: int, last: int) -> None:
         """After the output was taken up anew: compares what the agent says with what the log says."""
         if last == 0:
             raise StartOver("the connection broke before the first step")
@@ -236,7 +238,7 @@ class AgentSession:
         if number <= progress.count and self._stopping.outcome is None:
             await running.send(protocol.run_command(number))
 
-    async def _ended(self, running: Running) -> Outcome:
+    async def _ended(self, running: RunningBuild) -> Outcome:
         """The agent ended without saying so."""
         how = await running.exit()
         return Outcome(

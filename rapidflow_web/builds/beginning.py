@@ -110,10 +110,10 @@ class Beginning:
         steps: Sequence[StepDefinition],
         environment: Mapping[str, str],
     ) -> Job:
-        most = jobs.MostWaiting(self._settings.waiting_builds, self._settings.waiting_builds_per_user)
+        most = jobs.QueueLimits(self._settings.waiting_builds, self._settings.waiting_builds_per_user)
         try:
             job = await jobs.create({**fields, "started_by": cause.started_by}, steps, environment, most)
-        except jobs.TooManyWait as error:
+        except jobs.QueueFull as error:
             raise TooManyRequests(
                 f"{error}; cancel some of them, or try again when they have begun", _WAIT_FOR_THE_QUEUE
             ) from None

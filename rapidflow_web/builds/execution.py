@@ -28,7 +28,7 @@ from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job
 from rapidflow_web.errors import BuildError, RapidFlowError
 from rapidflow_web.executors.agent import protocol
-from rapidflow_web.executors.base import Process, Running
+from rapidflow_web.executors.base import Process, RunningBuild
 from rapidflow_web.logs.index import Kind
 from rapidflow_web.logs.writer import LogWriter
 from rapidflow_web.pipeline.clone_credentials import Login
@@ -64,7 +64,7 @@ class Execution:
         self._root = tools.work / str(job.id)
         self._start_record = StartRecord(self._root)
         self._nonce = protocol.nonce_for(tools.marker_key, job.id)
-        self._running: Running | None = None
+        self._running: RunningBuild | None = None
         self._progress = StepProgress(plan.main.steps, writer)
         self._stopping = Stopping(job.id, lambda: tools.settings.grace if self._progress.runs else 0)
         self._session = AgentSession(
@@ -209,7 +209,7 @@ class Execution:
                     return False
         return was_full
 
-    async def _abandon(self, running: Running) -> Outcome | None:
+    async def _abandon(self, running: RunningBuild) -> Outcome | None:
         """Gives up a container in which no step has run, or returns how the build ended where one has."""
         # It may just have been told to begin, and no step may run twice: once it has ended, it is certain.
         await self._when_reachable(running.exit)
@@ -252,7 +252,7 @@ class Execution:
             raise BuildError("the container of the build was gone when the server started again")
         return await self._build()
 
-    async def _find(self, wait: bool) -> Running | None:
+    async def _find(self, wait: bool) -> RunningBuild | None:
         """What an earlier server left running. With `wait` waits for an engine that is away."""
         spec = self._tools.spec(self.job, self._plan)
         if wait:
@@ -269,7 +269,7 @@ class Execution:
             lambda reason: _log.warning("%s", reason),
         )
 
-    async def _go_on(self, running: Running) -> Outcome:
+    async def _go_on(self, running: RunningBuild) -> Outcome:
         try:
             outcome = await self._session.follow(running)
             if self._progress.number:

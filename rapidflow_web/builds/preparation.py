@@ -19,7 +19,7 @@ from rapidflow_web.db.models import Job
 from rapidflow_web.errors import BuildError, EngineUnavailable, RapidFlowError
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
-from rapidflow_web.executors.base import BuildSpec, Executor, Progress, Running
+from rapidflow_web.executors.base import BuildSpec, Executor, Progress, RunningBuild
 from rapidflow_web.pipeline import images
 from rapidflow_web.pipeline.clone_credentials import Login
 from rapidflow_web.removal import remove_folder
@@ -91,14 +91,14 @@ class Preparation:
         """What the agent needs to be brought; whoever got the agent closes it."""
         self._stored: asyncio.Future[None] | None = None
 
-    async def run(self) -> Running:
+    async def run(self) -> RunningBuild:
         """The started agent, its scripts and source in the build's root. Raises `BuildError`.
 
         Source and container are prepared at the same time. A call that fails or is cancelled leaves no
         container behind.
         """
         await asyncio.to_thread(_clear, self._root)
-        launch: asyncio.Task[Running] | None = None
+        launch: asyncio.Task[RunningBuild] | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 source = group.create_task(self._source())
@@ -153,7 +153,7 @@ class Preparation:
         }
         return {**built_in, **self._environment}
 
-    async def _launch(self, source: asyncio.Task[None]) -> Running:
+    async def _launch(self, source: asyncio.Task[None]) -> RunningBuild:
         job, executor = self._job, self._tools.executor
         patience = self._tools.settings.engine_timeout
         if (present := executor.images) is not None:
@@ -217,7 +217,7 @@ async def when_reachable(call: Callable[[], Awaitable[T]], seconds: float, note:
             await asyncio.sleep(min(_ENGINE_RETRY_SECONDS, seconds))
 
 
-async def has_begun(running: Running, nonce: str) -> bool:
+async def has_begun(running: RunningBuild, nonce: str) -> bool:
     """Whether a step ever began in a build whose agent has ended."""
     parser = protocol.MarkerParser(nonce)
     with contextlib.suppress(BuildError):  # it never came to say anything
@@ -229,7 +229,7 @@ async def has_begun(running: Running, nonce: str) -> bool:
     return False
 
 
-async def _remove(running: Running) -> None:
+async def _remove(running: RunningBuild) -> None:
     try:
         await running.remove()
     except RapidFlowError as error:

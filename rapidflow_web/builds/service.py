@@ -23,7 +23,7 @@ _REGISTER_SECONDS = 0.01
 _REGISTER_AT_MOST = 10.0
 
 
-class ServerEnds(RequestError):
+class ShuttingDown(RequestError):
     """The server ends before what was asked for is done; the next one does it."""
 
     status = 500
@@ -123,12 +123,14 @@ class Service:
             if current is None or current.status in jobs.FINISHED:
                 return
             if self._server_ends.is_set() or asyncio.get_running_loop().time() > deadline:
-                raise ServerEnds("nothing is known of the build; it is stopped when the server starts again")
+                raise ShuttingDown(
+                    "nothing is known of the build; it is stopped when the server starts again"
+                )
             await asyncio.sleep(_REGISTER_SECONDS)
         execution.cancel()
         await self._until(execution.finished)
 
-    def end_waits(self) -> None:
+    def abort_waits(self) -> None:
         """Lets every call that waits for a build end with an error, because the server ends."""
         self._server_ends.set()
 
@@ -136,7 +138,7 @@ class Service:
         try:
             await unless(self._server_ends, event.wait())
         except EndedEarly:
-            raise ServerEnds("the server is ending; the build is stopped when it starts again") from None
+            raise ShuttingDown("the server is ending; the build is stopped when it starts again") from None
 
 
 def _without_password(config: str) -> tuple[str, Login | None]:

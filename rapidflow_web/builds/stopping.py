@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rapidflow_web.db import jobs
 from rapidflow_web.errors import RapidFlowError
-from rapidflow_web.executors.base import Running
+from rapidflow_web.executors.base import RunningBuild
 from rapidflow_web.server_log import about
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Stopping:
         self.outcome: Outcome | None = None
         self._job_id = job_id
         self._grace = grace
-        self._running: Running | None = None
+        self._running: RunningBuild | None = None
         self._task: asyncio.Task[None] | None = None
         self._over = False
 
@@ -51,7 +51,7 @@ class Stopping:
             self.requested.set()
             self._begin()
 
-    def concerns(self, running: Running) -> None:
+    def concerns(self, running: RunningBuild) -> None:
         """Says what there is to stop, now or later."""
         self._running = running
         self._begin()
@@ -76,7 +76,7 @@ class Stopping:
             with about(self._job_id):
                 self._task = asyncio.create_task(self._stop(self._running, self.outcome))
 
-    async def _stop(self, running: Running, outcome: Outcome) -> None:
+    async def _stop(self, running: RunningBuild, outcome: Outcome) -> None:
         if outcome.error is not None:
             await self._store(outcome.error)
         grace = self._grace()
@@ -91,7 +91,7 @@ class Stopping:
             await running.detach()
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _stop_once(self, running: Running, grace: float) -> None:
+    async def _stop_once(self, running: RunningBuild, grace: float) -> None:
         stopped = asyncio.ensure_future(running.stop(grace))
         try:
             done, _ = await asyncio.wait({stopped}, timeout=grace + _PATIENCE)

@@ -142,11 +142,11 @@ def add_token(
 
     async def add() -> None:
         from rapidflow_web.accounts.authentication import new_token
-        from rapidflow_web.accounts.roles import role
+        from rapidflow_web.accounts.roles import role_named
 
         owner = await _existing(user_name)
-        may = role(role_name or owner.role)
-        if may > role(owner.role):
+        may = role_named(role_name or owner.role)
+        if may > role_named(owner.role):
             raise ClientError(f"{owner.name} is {owner.role}; a token can't have a higher role")
         made = await new_token(owner, name, may, list(pipeline) or None, days)
         await _note("token add", f"{user_name}: {name}")

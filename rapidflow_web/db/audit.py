@@ -16,7 +16,7 @@ from tortoise.transactions import in_transaction
 
 from rapidflow_web.db import sql
 from rapidflow_web.db.database import now_ms, uncancelled
-from rapidflow_web.db.models import Deed, User
+from rapidflow_web.db.models import AuditEntry, User
 
 LOG_IN = "pages.log_in"
 UNKNOWN = "unknown name"
@@ -58,10 +58,10 @@ async def note(actor: str, address: str, action: str, target: str, status: int) 
     async with in_transaction():
         line, at = _repeated.lines.get(key, (0, 0))
         if 0 <= now - at < _COUNTED_FOR:
-            same = Deed.filter(id=line, actor=actor, action=action, target=target, status=status)
+            same = AuditEntry.filter(id=line, actor=actor, action=action, target=target, status=status)
             if await same.update(count=F("count") + 1):
                 return
-        made = await Deed.create(
+        made = await AuditEntry.create(
             at=now,
             actor=actor,
             user_name=_user_of(actor),
@@ -93,9 +93,9 @@ async def _trim() -> None:
     The oldest go of each user who has more than their share, as `_share` says.
     """
     kinds = (
-        (Deed.filter(status__lt=400), _MOST_DONE),
-        (Deed.filter(status__gte=400, action=LOG_IN), _MOST_FAILED_LOGINS),
-        (Deed.filter(status__gte=400).exclude(action=LOG_IN), _MOST_REFUSED),
+        (AuditEntry.filter(status__lt=400), _MOST_DONE),
+        (AuditEntry.filter(status__gte=400, action=LOG_IN), _MOST_FAILED_LOGINS),
+        (AuditEntry.filter(status__gte=400).exclude(action=LOG_IN), _MOST_REFUSED),
     )
     counts: list[dict[str, int]] = [{} for _ in kinds]
     for user, kind, count in await sql.rows(_COUNTS, [LOG_IN]):
@@ -118,7 +118,7 @@ def _share(counts: Collection[int], most: int) -> int:
     return most
 
 
-async def _keep_newest(lines: QuerySet[Deed], most: int) -> None:
+async def _keep_newest(lines: QuerySet[AuditEntry], most: int) -> None:
     last = await lines.order_by("-id").offset(most).first().only("id")
     if last is not None:
         await lines.filter(id__lte=last.id).delete()
@@ -135,12 +135,12 @@ def _plain(text: str) -> str:
 
 
 @uncancelled
-async def listed(*, user: str | None = None, before: int | None = None, limit: int = 50) -> list[Deed]:
+async def listed(*, user: str | None = None, before: int | None = None, limit: int = 50) -> list[AuditEntry]:
     """Up to `limit` lines, newest first, with ids below `before`.
 
     Of one `user` with tokens or without, and of the user of the machine who has that name.
     """
-    query = Deed.all()
+    query = AuditEntry.all()
     if user is not None:
         user = _plain(user)[:_LONGEST_ACTOR]
         query = query.filter(user_name__in=(_user_of(user), (user + COMMAND)[:_LONGEST_ACTOR]))
@@ -155,7 +155,7 @@ async def listed(*, user: str | None = None, before: int | None = None, limit: i
 async def logins() -> dict[str, int]:
     """When each user logged in last, in ms since 1970, as far back as the log goes."""
     rows = (
-        await Deed.filter(action=LOG_IN, status__lt=400)
+        await AuditEntry.filter(action=LOG_IN, status__lt=400)
         .annotate(last=Max("at"))
         .group_by("actor")
         .values_list("actor", "last")
@@ -167,7 +167,7 @@ async def logins() -> dict[str, int]:
 async def addresses_of(user: str) -> list[str]:
     """From where a user has logged in, as far back as the log goes."""
     rows = (
-        await Deed.filter(action=LOG_IN, actor=user, status__lt=400)
+        await AuditEntry.filter(action=LOG_IN, actor=user, status__lt=400)
         .order_by("-id")
         .limit(_MOST_ADDRESSES)
         .values_list("address", flat=True)
@@ -179,6 +179,6 @@ async def addresses_of(user: str) -> list[str]:
 async def forget(before: int) -> None:
     """Removes lines that are older than `before`, in ms since 1970, and those that are too many."""
     await _trim()
-    newest = await Deed.filter(at__lt=before).order_by("-id").first().only("id")
+    newest = await AuditEntry.filter(at__lt=before).order_by("-id").first().only("id")
     if newest is not None:
-        await Deed.filter(id__lte=newest.id, at__lt=before).delete()
+        await AuditEntry.filter(id__lte=newest.id, at__lt=before).delete()

@@ -12,7 +12,7 @@ from rapidflow_web.db import outbox
 from rapidflow_web.db.database import now_ms, patient, uncancelled
 from rapidflow_web.db.models import Definition, Environment, Job, Step
 from rapidflow_web.db.sql import dialect, rows
-from rapidflow_web.db.visibility import current, seen
+from rapidflow_web.db.visibility import current, if_visible
 from rapidflow_web.errors import NotFound
 from rapidflow_web.pipeline.definition import StepDefinition
 
@@ -32,7 +32,7 @@ _ALLOWED = {
 
 
 @dataclass(frozen=True, slots=True)
-class MostWaiting:
+class QueueLimits:
     """How many jobs may be pending, in all and of one user; None: as many as there are."""
 
     in_all: int | None = None
@@ -47,7 +47,7 @@ class End(NamedTuple):
     changed: bool
 
 
-class TooManyWait(Exception):
+class QueueFull(Exception):
     """So many jobs are pending that no more are taken."""
 
 
@@ -56,11 +56,11 @@ async def create(
     fields: Mapping[str, Any],
     steps: Sequence[StepDefinition],
     environment: Mapping[str, str],
-    most: MostWaiting = MostWaiting(),
+    most: QueueLimits = QueueLimits(),
 ) -> Job:
     """Stores a pending job with its steps and environment. `fields` are columns of `Job`.
 
-    Raises `TooManyWait`.
+    Raises `QueueFull`.
     """
     now = now_ms()
     async with in_transaction():
@@ -85,7 +85,7 @@ async def create(
     return job
 
 
-async def _check_waiting(most: MostWaiting, user: str) -> None:
+async def _check_waiting(most: QueueLimits, user: str) -> None:
     if dialect() == "postgres":
         # Transactions there don't wait for each other, and each would count without the others.
         await rows(f"SELECT pg_advisory_xact_lock({_WAITING_LOCK})")
@@ -94,9 +94,9 @@ async def _check_waiting(most: MostWaiting, user: str) -> None:
     )
     in_all, of_user = (await rows(statement, [user]))[0]
     if most.in_all is not None and in_all >= most.in_all:
-        raise TooManyWait(f"{in_all} builds wait already, and the server takes no more")
+        raise QueueFull(f"{in_all} builds wait already, and the server takes no more")
     if most.per_user is not None and of_user >= most.per_user:
-        raise TooManyWait(f"{of_user} builds that {user} started wait already, and one user may have no more")
+        raise QueueFull(f"{of_user} builds that {user} started wait already, and one user may have no more")
 
 
 @uncancelled
@@ -235,7 +235,7 @@ async def waiting() -> tuple[int, int | None]:
 @uncancelled
 async def get(job_id: int) -> Job | None:
     """The job; None if there is none, or none that may be seen."""
-    return seen(await Job.get_or_none(id=job_id))
+    return if_visible(await Job.get_or_none(id=job_id))
 
 
 async def existing(job_id: int) -> Job:
@@ -252,7 +252,7 @@ def _found(job: Job | None, job_id: int) -> Job:
 @uncancelled
 async def with_definition(job_id: int) -> Job:
     """The job with the definition that it ran with. Raises `NotFound`."""
-    return _found(seen(await Job.get_or_none(id=job_id).select_related("definition")), job_id)
+    return _found(if_visible(await Job.get_or_none(id=job_id).select_related("definition")), job_id)
 
 
 @uncancelled
@@ -263,7 +263,7 @@ async def with_all(job_id: int) -> tuple[Job, list[Step], list[Environment]]:
     """
     number = int(job_id)
     found = await Job.raw(f"SELECT * FROM job WHERE id = {number}")  # noqa: S608
-    job = _found(seen(cast(list[Job], found)[0] if found else None), job_id)
+    job = _found(if_visible(cast(list[Job], found)[0] if found else None), job_id)
     definitions = await Definition.raw(f"SELECT * FROM definition WHERE id = {job.definition_id}")  # noqa: S608
     job.definition = cast(list[Definition], definitions)[0]
     steps = await Step.raw(f"SELECT * FROM step WHERE job_id = {number} ORDER BY order_num")  # noqa: S608
@@ -275,7 +275,7 @@ async def with_all(job_id: int) -> tuple[Job, list[Step], list[Environment]]:
 async def existing_step(step_id: int) -> Step:
     """The step with its job. Raises `NotFound`."""
     step = await Step.get_or_none(id=step_id).select_related("job")
-    if step is None or not seen(step.job):
+    if step is None or not if_visible(step.job):
         raise NotFound(f"there is no step {step_id}")
     return step
 

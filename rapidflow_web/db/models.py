@@ -276,7 +276,7 @@ class Mask(Model):
         indexes = (Index(fields=("job_id",)),)
 
 
-class Deed(Model):
+class AuditEntry(Model):
     """What somebody did, for the audit log."""
 
     id: int = fields.BigIntField(primary_key=True)

@@ -97,7 +97,7 @@ _ENDED = "'success', 'failed', 'cancelled'"
 
 
 @uncancelled
-async def in_no_state() -> list[tuple[int, str]]:
+async def sealed_but_unfinished() -> list[tuple[int, str]]:
     """The id and status of jobs whose log has ended, and that yet have not, or have a status that is none."""
     found = await rows(
         f"SELECT id, status FROM job WHERE log_size IS NOT NULL AND status NOT IN ({_ENDED}) ORDER BY id"  # noqa: S608
@@ -106,7 +106,7 @@ async def in_no_state() -> list[tuple[int, str]]:
 
 
 @uncancelled
-async def without_a_time() -> list[int]:
+async def finished_without_time() -> list[int]:
     """Jobs that have ended, at no time."""
     found = await rows(
         f"SELECT id FROM job WHERE finished_at IS NULL AND status IN ({_ENDED}) ORDER BY id"  # noqa: S608
@@ -139,7 +139,7 @@ async def delete(job_ids: Sequence[int]) -> None:
 
 
 @uncancelled
-async def not_at_rest(before: int, after: int, limit: int) -> list[int]:
+async def uncompressed_logs(before: int, after: int, limit: int) -> list[int]:
     """Up to `limit` builds with ids above `after`, that ended before a time in ms, with logs not at rest."""
     statement = (
         "SELECT id FROM job WHERE stored_size IS NULL AND id > ?1 AND finished_at < ?2 "

@@ -1,4 +1,4 @@
-"""Which pipelines whoever asks may see. Every query that can find a pipeline or a job looks through it."""
+"""Which pipelines the sender of a request may see; every query that can find a pipeline or job obeys it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from rapidflow_web.db.models import Job
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Visibility:
     """All pipelines but `hidden`; of these `only` those that are named, where any are."""
 
     hidden: frozenset[int] = frozenset()
     only: frozenset[int] | None = None
 
     @property
-    def is_whole(self) -> bool:
+    def is_unrestricted(self) -> bool:
         """Whether nothing is left out."""
         return not self.hidden and self.only is None
 
@@ -25,7 +25,7 @@ class Sight:
         return pipeline_id not in self.hidden and (self.only is None or pipeline_id in self.only)
 
     def conditions(self, column: str) -> list[str]:
-        """What of SQL leaves only the rows whose `column` is a pipeline that may be seen."""
+        """SQL conditions that leave only the rows whose `column` is a pipeline that may be seen."""
         found: list[str] = []
         if self.hidden:
             found.append(f"{column} NOT IN ({_numbers(self.hidden)})")
@@ -43,21 +43,21 @@ class Sight:
         return found
 
 
-WHOLE = Sight()
-_sight: ContextVar[Sight] = ContextVar("sight", default=WHOLE)
+UNRESTRICTED = Visibility()
+_current: ContextVar[Visibility] = ContextVar("visibility", default=UNRESTRICTED)
 
 
-def current() -> Sight:
-    """The sight of whoever asks now; the server itself sees everything."""
-    return _sight.get()
+def current() -> Visibility:
+    """The visibility of whoever sends the present request; the server itself sees everything."""
+    return _current.get()
 
 
-def narrow(sight: Sight) -> None:
-    """What the present request sees from now on."""
-    _sight.set(sight)
+def set_current(visibility: Visibility) -> None:
+    """Sets what the present request sees from now on."""
+    _current.set(visibility)
 
 
-def seen(job: Job | None) -> Job | None:
+def if_visible(job: Job | None) -> Job | None:
     """The job, None where it may not be seen."""
     return job if job is not None and current().shows(job.pipeline_id) else None
 

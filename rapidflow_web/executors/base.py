@@ -4,8 +4,8 @@ An executor starts one command, gives its output bytes from an offset, takes lin
 it. It knows nothing of steps, logs or states.
 
 The life of a sandbox, which is what one agent runs in: `Executor.start` makes it and starts the agent, and
-hands it over as `Running`. While the container comes up, `Executor.pack` packs the build's root; `deliver`
-brings it to the agent, `output` gives what the agent prints, and `send` tells it which step is next. `stop`
+hands it over as `RunningBuild`. While the container comes up, `Executor.pack` packs the build's root, and
+`deliver` brings it to the agent; `output` gives what the agent prints, `send` tells it which step is next. `stop`
 asks the agent to end and kills it after the grace; `exit` tells how it ended. `remove` leaves nothing behind.
 A server that ends calls `detach` instead, and the sandbox goes on; the next server gets it from `find` and
 reads on where its log ends. Whatever nobody removed, for whatever reason, `sweep` does, once no live job
@@ -65,7 +65,7 @@ class Process:
     command: str
 
 
-class Running(Protocol):
+class RunningBuild(Protocol):
     """A started agent. It outlives the server unless it is stopped."""
 
     @property
@@ -187,10 +187,10 @@ class Executor(Protocol):
         ...
 
     async def pack(self, archive: Archive) -> None:
-        """Begins to pack what `Running.deliver` is to bring, if the agent can't read it where it is."""
+        """Begins to pack what `RunningBuild.deliver` is to bring, if the agent can't read it where it is."""
         ...
 
-    async def start(self, spec: BuildSpec, created: Callable[[str], None]) -> Running:
+    async def start(self, spec: BuildSpec, created: Callable[[str], None]) -> RunningBuild:
         """Starts the agent; `created` is told the id before anything runs. Raises `BuildError`.
 
         A call that fails or is cancelled leaves nothing behind. What an earlier call for the same job left,
@@ -198,16 +198,16 @@ class Executor(Protocol):
         """
         ...
 
-    async def find(self, spec: BuildSpec) -> Running | None:
+    async def find(self, spec: BuildSpec) -> RunningBuild | None:
         """The agent of a build that an earlier server started, running or ended; None if there is none."""
         ...
 
-    async def strays(self, live: Collection[int]) -> list[str]:
+    async def orphans(self, live: Collection[int]) -> list[str]:
         """What is here of this installation and belongs to none of the `live` jobs, each in some words."""
         ...
 
     async def sweep(self, live: Collection[int]) -> int:
-        """Removes all strays; says how many there were.
+        """Removes all orphans; says how many there were.
 
         `live` is looked at just before something is removed, so jobs may be added meanwhile.
         """

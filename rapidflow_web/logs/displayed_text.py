@@ -36,7 +36,7 @@ _ENCODING = "utf-32-le"
 _SPACE = " ".encode(_ENCODING)
 
 
-def as_read(block: bytes) -> bytes:
+def displayed(block: bytes) -> bytes:
     """What a reader sees of whole lines."""
     if len(block.translate(None, _CONTROLS)) == len(block):
         return block

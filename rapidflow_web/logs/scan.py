@@ -28,7 +28,7 @@ from typing import Any
 if __name__ == "__main__":  # where the script is, without pathlib, which takes as long to import as all else
     sys.path.append(__file__.rsplit("/", 3)[0])
 
-from rapidflow_web.logs.displayed_text import as_read
+from rapidflow_web.logs.displayed_text import displayed
 
 _BLOCK = 1024 * 1024
 _MOST_MEMORY = 256 * 1024 * 1024
@@ -75,7 +75,7 @@ def search(log: Log, text: str, case: bool, regex: bool) -> dict[str, Any]:
     matching = _by_regex(text, case) if regex else _by_text(text, case)
     count, lines, first = 0, list[int](), 0
     for block in _blocks(log):
-        for line in matching(as_read(block)):
+        for line in matching(displayed(block)):
             count += 1
             if len(lines) < _MOST_LINES:
                 lines.append(first + line)
@@ -265,7 +265,7 @@ def _is_diff(log: Log, needle: bytes, at: int, end: int) -> bool:
 def _title(log: Log, at: int, end: int) -> str:
     newline = log.find(b"\n", at, min(end, at + _LONGEST_LINE))
     line = log[at : newline if newline >= 0 else min(end, at + _LONGEST_LINE)]
-    return as_read(line).decode("utf-8", "replace").strip()[:200]
+    return displayed(line).decode("utf-8", "replace").strip()[:200]
 
 
 # The first error
@@ -331,7 +331,7 @@ def _candidates(log: Log, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         for at in sorted(seen):
             newline = log.find(b"\n", at, min(end, at + _LONGEST_LINE))
             line = log[at : newline if newline >= 0 else min(end, at + _LONGEST_LINE)]
-            yield at, as_read(line)
+            yield at, displayed(line)
         taken += len(seen)
         if taken > _MOST_CANDIDATES:
             return

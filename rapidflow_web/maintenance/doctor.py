@@ -179,12 +179,12 @@ class Doctor:
     async def _engine(self, unfinished: Collection[int]) -> AsyncIterator[Finding]:
         try:
             await self._executor.check()
-            strays = [] if self._server_runs else await self._executor.strays(unfinished)
+            orphans = [] if self._server_runs else await self._executor.orphans(unfinished)
         except RapidFlowError as error:
             yield Finding(str(error))
             return
-        for stray in strays:
-            yield Finding(f"{stray} is left over", lambda: self._executor.sweep(unfinished))
+        for orphan in orphans:
+            yield Finding(f"{orphan} is left over", lambda: self._executor.sweep(unfinished))
         for path in contents(self._folders.work) if not self._server_runs else ():
             if not (path.name.isdigit() and int(path.name) in unfinished):
                 yield Finding(f"the work folder {path} is left over", _removal(path))

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 60.0
 _ROUNDS_PER_PRUNE = 60
-_RESTS_AFTER = 60_000
+_COMPRESSED_AFTER = 60_000
 """Milliseconds after the end of a build, in which most people look at its log."""
 _BATCH = 100
 _CLOCK_JUMP = 600.0
@@ -61,7 +61,7 @@ class Maintenance:
         self._forget = forget
         self._changing = asyncio.Lock()
         self._clock = _Clock()
-        self._restless: set[int] = set()
+        self._uncompressible: set[int] = set()
         """Jobs whose logs could not be compressed, which is said once."""
 
     async def run(self) -> None:
@@ -69,7 +69,7 @@ class Maintenance:
         rounds = 0
         while True:
             try:
-                await self.put_to_rest()
+                await self.compress_finished_logs()
                 # Not at once: whoever has set a rule wrongly has a minute.
                 if rounds % _ROUNDS_PER_PRUNE == 1 and not self._clock.jumped():
                     await self.prune()
@@ -78,13 +78,13 @@ class Maintenance:
             rounds += 1
             await asyncio.sleep(_ROUND_SECONDS)
 
-    async def put_to_rest(self) -> int:
+    async def compress_finished_logs(self) -> int:
         """Compresses the logs of builds that ended a minute ago or earlier; says how many.
 
         Of many it does some and leaves the rest to the next rounds, for builds want the machine, too.
         """
         count, last, until = 0, 0, time.monotonic() + _ROUND_SECONDS / 2
-        while batch := await retention.not_at_rest(now_ms() - _RESTS_AFTER, last, _BATCH):
+        while batch := await retention.uncompressed_logs(now_ms() - _COMPRESSED_AFTER, last, _BATCH):
             for job_id in batch:
                 if time.monotonic() > until:
                     return count
@@ -100,11 +100,11 @@ class Maintenance:
             size = await asyncio.to_thread(self._logs.compress, job_id)
         except OSError as error:
             # On a full disk, or in need of a repair: tried again in the next round.
-            if job_id not in self._restless:
+            if job_id not in self._uncompressible:
                 _log.warning("the log can't be compressed: %s", error)
-            self._restless.add(job_id)
+            self._uncompressible.add(job_id)
             return False
-        self._restless.discard(job_id)
+        self._uncompressible.discard(job_id)
         await jobs.update(job_id, stored_size=size)
         return True
 

@@ -75,10 +75,10 @@ class StateCheck:
         for job_id, status in await retention.with_running_steps():
             what = f"a step of job {job_id} is running, though the job has finished"
             yield Finding(what, partial(jobs.end_steps, job_id, status))
-        for job_id, status in await retention.in_no_state():
+        for job_id, status in await retention.sealed_but_unfinished():
             what = f"job {job_id} is {status}, though its log has ended"
             yield Finding(what, self._ends_as_its_log_says(job_id))
-        for job_id in await retention.without_a_time():
+        for job_id in await retention.finished_without_time():
             what = f"job {job_id} has ended, and nothing says when"
             yield Finding(what, partial(retention.give_a_time, job_id))
 

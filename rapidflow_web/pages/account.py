@@ -83,7 +83,7 @@ async def make_token() -> Response:
         token, secret = await services().accounts.make_token(
             actor(),
             _token_name(typed.name),
-            forms.one_of(typed.role, [role.word for role in _roles()], "role"),
+            forms.one_of(typed.role, [role.label for role in _roles()], "role"),
             [identifier(number, "pipeline") for number in typed.pipelines] or None,
             forms.whole(typed.days, "days", 1, LONGEST_TOKEN_LIFE) if typed.days else None,
         )
@@ -114,7 +114,7 @@ async def _page(error: RequestError | None = None, **values: Any) -> Response:
     who = actor()
     user = await stored.get(who.user_id) if who.user_id is not None else None
     known = await dashboard.pipelines(MOST_PIPELINES, 0) if user is not None else []
-    typed = _Typed("", min(who.role, Role.BUILDER).word, _DAYS, [])
+    typed = _Typed("", min(who.role, Role.BUILDER).label, _DAYS, [])
     page = await forms.page(
         "account.html",
         error.status if error is not None else 200,

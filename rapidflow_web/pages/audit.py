@@ -11,38 +11,38 @@ from rapidflow_web.db import audit, users
 from rapidflow_web.pages import forms
 from rapidflow_web.pages.blueprint import blueprint
 
-_DEEDS = 100
+_ENTRIES_PER_PAGE = 100
 
 
 @blueprint.get("/ui/audit")
-async def show_deeds() -> Response:
+async def show_audit_log() -> Response:
     """Who did what, newest first."""
     user = request.args.get("user", "").strip()
     before = request.args.get("before", "")
     found = await audit.listed(
         user=user or None,
         before=int(before) if re.fullmatch("[0-9]{1,18}", before) else None,
-        limit=_DEEDS + 1,
+        limit=_ENTRIES_PER_PAGE + 1,
     )
-    deeds = found[:_DEEDS]
+    entries = found[:_ENTRIES_PER_PAGE]
     return await forms.page(
         "audit.html",
-        deeds=deeds,
+        entries=entries,
         user=user,
         names=[user.name for user in await users.listed()],
         is_first=not before,
-        older=urlencode({"user": user, "before": deeds[-1].id}) if len(found) > _DEEDS else None,
+        older=urlencode({"user": user, "before": entries[-1].id}) if len(found) > _ENTRIES_PER_PAGE else None,
     )
 
 
-@blueprint.app_template_filter("deed")
-def deed(action: str) -> str:
+@blueprint.app_template_filter("action_name")
+def action_name(action: str) -> str:
     """The name of a route or command in words: `users.create_user` is "create user"."""
     return action.rpartition(".")[2].replace("_", " ")
 
 
-@blueprint.app_template_filter("means")
-def means(action: str) -> str:
+@blueprint.app_template_filter("channel")
+def channel(action: str) -> str:
     """By what it was done."""
     blueprint_name, dot, _ = action.partition(".")
     if not dot:

@@ -80,37 +80,37 @@ async def fragment(template: str, **values: Any) -> Response:
 @blueprint.get("/ui/", endpoint="ui_folder")
 @blueprint.get("/ui/jobs", endpoint="ui_jobs")
 @blueprint.get("/ui/pipelines", endpoint="ui_pipelines")
-async def lead_home() -> WerkzeugResponse:
+async def redirect_home() -> WerkzeugResponse:
     """To the dashboard from the folders above the pages, and from the form that adds a pipeline."""
     return redirect("/", 303)
 
 
 @blueprint.get("/docs")
-async def lead_to_api() -> WerkzeugResponse:
+async def redirect_to_api() -> WerkzeugResponse:
     """To the page that describes the API, from where people look for it."""
     return redirect("/ui/api", 303)
 
 
 @blueprint.get(f"/ui/<any(jobs, pipelines, users):kind>/<number>/<any({ACTIONS}):_action>")
-async def lead_back(kind: str, number: str, _action: str) -> WerkzeugResponse:
+async def redirect_back(kind: str, number: str, _action: str) -> WerkzeugResponse:
     """To a page from the address of a form on it, where reloading a rejected form leads."""
     return redirect(f"/ui/{kind}/{number}", 303)
 
 
 @blueprint.get("/ui/secrets/remove")
-async def lead_back_to_secrets() -> WerkzeugResponse:
+async def redirect_to_secrets() -> WerkzeugResponse:
     """The same for secrets."""
     return redirect("/ui/secrets", 303)
 
 
 @blueprint.get("/ui/pipelines/<number>/secrets/remove")
-async def lead_back_to_pipeline(number: str) -> WerkzeugResponse:
+async def redirect_to_pipeline(number: str) -> WerkzeugResponse:
     """The same for secrets of a pipeline."""
     return redirect(f"/ui/pipelines/{number}", 303)
 
 
 @blueprint.get("/ui/account/<any(password, sessions, tokens):_form>")
-async def lead_back_to_account(_form: str) -> WerkzeugResponse:
+async def redirect_to_account(_form: str) -> WerkzeugResponse:
     """The same for your own page."""
     return redirect("/ui/account", 303)
 
@@ -120,7 +120,7 @@ _CURL_OF_USER = 'curl -H "Authorization: Bearer $RAPIDFLOW_TOKEN"'
 
 
 @blueprint.app_context_processor
-def _everywhere() -> dict[str, Any]:
+def _template_globals() -> dict[str, Any]:
     here = services()
     known = gate.may(Role.VIEWER)
     actor = g.get("actor") if has_request_context() else None
@@ -163,8 +163,8 @@ def duration(timed: _Timed) -> str:
     return milliseconds(timed.finished_at - timed.started_at)
 
 
-@blueprint.app_template_global("took")
-def took(timed: _Timed) -> Markup:
+@blueprint.app_template_global("elapsed")
+def elapsed(timed: _Timed) -> Markup:
     """How long something took, or how long it goes on, which `page.js` counts."""
     if timed.started_at is None:
         return Markup("–")

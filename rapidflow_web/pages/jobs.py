@@ -14,7 +14,7 @@ from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job
 from rapidflow_web.db.related_builds import ahead, related
 from rapidflow_web.errors import Invalid, LogUnreadable
-from rapidflow_web.logs.displayed_text import as_read
+from rapidflow_web.logs.displayed_text import displayed
 from rapidflow_web.pages import commands
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.pipeline import parser
@@ -67,7 +67,7 @@ async def _tail(job: Job) -> str:
     except LogUnreadable as error:
         return str(error)
     # A line that moves the cursor about takes a while.
-    return (await asyncio.to_thread(as_read, tail)).decode("utf-8", "replace")
+    return (await asyncio.to_thread(displayed, tail)).decode("utf-8", "replace")
 
 
 async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
@@ -146,8 +146,8 @@ def _command(job: Job, definition: ParsedPipeline | None, environment: dict[str,
     )
 
 
-@blueprint.app_template_filter("by_another_name")
-def by_another_name(address: str) -> str:
+@blueprint.app_template_filter("with_other_host")
+def with_other_host(address: str) -> str:
     """The address of a port of this machine by another name than this page has.
 
     Cookies know no ports: by the same name a browser would send the build the session of whoever looks.

@@ -16,7 +16,7 @@ from rapidflow_web.logs import search
 from rapidflow_web.logs.log import Log
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.web.disconnect import until_disconnect
-from rapidflow_web.web.gate import who
+from rapidflow_web.web.gate import client_key
 from rapidflow_web.web.requests import Flag, Number, query
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
@@ -102,7 +102,7 @@ async def search_log(job_id: int) -> Response:
         raise Invalid([Problem("q", "a search finds single lines; leave out the line break")])
     try:
         found = await until_disconnect(
-            search.search(log, wanted.q, case=wanted.case, regex=wanted.regex, who=who())
+            search.search(log, wanted.q, case=wanted.case, regex=wanted.regex, who=client_key())
         )
     except search.SearchFailed as error:
         raise LogUnreadable(str(error)) from None
@@ -118,7 +118,7 @@ async def show_log_outline(job_id: int) -> Response:
     failed = next((step.id for step in await jobs.steps_of(job_id) if step.status == "failed"), None)
     made: dict[str, Any] = {"groups": [], "error": None}
     with contextlib.suppress(search.CannotSearch):
-        made = await until_disconnect(search.outline(log, failed, who=who()))
+        made = await until_disconnect(search.outline(log, failed, who=client_key()))
     return json_response(made)
 
 

@@ -11,7 +11,7 @@ from rapidflow_web.db import audit
 from rapidflow_web.errors import RequestError, TooManyRequests
 from rapidflow_web.pages import forms
 from rapidflow_web.pages.blueprint import blueprint
-from rapidflow_web.web.gate import COOKIE, address, drop_session, keep_session
+from rapidflow_web.web.gate import COOKIE, address, delete_session_cookie, set_session_cookie
 from rapidflow_web.web.services import services
 
 
@@ -27,9 +27,9 @@ async def log_in() -> Response | WerkzeugResponse:
     """Begins a session, or says why not."""
     form = await forms.fields()
     name, then = form.get("name", "").strip(), _inside(form.get("next", "/"))
-    shown = request.cookies.get(COOKIE)
+    session = request.cookies.get(COOKIE)
     try:
-        word = await services().access.log_in(name, form.get("password", ""), address(), shown)
+        cookie = await services().access.log_in(name, form.get("password", ""), address(), session)
     except RequestError as error:
         if not isinstance(error, TooManyRequests):
             await audit.note_failed_login(name, address(), error.status)
@@ -39,18 +39,18 @@ async def log_in() -> Response | WerkzeugResponse:
         return page
     await audit.note(name, address(), audit.LOG_IN, "/login", 303)
     response = redirect(then, 303)
-    keep_session(response, word)
+    set_session_cookie(response, cookie)
     return response
 
 
 @blueprint.post("/logout")
 async def log_out() -> WerkzeugResponse:
     """Ends the session."""
-    word = request.cookies.get(COOKIE)
-    if word and await services().access.log_out(word):
+    cookie = request.cookies.get(COOKIE)
+    if cookie and await services().access.log_out(cookie):
         await services().streams.review()
     response = redirect("/login", 303)
-    drop_session(response)
+    delete_session_cookie(response)
     return response
 
 

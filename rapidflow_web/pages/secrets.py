@@ -13,7 +13,7 @@ from rapidflow_web.errors import RequestError
 from rapidflow_web.pages import forms, named_secrets
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.pages.pipelines import pipeline_page
-from rapidflow_web.web.gate import concern
+from rapidflow_web.web.gate import audit_subject
 from rapidflow_web.web.requests import started_by
 from rapidflow_web.web.services import services
 
@@ -75,13 +75,13 @@ async def _store(scope: int) -> None:
     # A value that was pasted ends as its last line did, which is no part of it; the command does the same.
     value = forms.lines((await forms.fields()).get("value", "")).removesuffix("\n")
     await services().secrets.put(scope, name, value, started_by("web"))
-    concern(name)  # not before: what is no name may be a value in the wrong field
+    audit_subject(name)  # not before: what is no name may be a value in the wrong field
 
 
 async def _remove(scope: int) -> None:
     name = await _name()
     await services().secrets.remove(scope, name)
-    concern(name)
+    audit_subject(name)
 
 
 async def _page(status: int = 200, **values: Any) -> Response:

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.accounts.changes import existing
 from rapidflow_web.accounts.credentials import check_name
-from rapidflow_web.accounts.roles import WORDS, Role
+from rapidflow_web.accounts.roles import ROLE_NAMES, Role
 from rapidflow_web.db import audit, dashboard
 from rapidflow_web.db import users as stored
 from rapidflow_web.errors import Invalid, Problem, RequestError
@@ -39,7 +39,7 @@ async def show_users() -> Response:
 async def add_user() -> Response | WerkzeugResponse:
     """Adds a user, or says why not."""
     form = await forms.fields()
-    typed = {"name": form.get("name", "").strip(), "role": form.get("role", Role.ADMIN.word)}
+    typed = {"name": form.get("name", "").strip(), "role": form.get("role", Role.ADMIN.label)}
     is_first = not await stored.any_exist()
     try:
         try:
@@ -50,7 +50,9 @@ async def add_user() -> Response | WerkzeugResponse:
         password = form.get("password") or None
         if password is None and services().settings.login != "proxy":
             raise Invalid([Problem("password", "password: give the user one to log in with")])
-        await services().accounts.add(typed["name"], forms.one_of(typed["role"], WORDS, "role"), password)
+        await services().accounts.add(
+            typed["name"], forms.one_of(typed["role"], ROLE_NAMES, "role"), password
+        )
     except RequestError as error:
         return await _list(error.status, typed=typed, problem=str(error))
     # From the first on everybody logs in.
@@ -67,8 +69,8 @@ async def show_user(user_id: int) -> Response:
 async def change_role(user_id: int) -> Response | WerkzeugResponse:
     """Gives a user another role, or says why not."""
     try:
-        word = forms.one_of((await forms.fields()).get("role", ""), WORDS, "role")
-        await services().accounts.change(user_id, word=word)
+        role = forms.one_of((await forms.fields()).get("role", ""), ROLE_NAMES, "role")
+        await services().accounts.change(user_id, role=role)
     except RequestError as error:
         return await _one(user_id, error.status, role_problem=str(error))
     return redirect(f"/ui/users/{user_id}?done=role", 303)
@@ -110,9 +112,9 @@ async def _list(status: int = 200, **values: Any) -> Response:
             "users": await stored.listed(),
             "logins": await audit.logins(),
             "tokens": tokens,
-            "roles": WORDS,
+            "roles": ROLE_NAMES,
             "login": services().settings.login,
-            "typed": {"name": "", "role": Role.VIEWER.word},
+            "typed": {"name": "", "role": Role.VIEWER.label},
             **values,
         },
     )
@@ -127,7 +129,7 @@ async def _one(user_id: int, status: int = 200, **values: Any) -> Response:
         last_login=(await audit.logins()).get(user.name),
         tokens=await stored.tokens(user.id),
         names={pipeline.id: pipeline.name for pipeline in await dashboard.pipelines(MOST_PIPELINES, 0)},
-        roles=WORDS,
+        roles=ROLE_NAMES,
         is_only=len(await stored.listed()) == 1,
         **values,
     )

@@ -102,7 +102,7 @@ def create_app(settings: Settings) -> Quart:
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = connections.PATIENCE
     builds = Service(supervisor, ending, vault, settings)
     accounts = AccountChanges(
-        access, review=streams.review, audit=gate.concern, needs_users=not settings.bind.is_loopback
+        access, review=streams.review, audit=gate.audit_subject, needs_users=not settings.bind.is_loopback
     )
     app.extensions[EXTENSION] = Services(
         settings,

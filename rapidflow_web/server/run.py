@@ -98,7 +98,7 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
         )
         _end_surely()
         services.streams.cut()
-        services.builds.end_waits()
+        services.builds.abort_waits()
 
     Connection.most, Connection.refusal = _most_connections(settings), protocol.too_many()
     Connection.shut_out = services.executor.addresses

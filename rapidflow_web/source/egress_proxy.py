@@ -1,4 +1,4 @@
-"""The way of git to https servers: a proxy for one fetch, which looks at where each connection leads.
+"""The proxy through which one fetch of git reaches https servers. It judges the address of each connection.
 
 Git follows redirects, and resolves names anew each time. The proxy resolves the name, judges the addresses
 and connects to one of them, so nothing can change in between.
@@ -23,7 +23,7 @@ _CONNECT_SECONDS = 60.0
 _USER = "git"
 
 
-class Gateway:
+class EgressProxy:
     """Connects git to `home`, and to others only where `elsewhere` says so and these may be contacted.
 
     `trusted` is whether `home` may have any address. `problem` is why something was not connected.
@@ -42,7 +42,7 @@ class Gateway:
         """Whether `home` sent git to another server that may be contacted."""
 
     @contextlib.asynccontextmanager
-    async def opened(self) -> AsyncGenerator[Gateway]:
+    async def opened(self) -> AsyncGenerator[EgressProxy]:
         """Listens, on this machine only and for whoever knows the password in `url`."""
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_HEAD)
         self.url = f"http://{_USER}:{self._password}@127.0.0.1:{server.sockets[0].getsockname()[1]}"

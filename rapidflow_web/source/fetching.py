@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.repositories import check_branch
-from rapidflow_web.source.git import GitError, Terms, TooMuchPrinted, git
+from rapidflow_web.source.git import GitError, GitOptions, TooMuchPrinted, git
 
 HEADS = "refs/rapidflow/heads"
 """The branches of the remote, as they were when one was last fetched."""
@@ -20,11 +20,11 @@ _FETCHED = "refs/rapidflow/fetched"
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
-async def _default_branch(mirror: Path, terms: Terms) -> str:
-    listing = await git("ls-remote", "--symref", "origin", "HEAD", cwd=mirror, terms=terms)
+async def _default_branch(mirror: Path, options: GitOptions) -> str:
+    listing = await git("ls-remote", "--symref", "origin", "HEAD", cwd=mirror, options=options)
     match = re.match(r"ref: refs/heads/(\S+)\tHEAD", listing)
     if match is None:
-        if not await _has_branches(mirror, terms):
+        if not await _has_branches(mirror, options):
             raise BuildError("could not fetch the source: the repository has no branch; push a commit first")
         raise BuildError("could not fetch the source: the repository has no default branch; name a 'branch'")
     try:
@@ -33,23 +33,23 @@ async def _default_branch(mirror: Path, terms: Terms) -> str:
         raise BuildError(f"could not fetch the source: {error}") from None
 
 
-async def _has_branches(mirror: Path, terms: Terms) -> bool:
+async def _has_branches(mirror: Path, options: GitOptions) -> bool:
     try:
-        return bool(await git("ls-remote", "--heads", "origin", cwd=mirror, terms=terms))
+        return bool(await git("ls-remote", "--heads", "origin", cwd=mirror, options=options))
     except TooMuchPrinted:
         return True
 
 
-async def fetch_branch(mirror: Path, terms: Terms, branch: str | None) -> tuple[str, str]:
+async def fetch_branch(mirror: Path, options: GitOptions, branch: str | None) -> tuple[str, str]:
     """Fetches the head of a branch, or of the default one, with all other branches and tags.
 
     Returns the commit and the branch. Raises `GitError` and `BuildError`.
     """
-    branch = branch or await _default_branch(mirror, terms)
+    branch = branch or await _default_branch(mirror, options)
     try:
         # Tags move, too.
         wanted = f"+refs/heads/{branch}:{_FETCHED}", _BRANCHES, "+refs/tags/*:refs/tags/*"
-        await _fetch_refs(mirror, terms, *wanted)
+        await _fetch_refs(mirror, options, *wanted)
     except GitError as error:
         if "couldn't find remote ref" in str(error):
             raise GitError(f"there is no branch '{branch}' ({error})") from None
@@ -59,27 +59,27 @@ async def fetch_branch(mirror: Path, terms: Terms, branch: str | None) -> tuple[
     return commit, branch
 
 
-async def fetch_commit(mirror: Path, terms: Terms, commit: str) -> str:
+async def fetch_commit(mirror: Path, options: GitOptions, commit: str) -> str:
     """Fetches a commit if it is not there. Raises `GitError` and `BuildError`."""
     if not _OBJECT_ID.fullmatch(commit):
         raise BuildError(f"could not fetch the source: '{commit[:80]}' is not the id of a commit")
     if not await _has(mirror, commit):
         try:
-            await _fetch_refs(mirror, terms, f"+{commit}:{_FETCHED}")
+            await _fetch_refs(mirror, options, f"+{commit}:{_FETCHED}")
         except GitError:
             # Not every server gives a commit by its id; one that a branch contains comes with the branch.
-            await _fetch_refs(mirror, terms, _BRANCHES)
+            await _fetch_refs(mirror, options, _BRANCHES)
             if not await _has(mirror, commit):
                 raise
     await _keep(mirror, commit)
     return commit
 
 
-async def _fetch_refs(mirror: Path, terms: Terms, *references: str) -> None:
+async def _fetch_refs(mirror: Path, options: GitOptions, *references: str) -> None:
     await git(
         "fetch", "--quiet", "--force", "--prune", "--no-tags", "--no-auto-gc", "--no-write-fetch-head",
         # A repository on this machine may be a shallow clone.
-        "--update-shallow", "--refmap=", "origin", *references, cwd=mirror, terms=terms,
+        "--update-shallow", "--refmap=", "origin", *references, cwd=mirror, options=options,
     )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ _HELPER = (
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class GitOptions:
     """What a git is given beyond what each is: variables, of which None takes one away, and settings.
 
     With `quiet` its errors have nothing of what a server said.
@@ -70,15 +70,15 @@ class Terms:
         """Whether they have the login of a pipeline."""
         return _USER in self.variables
 
-    def __add__(self, other: Terms) -> Terms:
-        return Terms(
+    def __add__(self, other: GitOptions) -> GitOptions:
+        return GitOptions(
             {**self.variables, **other.variables},
             self.settings + other.settings,
             self.quiet or other.quiet,
         )
 
 
-_PLAIN = Terms()
+_PLAIN = GitOptions()
 _SETTINGS = (
     # A hook of the system's template folder has no business in a fetch.
     ("core.hooksPath", os.devnull),
@@ -88,11 +88,11 @@ _SETTINGS = (
 )
 
 
-def _environment(cwd: Path, terms: Terms) -> dict[str, str]:
+def _environment(cwd: Path, options: GitOptions) -> dict[str, str]:
     # The server user's own configuration counts: that is how private repositories are reached.
     environment = {key: value for key, value in os.environ.items() if key not in _LOCAL}
     settings: dict[str, str] = {}
-    chosen = _SETTINGS + terms.settings
+    chosen = _SETTINGS + options.settings
     for number, (key, value) in enumerate(chosen):
         settings |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     all_of_them: dict[str, str | None] = {
@@ -108,13 +108,13 @@ def _environment(cwd: Path, terms: Terms) -> dict[str, str]:
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_CONFIG_COUNT": str(len(chosen)),
         **settings,
-        **terms.variables,
+        **options.variables,
     }
     return {key: value for key, value in all_of_them.items() if value is not None}
 
 
-def login_terms(login: Login | None) -> Terms:
-    """The terms on which git logs in. They hold the password, which no command line does.
+def login_options(login: Login | None) -> GitOptions:
+    """The options with which git logs in. They hold the password, which no command line does.
 
     Only for its own server, wherever that redirects to. The helpers that the server's user configured are not
     asked about that one, nor told to keep the password.
@@ -122,7 +122,7 @@ def login_terms(login: Login | None) -> Terms:
     if login is None:
         return _PLAIN
     helper = f"credential.{login.origin}.helper"
-    return Terms({_USER: login.user, _PASSWORD: login.password}, ((helper, ""), (helper, _HELPER)))
+    return GitOptions({_USER: login.user, _PASSWORD: login.password}, ((helper, ""), (helper, _HELPER)))
 
 
 class GitError(BuildError):
@@ -134,9 +134,9 @@ class TooMuchPrinted(GitError):
 
 
 async def git(
-    *arguments: str, cwd: Path, terms: Terms = _PLAIN, umask: int | None = None, text: str = ""
+    *arguments: str, cwd: Path, options: GitOptions = _PLAIN, umask: int | None = None, text: str = ""
 ) -> str:
-    """What `git ARGUMENTS` prints in the folder `cwd` after it read `text`, on more terms where given.
+    """What `git ARGUMENTS` prints in the folder `cwd` after it read `text`, with more options where given.
 
     Raises `GitError`, and `TooMuchPrinted` where it prints more than 1 MiB. When it is cancelled, git and its
     children are gone.
@@ -149,7 +149,7 @@ async def git(
             # Who wrote the repository may mean harm.
             raise TooMuchPrinted(f"git {arguments[0]} printed more than {_MOST_OUTPUT // 1024**2} MiB")
 
-    await _run(arguments, cwd, terms, umask, take, text.encode("utf-8", "surrogateescape"))
+    await _run(arguments, cwd, options, umask, take, text.encode("utf-8", "surrogateescape"))
     return output.decode("utf-8", "surrogateescape")
 
 
@@ -174,7 +174,7 @@ async def git_records(*arguments: str, cwd: Path, take: Callable[[bytes], None])
 async def _run(
     arguments: Sequence[str],
     cwd: Path,
-    terms: Terms,
+    options: GitOptions,
     umask: int | None,
     take: Callable[[bytes], None],
     text: bytes = b"",
@@ -186,7 +186,7 @@ async def _run(
         "git",
         *arguments,
         cwd=cwd,
-        env=_environment(cwd, terms),
+        env=_environment(cwd, options),
         stdin=asyncio.subprocess.PIPE if text else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -207,7 +207,7 @@ async def _run(
         if process.returncode is None:
             await _stop(process)
     if process.returncode != 0:
-        raise GitError(_words(errors, arguments[0], quiet=terms.quiet))
+        raise GitError(_words(errors, arguments[0], quiet=options.quiet))
 
 
 def end_strays(root: Path) -> None:

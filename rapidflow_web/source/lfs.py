@@ -23,18 +23,18 @@ from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.clone_credentials import origin
 from rapidflow_web.pipeline.repositories import check_url
 from rapidflow_web.source import ssh
-from rapidflow_web.source.git import GitError, Terms, git, git_records, without_credentials
+from rapidflow_web.source.git import GitError, GitOptions, git, git_records, without_credentials
 from rapidflow_web.source.lfs_client import LfsObject, download
 from rapidflow_web.source.mirrors import Source
-from rapidflow_web.source.remote import Way, rewritten, ssh_command
+from rapidflow_web.source.remote import Remote, rewritten, ssh_command
 from rapidflow_web.source.servers import Server, is_named, server_of
 
 _FILTER = ("filter.lfs.process", "git-lfs filter-process"), ("filter.lfs.required", "true")
 """Without it git-lfs puts the files themselves into the index, and no pointers."""
-POINTERS = Terms(
+POINTERS = GitOptions(
     settings=(("filter.lfs.process", ""), ("filter.lfs.smudge", ""), ("filter.lfs.required", "false"))
 )
-"""Terms on which a checkout leaves pointers, whatever is configured."""
+"""Options with which a checkout leaves pointers, whatever is configured."""
 _LARGEST_CONFIG = 64 * 1024
 _MOST_FILES = 100_000
 _LARGEST_POINTER = 1024
@@ -56,20 +56,20 @@ async def fetch(source: Source, folder: Path, umask: int) -> str | None:
     files = "1 file is a Git LFS pointer" if count == 1 else f"{count} files are Git LFS pointers"
     if shutil.which("git-lfs") is None:
         return f"{files}, because git-lfs is not installed on the server"
-    if source.way is None or not source.way.credentials:
+    if source.remote is None or not source.remote.credentials:
         return f"{files}, because they are on another host than the repository of the pipeline"
     try:
-        url = await rewritten(source.way.url, source.mirror, source.terms)
-        endpoint = await _endpoint(folder, url, source.way)
+        url = await rewritten(source.remote.url, source.mirror, source.options)
+        endpoint = await _endpoint(folder, url, source.remote)
         if endpoint is None:
             return f"{files}, because .lfsconfig names another host than that of the repository"
-        if source.way.server is None:
+        if source.remote.server is None:
             await _git_lfs("pull", folder, umask, ("lfs.url", endpoint))
             return None
         storage = (source.mirror / "lfs").absolute()
         wanted = await asyncio.to_thread(_missing, folder, paths, storage)
         if wanted:
-            await _download(source, source.way, endpoint, wanted, storage)
+            await _download(source, source.remote, endpoint, wanted, storage)
         nobody = "lfs.url", f"file://{source.mirror}"
         await _git_lfs("checkout", folder, umask, nobody, ("lfs.storage", str(storage)))
     except GitError as error:
@@ -78,12 +78,12 @@ async def fetch(source: Source, folder: Path, umask: int) -> str | None:
 
 
 async def _git_lfs(command: str, folder: Path, umask: int, *settings: tuple[str, str]) -> None:
-    terms = Terms(settings=(*_FILTER, ("lfs.locksverify", "false"), *settings))
-    await git("lfs", command, cwd=folder, terms=terms, umask=umask)
+    options = GitOptions(settings=(*_FILTER, ("lfs.locksverify", "false"), *settings))
+    await git("lfs", command, cwd=folder, options=options, umask=umask)
 
 
 async def _download(
-    source: Source, within: Way, endpoint: str, wanted: Sequence[LfsObject], storage: Path
+    source: Source, within: Remote, endpoint: str, wanted: Sequence[LfsObject], storage: Path
 ) -> None:
     headers: dict[str, str] = {}
     server = server_of(endpoint)
@@ -94,7 +94,7 @@ async def _download(
         raise GitError(f"{without_credentials(endpoint)[:200]} is no Git LFS server that is asked by https")
     same_host = server.host == within.server.host
     port = within.server.port if within.server.scheme == "https" else 443
-    way = replace(
+    remote = replace(
         within,
         url=endpoint,
         server=server,
@@ -102,15 +102,15 @@ async def _download(
         credentials=is_named(within.allowed, server) or same_host,
     )
 
-    async def act(terms: Terms) -> None:
-        url = await rewritten(endpoint, source.mirror, terms)
-        await download(url, wanted, storage, source.mirror, terms, headers)
+    async def act(options: GitOptions) -> None:
+        url = await rewritten(endpoint, source.mirror, options)
+        await download(url, wanted, storage, source.mirror, options, headers)
 
     # The server of the repository says from where the files are downloaded, and with which password.
-    await way.go(source.mirror, act, onward=True)
+    await remote.contact(source.mirror, act, onward=True)
 
 
-async def _asked_by_ssh(mirror: Path, way: Way, url: str, server: Server) -> tuple[str, dict[str, str]]:
+async def _asked_by_ssh(mirror: Path, remote: Remote, url: str, server: Server) -> tuple[str, dict[str, str]]:
     """The URL of the LFS server that is told by ssh, and the headers that it wants."""
     if "://" in url:
         parts = urlsplit(url)
@@ -122,14 +122,14 @@ async def _asked_by_ssh(mirror: Path, way: Way, url: str, server: Server) -> tup
     configured = await ssh_command(mirror)
     called = ssh.strict(configured).get("GIT_SSH_COMMAND") or ssh.command(configured)
     # An alias is how git itself runs a command in a shell.
-    terms = Terms(settings=(("alias.ask-by-ssh", f"!{called}"),), quiet=not way.own)
+    options = GitOptions(settings=(("alias.ask-by-ssh", f"!{called}"),), quiet=not remote.own)
     said = await git(
         "ask-by-ssh",
         *port,
         there,
         f"git-lfs-authenticate {shlex.quote(path)} download",
         cwd=mirror,
-        terms=terms,
+        options=options,
     )
     try:
         answer = cast(dict[str, Any], json.loads(said))
@@ -187,12 +187,12 @@ async def _patterns(folder: Path, setting: str) -> list[str]:
     return [one.strip().lstrip("/") for one in stated.split(",") if one.strip().lstrip("/")]
 
 
-async def _endpoint(folder: Path, url: str, way: Way) -> str | None:
+async def _endpoint(folder: Path, url: str, remote: Remote) -> str | None:
     """The URL of the LFS server of what is fetched from `url`; None for one that may not be asked."""
     stated = await _stated(folder, "lfs.url")
     if stated is None:
         server = server_of(url)
-        if way.server is None or server is None or server.scheme == "ssh":
+        if remote.server is None or server is None or server.scheme == "ssh":
             return url
         return _beside(url if server.scheme == "https" else f"https://{server.host}{urlsplit(url).path}")
     try:
@@ -200,10 +200,10 @@ async def _endpoint(folder: Path, url: str, way: Way) -> str | None:
     except ValueError:
         return None
     server = server_of(stated)
-    if server is None or way.server is None:
+    if server is None or remote.server is None:
         return None
-    fits = server.host == way.server.host and server.scheme in ("https", "ssh")
-    return stated if fits or is_named(way.allowed, server) else None
+    fits = server.host == remote.server.host and server.scheme in ("https", "ssh")
+    return stated if fits or is_named(remote.allowed, server) else None
 
 
 def _beside(url: str) -> str:

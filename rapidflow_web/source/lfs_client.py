@@ -26,7 +26,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from rapidflow_web.pipeline.clone_credentials import origin
-from rapidflow_web.source.git import GitError, Terms, git, plain, without_credentials
+from rapidflow_web.source.git import GitError, GitOptions, git, plain, without_credentials
 from rapidflow_web.source.remote import http_settings
 
 _JSON = "application/vnd.git-lfs+json"
@@ -53,26 +53,31 @@ class LfsObject:
 
 
 async def download(
-    url: str, wanted: Sequence[LfsObject], storage: Path, cwd: Path, terms: Terms, headers: Mapping[str, str]
+    url: str,
+    wanted: Sequence[LfsObject],
+    storage: Path,
+    cwd: Path,
+    options: GitOptions,
+    headers: Mapping[str, str],
 ) -> None:
     """Downloads objects from the LFS server at `url` to where git-lfs keeps them. Raises `GitError`.
 
-    `terms` are those on which git would connect to it from the folder `cwd`; it gets `headers` as well.
+    `options` are those with which git would connect to it from the folder `cwd`; it gets `headers` as well.
     """
-    settings = await http_settings(cwd, url, terms)
+    settings = await http_settings(cwd, url, options)
     try:
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=_AT_ONCE, ssl=await asyncio.to_thread(_tls, settings, terms)
+                limit=_AT_ONCE, ssl=await asyncio.to_thread(_tls, settings, options)
             ),
-            proxy=_proxy(terms),
+            proxy=_proxy(options),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE),
         ) as session:
             name, colon, value = settings.get("http.extraheader", "").partition(":")
             own = {**({name.strip(): value.strip()} if colon else {}), **headers}
-            server = _Server(url, session, cwd, terms, own)
+            server = _Server(url, session, cwd, options, own)
             for some in _batches(wanted):
                 await server.download(some, storage)
     except TimeoutError:
@@ -88,12 +93,12 @@ class _Server:
     """An LFS server; `own` are headers that only it is sent."""
 
     def __init__(
-        self, url: str, session: aiohttp.ClientSession, cwd: Path, terms: Terms, own: dict[str, str]
+        self, url: str, session: aiohttp.ClientSession, cwd: Path, options: GitOptions, own: dict[str, str]
     ) -> None:
         self._url = url
         self._session = session
         self._cwd = cwd
-        self._terms = terms
+        self._options = options
         self._own = own
 
     async def download(self, wanted: Sequence[LfsObject], storage: Path) -> None:
@@ -124,7 +129,7 @@ class _Server:
             action = _mapping(_mapping(entry.get("actions")).get("download"))
             href = action.get("href")
             if not isinstance(href, str):
-                said = "" if self._terms.quiet else str(_mapping(entry.get("error")).get("message", ""))
+                said = "" if self._options.quiet else str(_mapping(entry.get("error")).get("message", ""))
                 words = f"missing object {item.oid[:12]} on {_shown(self._url)}"
                 raise GitError(f"{words}: {plain(said)[:200]}" if said else words)
             headers = {name: str(value) for name, value in _mapping(action.get("header")).items()}
@@ -156,12 +161,12 @@ class _Server:
     async def _logins(self) -> AsyncGenerator[str]:
         """Each `user:password` for the server that is known, in git's own order."""
         parts = urlsplit(self._url)
-        if found := await asyncio.to_thread(_in_netrc, parts.hostname or "", self._terms):
+        if found := await asyncio.to_thread(_in_netrc, parts.hostname or "", self._options):
             yield found
         path = parts.path.strip("/").removesuffix("/info/lfs")
         user, at, host = parts.netloc.rpartition("@")
         asked = f"protocol=https\nhost={host}\npath={path}\n" + (f"username={user}\n" if at else "")
-        filled = await git("credential", "fill", cwd=self._cwd, terms=self._terms, text=f"{asked}\n")
+        filled = await git("credential", "fill", cwd=self._cwd, options=self._options, text=f"{asked}\n")
         lines = {name: value for name, _, value in (line.partition("=") for line in filled.splitlines())}
         yield f"{lines.get('username', '')}:{lines.get('password', '')}"
 
@@ -225,8 +230,8 @@ def _add(file: IO[bytes], digest: Any, chunk: bytes) -> None:
     file.write(chunk)
 
 
-def _proxy(terms: Terms) -> str:
-    proxy = dict(terms.settings).get("http.proxy", "")  # the last one, as for git
+def _proxy(options: GitOptions) -> str:
+    proxy = dict(options.settings).get("http.proxy", "")  # the last one, as for git
     if not proxy:
         raise GitError("Git LFS files are fetched by https only")
     proxy = proxy if "://" in proxy else f"http://{proxy}"
@@ -235,9 +240,9 @@ def _proxy(terms: Terms) -> str:
     return proxy
 
 
-def _tls(settings: Mapping[str, str], terms: Terms) -> ssl.SSLContext:
+def _tls(settings: Mapping[str, str], options: GitOptions) -> ssl.SSLContext:
     """As git has it: the variables count for more than the settings."""
-    variables = {**os.environ, **terms.variables}
+    variables = {**os.environ, **options.variables}
 
     def said(variable: str, setting: str) -> str | None:
         value = variables.get(variable) or settings.get(setting)
@@ -258,8 +263,8 @@ def _tls(settings: Mapping[str, str], terms: Terms) -> ssl.SSLContext:
     return context
 
 
-def _in_netrc(host: str, terms: Terms) -> str | None:
-    if "HOME" in terms.variables or terms.has_login:
+def _in_netrc(host: str, options: GitOptions) -> str | None:
+    if "HOME" in options.variables or options.has_login:
         return None  # nothing of the server's user counts, or the pipeline's own login does
     try:
         found = netrc.netrc(Path("~/.netrc").expanduser()).authenticators(host)

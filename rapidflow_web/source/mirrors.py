@@ -24,8 +24,8 @@ from rapidflow_web.pipeline.clone_credentials import Login, login_in, without_pa
 from rapidflow_web.pipeline.repositories import check_file_path, check_url, file_path
 from rapidflow_web.removal import contents
 from rapidflow_web.source.fetching import fetch_branch, fetch_commit, forget_references
-from rapidflow_web.source.git import GitError, Terms, git, plain, without_credentials
-from rapidflow_web.source.remote import Way, way_to
+from rapidflow_web.source.git import GitError, GitOptions, git, plain, without_credentials
+from rapidflow_web.source.remote import Remote, remote_for
 from rapidflow_web.source.servers import Allowed
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ NOBODY = Account(0)
 class Source:
     """A commit in a mirror. `branch` is the one it was looked up by, None where a commit was asked for.
 
-    `way` is that to the repository, None for one that nobody contacts, `account` is for whom it is fetched.
+    `remote` is None where nobody is contacted, `account` is for whom it is fetched.
     The `url` has no password.
     """
 
@@ -66,13 +66,13 @@ class Source:
     url: str
     commit: str
     branch: str | None
-    way: Way | None = None
+    remote: Remote | None = None
     account: Account = NOBODY
 
     @property
-    def terms(self) -> Terms:
-        """The terms on which git works with it, contacting nobody."""
-        return Terms() if self.way is None else self.way.at_rest(self.mirror)
+    def options(self) -> GitOptions:
+        """The options with which git works with it, contacting nobody."""
+        return GitOptions() if self.remote is None else self.remote.offline_options(self.mirror)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +122,22 @@ class Mirrors:
         account = account if within is None else within.account
         login = self._checked(url, account)
         try:
-            way = way_to(without_password(url), within and within.way, login, self._allowed)
+            remote = remote_for(without_password(url), within and within.remote, login, self._allowed)
         except ValueError as error:
             raise BuildError(f"could not fetch the source: {error}") from None
-        if within is not None and (within.way is None or not _same_server(way, within.way)):
+        if within is not None and (within.remote is None or not _same_server(remote, within.remote)):
             # What was fetched from elsewhere is not to be given what the account has for the first server.
             account = Account(account.pipeline_id, login)
-        mirror = self._folder / folder_name(way.url, _whose(way, account))
+        mirror = self._folder / folder_name(remote.url, _whose(remote, account))
         try:
             async with asyncio.timeout(self.timeout) as limit, _lock(self._fetching, mirror):
-                commit, branch = await self._fetch(mirror, way, branch, commit)
+                commit, branch = await self._fetch(mirror, remote, branch, commit)
                 limit.reschedule(None)
                 await self._tidy_up(mirror)
                 await asyncio.to_thread((mirror / _USED).touch)
                 # What is relative to a submodule with a login of its own is fetched with that.
                 account = Account(account.pipeline_id, login or account.login)
-                return Source(mirror, way.url, commit, branch, way, account)
+                return Source(mirror, remote.url, commit, branch, remote, account)
         except TimeoutError:
             raise BuildError(
                 f"could not fetch the source: it took longer than {self.timeout:.0f} s"
@@ -146,18 +146,18 @@ class Mirrors:
             raise BuildError(f"could not fetch the source: {error}") from error
 
     async def _fetch(
-        self, mirror: Path, way: Way, branch: str | None, commit: str | None
+        self, mirror: Path, remote: Remote, branch: str | None, commit: str | None
     ) -> tuple[str, str | None]:
         """The commit that was fetched, and the branch by which it was looked up."""
 
-        async def fetch(terms: Terms) -> tuple[str, str | None]:
+        async def fetch(options: GitOptions) -> tuple[str, str | None]:
             if commit is not None:
-                return await fetch_commit(mirror, terms, commit), branch
-            return await fetch_branch(mirror, terms, branch)
+                return await fetch_commit(mirror, options, commit), branch
+            return await fetch_branch(mirror, options, branch)
 
-        await self._ensure(mirror, way.url)
+        await self._ensure(mirror, remote.url)
         try:
-            return await way.go(mirror, fetch)
+            return await remote.contact(mirror, fetch)
         except GitError as error:
             if "mismatched algorithms" not in str(error):
                 raise
@@ -165,8 +165,8 @@ class Mirrors:
         was = (await git("rev-parse", "--show-object-format", cwd=mirror)).strip()
         async with self.unmoved(mirror):
             await asyncio.to_thread(shutil.rmtree, mirror)
-            await self._ensure(mirror, way.url, "sha256" if was == "sha1" else "sha1")
-        return await way.go(mirror, fetch)
+            await self._ensure(mirror, remote.url, "sha256" if was == "sha1" else "sha1")
+        return await remote.contact(mirror, fetch)
 
     async def _tidy_up(self, mirror: Path) -> None:
         """Packs the mirror's objects and references once in a while."""
@@ -329,15 +329,15 @@ def _clear_away(mirror: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _same_server(one: Way, other: Way) -> bool:
+def _same_server(one: Remote, other: Remote) -> bool:
     return one.server == other.server or (one.server is not None and one.server.is_at(other.server))
 
 
-def _whose(way: Way, account: Account) -> int | str | None:
-    """Who may read what was fetched on these terms: a pipeline, anybody's repository, or any pipeline."""
-    if way.login is not None:
+def _whose(remote: Remote, account: Account) -> int | str | None:
+    """Who may read what was fetched: a pipeline, anybody's repository, or any pipeline."""
+    if remote.login is not None:
         return account.pipeline_id
-    return None if way.credentials else "without credentials"
+    return None if remote.credentials else "without credentials"
 
 
 def folder_name(url: str, whose: int | str | None) -> str:

@@ -1,4 +1,4 @@
-"""How git gets to a repository: with whose credentials, and to which addresses."""
+"""Remotes of git: with whose credentials, and over which addresses, git reaches a repository."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from urllib.parse import urlsplit
 
 from rapidflow_web.pipeline.clone_credentials import Login
 from rapidflow_web.source import ssh
-from rapidflow_web.source.egress_proxy import Gateway
-from rapidflow_web.source.git import GitError, Terms, git, login_terms, without_credentials
+from rapidflow_web.source.egress_proxy import EgressProxy
+from rapidflow_web.source.git import GitError, GitOptions, git, login_options, without_credentials
 from rapidflow_web.source.servers import SETTING, Allowed, Server, is_named, judged, server_of
 
 T = TypeVar("T")
 
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 """The first that is there counts for git, also an empty one, which stands for no proxy."""
-_ANYBODYS = ("http.proxy", "http.sslcainfo", "http.sslcapath", "http.sslverify", "http.proxysslcainfo")
+_NOT_CREDENTIALS = ("http.proxy", "http.sslcainfo", "http.sslcapath", "http.sslverify", "http.proxysslcainfo")
 """What of the configuration of the server's user counts for every server, for it is no credential."""
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """The way to one repository. `server` is None for a folder of this machine.
+class Remote:
+    """The remote of one repository. `server` is None for a folder of this machine.
 
     A `trusted` one may have any address, for an administrator named it. With `credentials` git uses what the
     server's user has configured. `own` is whether the pipeline itself names it. The `url` has no password.
@@ -42,106 +42,112 @@ class Way:
     login: Login | None = field(default=None, repr=False)
     allowed: Allowed = ()
 
-    def at_rest(self, mirror: Path) -> Terms:
-        """The terms on which git works with what was fetched, contacting nobody."""
-        return Terms() if self.credentials else _without_user(mirror)
+    def offline_options(self, mirror: Path) -> GitOptions:
+        """The options on which git works with what was fetched, contacting nobody."""
+        return GitOptions() if self.credentials else _without_user(mirror)
 
-    async def _terms(self, mirror: Path) -> Terms:
+    async def _options(self, mirror: Path) -> GitOptions:
         if not self.credentials:
-            return _without_user(mirror) + login_terms(self.login) + Terms(quiet=not self.own)
-        strict = Terms(ssh.strict(await ssh_command(mirror)))
-        return strict + login_terms(self.login) + Terms(quiet=not self.own)
+            return _without_user(mirror) + login_options(self.login) + GitOptions(quiet=not self.own)
+        strict = GitOptions(ssh.strict(await ssh_command(mirror)))
+        return strict + login_options(self.login) + GitOptions(quiet=not self.own)
 
-    async def go(self, mirror: Path, action: Callable[[Terms], Awaitable[T]], *, onward: bool = False) -> T:
-        """What `action` returns, which contacts the server on the terms it is given.
+    async def contact(
+        self, mirror: Path, action: Callable[[GitOptions], Awaitable[T]], *, onward: bool = False
+    ) -> T:
+        """What `action` returns, which contacts the server with the options it is given.
 
         A server to which this one redirects gets no credentials, unless it is to send git `onward`. Raises
         `GitError`, also where a server may not be contacted.
         """
-        for way, elsewhere in ((self, onward), (replace(self, credentials=False), True)):
-            gate: Gateway | None = None
+        for remote, elsewhere in ((self, onward), (replace(self, credentials=False), True)):
+            egress: EgressProxy | None = None
             try:
-                async with way._opened(mirror, elsewhere) as (terms, gate):
-                    return await action(terms)
+                async with remote._opened(mirror, elsewhere) as (options, egress):
+                    return await action(options)
             except GitError as error:
-                if gate is not None and gate.redirects and not elsewhere:
+                if egress is not None and egress.redirects and not elsewhere:
                     continue  # to a server that may be contacted, and is given no credentials
-                if gate is not None and gate.problem is not None:
+                if egress is not None and egress.problem is not None:
                     raise GitError(
-                        f"unable to access '{without_credentials(self.url)}': {gate.problem}"
+                        f"unable to access '{without_credentials(self.url)}': {egress.problem}"
                     ) from None
                 raise error
         raise AssertionError("the second try has returned or raised")
 
     @contextlib.asynccontextmanager
-    async def _opened(self, mirror: Path, elsewhere: bool) -> AsyncGenerator[tuple[Terms, Gateway | None]]:
-        terms = await self._terms(mirror)
+    async def _opened(
+        self, mirror: Path, elsewhere: bool
+    ) -> AsyncGenerator[tuple[GitOptions, EgressProxy | None]]:
+        options = await self._options(mirror)
         if self.server is None:
-            yield terms, None
+            yield options, None
             return
         # All that follows is about the URL from which git really fetches.
-        url = await rewritten(self.url, mirror, terms)
+        url = await rewritten(self.url, mirror, options)
         server = server_of(url)
         if server is None or server.scheme != "https":
             yield (
-                terms + (Terms() if server is None or self.trusted else await self._pinned(url, server)),
+                options
+                + (GitOptions() if server is None or self.trusted else await self._pinned(url, server)),
                 None,
             )
             return
-        settings = await http_settings(mirror, url, Terms())
+        settings = await http_settings(mirror, url, GitOptions())
         if not self.credentials:
-            kept = tuple((key, value) for key, value in settings.items() if key in _ANYBODYS)
-            terms += Terms(settings=kept)
+            kept = tuple((key, value) for key, value in settings.items() if key in _NOT_CREDENTIALS)
+            options += GitOptions(settings=kept)
         proxy = _proxy(settings.get("http.proxy"), server.host)
         if proxy:
             # It decides to where it connects.
-            pinned = Terms() if self.trusted else await self._pinned(url, server)
-            yield terms + _through(url, proxy) + pinned, None
+            pinned = GitOptions() if self.trusted else await self._pinned(url, server)
+            yield options + _through(url, proxy) + pinned, None
             return
-        gate = Gateway(server, self.allowed, trusted=self.trusted, elsewhere=elsewhere)
-        async with gate.opened():
-            yield terms + _through(url, gate.url) + _GATE, gate
+        egress = EgressProxy(server, self.allowed, trusted=self.trusted, elsewhere=elsewhere)
+        async with egress.opened():
+            yield options + _through(url, egress.url) + _EGRESS_AUTH, egress
 
-    async def _pinned(self, url: str, server: Server) -> Terms:
-        """Terms on which git connects to an address that was judged, or has a proxy connect to the server."""
+    async def _pinned(self, url: str, server: Server) -> GitOptions:
+        """Options with which git connects to a judged address, or has a proxy connect to the server."""
         try:
             addresses = [str(address) for address in await judged(server, self.allowed)]
         except ValueError as error:
             raise GitError(str(error)) from None
         if server.scheme == "https":
-            return Terms(settings=_http(url, "followRedirects", "false"))
+            return GitOptions(settings=_http(url, "followRedirects", "false"))
         if server.scheme == "git":
             address = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
             path = urlsplit(url)
             there = f"git://{address}:{server.port}{url.partition('://')[2][len(path.netloc) :]}"
-            return Terms(
+            return GitOptions(
                 {"GIT_OVERRIDE_VIRTUAL_HOST": str(server), "GIT_PROXY_COMMAND": None},
                 ((f"url.{there}.insteadOf", self.url),),
             )
-        return Terms()  # ssh: the host that the pipeline names, at another port, with the key that is known
+        # ssh: the host that the pipeline names, at another port, with the key that is known
+        return GitOptions()
 
 
-async def rewritten(url: str, cwd: Path, terms: Terms) -> str:
+async def rewritten(url: str, cwd: Path, options: GitOptions) -> str:
     """The URL that git uses instead, as `url.<base>.insteadOf` has it. Raises `GitError`."""
-    return (await git("ls-remote", "--get-url", url, cwd=cwd, terms=terms)).strip()
+    return (await git("ls-remote", "--get-url", url, cwd=cwd, options=options)).strip()
 
 
-def way_to(url: str, within: Way | None, login: Login | None, allowed: Allowed) -> Way:
-    """The way to a URL that was checked, which the repository at the end of `within` names, or a pipeline.
+def remote_for(url: str, within: Remote | None, login: Login | None, allowed: Allowed) -> Remote:
+    """The remote of a URL that was checked, which the repository of `within` names, or a pipeline.
 
     Raises ValueError with a sentence.
     """
     server = server_of(url)
     if within is None:
-        return Way(url, server, login=login, allowed=allowed)
+        return Remote(url, server, login=login, allowed=allowed)
     if server is None:
         if within.server is not None:
             raise ValueError("only a file:// repository may have submodules by file://")
-        return Way(url, server, own=False, allowed=allowed)
+        return Remote(url, server, own=False, allowed=allowed)
     named = is_named(allowed, server)
     parent = within.server
     same_host = parent is not None and server.host == parent.host
-    way = Way(
+    remote = Remote(
         url,
         server,
         trusted=named or (within.trusted and server.is_at(parent)),
@@ -150,17 +156,17 @@ def way_to(url: str, within: Way | None, login: Login | None, allowed: Allowed) 
         login=login,
         allowed=allowed,
     )
-    if server.scheme == "ssh" and not way.credentials:
+    if server.scheme == "ssh" and not remote.credentials:
         raise ValueError(
             f"{server.host} is not the host of the repository that names it, so no ssh key is used for it; "
             f"write its URL with https://, or {SETTING}"
         )
-    return way
+    return remote
 
 
-def _without_user(mirror: Path) -> Terms:
-    """Terms that leave out all that the server's user has configured: helpers, headers, keys, `.netrc`."""
-    return Terms(
+def _without_user(mirror: Path) -> GitOptions:
+    """Options that leave out all that the server's user configured: helpers, headers, keys, `.netrc`."""
+    return GitOptions(
         {
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_CONFIG_NOSYSTEM": "1",
@@ -174,12 +180,12 @@ def _without_user(mirror: Path) -> Terms:
     )
 
 
-_GATE = Terms({"GIT_HTTP_PROXY_AUTHMETHOD": "basic"})
+_EGRESS_AUTH = GitOptions({"GIT_HTTP_PROXY_AUTHMETHOD": "basic"})
 
 
-def _through(url: str, proxy: str) -> Terms:
-    """Terms on which git connects to https servers through a proxy alone, whatever is configured."""
-    return Terms(
+def _through(url: str, proxy: str) -> GitOptions:
+    """Options with which git connects to https servers through a proxy alone, whatever is configured."""
+    return GitOptions(
         {"no_proxy": None, "NO_PROXY": None},
         (*_http(url, "proxy", proxy), ("remote.origin.proxy", proxy)),
     )
@@ -212,10 +218,10 @@ def _is_without_proxy(host: str) -> bool:
     return False
 
 
-async def http_settings(cwd: Path, url: str, terms: Terms) -> dict[str, str]:
+async def http_settings(cwd: Path, url: str, options: GitOptions) -> dict[str, str]:
     """What is configured below `http` for a URL, by names in lower case."""
     try:
-        listing = await git("config", "--null", "--get-urlmatch", "http", url, cwd=cwd, terms=terms)
+        listing = await git("config", "--null", "--get-urlmatch", "http", url, cwd=cwd, options=options)
     except GitError:
         return {}
     entries = (entry.partition("\n") for entry in listing.split("\0") if entry)

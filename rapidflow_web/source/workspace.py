@@ -121,8 +121,8 @@ async def _clone(source: Source, folder: Path, mirrors: Mirrors) -> None:
         head = ("-B", source.branch, "--track", tracked)
     else:
         head = ("--detach", source.commit)
-    terms = source.terms + lfs.POINTERS
-    await git("checkout", "--quiet", "--force", *head, cwd=folder, terms=terms, umask=_UMASK)
+    options = source.options + lfs.POINTERS
+    await git("checkout", "--quiet", "--force", *head, cwd=folder, options=options, umask=_UMASK)
 
 
 async def _clone_mirror(source: Source, folder: Path) -> None:

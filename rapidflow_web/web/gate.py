@@ -47,14 +47,14 @@ def install(app: Quart) -> None:
         if needed is None:
             return None
         try:
-            await _let_in(access, needed)
+            await _authorize(access, needed)
         except Unauthorized:
             if request.method in ("GET", "HEAD") and is_page(request.path):
                 return _to_login()
             raise
-        g.let_in_again = functools.partial(_let_in, access, needed)
+        g.authorize_again = functools.partial(_authorize, access, needed)
         read_ids()
-        await _check_sight(actor())
+        await _check_visible(actor())
         return None
 
     async def leave(response: Response) -> Response:
@@ -66,40 +66,40 @@ def install(app: Quart) -> None:
             and request.endpoint != _CHANGES_NOTHING
             and response.status_code != 429
         ):
-            await _note(who.words, response.status_code)
+            await _audit(who.audit_name, response.status_code)
         return response
 
     app.before_request(enter)
     app.after_request(leave)
 
 
-async def _let_in(access: Access, needed: Role) -> None:
+async def _authorize(access: Access, needed: Role) -> None:
     """Finds out who sends the request, and whether they may. Raises `Unauthorized`, `Forbidden`."""
-    who = await _actor(access)
+    who = await _authenticate(access)
     g.actor = who
     if who.role < needed:
         raise Forbidden(_refusal(needed, who))
-    visibility.narrow(who.sight)
+    visibility.set_current(who.visibility)
 
 
 def _refusal(needed: Role, actor: Actor) -> str:
-    roles = " and ".join(f"{role.word}s" for role in Role if role >= needed)
+    roles = " and ".join(f"{role.label}s" for role in Role if role >= needed)
     action = "open" if request.method in _READING else "do"
-    return f"only {roles} can {action} this; your role is {actor.role.word}"
+    return f"only {roles} can {action} this; your role is {actor.role.label}"
 
 
-async def _note(words: str, status: int) -> None:
+async def _audit(actor: str, status: int) -> None:
     # No other query says what is done, and somebody may have put a password or a secret into it.
     target = request.full_path.rstrip("?") if request.endpoint == _TOLD_BY_QUERY else request.path
-    if (concerned := g.get("concern")) is not None:
+    if (concerned := g.get("audit_subject")) is not None:
         target = f"{target} ({concerned})"
     try:
-        await audit.note(words, address(), f"{request.endpoint}", target, status)
+        await audit.note(actor, address(), f"{request.endpoint}", target, status)
     except Exception as error:
         # What was done is done, or refused with its own reason; the answer stays.
         if not is_away(error):
             raise
-        _log.warning("not in the audit log (%s): %s, %s, %d", error, words, target, status)
+        _log.warning("not in the audit log (%s): %s, %s, %d", error, actor, target, status)
 
 
 def actor() -> Actor:
@@ -107,26 +107,26 @@ def actor() -> Actor:
     return cast(Actor, g.actor)
 
 
-def who() -> str:
-    """A word for whoever sends the request: the user, or the address where nobody needs to log in."""
+def client_key() -> str:
+    """An identifier of whoever sends the request: the user, or the address where nobody needs to log in."""
     name = actor().name
     return f"user {name}" if name is not None else f"address {address()}"
 
 
 def reader(pipeline_id: int) -> Reader:
     """Whoever sends the request, as a reader of a long answer about a pipeline."""
-    return Reader(actor().shown, pipeline_id)
+    return Reader(actor().credential, pipeline_id)
 
 
 def session() -> str | None:
     """What is stored of the session that the request shows; None where it shows none."""
-    word = request.cookies.get(COOKIE)
-    return credentials.digest(word) if word else None
+    cookie = request.cookies.get(COOKIE)
+    return credentials.digest(cookie) if cookie else None
 
 
-def concern(what: str) -> None:
+def audit_subject(what: str) -> None:
     """Has the audit log say what the request is about, where its address has only a number."""
-    g.concern = what
+    g.audit_subject = what
 
 
 def may(role: Role) -> bool:
@@ -174,13 +174,13 @@ def _is_here(origin: str) -> bool:
     return _DEFAULT_PORT.sub("", netloc) == _DEFAULT_PORT.sub("", host) != ""
 
 
-async def _actor(access: Access) -> Actor:
+async def _authenticate(access: Access) -> Actor:
     """Who sends the request. Raises `Unauthorized`."""
-    shown = request.headers.get("Authorization")
-    if shown is not None:
-        scheme, _, word = shown.partition(" ")
+    authorization = request.headers.get("Authorization")
+    if authorization is not None:
+        scheme, _, token = authorization.partition(" ")
         if scheme.lower() == "bearer":
-            return await access.of_token(word.strip())
+            return await access.of_token(token.strip())
     settings = services().settings
     if settings.login == "proxy":
         names = [name.strip() for name in request.headers.getlist(settings.proxy_header) if name.strip()]
@@ -191,8 +191,8 @@ async def _actor(access: Access) -> Actor:
         if names:
             return await access.of_proxy(names[0], request.remote_addr or "")
         raise Unauthorized(f"the proxy in front must name the user in the header {settings.proxy_header}")
-    word = request.cookies.get(COOKIE)
-    if word and (who := await access.of_session(word)) is not None:
+    cookie = request.cookies.get(COOKIE)
+    if cookie and (who := await access.of_session(cookie)) is not None:
         return who
     if await access.is_open():
         return ANYONE
@@ -202,9 +202,9 @@ async def _actor(access: Access) -> Actor:
     )
 
 
-async def _check_sight(who: Actor) -> None:
+async def _check_visible(who: Actor) -> None:
     """Raises `NotFound` for what is not to be seen, before any route does something to it."""
-    if who.sight.is_whole:
+    if who.visibility.is_unrestricted:
         return
     ids = request.view_args or {}
     if "job_id" in ids:
@@ -224,11 +224,11 @@ def _to_login() -> Response | WerkzeugResponse:
 # Cookies
 
 
-def keep_session(response: WerkzeugResponse, word: str) -> None:
+def set_session_cookie(response: WerkzeugResponse, cookie: str) -> None:
     """Has the browser remember a session."""
     response.set_cookie(
         COOKIE,
-        word,
+        cookie,
         max_age=SESSION_SECONDS,
         httponly=True,
         samesite="Lax",
@@ -237,7 +237,7 @@ def keep_session(response: WerkzeugResponse, word: str) -> None:
     )
 
 
-def drop_session(response: WerkzeugResponse) -> None:
+def delete_session_cookie(response: WerkzeugResponse) -> None:
     """Has the browser forget it."""
     path = prefix_of(current_app) or "/"
     response.delete_cookie(COOKIE, httponly=True, samesite="Lax", secure=is_secure(), path=path)

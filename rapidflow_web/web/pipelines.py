@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rapidflow_web.accounts.changes import audience
 from rapidflow_web.db.models import Pipeline
-from rapidflow_web.web.gate import concern
+from rapidflow_web.web.gate import audit_subject
 from rapidflow_web.web.services import services
 
 
@@ -15,7 +15,7 @@ async def store_pipeline(
 ) -> Pipeline:
     """Stores a pipeline that administrators and `seen_by` see, or with None everyone. Raises `Invalid`."""
     if seen_by is not None:
-        concern(audience(seen_by))
+        audit_subject(audience(seen_by))
     pipeline = await services().builds.add(config, name, by=by, seen_by=seen_by)
     if seen_by is not None:
         await services().accounts.announce()

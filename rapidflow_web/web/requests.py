@@ -122,7 +122,7 @@ async def form() -> MultiDict[str, str]:
 
 
 async def _let_in_again() -> None:
-    again: Callable[[], Awaitable[None]] | None = g.get("let_in_again")
+    again: Callable[[], Awaitable[None]] | None = g.get("authorize_again")
     if again is not None:  # some routes are for everyone
         await again()
 

@@ -77,8 +77,8 @@ class CachedDetails:
                 if not self._access.hosts.knows(value.decode("latin-1")):
                     return False
             elif name == b"authorization":
-                scheme, _, word = value.decode("latin-1").partition(" ")
+                scheme, _, token = value.decode("latin-1").partition(" ")
                 if scheme.lower() != "bearer":
                     return False
-                token = word.strip()
+                token = token.strip()
         return self._access.sees_all(token)

@@ -377,8 +377,8 @@ def test_the_audit_log_says_whom_it_was_about(new_server: Callable[..., Server])
     number = next(user["id"] for user in team.get("root", "/users").json if user["name"] == "otto")
     team.send("root", f"/ui/users/{number}/remove")
     team.make_token("anna", name="laptop")
-    deeds = team.get("root", "/audit?limit=3").json
-    assert [(deed["actor"], deed["action"], deed["target"], deed["status"]) for deed in deeds] == [
+    entries = team.get("root", "/audit?limit=3").json
+    assert [(entry["actor"], entry["action"], entry["target"], entry["status"]) for entry in entries] == [
         ("anna", "pages.make_token", "/ui/account/tokens (laptop)", 200),
         ("root", "pages.remove_user", f"/ui/users/{number}/remove (otto)", 303),
         ("root", "pages.add_user", "/ui/users (otto)", 303),
@@ -413,12 +413,12 @@ def test_ten_thousand_deeds_are_read_page_by_page_and_by_user(new_server: Callab
     address = "/ui/audit?user=anna"
     while address:
         page = team.get("root", address).text
-        seen += re.findall(r'<tr id="deed-(\d+)"', page)
+        seen += re.findall(r'<tr id="entry-(\d+)"', page)
         older = re.search(r'rel="next" href="([^"]+)"', page)
         address = older[1].replace("&amp;", "&") if older is not None else ""
     assert len(seen) == len(set(seen)) == 5_000
     assert seen == sorted(seen, key=int, reverse=True)
-    assert {deed["actor"] for deed in team.get("root", "/audit?user=a_na&limit=200").json} == {"a_na"}
+    assert {entry["actor"] for entry in team.get("root", "/audit?user=a_na&limit=200").json} == {"a_na"}
     whole = team.get("root", "/ui/audit?before=nonsense").text
-    assert whole.count('<tr id="deed-') == 100
+    assert whole.count('<tr id="entry-') == 100
     assert "No entries match" in team.get("root", "/ui/audit?user=nobody%00").text

@@ -55,8 +55,8 @@ def test_a_wrong_password_is_refused_and_tried_slower_and_slower(new_server: Cal
     # Also with the right one, or it would be an oracle; and whoever is in stays in.
     assert server.request("POST", "/login", f"name=root&password={PASSWORD}", FORM).status == 429
     audit = server.get("/audit", as_(token_of(server, "root"))).json
-    found = [deed for deed in audit if deed["action"] == "pages.log_in"]
-    assert [(deed["actor"], deed["status"], deed["count"]) for deed in found] == [
+    found = [entry for entry in audit if entry["action"] == "pages.log_in"]
+    assert [(entry["actor"], entry["status"], entry["count"]) for entry in found] == [
         ("root", 401, sum(answer.status == 401 for answer in answers))
     ]
 
@@ -72,8 +72,8 @@ def test_wrong_passwords_of_one_client_behind_a_proxy_do_not_slow_down_another(
     form = urlencode({"name": "anna", "password": PASSWORD})
     assert server.request("POST", "/login", form, {**FORM, "X-Forwarded-For": "192.0.2.1"}).status == 429
     assert server.request("POST", "/login", form, {**FORM, "X-Forwarded-For": "192.0.2.2"}).status == 303
-    deeds = server.get("/audit", as_(token_of(server, "root"))).json
-    assert {deed["address"] for deed in deeds if deed["actor"] == "root"} == {"192.0.2.1"}
+    entries = server.get("/audit", as_(token_of(server, "root"))).json
+    assert {entry["address"] for entry in entries if entry["actor"] == "root"} == {"192.0.2.1"}
     # Whoever is no proxy can't say who they are.
     server.stop()
     server.set(proxy_addresses="203.0.113.1")

@@ -326,7 +326,7 @@ def test_a_user_can_not_fill_the_queue(new_server: Callable[..., Server]) -> Non
     assert [server.request("POST", path, None, root).status for _ in range(3)] == [201, 201, 429]
     # What was refused is in no log, however often it comes.
     audit = server.get("/audit?limit=200", root).json
-    assert 429 not in {deed["status"] for deed in audit}
+    assert 429 not in {entry["status"] for entry in audit}
     wait_for(lambda: len(server.get("/jobs?status=pending", root).json) == 5, "five wait")
     for job in server.get("/jobs", root).json:
         if job["status"] in ("pending", "running"):

@@ -42,7 +42,7 @@ def test_each_route_lets_in_those_who_have_its_role_and_nobody_else(
             assert answer.status == 403
             verb = "open" if method == "GET" else "do"
             assert f"can {verb} this; your role is {who}" in answer.text
-            assert f"only {needed.word}s" in answer.text.lower()
+            assert f"only {needed.label}s" in answer.text.lower()
 
 
 def test_what_is_not_known_is_said_as_each_client_reads_it(world: World) -> None:

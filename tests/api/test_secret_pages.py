@@ -127,15 +127,15 @@ def test_secrets_are_replaced_and_removed_and_the_audit_log_says_which(keeper: K
         assert missing.status == 404
         assert "There is no secret &#39;OF_A_TEST&#39;." in missing.text
         assert keeper.get(f"{path}/remove").status == 303
-    deeds = [
-        (deed["action"], deed["target"], deed["status"])
-        for deed in keeper.get("/audit?limit=8").json
-        if deed["status"] == 303
+    entries = [
+        (entry["action"], entry["target"], entry["status"])
+        for entry in keeper.get("/audit?limit=8").json
+        if entry["status"] == 303
     ]
     for form, action in (("", "set"), ("/remove", "remove")):
-        assert (f"pages.{action}_secret", f"/ui/secrets{form} (OF_A_TEST)", 303) in deeds
+        assert (f"pages.{action}_secret", f"/ui/secrets{form} (OF_A_TEST)", 303) in entries
         target = f"{keeper.page}/secrets{form} (OF_A_TEST)"
-        assert (f"pages.{action}_pipeline_secret", target, 303) in deeds
+        assert (f"pages.{action}_pipeline_secret", target, 303) in entries
 
 
 def test_what_is_in_the_query_of_a_form_of_secrets_is_not_noted(keeper: Keeper):

@@ -55,9 +55,9 @@ def test_the_audit_log_is_kept_for_a_year(new_server: Callable[..., Server]) -> 
     server.sql("UPDATE deed SET at = at - 366 * 86400000 WHERE id = 1")
     server.sql("UPDATE deed SET at = at - 364 * 86400000 WHERE id = 2")
     server.start()
-    assert [deed["id"] for deed in server.get("/audit").json] == [2, 1]
+    assert [entry["id"] for entry in server.get("/audit").json] == [2, 1]
     assert server.post("/prune").status == 200
-    assert [deed["id"] for deed in server.get("/audit").json] == [3, 2]
+    assert [entry["id"] for entry in server.get("/audit").json] == [3, 2]
 
 
 def test_the_audit_log_tells_who_did_what(world: World) -> None:
@@ -67,15 +67,15 @@ def test_the_audit_log_tells_who_did_what(world: World) -> None:
     path = retried.headers["location"]
     wait_for(lambda: world.ask("GET", path, "viewer").json["finished_at"], "the retry has ended")
     assert world.ask("GET", "/jobs", "builder").status == 200
-    deeds = world.ask("GET", "/audit?limit=2", "admin").json
-    assert [(deed["actor"], deed["action"], deed["target"], deed["status"]) for deed in deeds] == [
+    entries = world.ask("GET", "/audit?limit=2", "admin").json
+    assert [(entry["actor"], entry["action"], entry["target"], entry["status"]) for entry in entries] == [
         ("builder (token for a test)", "jobs.retry_job", f"/jobs/{world.job}/retry", 201),
         ("viewer (token for a test)", "jobs.retry_job", f"/jobs/{world.job}/retry", 403),
     ]
-    assert deeds[0]["address"] == "127.0.0.1"
+    assert entries[0]["address"] == "127.0.0.1"
     again = world.ask("GET", "/jobs?limit=1", "admin").json[0]
     assert again["started_by"] == "builder"
     commands = [
-        deed for deed in world.ask("GET", "/audit?limit=200", "admin").json if deed["action"] == "user add"
+        entry for entry in world.ask("GET", "/audit?limit=200", "admin").json if entry["action"] == "user add"
     ]
     assert len(commands) == 3 and "(command line)" in commands[0]["actor"]

@@ -90,7 +90,7 @@ async def test_a_sweep_leaves_alone_the_network_of_a_build_that_is_just_being_re
     await build.leave()
     # The first half of its removal.
     engine("rm", "--force", build.running.id)
-    assert await docker.executor.strays(set()) == []
+    assert await docker.executor.orphans(set()) == []
     assert await docker.executor.sweep(set()) == 0
     await build.running.remove()
     assert docker.left_behind() == []

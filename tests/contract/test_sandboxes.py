@@ -79,7 +79,7 @@ async def test_that_of_a_build_outlives_the_server_and_goes_with_the_build(ready
     await eventually(lambda: len(of(ready)) == 1, "the one that waited is gone")
     (sandbox,) = of(ready)
     ready.executor = ready.another_executor()
-    assert await ready.executor.strays({build.spec.job_id}) == []
+    assert await ready.executor.orphans({build.spec.job_id}) == []
     found = await ready.executor.find(build.spec)
     assert found is not None
     again = ready.read(found, build.spec)
@@ -94,7 +94,7 @@ async def test_what_a_killed_server_left_between_network_and_container_is_swept(
     engine(
         "run", "--detach", "--label", f"{SANDBOX_LABEL}={ready.executor.installation}", image, "sleep", "1000"
     )  # fmt: skip
-    assert await ready.executor.strays(set()) == ["the network of a build"]
+    assert await ready.executor.orphans(set()) == ["the network of a build"]
     assert await ready.executor.sweep(set()) == 1
     assert of(ready) == []
 

@@ -7,7 +7,7 @@ import random
 
 from playwright.async_api import Page, expect
 
-from rapidflow_web.logs.displayed_text import as_read
+from rapidflow_web.logs.displayed_text import displayed
 from tests.support.server import Server
 
 PARTS = [
@@ -60,8 +60,8 @@ WRITTEN = [
 async def test_the_search_reads_each_line_as_the_viewer_shows_it(page: Page, server: Server) -> None:
     chance = random.Random(20_261_127)
     lines = WRITTEN + [b"".join(chance.choices(PARTS, k=chance.randint(1, 14))) for _ in range(6_000)]
-    read = [as_read(line).decode("utf-8", "replace") for line in lines]
-    assert as_read(b"\n".join(lines)).decode("utf-8", "replace").split("\n") == read
+    read = [displayed(line).decode("utf-8", "replace") for line in lines]
+    assert displayed(b"\n".join(lines)).decode("utf-8", "replace").split("\n") == read
     await page.goto(server.url)
     shown = await page.evaluate(
         """async (lines) => {

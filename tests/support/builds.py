@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from rapidflow_web.errors import EngineUnavailable
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
-from rapidflow_web.executors.base import BuildSpec, Executor, Running
+from rapidflow_web.executors.base import BuildSpec, Executor, RunningBuild
 from rapidflow_web.executors.docker.executor import DockerExecutor
 from rapidflow_web.executors.docker.networks import CLOSED
 from rapidflow_web.executors.process.executor import ProcessExecutor
@@ -44,7 +44,7 @@ class Place:
         self._engine_timeout = engine_timeout
         self._job_ids = itertools.count(1)
         self._executors: list[Executor] = []
-        self._started: list[Running] = []
+        self._started: list[RunningBuild] = []
         self._builds: list[Build] = []
         self.executor = self.another_executor()
 
@@ -91,13 +91,13 @@ class Place:
         """The same job in an image that the test has made."""
         return dataclasses.replace(spec, image=image)
 
-    async def start(self, spec: BuildSpec, created: Callable[[str], None] = lambda _: None) -> Running:
+    async def start(self, spec: BuildSpec, created: Callable[[str], None] = lambda _: None) -> RunningBuild:
         """Starts the agent."""
         running = await self.executor.start(spec, created)
         self._started.append(running)
         return running
 
-    def read(self, running: Running, spec: BuildSpec, source: int = 0) -> Build:
+    def read(self, running: RunningBuild, spec: BuildSpec, source: int = 0) -> Build:
         """Reads what a build prints, from `source` on."""
         self._builds.append(Build(running, spec, source))
         return self._builds[-1]
@@ -138,7 +138,7 @@ class Place:
 class Build:
     """What is read of a running agent. `raw` is all that it printed since `source`, markers included."""
 
-    def __init__(self, running: Running, spec: BuildSpec, source: int = 0) -> None:
+    def __init__(self, running: RunningBuild, spec: BuildSpec, source: int = 0) -> None:
         self.running = running
         self.spec = spec
         self.source = source

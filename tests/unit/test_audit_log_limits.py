@@ -9,7 +9,7 @@ import pytest
 
 from rapidflow_web.db import audit, sql, users
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
-from rapidflow_web.db.models import Deed, Token
+from rapidflow_web.db.models import AuditEntry, Token
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ async def database(tmp_path: Path) -> AsyncIterator[None]:
 
 
 async def lines() -> list[tuple[str, str, int, int]]:
-    return [(one.actor, one.address, one.status, one.count) for one in await Deed.all().order_by("id")]
+    return [(one.actor, one.address, one.status, one.count) for one in await AuditEntry.all().order_by("id")]
 
 
 async def test_failed_logins_are_counted_by_name_and_address():
@@ -71,14 +71,14 @@ async def test_strangers_push_out_no_lines_but_their_own():
         await audit.note_failed_login("x", f"2001:db8::{number:x}", 401)
     for number in range(200):
         await audit.note("anna", "192.0.2.1", "jobs.cancel_job", f"/jobs/{number}/cancel", 404)
-    assert await Deed.filter(status__lt=400).count() == 1
-    assert 20 <= await Deed.filter(status=401).count() <= 30
-    assert 30 <= await Deed.filter(status=404).count() <= 40
-    assert await Deed.filter(target="/jobs/199/cancel").exists()
+    assert await AuditEntry.filter(status__lt=400).count() == 1
+    assert 20 <= await AuditEntry.filter(status=401).count() <= 30
+    assert 30 <= await AuditEntry.filter(status=404).count() <= 40
+    assert await AuditEntry.filter(target="/jobs/199/cancel").exists()
     for number in range(130):
         await create("root", number)
     await audit.forget(0)
-    assert await Deed.filter(status__lt=400).count() == 100
+    assert await AuditEntry.filter(status__lt=400).count() == 100
 
 
 @pytest.mark.usefixtures("small")
@@ -93,11 +93,13 @@ async def test_a_flood_of_one_user_pushes_out_no_line_of_another():
         await create(f"vera (token {number})", number)
         await audit.note("vera", "192.0.2.2", "jobs.cancel_job", f"/jobs/{number}/cancel", 403)
     await audit.forget(0)
-    kept = {user: await Deed.filter(user_name=user, status__lt=400).count() for user in ("root", "vera")}
+    kept = {
+        user: await AuditEntry.filter(user_name=user, status__lt=400).count() for user in ("root", "vera")
+    }
     assert kept == {"root": 20, "vera": 60}
-    assert await Deed.filter(user_name="root (command line)").count() == 20
-    assert await Deed.filter(user_name="root", status=404).count() == 15, "half of what is refused"
-    assert await Deed.filter(target="/tokens (79)").count() == 2, "the newest stay"
+    assert await AuditEntry.filter(user_name="root (command line)").count() == 20
+    assert await AuditEntry.filter(user_name="root", status=404).count() == 15, "half of what is refused"
+    assert await AuditEntry.filter(target="/tokens (79)").count() == 2, "the newest stay"
     assert len(await audit.listed(user="root", limit=100)) == 55
     assert len(await audit.listed(user="vera (token 79)")) == 1
 
@@ -131,7 +133,7 @@ async def test_lines_and_tokens_of_an_older_version_are_told_apart(tmp_path: Pat
         await sql.rows(statement)
     await close_database()
     await open_database(sqlite_url(tmp_path / "rapidflow.db"))
-    assert [one.user_name for one in await Deed.all().order_by("id")] == [
+    assert [one.user_name for one in await AuditEntry.all().order_by("id")] == [
         "anna", "anna", "root (command line)"
     ]  # fmt: skip
     assert [one.limited for one in await Token.all().order_by("id")] == [False, False, True, True]
@@ -139,7 +141,7 @@ async def test_lines_and_tokens_of_an_older_version_are_told_apart(tmp_path: Pat
 
 async def test_nothing_in_it_changes_how_the_rest_is_read():
     await audit.note("a\x9b31mb", "", "secrets.put_secret", "/secrets/\u202eevil\n\0\ud800", 422)
-    (line,) = await Deed.all()
+    (line,) = await AuditEntry.all()
     assert (line.actor, line.target) == ("a\\x9b31mb", "/secrets/\\u202eevil\\n\\x00\\ud800")
 
 

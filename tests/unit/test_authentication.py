@@ -75,27 +75,27 @@ async def test_what_is_taken_from_somebody_is_gone_also_for_requests_that_were_o
     try:
         anna = await users.create("anna", "admin", None)
         assert anna is not None
-        token, word = await authentication.new_token(anna, "laptop", Role.ADMIN, None, None)
+        token, secret = await authentication.new_token(anna, "laptop", Role.ADMIN, None, None)
         asked, find, exist = Access(from_environment({})), users.of_token, users.any_exist
 
         async def revoked_meanwhile(digest: str) -> Token | None:
             found = await find(digest)
             await users.revoke(token.id)
-            asked.forget()
+            asked.clear_cache()
             return found
 
         async def added_meanwhile() -> bool:
-            asked.forget()
+            asked.clear_cache()
             return False
 
         monkeypatch.setattr(users, "of_token", revoked_meanwhile)
         monkeypatch.setattr(users, "any_exist", added_meanwhile)
-        await asked.of_token(word)
+        await asked.of_token(secret)
         await asked.is_open()
         monkeypatch.setattr(users, "of_token", find)
         monkeypatch.setattr(users, "any_exist", exist)
         with pytest.raises(Unauthorized):
-            await asked.of_token(word)
+            await asked.of_token(secret)
         assert not asked.sees_all(None)
         assert not await asked.is_open()
     finally:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from rapidflow_web.accounts.fair_slots import Turns
+from rapidflow_web.accounts.fair_slots import FairSlots
 
 
 class Worker:
     """Works in turns; `done` says whose work was done, in this order."""
 
     def __init__(self, at_once: int) -> None:
-        self.turns = Turns(at_once)
+        self.slots = FairSlots(at_once)
         self.done: list[str] = []
         self.at_work = self.most = 0
         self.begun = asyncio.Event()
         self.go_on = asyncio.Event()
 
     async def work(self, whose: str) -> None:
-        async with self.turns.one(whose):
+        async with self.slots.slot(whose):
             self.at_work += 1
             self.most = max(self.most, self.at_work)
             self.begun.set()

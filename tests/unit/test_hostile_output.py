@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rapidflow_web.builds import reasons
-from rapidflow_web.logs.displayed_text import as_read
+from rapidflow_web.logs.displayed_text import displayed
 from rapidflow_web.logs.masking.masker import Masker
 from rapidflow_web.logs.scan import outline, search
 from tests.support.cpu import cpu_seconds
@@ -24,7 +24,7 @@ printed = st.lists(st.sampled_from(PARTS) | st.binary(max_size=5), max_size=60).
 @settings(deadline=None)
 @given(printed)
 def test_a_reader_sees_each_line_without_what_was_written_over(output: bytes):
-    read = as_read(output)
+    read = displayed(output)
     assert read.count(b"\n") == output.count(b"\n")
     assert b"\r" not in read
     assert not any(control in read for control in b"\b\x07\x1b\0")
@@ -37,7 +37,7 @@ def test_each_line_that_matches_is_found_once_and_in_order(output: bytes, text: 
     assert lines == sorted(set(lines))
     assert all(0 <= line < output.count(b"\n") + (not output.endswith(b"\n")) for line in lines)
     if text in ("x", "error"):
-        seen = as_read(output).split(b"\n")
+        seen = displayed(output).split(b"\n")
         assert lines == [n for n, line in enumerate(seen) if re.search(text.encode(), line, re.IGNORECASE)]
 
 
@@ -60,10 +60,10 @@ def test_what_was_printed_becomes_part_of_a_sentence(output: bytes):
 @pytest.mark.parametrize("erased", [b"\x1b[2K", b"\x1b[1K", b"\x1b[K", b"\x1b[G", b"\b", b"\r"])
 def test_a_wide_line_that_is_written_over_again_and_again_takes_its_length(erased: bytes):
     with cpu_seconds(60):
-        as_read(b"x" * (1 << 20) + (erased + b"x") * 300_000)
+        displayed(b"x" * (1 << 20) + (erased + b"x") * 300_000)
 
 
 def test_hostile_output_is_read():
     for output in OUTPUTS.values():
-        assert as_read(output).count(b"\n") == output.count(b"\n")
+        assert displayed(output).count(b"\n") == output.count(b"\n")
         outline(output, [[0, len(output)]], [0, len(output)])

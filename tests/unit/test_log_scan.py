@@ -14,7 +14,7 @@ import pytest
 
 from rapidflow_web.logs import scan
 from rapidflow_web.logs import search as log_search
-from rapidflow_web.logs.displayed_text import as_read
+from rapidflow_web.logs.displayed_text import displayed
 from rapidflow_web.logs.scan import outline, search
 
 
@@ -152,7 +152,7 @@ def test_what_is_unreadable_is_one_character_for_an_expression():
 
 
 def test_an_escape_sequence_without_end_hides_no_other_line():
-    assert as_read(b"a\x1b]8;;http://x\nb\x07\n") == b"a\nb\n"
+    assert displayed(b"a\x1b]8;;http://x\nb\x07\n") == b"a\nb\n"
     assert found(b"a\x1b]8;;http://x\nneedle\n", "needle") == [1]
 
 
@@ -166,7 +166,7 @@ def test_what_carriage_returns_leave_is_what_a_reader_sees():
         (b"abcdef\rxy\n", b"xycdef\n"),
         (b"", b""),
     ):
-        assert as_read(printed) == read
+        assert displayed(printed) == read
 
 
 def groups(log: bytes) -> list[tuple[int, int, str, bool]]:

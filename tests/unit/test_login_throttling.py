@@ -35,10 +35,10 @@ async def access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     await close_database()
 
 
-async def log_in(access: Access, name: str, address: str, shown: str | None = None) -> str:
-    word = await access.log_in(name, RIGHT, address, shown)
+async def log_in(access: Access, name: str, address: str, session: str | None = None) -> str:
+    session = await access.log_in(name, RIGHT, address, session)
     await audit.note(name, address, audit.LOG_IN, "/login", 303)
-    return word
+    return session
 
 
 async def fail(access: Access, name: str, address: str, times: int) -> int:
@@ -84,13 +84,13 @@ async def test_nobody_locks_out_a_user_where_that_user_has_logged_in_before(acce
 
 
 async def test_nobody_locks_out_a_user_who_is_logged_in(access: Access):
-    word = await log_in(access, "root", HERE)
+    session = await log_in(access, "root", HERE)
     await fail(access, "root", ELSEWHERE, 8)
     root = await users.named("root")
     assert root is not None
     assert await access.is_password(root, RIGHT)
-    again = await log_in(access, "root", "203.0.113.5", word)
-    assert await access.of_session(word) is None
+    again = await log_in(access, "root", "203.0.113.5", session)
+    assert await access.of_session(session) is None
     assert await access.of_session(again) is not None
     # A session that somebody stole is not good for guessing the password.
     looked_at = 0
@@ -104,10 +104,10 @@ async def test_nobody_locks_out_a_user_who_is_logged_in(access: Access):
 
 
 async def test_the_session_of_another_user_exempts_nobody(access: Access):
-    word = await log_in(access, "eve", ELSEWHERE)
+    session = await log_in(access, "eve", ELSEWHERE)
     await fail(access, "root", ELSEWHERE, 8)
     with pytest.raises(TooManyRequests):
-        await access.log_in("root", RIGHT, ELSEWHERE, word)
+        await access.log_in("root", RIGHT, ELSEWHERE, session)
 
 
 async def test_a_network_of_ipv6_is_one_client(access: Access):
@@ -144,19 +144,19 @@ async def test_a_site_of_ipv6_is_bounded_whatever_addresses_it_uses(access: Acce
 
 
 async def test_a_word_that_is_no_session_logs_out_nobody(access: Access):
-    word = await log_in(access, "root", HERE)
-    assert await access.of_session(word) is not None
+    session = await log_in(access, "root", HERE)
+    assert await access.of_session(session) is not None
     assert not await access.log_out("no session")
-    assert await access.of_session(word) is not None
-    assert await access.log_out(word)
-    assert await access.of_session(word) is None
+    assert await access.of_session(session) is not None
+    assert await access.log_out(session)
+    assert await access.of_session(session) is None
 
 
 async def test_what_is_shown_as_a_session_is_no_token(access: Access):
-    word = await log_in(access, "root", HERE)
-    assert await access.of_session(word) is not None
+    session = await log_in(access, "root", HERE)
+    assert await access.of_session(session) is not None
     with pytest.raises(Unauthorized):
-        await access.of_token(word)
+        await access.of_token(session)
 
 
 async def test_a_user_has_a_hundred_sessions_at_most(access: Access):

@@ -13,7 +13,7 @@ import pytest
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.clone_credentials import Login
-from rapidflow_web.source.git import GitError, Terms
+from rapidflow_web.source.git import GitError, GitOptions
 from rapidflow_web.source.lfs_client import LfsObject, download
 from rapidflow_web.source.mirrors import NOBODY, Account, Mirrors
 from rapidflow_web.source.workspace import check_out
@@ -190,9 +190,9 @@ case $last in git-lfs-authenticate*) echo '{answer}';; *) cd /; eval "$last";; e
 async def refusal(tmp_path: Path, proxy: str) -> str:
     """Why a download through `proxy` fails."""
     wanted = [LfsObject("0" * 64, 1)]
-    terms = Terms(settings=(("http.proxy", proxy),))
+    options = GitOptions(settings=(("http.proxy", proxy),))
     with pytest.raises(GitError) as error:
-        await download("https://lfs.example/x", wanted, tmp_path, tmp_path, terms, {})
+        await download("https://lfs.example/x", wanted, tmp_path, tmp_path, options, {})
     return str(error.value)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from rapidflow_web.source.egress_proxy import Gateway
+from rapidflow_web.source.egress_proxy import EgressProxy
 from rapidflow_web.source.git import GitError, git
 from rapidflow_web.source.mirrors import Mirrors
-from rapidflow_web.source.remote import Way
+from rapidflow_web.source.remote import Remote
 from rapidflow_web.source.servers import server_of
 from tests.support.git_server import GitServer, git_server
 from tests.support.repos import Repo
@@ -89,14 +89,16 @@ async def test_a_configured_proxy_follows_no_redirect_of_a_submodule(
     url = https.url("elsewhere/origin")
     server = server_of(url)
     assert server is not None
-    way = Way(url, server, trusted=False, own=False, allowed=["127.0.0.1"])
+    remote = Remote(url, server, trusted=False, own=False, allowed=["127.0.0.1"])
     # Another of these is as good a proxy as any.
-    proxy = Gateway(server, (), trusted=True, elsewhere=False)
+    proxy = EgressProxy(server, (), trusted=True, elsewhere=False)
     async with proxy.opened():
         monkeypatch.setenv("https_proxy", proxy.url)
         monkeypatch.setenv("GIT_HTTP_PROXY_AUTHMETHOD", "basic")
         with pytest.raises(GitError, match="unable to access"):
-            await way.go(tmp_path, lambda terms: git("ls-remote", url, cwd=tmp_path, terms=terms))
+            await remote.contact(
+                tmp_path, lambda options: git("ls-remote", url, cwd=tmp_path, options=options)
+            )
     assert https.asked and all(path.startswith("/elsewhere/") for path, _ in https.asked)
 
 

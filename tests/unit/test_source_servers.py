@@ -18,9 +18,9 @@ import pytest
 from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.clone_credentials import Login
 from rapidflow_web.pipeline.repositories import check_url
-from rapidflow_web.source.git import GitError, Terms, git
+from rapidflow_web.source.git import GitError, GitOptions, git
 from rapidflow_web.source.mirrors import Mirrors
-from rapidflow_web.source.remote import Way, way_to
+from rapidflow_web.source.remote import Remote, remote_for
 from rapidflow_web.source.servers import Allowed, Server, is_public, judged, server_of
 from rapidflow_web.source.workspace import check_out
 from tests.support.git_server import GitServer, git_server
@@ -210,14 +210,14 @@ def resetter() -> Iterator[Server]:
 
 
 async def test_git_hears_of_a_connection_that_its_server_reset(resetter: Server, tmp_path: Path):
-    way = Way(f"https://{resetter}/x", resetter)
+    remote = Remote(f"https://{resetter}/x", resetter)
 
-    async def ask(terms: Terms) -> str:
-        return await git("ls-remote", way.url, cwd=tmp_path, terms=terms)
+    async def ask(options: GitOptions) -> str:
+        return await git("ls-remote", remote.url, cwd=tmp_path, options=options)
 
     async with asyncio.timeout(60):
         with pytest.raises(GitError, match="unable to access"):
-            await way.go(tmp_path, ask)
+            await remote.contact(tmp_path, ask)
 
 
 @pytest.mark.parametrize("divider", ["?", "#"])
@@ -235,7 +235,7 @@ async def test_ssh_keys_are_for_the_host_of_the_repository_alone(
     assert "write its URL with https://" in reason and "RAPIDFLOW_SOURCE_HOSTS" in reason
 
 
-PARENT = Way("https://git.example.org/team/x", Server("https", "git.example.org", 443))
+PARENT = Remote("https://git.example.org/team/x", Server("https", "git.example.org", 443))
 
 
 @pytest.mark.parametrize(
@@ -257,8 +257,8 @@ PARENT = Way("https://git.example.org/team/x", Server("https", "git.example.org"
 def test_credentials_are_for_the_host_that_names_the_submodule(
     url: str, allowed: Allowed, trusted: bool, credentials: bool
 ):
-    way = way_to(url, PARENT, None, allowed)
-    assert (way.trusted, way.credentials, way.own) == (trusted, credentials, False)
+    remote = remote_for(url, PARENT, None, allowed)
+    assert (remote.trusted, remote.credentials, remote.own) == (trusted, credentials, False)
 
 
 async def test_without_credentials_nothing_of_the_servers_user_is_sent(
@@ -267,16 +267,16 @@ async def test_without_credentials_nothing_of_the_servers_user_is_sent(
     origin.commit({"a": "1"})
     https.passwords = {"anna": "secret"}
     server = server_of(https.url("origin"))
-    way = Way(https.url("origin"), server, credentials=False)
+    remote = Remote(https.url("origin"), server, credentials=False)
 
-    async def listing(terms: Terms) -> str:
-        return await git("ls-remote", way.url, cwd=tmp_path, terms=terms)
+    async def listing(options: GitOptions) -> str:
+        return await git("ls-remote", remote.url, cwd=tmp_path, options=options)
 
     with pytest.raises(GitError, match="could not read Username"):
-        await way.go(tmp_path, listing)
+        await remote.contact(tmp_path, listing)
     assert https.asked and {login for _, login in https.asked} == {None}
-    trusted = Way(https.url("origin"), server)
-    assert "refs/heads/main" in await trusted.go(tmp_path, listing)
+    trusted = Remote(https.url("origin"), server)
+    assert "refs/heads/main" in await trusted.contact(tmp_path, listing)
 
 
 async def test_what_was_fetched_with_credentials_is_not_read_without(
@@ -327,8 +327,10 @@ async def test_a_login_of_the_pipeline_is_sent_through_the_gateway(
     origin.commit({"a": "1"})
     https.passwords = {"berta": "other"}
     login = Login(f"https://{https.host}", "berta", "other")
-    way = Way(https.url("origin"), server_of(https.url("origin")), credentials=False, login=login)
-    assert await way.go(tmp_path, lambda terms: git("ls-remote", way.url, cwd=tmp_path, terms=terms))
+    remote = Remote(https.url("origin"), server_of(https.url("origin")), credentials=False, login=login)
+    assert await remote.contact(
+        tmp_path, lambda options: git("ls-remote", remote.url, cwd=tmp_path, options=options)
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
 
     operations = [
         ops.CreateModel(
-            name="Deed",
+            name="AuditEntry",
             fields=[
                 ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
                 ("at", fields.BigIntField()),

@@ -11,12 +11,12 @@ class Migration(migrations.Migration):
 
     operations = [
         ops.AddField(
-            model_name="Deed",
+            model_name="AuditEntry",
             name="count",
             field=fields.IntField(default=1, db_default=1),
         ),
         ops.AddIndex(
-            model_name="Deed",
+            model_name="AuditEntry",
             index=Index(fields=["action", "actor", "status"]),
         ),
     ]

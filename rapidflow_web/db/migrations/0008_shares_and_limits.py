@@ -26,13 +26,13 @@ class Migration(migrations.Migration):
 
     operations = [
         ops.AddField(
-            model_name="Deed",
+            model_name="AuditEntry",
             name="user_name",
             field=fields.CharField(default="", db_default="", max_length=160),
         ),
         ops.RunPython(name_users, ops.RunPython.noop),
         ops.AddIndex(
-            model_name="Deed",
+            model_name="AuditEntry",
             index=Index(fields=["user_name", "status", "action", "id"]),
         ),
         ops.AddField(

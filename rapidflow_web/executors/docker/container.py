@@ -32,7 +32,7 @@ _COPY_SECONDS = 0.02
 
 
 class DockerBuild:
-    """Implements `Running` for one container. `engine_timeout`: seconds that the engine may be away.
+    """Implements `RunningBuild` for one container. `engine_timeout`: seconds that the engine may be away.
 
     `held` has the sandboxes of all builds, each as long as its build looks after it.
     """

@@ -164,12 +164,12 @@ class DockerExecutor:
                 build.ports = published(sandbox["NetworkSettings"]["Ports"] or {})
         return build
 
-    async def strays(self, live: Collection[int]) -> list[str]:
-        return [what for what, _ in await self._strays(live)]
+    async def orphans(self, live: Collection[int]) -> list[str]:
+        return [what for what, _ in await self._orphans(live)]
 
     async def sweep(self, live: Collection[int]) -> int:
         removed = 0
-        for what, container in await self._strays(live):
+        for what, container in await self._orphans(live):
             if not _is_live(container, live):
                 with engine_errors(f"remove {what}"):
                     await self._delete(container)
@@ -181,7 +181,7 @@ class DockerExecutor:
         if (sandbox := sandbox_of(container)) is not None:
             await delete(self.client().containers.container(sandbox))
 
-    async def _strays(self, live: Collection[int]) -> list[tuple[str, Any]]:
+    async def _orphans(self, live: Collection[int]) -> list[tuple[str, Any]]:
         """Containers of this installation that no live job needs, each with what it is.
 
         Not what is just being removed, by its build or by the engine.

@@ -89,7 +89,7 @@ class ProcessExecutor:
             build.pid, build.started = int(pid), started
         return build
 
-    async def strays(self, live: Collection[int]) -> list[str]:
+    async def orphans(self, live: Collection[int]) -> list[str]:
         return [f"the work folder {root}" for root in self._roots() if not _is_live(root, live)]
 
     async def sweep(self, live: Collection[int]) -> int:
@@ -111,7 +111,7 @@ class ProcessExecutor:
 
 
 class ProcessBuild:
-    """Implements `Running` for one agent. `pid` is None where it does not run any more."""
+    """Implements `RunningBuild` for one agent. `pid` is None where it does not run any more."""
 
     ports: dict[str, str] | None = None
 
