@@ -4,8 +4,8 @@ An executor starts one command, gives its output bytes from an offset, takes lin
 it. It knows nothing of steps, logs or states.
 
 The life of a sandbox, which is what one agent runs in: `Executor.start` makes it and starts the agent, and
-hands it over as `RunningBuild`. While the container comes up, `Executor.pack` packs the build's root, and
-`deliver` brings it to the agent; `output` gives what the agent prints, `send` tells it which step is next. `stop`
+hands it over as `RunningBuild`. While the container comes up, `Executor.pack` packs the build's root, which
+`deliver` brings to the agent. `output` gives what the agent prints, `send` tells it the next step, and `stop`
 asks the agent to end and kills it after the grace; `exit` tells how it ended. `remove` leaves nothing behind.
 A server that ends calls `detach` instead, and the sandbox goes on; the next server gets it from `find` and
 reads on where its log ends. Whatever nobody removed, for whatever reason, `sweep` does, once no live job

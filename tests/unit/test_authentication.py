@@ -34,7 +34,7 @@ class _Database:
 def database(monkeypatch: pytest.MonkeyPatch) -> _Database:
     made = _Database()
     monkeypatch.setattr(authentication, "users", made)
-    monkeypatch.setattr(authentication, "_KNOWN_SECONDS", 0.0)
+    monkeypatch.setattr(authentication, "_CACHE_SECONDS", 0.0)
     return made
 
 
