@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rapidflow_web.pipeline.limits import NO_LIMITS, Limits
+from rapidflow_web.pipeline.triggers import Concurrency, NotifyTarget, On, When
 
 StepType = Literal["bash", "sh"]
 
@@ -19,6 +20,7 @@ class StepDefinition:
     type: StepType = "bash"
     name: str | None = None
     files: Mapping[str, str] = field(default_factory=dict[str, str])
+    when: When | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +42,12 @@ class ParsedPipeline:
     secrets: tuple[str, ...] = ()
     """Names of secrets, whose values the builds are given as variables."""
     limits: Limits = NO_LIMITS
+    on: On | None = None
+    """What starts builds besides people and programs; None: nothing does."""
+    concurrency: Concurrency | None = None
+    notify: tuple[NotifyTarget, ...] = ()
+
+    @property
+    def reads_event(self) -> bool:
+        """Whether the same commit may be built otherwise for a pull request than for a push, by a `when`."""
+        return any(step.when is not None and step.when.reads_event for step in self.steps)

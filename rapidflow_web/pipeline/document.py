@@ -15,6 +15,7 @@ from yaml import CSafeLoader as _Loader  # the one in Python takes fifty times a
 
 from rapidflow_web.errors import Invalid, Problem
 from rapidflow_web.pipeline.scalars import hint
+from rapidflow_web.pipeline.suggestions import printable
 
 MAX_TEXT = 512 * 1024
 """Characters."""
@@ -79,17 +80,12 @@ def script_taken_apart(node: yaml.Node) -> str | None:
 def problem(field: str, mark: Any, message: str) -> Problem:
     """A problem with the place that `mark`, a mark of YAML's or None, stands for."""
     if mark is None:
-        return Problem(field, _printable(message))
+        return Problem(field, printable(message))
     return _problem_at(field, mark.line + 1, mark.column + 1, message)
 
 
 def _problem_at(field: str, line: int, column: int, message: str) -> Problem:
-    return Problem(field, f"line {line}, column {column}: {_printable(message)}", line, column)
-
-
-def _printable(message: str) -> str:
-    """The message in one line that moves no cursor, whatever it shows of the text."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    return Problem(field, f"line {line}, column {column}: {printable(message)}", line, column)
 
 
 def _invalid(mark: Any, message: str) -> Invalid:

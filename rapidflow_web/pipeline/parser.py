@@ -15,8 +15,9 @@ from rapidflow_web.pipeline import images, repositories
 from rapidflow_web.pipeline.definition import ParsedPipeline, StepDefinition, StepType
 from rapidflow_web.pipeline.document import compose, script_taken_apart
 from rapidflow_web.pipeline.limits import NO_LIMITS, PARSERS, Limits
-from rapidflow_web.pipeline.reader import MAX_PROBLEMS, Reader, is_null, kind_of
+from rapidflow_web.pipeline.reader import MAX_PROBLEMS, is_null, kind_of
 from rapidflow_web.pipeline.suggestions import did_you_mean, near, short
+from rapidflow_web.pipeline.trigger_reader import TriggerReader
 from rapidflow_web.pipeline.variables import check_env_key, check_env_value, check_secret_name
 
 MAX_STEPS = 500
@@ -26,11 +27,19 @@ MAX_SECRETS = 100
 
 KEYS = (
     "name", "repo_name", "branch", "folder", "language", "version", "image",
-    "expose_ports", "network", "new_privileges", "env", "secrets", *PARSERS, "steps",
+    "expose_ports", "network", "new_privileges", "env", "secrets", *PARSERS,
+    "on", "concurrency", "notify", "steps",
 )  # fmt: skip
-STEP_KEYS = ("type", "name", "content", "files")
+STEP_KEYS = ("type", "name", "content", "files", "when")
 
 _STEP_TYPES = ("bash", "sh")
+_NOT_IN_REPOSITORY = {
+    "repo_name": "it builds the repository in which it stands",
+    "branch": "it builds the commit in which it stands, and 'on' says which branches start builds",
+    "new_privileges": "only a pipeline that an administrator stores on the server may",
+    "expose_ports": "only a pipeline that an administrator stores on the server may",
+}
+"""Keys that a definition in a repository can't set, and why."""
 _LONGEST_PART = 255
 _LONGEST_CACHED = 16_384
 
@@ -46,7 +55,18 @@ def parse(
     """
     # The same few texts are parsed again and again; long ones are rare, and would take memory.
     parse_one = _parse_cached if len(text) <= _LONGEST_CACHED else _parse
-    return parse_one(text, file_roots, name, most)
+    return parse_one(text, file_roots, name, most, False)
+
+
+def parse_in_repository(
+    text: str, most: Limits = NO_LIMITS, default_name: str | None = None
+) -> ParsedPipeline:
+    """As `parse`, for a definition file of a repository: it can't say what is built, or take more rights.
+
+    `default_name` serves where the text has no name. Raises `Invalid`.
+    """
+    parse_one = _parse_cached if len(text) <= _LONGEST_CACHED else _parse
+    return parse_one(text, ("/",), default_name, most, True)
 
 
 def parse_stored(text: str, name: str) -> ParsedPipeline:
@@ -57,9 +77,11 @@ def parse_stored(text: str, name: str) -> ParsedPipeline:
     return parse(text, ("/",), name)
 
 
-def _parse(text: str, file_roots: tuple[str, ...], name: str | None, most: Limits) -> ParsedPipeline:
+def _parse(
+    text: str, file_roots: tuple[str, ...], name: str | None, most: Limits, in_repository: bool
+) -> ParsedPipeline:
     text = text.removeprefix("\ufeff")  # the marks of YAML don't count it
-    reader = _PipelineReader(text, file_roots, most)
+    reader = _PipelineReader(text, file_roots, most, in_repository)
     definition = reader.pipeline(compose(text), name)
     if definition is None or reader.problems:
         problems = sorted(reader.problems, key=lambda problem: (problem.line or 0, problem.column or 0))
@@ -70,9 +92,10 @@ def _parse(text: str, file_roots: tuple[str, ...], name: str | None, most: Limit
 _parse_cached = functools.lru_cache(maxsize=256)(_parse)
 
 
-class _PipelineReader(Reader):
-    def __init__(self, text: str, file_roots: tuple[str, ...], most: Limits) -> None:
+class _PipelineReader(TriggerReader):
+    def __init__(self, text: str, file_roots: tuple[str, ...], most: Limits, in_repository: bool) -> None:
         super().__init__(text)
+        self._in_repository = in_repository
         self._file_roots = file_roots
         self._most = most
 
@@ -80,7 +103,7 @@ class _PipelineReader(Reader):
         if root is None or is_null(root):
             self.note("", None, "the pipeline is empty; it needs at least 'name' and 'steps'")
             return None
-        keys = self.mapping(root, "", "the pipeline", KEYS)
+        keys = self.mapping(root, "", "the pipeline", KEYS, on="on")
         if keys is None:
             return None
         name = self.text(keys, "name", _check_name) or default_name
@@ -100,6 +123,9 @@ class _PipelineReader(Reader):
             "new_privileges": self.flag(keys, "new_privileges"),
             "env": self._environment(keys),
             "limits": self._limits(keys),
+            "on": self.on(keys),
+            "concurrency": self.concurrency(keys),
+            "notify": self.notify(keys),
         }
         values["secrets"] = self._secrets(keys, values["env"], values["expose_ports"])
         if values["expose_ports"] and not values["network"]:
@@ -107,6 +133,11 @@ class _PipelineReader(Reader):
             self.note(
                 "expose_ports", mark, "a build with 'network: none' has no port to publish; take one out"
             )
+        if self._in_repository:
+            for key, reason in _NOT_IN_REPOSITORY.items():
+                if values[key]:
+                    message = f"a definition in a repository can't set '{key}': {reason}"
+                    self.note(key, keys[key].start_mark, message)
         steps = self._steps(keys, root)
         return ParsedPipeline(name=name or "", steps=steps, **values)
 
@@ -158,7 +189,7 @@ class _PipelineReader(Reader):
         step_type = self.text(keys, "type", _check_step_type, field)
         name = self.text(keys, "name", _check_name, field)
         files = self._files(keys, field)
-        return StepDefinition(content or "", step_type or "bash", name, files)
+        return StepDefinition(content or "", step_type or "bash", name, files, self.when(keys, field))
 
     def _files(self, keys: Mapping[str, yaml.Node], field: str) -> dict[str, str]:
         files: dict[str, str] = {}

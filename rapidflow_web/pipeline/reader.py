@@ -48,8 +48,12 @@ class Reader:
         what: str,
         known: Iterable[str] | None = None,
         check: Callable[[str], object] = str,
+        on: str | None = None,
     ) -> dict[str, yaml.Node] | None:
-        """The node's keys, each once and each known and right; None where it is not a mapping."""
+        """The node's keys, each once and each known and right; None where it is not a mapping.
+
+        A key `on` is given, however it is written, as `on`: to a YAML 1.1 reader it is the boolean true.
+        """
         if not isinstance(node, yaml.MappingNode):
             self.note(
                 field, node.start_mark, f"{what} must be a mapping of keys to values, not {kind_of(node)}"
@@ -67,6 +71,8 @@ class Reader:
                 self.note(field, mark, f"a key must be text, not {kind_of(key_node)}")
                 continue
             key = str(key_node.value)
+            if on is not None and key_node.tag == f"{TAG}bool" and key.lower() in ("on", "true"):
+                key = on
             path = f"{field}.{key}" if field else key
             if node.flow_style and is_null(value) and has_no_colon(self._text, key_node, value):
                 self._meant.update(f"{field}.{name}" for name in known or ())

@@ -20,3 +20,8 @@ def short(text: str) -> str:
     """The text as one line of bounded length."""
     text = " ".join(text.split())
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def printable(text: str) -> str:
+    """The text in one line that moves no cursor, whatever is in it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
