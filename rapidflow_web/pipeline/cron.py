@@ -46,7 +46,7 @@ def check_cron(text: str) -> str:
     try:
         next_after(line, "UTC", _SOME_DAY, "")
     except CronSimError as error:
-        name = str(error).removeprefix("Bad ").replace("-", " ")
+        name = str(error).removeprefix("Bad ").replace("-of-", " of the ")
         raise ValueError(f"'{short(line)}' is not a cron line; the {name} is wrong") from None
     return line
 
