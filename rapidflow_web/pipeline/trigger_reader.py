@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 import yaml
 
 from rapidflow_web.pipeline import repositories
-from rapidflow_web.pipeline.cron import check_cron, check_timezone
+from rapidflow_web.pipeline.cron import NeverComes, check_cron, check_timezone
 from rapidflow_web.pipeline.patterns import MAX_PATTERNS, Patterns, check_pattern
 from rapidflow_web.pipeline.reader import Reader, is_null, kind_of
 from rapidflow_web.pipeline.suggestions import did_you_mean, near, short
@@ -126,11 +126,22 @@ class TriggerReader(Reader):
 
     def _schedules(self, on: Mapping[str, yaml.Node]) -> tuple[CronSchedule, ...]:
         found: dict[str, CronSchedule] = {}
+        never: list[str] = []
+
+        def check(line: str) -> str:
+            try:
+                return check_cron(line)
+            except NeverComes:
+                never.append(line)
+                raise
+
         for item, field in self._items(on, "schedule", "on", MAX_SCHEDULES, "schedules"):
+            if never:
+                break  # twenty of them would take too long
             keys = self.mapping(item, field, "a schedule", ("name", "cron", "timezone", "branch"))
             if keys is None:
                 continue
-            line = self.text(keys, "cron", check_cron, field)
+            line = self.text(keys, "cron", check, field)
             if "cron" not in keys or is_null(keys["cron"]):
                 self.note_missing(f"{field}.cron", item, "a schedule needs 'cron', as in '30 3 * * 1-5'")
             schedule = CronSchedule(

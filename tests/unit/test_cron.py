@@ -53,6 +53,8 @@ def of_the_night(line: str, day: datetime) -> list[str]:
         ("0 */2 * * *", ["00:00+01", "03:00+02", "04:00+02"], ["00:00+02", "02:00+02", "04:00+01"]),
         ("0 * * * *", ["00:00+01", "01:00+01", "03:00+02", "04:00+02", "05:00+02"],
          ["00:00+02", "01:00+02", "02:00+02", "02:00+01", "03:00+01", "04:00+01", "05:00+01"]),
+        ("0 2/1 * * *", ["03:00+02", "04:00+02", "05:00+02"],
+         ["02:00+02", "03:00+01", "04:00+01", "05:00+01"]),
         ("0 */1 * * *", ["00:00+01", "01:00+01", "03:00+02", "04:00+02", "05:00+02"],
          ["00:00+02", "01:00+02", "02:00+02", "02:00+01", "03:00+01", "04:00+01", "05:00+01"]),
     ],
@@ -148,8 +150,8 @@ def test_hashed_schedule_runs_once_when_the_clocks_change():
     [
         ("", "'' is not a cron line; it needs five fields: minute, hour, day of the month, month, day of the "
          "week, as in '30 3 * * 1-5'"),
-        ("@daily", "'@daily' is not a cron line; it needs five fields: minute, hour, day of the month, month, "
-         "day of the week, as in '30 3 * * 1-5'"),
+        ("@daily", "'@daily' is not a cron line; it needs five fields: minute, hour, day of the month, "
+         "month, day of the week, as in '30 3 * * 1-5'"),
         ("0 0 0 * * *", "'0 0 0 * * *' is not a cron line; it needs five fields: minute, hour, day of the "
          "month, month, day of the week, as in '30 3 * * 1-5'"),
         ("60 * * * *", "'60 * * * *' is not a cron line; the minute is wrong"),
