@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
-from collections.abc import Sequence
+from urllib.parse import quote
 
+from rapidflow_web.forges import bitbucket, gitea, github, gitlab, locations, payloads, standard
+from rapidflow_web.forges.fields import Field
+from rapidflow_web.forges.locations import Location, guess
 from rapidflow_web.forges.shapes import (
     NAMES,
     Api,
@@ -18,6 +22,7 @@ from rapidflow_web.forges.shapes import (
     Unreadable,
     WrongSignature,
 )
+from rapidflow_web.forges.signatures import header, verify
 
 __all__ = [
     "NAMES",
@@ -41,9 +46,25 @@ __all__ = [
 ]
 
 
-def guess(url: str) -> str:
-    """The forge of a clone URL by its host, `git` where that is not known."""
-    raise NotImplementedError
+_EVENTS = {
+    # Gitea and Forgejo send the headers of GitHub, too.
+    "x-forgejo-event": "gitea",
+    "x-gitea-event": "gitea",
+    "x-gitlab-event": "gitlab",
+    "x-github-event": "github",
+    "x-event-key": "bitbucket",
+}
+_KEYS = (
+    "x-forgejo-delivery",
+    "x-gitea-delivery",
+    "webhook-id",
+    "idempotency-key",
+    "x-gitlab-event-uuid",
+    "x-github-delivery",
+    "x-request-uuid",
+)
+_LONGEST_EVENT = 64
+_LONGEST_KEY = 255
 
 
 def new_secret() -> str:
@@ -53,21 +74,16 @@ def new_secret() -> str:
 
 def event_name(headers: Headers) -> str:
     """The forge's word for what happened, at most 64 characters; empty where it said none."""
-    raise NotImplementedError
+    return _event(headers)[1]
 
 
 def delivery_key(headers: Headers) -> str | None:
     """What identifies a delivery: the same for each attempt to deliver it. At most 255 characters."""
-    raise NotImplementedError
-
-
-def verify(headers: Headers, body: bytes, secrets: Sequence[str], now: float) -> None:
-    """Raises `WrongSignature` unless the sender knows one of the secrets. Parses nothing.
-
-    It computes a hash of the body for each secret (25 MB: 15 ms), so call it in a thread for a large one.
-    `now` is in seconds since 1970.
-    """
-    raise NotImplementedError
+    for name in _KEYS:
+        if key := header(headers, name):
+            fits = len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()
+            return key if fits else hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
+    return None
 
 
 def read(forge: str, headers: Headers, body: bytes) -> Read:
@@ -75,9 +91,69 @@ def read(forge: str, headers: Headers, body: bytes) -> Read:
 
     Call it in a thread: that of 25 MB takes seconds, in which it lets other threads run.
     """
-    raise NotImplementedError
+    sender, event = _event(headers)
+    field = Field(payloads.parsed(body, header(headers, "content-type") or ""))
+    match sender or forge:
+        case "gitea":
+            return gitea.read(event, field)
+        case "gitlab":
+            return gitlab.read(event, field)
+        case "github" if event:
+            return github.read(event, field)
+        case "bitbucket" if event:
+            return bitbucket.read(event, field)
+        case _:
+            return standard.read(field)
 
 
 def api_for(forge: str, clone_url: str, token: str) -> Api | None:
-    """The API of the forge, which is at the host of the clone URL. None where there is none."""
-    raise NotImplementedError
+    """The API of the forge, which is at the host of the clone URL. None where there is none.
+
+    The token goes nowhere else. It is sent in clear to servers of the own network only.
+    """
+    there = locations.of(clone_url)
+    names = there.names() if there else ()
+    if there is None or len(names) < 2:
+        return None
+    *above, owner, name = names
+    match forge:
+        case "github":
+            return github.GitHub(_github_base(there), owner, name, token)
+        case "gitlab":
+            origin = "https://gitlab.com" if there.host == "altssh.gitlab.com" else there.origin()
+            return gitlab.GitLab(f"{origin}/api/v4", "/".join(names), token)
+        case "gitea" | "forgejo":
+            # What is above the owner is where the forge is below its host.
+            base = "/".join((there.origin(), *map(_quoted, above), "api/v1"))
+            return gitea.Gitea(base, owner, name, token, forge)
+        case "bitbucket":
+            return bitbucket.Bitbucket(_bitbucket_base(there), owner, name, token)
+        case _:
+            return None
+
+
+def _github_base(there: Location) -> str:
+    if there.host in ("github.com", "ssh.github.com"):
+        return "https://api.github.com"
+    if there.host.endswith(".ghe.com"):
+        return f"https://api.{there.host}"
+    return f"{there.origin()}/api/v3"
+
+
+def _bitbucket_base(there: Location) -> str:
+    if there.host in ("bitbucket.org", "altssh.bitbucket.org"):
+        return "https://api.bitbucket.org/2.0"
+    return f"{there.origin()}/2.0"
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _event(headers: Headers) -> tuple[str, str]:
+    """Which forge's event a delivery is, and its word for it. Both empty where it does not say."""
+    for name, forge in _EVENTS.items():
+        if event := header(headers, name):
+            shown = "".join(character if character.isprintable() else "?" for character in event)
+            return forge, shown[:_LONGEST_EVENT]
+    return "", ""

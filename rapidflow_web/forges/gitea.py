@@ -1,0 +1,111 @@
+"""Gitea and Forgejo, which send what GitHub sends, with some differences: their deliveries, and their API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import quote
+
+from rapidflow_web.forges import github
+from rapidflow_web.forges.client import Client, Purpose, cut, shortened
+from rapidflow_web.forges.fields import Field
+from rapidflow_web.forges.shapes import Change, Read, State
+
+_ACTIONS = {"synchronized": "synchronize", "label_updated": "labeled", "label_cleared": "unlabeled"}
+_DRAFTS = ("wip:", "[wip]")
+"""What titles of drafts begin with, unless the forge's administrator set something else."""
+_TEXT = 255
+_STATES: Mapping[State, str] = {
+    "pending": "pending",
+    "running": "pending",
+    "success": "success",
+    "failure": "failure",
+    "cancelled": "error",
+}
+_HOOK = Purpose("make webhooks", "the scope write:repository, of a user who administers the repository")
+_STATUS = Purpose(
+    "set commit statuses", "the scope write:repository, of a user who may push to the repository"
+)
+
+
+def read(event: str, body: Field) -> Read:
+    """What a delivery says. Raises `Unreadable`."""
+    if event == "push":
+        # The delivery `create`, which comes for the same tag, has the tag itself, too: both are one change.
+        return github.read_push(body, peeled=False)
+    if event in ("pull_request", "pull_request_sync"):
+        return Read((_read_pull_request(body),))
+    if event in ("create", "delete"):
+        return _read_ref(event, body)
+    return Read((), f"nothing is built for the event '{event}' of Gitea or Forgejo")
+
+
+def _read_pull_request(body: Field) -> Change:
+    change = github.read_pull_request(body)
+    if (pull_request := change.pull_request) is None:
+        return change
+    action = _ACTIONS.get(pull_request.action, pull_request.action)
+    draft = pull_request.draft or pull_request.title.lower().startswith(_DRAFTS)
+    return replace(change, pull_request=replace(pull_request, action=action, draft=draft))
+
+
+def _read_ref(event: str, body: Field) -> Read:
+    kind = body["ref_type"].text()
+    if kind not in ("tag", "branch"):
+        return Read((), f"nothing is built for a '{kind[:100]}'")
+    is_tag = kind == "tag"
+    change = Change(
+        kind="delete" if event == "delete" else "tag" if is_tag else "push",
+        ref=body["ref"].ref_below(github.TAG if is_tag else github.BRANCH),
+        before=None,
+        after=None if event == "delete" else body["sha"].commit(),
+        sender=github.sender(body),
+        urls=github.urls(body["repository"]),
+    )
+    return Read((change,))
+
+
+class Gitea:
+    """The API of Gitea and Forgejo."""
+
+    def __init__(self, base: str, owner: str, name: str, token: str, forge: str) -> None:
+        self._client = Client(base, {"Authorization": f"token {token}"}, f"{owner}/{name}")
+        self._repository = f"/repos/{quote(owner, safe='')}/{quote(name, safe='')}"
+        self._forge = forge
+
+    async def connect(self, hook_url: str, secret: str) -> str:
+        """As `Api` says. A webhook that is there is replaced: a change would leave it its secret."""
+        hooks = f"{self._repository}/hooks"
+        body = {
+            "type": self._forge,
+            "active": True,
+            "events": ["push", "pull_request"],
+            "config": {"url": hook_url, "content_type": "json", "secret": secret},
+        }
+        with self._client.understood():
+            there = await self._client.listed(_HOOK, hooks, "limit")
+            answer = await self._client.call(_HOOK, "POST", hooks, body)
+            made = str(answer.data["id"].number())
+            for hook in there:
+                if hook["config"]["url"].value == hook_url:
+                    await self.disconnect(str(hook["id"].number()))
+            return made
+
+    async def disconnect(self, hook_id: str) -> None:
+        """As `Api` says."""
+        path = f"{self._repository}/hooks/{quote(hook_id, safe='')}"
+        await self._client.call(_HOOK, "DELETE", path, allowed=(404,))
+
+    async def set_status(
+        self, commit: str, context: str, state: State, description: str, target_url: str
+    ) -> None:
+        """As `Api` says."""
+        body = {
+            "state": _STATES[state],
+            "context": shortened(context, _TEXT),
+            "description": cut(description, _TEXT),
+            "target_url": target_url,
+        }
+        await self._client.call(
+            _STATUS, "POST", f"{self._repository}/statuses/{quote(commit, safe='')}", body
+        )

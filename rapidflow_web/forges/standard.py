@@ -1,0 +1,36 @@
+"""Deliveries of other programs, by Standard Webhooks: `push` with `ref`, `before` and `after`."""
+
+from __future__ import annotations
+
+from rapidflow_web.forges import github
+from rapidflow_web.forges.fields import Field
+from rapidflow_web.forges.shapes import Change, Read
+
+_TYPES = ("push", "tag", "delete")
+
+
+def read(body: Field) -> Read:
+    """What a delivery says. Raises `Unreadable`.
+
+    The fields stand in `data`, as Standard Webhooks recommend, or in the body itself.
+    """
+    kind = body["type"].text_or_none()
+    if kind not in (None, *_TYPES):
+        return Read((), f"nothing is built for the type '{kind}': send one of {', '.join(_TYPES)}")
+    data = body["data"] or body
+    ref = data["ref"].ref()
+    is_tag = ref.startswith(github.TAG)
+    if not is_tag and not ref.startswith(github.BRANCH):
+        return Read((), f"nothing is built for '{ref[:100]}', which is neither a branch nor a tag")
+    after = data["after"].commit()
+    gone = kind == "delete" or (after is None and bool(data["after"]))
+    change = Change(
+        kind="delete" if gone else "tag" if is_tag else "push",
+        ref=ref,
+        before=data["before"].commit(),
+        after=None if gone else after,
+        sender=data["sender"].words() or None,
+        title=data["title"].words() or None,
+        author=data["author"].words() or None,
+    )
+    return Read((change,))
