@@ -18,6 +18,7 @@ from rapidflow_web.db.database import is_away, now_ms
 from rapidflow_web.db.models import Token, User
 from rapidflow_web.db.visibility import Visibility
 from rapidflow_web.errors import TooManyRequests, Unauthorized
+from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.settings import Settings
 
 SESSION_SECONDS = 14 * 24 * 3600
@@ -249,7 +250,9 @@ class Access:
     ) -> bool:
         keys = (own, *of_all)
         if wait := self._throttle.wait(keys):
-            raise TooManyRequests(f"there were too many wrong passwords; wait {math.ceil(wait)} s", wait)
+            raise TooManyRequests(
+                f"there were too many wrong passwords; wait {format_duration(math.ceil(wait))}", wait
+            )
         # Noted before the slow part, for those who try many at once.
         self._throttle.failed(keys)
         right = await credentials.is_right(password, user.password if user is not None else None, whose)

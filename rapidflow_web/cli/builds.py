@@ -15,6 +15,7 @@ from rapidflow_web.cli import response_shapes
 from rapidflow_web.cli.client import Client, ClientError, asks_server
 from rapidflow_web.errors import Invalid, Problem
 from rapidflow_web.pipeline.definition import ParsedPipeline
+from rapidflow_web.pipeline.durations import format_elapsed
 from rapidflow_web.terminal import note, out, safe
 
 _FAILED, _INTERRUPTED = 1, 130
@@ -255,5 +256,5 @@ def _duration(job: dict[str, Any]) -> str:
     if job["started_at"] is None:
         return "-"
     end = datetime.fromisoformat(job["finished_at"]) if job["finished_at"] else datetime.now(UTC)
-    seconds = max(0, round((end - datetime.fromisoformat(job["started_at"])).total_seconds()))
-    return f"{seconds // 60}m{seconds % 60:02}s"
+    elapsed = end - datetime.fromisoformat(job["started_at"])
+    return format_elapsed(elapsed.total_seconds() * 1000, tenths=False)

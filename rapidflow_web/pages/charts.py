@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from rapidflow_web.db.build_lists import Bar
-from rapidflow_web.pages.blueprint import milliseconds
+from rapidflow_web.pipeline.durations import format_elapsed
 
 _PLACE = 7
 _HEIGHT = 28
@@ -51,7 +51,7 @@ def drawing(
 
 
 def _said(bar: Bar) -> str:
-    took = "" if bar.duration is None else f", {milliseconds(bar.duration)}"
+    took = "" if bar.duration is None else f", {format_elapsed(bar.duration)}"
     return f"#{bar.id} {bar.status}{took}"
 
 

@@ -1,4 +1,4 @@
-"""Durations as people write them: `90s`, `30m`, `1h30m`, or a number of seconds."""
+"""Durations as people read and write them: `90s`, `30m`, `1h30m`, or a number of seconds."""
 
 from __future__ import annotations
 
@@ -31,3 +31,17 @@ def format_duration(seconds: int) -> str:
         if count:
             text += f"{count}{letter}"
     return text
+
+
+def format_elapsed(milliseconds: float, tenths: bool = True) -> str:
+    """How long something took, rounded down: `3.2s`, `18m05s`, `1h02m`; without `tenths` `3s`.
+
+    `static/js/durations.js` does the same.
+    """
+    count = max(0, int(milliseconds))
+    seconds = count // 1000
+    if seconds < 60:
+        return f"{seconds}.{count % 1000 // 100}s" if tenths else f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02}s"
+    return f"{seconds // 3600}h{seconds % 3600 // 60:02}m"

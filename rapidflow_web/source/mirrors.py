@@ -21,6 +21,7 @@ from pathlib import Path
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.clone_credentials import Login, login_in, without_password
+from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.pipeline.repositories import check_file_path, check_url, file_path
 from rapidflow_web.removal import contents
 from rapidflow_web.source.fetching import fetch_branch, fetch_commit, forget_references
@@ -140,7 +141,7 @@ class Mirrors:
                 return Source(mirror, remote.url, commit, branch, remote, account)
         except TimeoutError:
             raise BuildError(
-                f"could not fetch the source: it took longer than {self.timeout:.0f} s"
+                f"could not fetch the source: it took longer than {format_duration(round(self.timeout))}"
             ) from None
         except GitError as error:
             raise BuildError(f"could not fetch the source: {error}") from error

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from rapidflow_web.errors import BuildError
+from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.source import lfs
 from rapidflow_web.source.fetching import COMMITS, HEADS, forget_references
 from rapidflow_web.source.git import GitError, git, git_records, plain, without_credentials
@@ -58,8 +59,9 @@ class _Checkout:
                 links = await _links(folder) if await asyncio.to_thread(_has_list, folder) else {}
                 modules = await _listed(folder) if links else {}
         except TimeoutError:
+            timeout = format_duration(round(self._mirrors.timeout))
             raise BuildError(
-                f"could not check out {source.commit[:12]}: it took longer than {self._mirrors.timeout:.0f} s"
+                f"could not check out {source.commit[:12]}: it took longer than {timeout}"
             ) from None
         if remark is not None:
             self._remarks.append(f"the submodule '{name}': {remark}" if name else remark)

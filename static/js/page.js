@@ -1,5 +1,6 @@
 // What every page does: counts time, switches the theme, says when the server can't be reached.
 
+import { formatElapsed } from "./durations.js";
 import "./keys.js";
 
 const THEMES = { system: "Theme: system", light: "Theme: light", dark: "Theme: dark" };
@@ -7,14 +8,6 @@ const root = document.documentElement;
 const skew = Date.now() - Number(root.dataset.now); // this clock against the server's
 
 // Times
-
-/** A length of time, as short as it can be said. `pages/blueprint.py` says it in the same way. */
-function length(milliseconds) {
-  const seconds = Math.max(0, Math.floor(milliseconds / 1000));
-  if (seconds < 60) return `${seconds}s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)}m ${String(seconds % 60).padStart(2, "0")}s`;
-  return `${Math.floor(seconds / 3600)}h ${String(Math.floor((seconds % 3600) / 60)).padStart(2, "0")}m`;
-}
 
 function ago(milliseconds) {
   const seconds = Math.max(0, Math.floor(milliseconds / 1000));
@@ -31,7 +24,7 @@ function say(element, text) {
 
 function tick() {
   const now = Date.now() - skew;
-  for (const element of document.querySelectorAll("time[data-since]")) say(element, length(now - element.dataset.since));
+  for (const element of document.querySelectorAll("time[data-since]")) say(element, formatElapsed(now - element.dataset.since, false));
   for (const element of document.querySelectorAll("time[data-ago]")) say(element, ago(now - element.dataset.ago));
   for (const element of document.querySelectorAll("progress[data-since]")) {
     const passed = now - element.dataset.since;
@@ -39,7 +32,7 @@ function tick() {
     const beside = element.parentElement.querySelector(".usual");
     if (beside && passed > element.max * 1.2) {
       beside.dataset.late = "late";
-      say(beside, `usually ${length(element.max)}, ${length(passed - element.max)} over`);
+      say(beside, `usually ${formatElapsed(element.max)}, ${formatElapsed(passed - element.max, false)} over`);
     }
   }
 }

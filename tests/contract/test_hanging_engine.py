@@ -51,7 +51,7 @@ async def test_calls_to_an_engine_that_hangs_end(hanging: tuple[Place, EnginePro
             await build.running.stop(0)
         # Its output goes on only once it is let go of; then it is missed as well.
         await build.running.detach()
-        with pytest.raises(EngineUnavailable, match="did not come back in 2 s"):
+        with pytest.raises(EngineUnavailable, match="did not come back in 2s"):
             await build.ended()
 
 

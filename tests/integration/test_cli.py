@@ -299,7 +299,7 @@ def test_jobs_lists_jobs_newest_first(server: Server, rapidflow: Command, repo: 
         [str(job_id), status, str(pipeline_id), "cli", "jobs", "main", commit[:12]]
         for job_id, status in zip(ids[::-1], ("failed", "success"), strict=True)
     ]
-    assert all(re.fullmatch(r"\d+m\d\ds", row.split()[-1]) for row in rows)
+    assert all(re.fullmatch(r"\d+s|\d+m\d\ds", row.split()[-1]) for row in rows)
     failed = rapidflow("jobs", "--pipeline", str(pipeline_id), "--status", "failed").stdout.splitlines()
     assert failed[1:] == rows[:1]
     assert rapidflow("jobs", "--pipeline", str(pipeline_id), "-n", "1").stdout.splitlines()[1:] == rows[:1]

@@ -131,7 +131,7 @@ def test_a_build_fails_with_the_true_reason_when_the_engine_is_gone_for_good(
     server.wait_output(job_id, "ready\n")
     proxy.go_away()
     details = server.wait_finished(job_id)
-    assert details["job"]["error"] == "the Docker engine went away and did not come back in 2 s"
+    assert details["job"]["error"] == "the Docker engine went away and did not come back in 2s"
     assert [step["status"] for step in details["steps"]] == ["failed", "pending"]
     assert_ended_once(server, job_id)
     # What could not be removed is removed when it is back.

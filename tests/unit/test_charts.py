@@ -22,7 +22,7 @@ def test_the_highest_bar_is_the_longest_build():
 def test_a_bar_links_to_its_build_and_says_its_result():
     drawn = charts.drawing((bar(7, "failed", 61),), "Builds", 30)
     assert 'href="/ui/jobs/7"' in drawn
-    assert "<title>#7 failed, 1m 01s</title>" in drawn
+    assert "<title>#7 failed, 1m01s</title>" in drawn
 
 
 def test_a_failed_bar_has_a_shape_of_its_own():

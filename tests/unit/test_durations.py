@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rapidflow_web.pipeline.durations import format_duration, parse_duration
+from rapidflow_web.pipeline.durations import format_duration, format_elapsed, parse_duration
+from tests.support.durations import ELAPSED, WHOLE_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,19 @@ def test_a_duration_is_written_in_the_shortest_exact_way(seconds: int, text: str
 @given(st.integers(1, 100 * 24 * 3600))
 def test_what_is_written_is_read_as_the_same(seconds: int):
     assert parse_duration(format_duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize(("milliseconds", "text"), ELAPSED)
+def test_elapsed_time_is_rounded_down(milliseconds: float, text: str):
+    assert format_elapsed(milliseconds) == text
+
+
+@pytest.mark.parametrize(("milliseconds", "text"), WHOLE_SECONDS)
+def test_elapsed_time_is_written_in_whole_seconds(milliseconds: float, text: str):
+    assert format_elapsed(milliseconds, tenths=False) == text
+
+
+@given(st.integers(0, 3600 * 1000 - 1))
+def test_elapsed_time_below_an_hour_can_be_read_as_a_duration(milliseconds: int):
+    seconds = milliseconds // 1000
+    assert seconds == 0 or parse_duration(format_elapsed(milliseconds, tenths=False)) == seconds

@@ -242,7 +242,7 @@ def silent() -> Iterator[int]:
 async def test_a_server_that_never_answers_is_given_up(tmp_path: Path, silent: int, scheme: str):
     (tmp_path / "mirrors").mkdir()
     mirrors = Mirrors(tmp_path / "mirrors", [], timeout=0.5)
-    assert await refusal(mirrors, f"{scheme}://127.0.0.1:{silent}/repo") == "it took longer than 0 s"
+    assert await refusal(mirrors, f"{scheme}://127.0.0.1:{silent}/repo") == "it took longer than 0s"
     assert working_in(tmp_path) == []
 
 

@@ -107,6 +107,6 @@ async def test_a_checkout_that_patterns_keep_busy_is_given_up(origin: Repo, tmp_
     mirrors.timeout = 2
     # Without a limit of its own this ends by that of the test.
     async with asyncio.timeout(60):
-        with pytest.raises(BuildError, match="it took longer than 2 s"):
+        with pytest.raises(BuildError, match="it took longer than 2s"):
             await check_out(source, workspace, mirrors)
     assert working_in(tmp_path) == []

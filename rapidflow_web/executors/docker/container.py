@@ -19,6 +19,7 @@ from rapidflow_web.executors.docker import engine_client
 from rapidflow_web.executors.docker.attachment import Attachment, attach
 from rapidflow_web.executors.docker.engine_errors import engine_errors, gone_is_fine
 from rapidflow_web.executors.docker.output_copy import IncompleteCopy, archived_file
+from rapidflow_web.pipeline.durations import format_duration
 
 _LOG = "/rapidflow/log"
 _ANSWER_SECONDS = 120.0
@@ -116,9 +117,9 @@ class DockerBuild:
                 if isinstance(error.__cause__, aiodocker.DockerError) and error.__cause__.status == 404:
                     raise BuildError("the container of the build is gone") from error
                 if asyncio.get_running_loop().time() > deadline:
-                    seconds = f"{self._engine_timeout:.0f} s"
+                    timeout = format_duration(round(self._engine_timeout))
                     raise EngineUnavailable(
-                        f"the Docker engine went away and did not come back in {seconds}"
+                        f"the Docker engine went away and did not come back in {timeout}"
                     ) from error
                 await asyncio.sleep(_RECONNECT_SECONDS)
 

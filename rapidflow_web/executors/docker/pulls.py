@@ -16,6 +16,7 @@ from rapidflow_web.errors import BuildError, EngineUnavailable
 from rapidflow_web.executors.base import Progress
 from rapidflow_web.executors.docker import engine_client, registry_auth
 from rapidflow_web.executors.docker.engine_errors import engine_errors, one_line
+from rapidflow_web.pipeline.durations import format_duration
 
 _TAG = re.compile(r"[:@][^/]*$")
 
@@ -47,8 +48,8 @@ class Pulls:
             except (TimeoutError, EngineUnavailable) as error:
                 if not limit.expired():
                     raise
-                seconds = f"{self._timeout:.0f} s"
-                raise BuildError(f"could not pull image {image}: it took longer than {seconds}") from error
+                timeout = format_duration(round(self._timeout))
+                raise BuildError(f"could not pull image {image}: it took longer than {timeout}") from error
             if not await self._has(docker, image):
                 raise EngineUnavailable(f"the Docker engine stopped pulling {image}")
             return True

@@ -1,5 +1,7 @@
 // When lines were written: off, by the clock, or since the start of their step.
 
+import { formatElapsed } from "../durations.js";
+
 const MODES = ["off", "clock", "elapsed"];
 const MEMORY = "rapidflow.log.times";
 const FRESH = 1000; // milliseconds after which the times of a growing chunk are asked for again
@@ -27,9 +29,7 @@ export class Times {
     if (!found) return "";
     if (this.mode === "clock") return new Date(found[1]).toLocaleTimeString([], { hour12: false });
     if (!step?.started_at) return "";
-    const seconds = Math.max(0, found[1] - step.started_at) / 1000;
-    const minutes = Math.floor(seconds / 60);
-    return minutes ? `${minutes}m${(seconds % 60).toFixed(0).padStart(2, "0")}s` : `${seconds.toFixed(1)}s`;
+    return formatElapsed(found[1] - step.started_at);
   }
 
   async #ask(index, entry) {

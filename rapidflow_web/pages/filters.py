@@ -1,0 +1,154 @@
+"""Filters and functions of the templates: times, durations, statuses and text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from markupsafe import Markup, escape
+
+from rapidflow_web.builds import reasons
+from rapidflow_web.db.models import Step
+from rapidflow_web.pages.blueprint import blueprint
+from rapidflow_web.pipeline.durations import format_elapsed
+
+_SHAPES = {
+    "success": '<path d="M3.5 8.5 6.5 11.5 12.5 4.5"/>',
+    "failed": '<path d="M4 4l8 8M12 4l-8 8"/>',
+    "running": '<path d="M8 2.5a5.5 5.5 0 1 0 5.5 5.5"/>',
+    "pending": '<circle cx="8" cy="8" r="5.5"/><path d="M8 5v3.2l2 1.3"/>',
+    "cancelled": '<circle cx="8" cy="8" r="5.5"/><path d="M5.5 8h5"/>',
+}
+_STATUSES = {
+    status: Markup(  # noqa: S704
+        f'<span class="status {status}"><svg viewBox="0 0 16 16" fill="none" stroke="currentColor" '
+        'stroke-width="2" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">'
+        f"{shape}</svg>{status}</span>"
+    )
+    for status, shape in _SHAPES.items()
+}
+
+
+_VIA = {"api": "via API", "web": "in the browser", "cli": "from the command line"}
+
+
+_MAY_DO = {
+    "viewer": "reads pipelines, builds and logs; has tokens",
+    "builder": "reads, and starts, cancels and retries builds",
+    "admin": "does everything: edits pipelines, secrets and users, prunes, reads the audit log",
+}
+
+
+class _Timed(Protocol):
+    @property
+    def started_at(self) -> int | None: ...
+    @property
+    def finished_at(self) -> int | None: ...
+
+
+@blueprint.app_template_global("status")
+def status(name: str) -> Markup:
+    """A status as a word with its shape; ready made, because pages have it in every row."""
+    return _STATUSES[name]
+
+
+blueprint.add_app_template_filter(format_elapsed, "elapsed")
+
+
+@blueprint.app_template_global("running_time")
+def running_time(timed: _Timed) -> Markup:
+    """How long something took, or has been running, which `page.js` counts."""
+    if timed.started_at is None:
+        return Markup("–")
+    if timed.finished_at is None:
+        return Markup(f'<time class="number" data-since="{timed.started_at:d}">running</time>')  # noqa: S704
+    elapsed = format_elapsed(timed.finished_at - timed.started_at)
+    return Markup(f'<span class="number">{elapsed}</span>')  # noqa: S704
+
+
+@blueprint.app_template_global("since")
+def since(at: int) -> Markup:
+    """How long something goes on since a time, which `page.js` counts."""
+    return Markup(f'<time class="number" data-since="{at:d}">since {clock(at)}</time>')  # noqa: S704
+
+
+@blueprint.app_template_global("ago")
+def ago(at: int | None) -> Markup:
+    """A time, which `page.js` replaces by how long ago that was."""
+    if at is None:
+        return Markup("–")
+    said = clock(at)
+    # Numbers only, and pages have many of them: `Markup.format` takes ten times as long.
+    return Markup(f'<time data-ago="{at:d}" datetime="{iso(at)}" title="{said}">{said}</time>')  # noqa: S704
+
+
+@blueprint.app_template_filter("clock")
+def clock(at: int) -> str:
+    """A time, UTC. `page.js` replaces it by how long ago that was."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+@blueprint.app_template_filter("second")
+def second(at: int) -> str:
+    """What a clock showed at a time, UTC."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%H:%M:%S")
+
+
+@blueprint.app_template_filter("day")
+def day(at: int) -> str:
+    """The day of a time, UTC."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d")
+
+
+@blueprint.app_template_global("may_do")
+def may_do(role: str) -> str:
+    """What somebody with this role does."""
+    return _MAY_DO[role]
+
+
+@blueprint.app_template_filter("iso")
+def iso(at: int) -> str:
+    """A time as machines read it."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@blueprint.app_template_filter("capitalize_first")
+def capitalize_first(text: str) -> str:
+    """The text as a sentence begins, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+@blueprint.app_template_filter("via")
+def via(started_by: str) -> str:
+    """What started a build, as the end of a sentence."""
+    return _VIA.get(started_by) or f"by {started_by}"
+
+
+@blueprint.app_template_filter("failure")
+def failure(error: str, steps: Sequence[Step]) -> str:
+    """Why a job failed, with the name of the step where it has one. The API and the log name its type."""
+    for number, step in enumerate(steps, 1):
+        if step.exit_code and error == reasons.exited(number, step.type, step.exit_code):
+            return (
+                f"step {number}{f' “{step.name}”' if step.name else ''} failed (exit code {step.exit_code})"
+            )
+    return error
+
+
+@blueprint.app_template_filter("code")
+def code(text: str) -> Markup:
+    """The text with what stands between backticks as code."""
+    parts = (escape(part) for part in text.split("`"))
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
+    )
+
+
+_LONGEST_LINE = 200  # characters
+
+
+@blueprint.app_template_filter("first_line")
+def first_line(text: str) -> str:
+    """The first line of a script."""
+    return text.strip().partition("\n")[0][:_LONGEST_LINE]
