@@ -125,7 +125,7 @@ def api_for(forge: str, clone_url: str, token: str) -> Api | None:
         case "gitea" | "forgejo":
             # What is above the owner is where the forge is below its host.
             base = "/".join((there.origin(), *map(_quoted, above), "api/v1"))
-            return gitea.Gitea(base, owner, name, token, forge)
+            return gitea.Gitea(base, owner, name, token)
         case "bitbucket":
             return bitbucket.Bitbucket(_bitbucket_base(there), owner, name, token)
         case _:

@@ -32,10 +32,14 @@ _LONGEST_REASON = 200
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What a call is for, and what a token needs for it: "make webhooks", "the scope admin:repo_hook"."""
+    """What a call is for, and what a token needs for it: "make webhooks", "the scope admin:repo_hook".
+
+    `hint` says what else may be wrong where the forge refuses what it was sent.
+    """
 
     act: str
     needs: str
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +106,8 @@ class Client:
             answer = await self.call(purpose, "GET", f"{path}?{size}=100&page={page}")
             found = list((answer.data[below] if below else answer.data).items())
             items += found
-            # Forges may have smaller pages than were asked for.
-            if not found:
+            # Pages may be smaller than was asked for. Bitbucket says which is the last, and knows none after it.
+            if not found or (below and not answer.data["next"]):
                 break
         return items
 
@@ -168,7 +172,8 @@ class Client:
         elif status >= 500:
             message = f"{self.host} failed with the status {status}{addition}"
         else:
-            message = f"{self.host} refused to {purpose.act} with the status {status}{addition}"
+            hint = f"; {purpose.hint}" if purpose.hint else ""
+            message = f"{self.host} refused to {purpose.act} with the status {status}{addition}{hint}"
         retry_at = _retry_after(answer.headers, now)
         return ForgeError(message, status, retry_at=retry_at, permanent=status in _PERMANENT)
 

@@ -68,16 +68,15 @@ def _read_ref(event: str, body: Field) -> Read:
 class Gitea:
     """The API of Gitea and Forgejo."""
 
-    def __init__(self, base: str, owner: str, name: str, token: str, forge: str) -> None:
+    def __init__(self, base: str, owner: str, name: str, token: str) -> None:
         self._client = Client(base, {"Authorization": f"token {token}"}, f"{owner}/{name}")
         self._repository = f"/repos/{quote(owner, safe='')}/{quote(name, safe='')}"
-        self._forge = forge
 
     async def connect(self, hook_url: str, secret: str) -> str:
         """As `Api` says. A webhook that is there is replaced: a change would leave it its secret."""
         hooks = f"{self._repository}/hooks"
         body = {
-            "type": self._forge,
+            "type": "gitea",  # Forgejo knows it, too.
             "active": True,
             "events": ["push", "pull_request"],
             "config": {"url": hook_url, "content_type": "json", "secret": secret},

@@ -27,7 +27,11 @@ _STATES: Mapping[State, str] = {
 _REPEATED = re.compile(
     r"cannot transition status via :(?:enqueue|run) from :(?:pending|running)", re.IGNORECASE
 )
-_HOOK = Purpose("make webhooks", "the scope api, and the role Maintainer")
+_HOOK = Purpose(
+    "make webhooks",
+    "the scope api, and the role Maintainer",
+    "it takes addresses of its own network only where its administrator allows requests to them",
+)
 _STATUS = Purpose("set commit statuses", "the scope api, and the role Developer")
 
 
