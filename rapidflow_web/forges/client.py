@@ -106,7 +106,7 @@ class Client:
             answer = await self.call(purpose, "GET", f"{path}?{size}=100&page={page}")
             found = list((answer.data[below] if below else answer.data).items())
             items += found
-            # Pages may be smaller than was asked for. Bitbucket says which is the last, and knows none after it.
+            # Pages may be smaller than was asked for. Bitbucket says which is the last, and refuses more.
             if not found or (below and not answer.data["next"]):
                 break
         return items
