@@ -89,7 +89,7 @@ def delivery_key(headers: Headers) -> str | None:
 def read(forge: str, headers: Headers, body: bytes) -> Read:
     """What a delivery says. `forge` counts where the headers do not tell. Raises `Unreadable`.
 
-    Call it in a thread: that of 25 MB takes seconds, in which it lets other threads run.
+    Call it in a thread: that of 25 MB takes a second or two, in which other threads run.
     """
     sender, event = _event(headers)
     field = Field(payloads.parsed(body, header(headers, "content-type") or ""))

@@ -12,10 +12,13 @@ _TYPES = ("push", "tag", "delete")
 def read(body: Field) -> Read:
     """What a delivery says. Raises `Unreadable`.
 
-    The fields stand in `data`, as Standard Webhooks recommend, or in the body itself.
+    The fields stand in `data`, as Standard Webhooks recommend, or in the body itself. The type may have
+    something in front, like `git.push`. What is sent in GitHub's form has objects for people, which are passed
+    over.
     """
     kind = body["type"].text_or_none()
-    if kind not in (None, *_TYPES):
+    word = kind.rpartition(".")[2] if kind else None
+    if word not in (None, *_TYPES):
         return Read((), f"nothing is built for the type '{kind}': send one of {', '.join(_TYPES)}")
     data = body["data"] or body
     ref = data["ref"].ref()
@@ -23,14 +26,18 @@ def read(body: Field) -> Read:
     if not is_tag and not ref.startswith(github.BRANCH):
         return Read((), f"nothing is built for '{ref[:100]}', which is neither a branch nor a tag")
     after = data["after"].commit()
-    gone = kind == "delete" or (after is None and bool(data["after"]))
+    gone = word == "delete" or (after is None and bool(data["after"]))
     change = Change(
         kind="delete" if gone else "tag" if is_tag else "push",
         ref=ref,
         before=data["before"].commit(),
         after=None if gone else after,
-        sender=data["sender"].words() or None,
-        title=data["title"].words() or None,
-        author=data["author"].words() or None,
+        sender=_words(data["sender"]),
+        title=_words(data["title"]),
+        author=_words(data["author"]),
     )
     return Read((change,))
+
+
+def _words(field: Field) -> str | None:
+    return (field.words() or None) if isinstance(field.value, str) else None

@@ -371,6 +371,7 @@ def test_gitea_is_not_mistaken_for_github() -> None:
     [
         {"type": "push", "data": {"ref": "refs/heads/main", "before": A, "after": B, "title": "Fix it"}},
         {"ref": "refs/heads/main", "before": A, "after": B, "title": "Fix it"},
+        {"type": "git.push", "data": {"ref": "refs/heads/main", "before": A, "after": B, "title": "Fix it"}},
     ],
 )
 def test_a_plain_delivery_says_what_git_says(body: Body) -> None:
@@ -396,6 +397,15 @@ def test_a_plain_delivery_may_be_of_a_tag_or_a_deletion(body: Body, kind: str, a
     (change,) = base.read("git", [], data).changes
 
     assert (change.kind, change.after) == (kind, after)
+
+
+@pytest.mark.parametrize("name", ["github-push", "gitea-push", "forgejo-push", "gitlab-push"])
+def test_a_plain_delivery_may_be_what_a_forge_sends(name: str) -> None:
+    data = json.dumps(payload(name)).encode()
+
+    (change,) = base.read("git", headers_for("git", "", data), data).changes
+
+    assert (change.kind, change.ref, change.after) == ("push", payload(name)["ref"], payload(name)["after"])
 
 
 def test_a_plain_delivery_of_another_type_says_which_there_are() -> None:
