@@ -13,8 +13,7 @@ def read(body: Field) -> Read:
     """What a delivery says. Raises `Unreadable`.
 
     The fields stand in `data`, as Standard Webhooks recommend, or in the body itself. The type may have
-    something in front, like `git.push`. What is sent in GitHub's form has objects for people, which are passed
-    over.
+    something in front, like `git.push`. GitHub's form has objects for people, which are passed over.
     """
     kind = body["type"].text_or_none()
     word = kind.rpartition(".")[2] if kind else None

@@ -21,6 +21,7 @@ FORBIDDEN = [
     ("settings", "rapidflow_web.data_folder"),
     ("logs.log", "rapidflow_web.db.models"),
     ("source.git", "rapidflow_web.logs.log"),
+    ("forges.base", "rapidflow_web.db.models"),
     ("db.jobs", "rapidflow_web.builds.service"),
     ("executors.process.executor", "rapidflow_web.db.jobs"),
     ("builds.service", "rapidflow_web.web.responses"),
