@@ -102,24 +102,17 @@ class DataFolder:
 
     def installation(self) -> str:
         """Tells what belongs to this installation from what belongs to others."""
-        return self._kept("installation", lambda: uuid.uuid4().hex.encode()).decode()
+        return self._stored("installation", lambda: uuid.uuid4().hex.encode()).decode()
 
     def key(self) -> bytes:
         """A secret of this installation."""
-        return self._kept("key", lambda: secrets.token_bytes(32))
+        return self._stored("key", lambda: secrets.token_bytes(32))
 
-    def _kept(self, name: str, make: Callable[[], bytes]) -> bytes:
+    def _stored(self, name: str, make: Callable[[], bytes]) -> bytes:
         path = self._root / name
         with self._usable():
             if not path.exists():
-                # Made beside and moved, so that it is never there in part.
-                fresh = path.with_suffix(".new")
-                fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-                with os.fdopen(fd, "wb") as file:
-                    file.write(make())
-                    file.flush()
-                    os.fsync(fd)
-                fresh.rename(path)
+                private_files.write_atomically(path, make())
             return path.read_bytes()
 
     @contextlib.contextmanager

@@ -117,3 +117,8 @@ class BuildError(RapidFlowError):
 
 class EngineUnavailable(RapidFlowError):
     """The container engine does not answer."""
+
+
+def one_line(text: str) -> str:
+    """The text of others, such as what a program printed, as part of a sentence: in one line."""
+    return " ".join(text.split())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Generator
 from pathlib import Path
+from typing import BinaryIO
 
 _OTHERS = 0o077
 
@@ -14,9 +16,34 @@ def opener(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
-def write(path: Path, data: bytes) -> None:
-    """Writes such a file. Raises `OSError`."""
-    with open(path, "wb", opener=opener) as file:
+@contextlib.contextmanager
+def replacing(path: Path) -> Generator[BinaryIO]:
+    """A new file that takes the place of `path` at the end of the block, whole or not at all.
+
+    It is made beside it as `.new`, and is on the disk when the block has ended. If the block raises, `path`
+    is as it was, and nothing is left over. Raises `OSError`.
+    """
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        with open(fresh, "wb", opener=opener) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes `data` to `path` as `replacing` does. Raises `OSError`."""
+    with replacing(path) as file:
         file.write(data)
 
 

@@ -18,7 +18,7 @@ from rapidflow_web.builds.step_progress import StepProgress, status_of
 from rapidflow_web.builds.stopping import Outcome, Stopping
 from rapidflow_web.builds.timeline import Timeline
 from rapidflow_web.db import jobs
-from rapidflow_web.errors import BuildError, EngineUnavailable
+from rapidflow_web.errors import BuildError, EngineUnavailable, one_line
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import RunningBuild
@@ -150,7 +150,7 @@ class AgentSession:
     def _complaint(self) -> str:
         """What was printed before the first step, as part of a sentence."""
         printed = self._masks.hide(self._heard.decode("utf-8", "replace"))
-        return reasons.words(printed)[-_LONGEST_COMPLAINT:]
+        return one_line(printed)[-_LONGEST_COMPLAINT:]
 
     @property
     def _speaker(self) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rapidflow_web.builds import definitions
 from rapidflow_web.db import jobs, pipelines
 from rapidflow_web.db.models import Job
 from rapidflow_web.errors import BadRequest, Invalid, Problem, TooManyRequests
@@ -71,7 +72,7 @@ class Beginning:
         """
         pipeline = await pipelines.existing(pipeline_id)
         settings, definition = self._settings, pipeline.definition
-        parsed = parser.parse(definition.config, settings.file_roots, definition.name, settings.most_limits)
+        parsed = definitions.parse(settings, definition.config, definition.name)
         variables = {**parsed.env, **(environment or {})}
         _check(parsed, branch, commit, variables, pipeline_id)
         fields = {

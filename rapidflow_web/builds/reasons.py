@@ -34,8 +34,3 @@ def ended(what: str, during: str | None, how: Exit, complaint: str, limits: Limi
         return f"{what} ended during {during}{code}"
     reason = f": {complaint}" if complaint else ""
     return f"{what} ended before the first step{code}{reason}"
-
-
-def words(printed: str) -> str:
-    """What was printed, as part of a sentence."""
-    return " ".join(printed.split())

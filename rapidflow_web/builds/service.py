@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from rapidflow_web.builds import definitions
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.supervisor import Supervisor
 from rapidflow_web.db import jobs, pipelines
@@ -12,7 +13,6 @@ from rapidflow_web.db.database import is_away
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.users import NoSuchUser
 from rapidflow_web.errors import BadRequest, Invalid, Problem, RequestError
-from rapidflow_web.pipeline import parser
 from rapidflow_web.pipeline.clone_credentials import Login, login_for, login_in, taken_out
 from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.secrets.vault import Vault, check_value
@@ -41,7 +41,7 @@ class Service:
 
     def parse(self, config: str, name: str | None = None) -> ParsedPipeline:
         """The definition in YAML text. Raises `Invalid`."""
-        return parser.parse(config, self._settings.file_roots, name, self._settings.most_limits)
+        return definitions.parse(self._settings, config, name)
 
     async def add(
         self, config: str, name: str | None = None, *, by: str, seen_by: Sequence[str] | None = None

@@ -17,6 +17,7 @@ from rapidflow_web.cli import response_shapes
 from rapidflow_web.cli.client import Client, ClientError, asks_server
 from rapidflow_web.data_folder import SECRETS_KEY
 from rapidflow_web.errors import RapidFlowError
+from rapidflow_web.private_files import replacing
 from rapidflow_web.terminal import note, out
 
 # What these need is imported where it is used, because that takes a second.
@@ -79,17 +80,8 @@ def backup(file: str) -> int:
         raise ClientError(f"{target} is there already; name another file")
     if not target.parent.is_dir():
         raise ClientError(f"there is no folder {target.parent}; make it, or name a file in another")
-    # Made beside and moved, so that it is never there in part.
-    fresh = target.with_name(f"{target.name}.new")
-    try:
-        with open(fresh, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
-            counts = asyncio.run(back_up(settings, output))
-            output.flush()
-            os.fsync(output.fileno())
-        fresh.rename(target)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
+    with replacing(target) as output:
+        counts = asyncio.run(back_up(settings, output))
     _say_backed_up(*counts, settings, str(target))
     return 0
 

@@ -8,8 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from rapidflow_web.errors import BuildError
-from rapidflow_web.executors.docker.engine_errors import one_line
+from rapidflow_web.errors import BuildError, one_line
 
 _DIFFERS = 1
 """The exit code of a tar that saw a file changed. Where it has nothing else to say, nobody wrote to it: a

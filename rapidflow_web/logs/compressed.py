@@ -17,6 +17,8 @@ from pathlib import Path
 
 import zstandard
 
+from rapidflow_web.private_files import replacing
+
 SUFFIX = ".zst"
 BLOCK = 128 * 1024
 """Bytes in a frame: large enough to compress well, small enough that a read costs a fraction of a ms."""
@@ -39,32 +41,20 @@ def path_of(path: Path) -> Path:
 
 
 def compress(source: Path, target: Path) -> int:
-    """Writes `source` compressed to `target`, safe on the disk; returns the bytes that it takes there.
+    """Writes `source` compressed to `target`, whole or not at all; returns the bytes that it takes there.
 
-    Takes as long as there is to compress, some 300 MB/s. Raises `OSError`, and leaves nothing behind then.
+    Takes as long as there is to compress, some 300 MB/s. Raises `OSError`.
     """
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
     entries: list[bytes] = []
-    written = 0
-    try:
-        with source.open("rb") as plain, open(_create(target), "wb") as packed:
-            while block := plain.read(BLOCK):
-                frame = compressor.compress(block)
-                packed.write(frame)
-                entries.append(_ENTRY.pack(len(frame), len(block)))
-            table = b"".join(entries) + _FOOTER.pack(len(entries), 0, _SEEKABLE_MAGIC)
-            packed.write(_SKIPPABLE.pack(_SKIPPABLE_MAGIC, len(table)) + table)
-            packed.flush()
-            os.fsync(packed.fileno())
-            written = packed.tell()
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
-    return written
-
-
-def _create(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with source.open("rb") as plain, replacing(target) as packed:
+        while block := plain.read(BLOCK):
+            frame = compressor.compress(block)
+            packed.write(frame)
+            entries.append(_ENTRY.pack(len(frame), len(block)))
+        table = b"".join(entries) + _FOOTER.pack(len(entries), 0, _SEEKABLE_MAGIC)
+        packed.write(_SKIPPABLE.pack(_SKIPPABLE_MAGIC, len(table)) + table)
+        return packed.tell()
 
 
 class CompressedFile:

@@ -183,10 +183,7 @@ class LogStore:
                 if path.stat().st_size < _LEAST_COMPRESSED:
                     taken += path.stat().st_size
                     continue
-                # Made beside and moved, so that it is never there in part.
-                fresh = packed.with_name(f"{packed.name}.new")
-                compress(path, fresh)
-                fresh.rename(packed)
+                compress(path, packed)
                 path.unlink()
             taken += packed.stat().st_size if packed.exists() else 0
         return taken

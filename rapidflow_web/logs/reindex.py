@@ -37,12 +37,11 @@ def reindex(log: Path, steps: Sequence[KnownStep], final_lines: bytes) -> None:
     taken to end there. Raises `OSError`.
     """
     index = log.with_suffix(".index")
-    fresh = index.with_name(f"{index.name}.new")
     with log.open("rb") as file:
         empty = log.stat().st_size == 0
         text = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        private_files.write(fresh, b"".join(record.pack() for record in _records(text, steps, final_lines)))
-    fresh.rename(index)
+        records = b"".join(record.pack() for record in _records(text, steps, final_lines))
+    private_files.write_atomically(index, records)
 
 
 def _records(text: _Text, steps: Sequence[KnownStep], final_lines: bytes) -> Iterator[Record]:

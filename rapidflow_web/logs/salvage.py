@@ -34,13 +34,10 @@ def salvage(log: Path, size: int) -> bool:
     records = list(unpack(_beginning(index)))
     gaps: list[_Gap] = []
     if not log.exists() and path_of(log).exists():
-        fresh = log.with_name(f"{log.name}.new")
-        gaps = _write(blocks(path_of(log)), fresh, size)
-        fresh.rename(log)
+        gaps = _write(blocks(path_of(log)), log, size)
     if log.exists():
-        fresh = index.with_name(f"{index.name}.new")
-        private_files.write(fresh, b"".join(record.pack() for record in _moved(records, gaps, log)))
-        fresh.rename(index)
+        moved = b"".join(record.pack() for record in _moved(records, gaps, log))
+        private_files.write_atomically(index, moved)
     for path in packed:
         path.rename(path.with_name(f"{path.name}.damaged"))
     return bool(gaps)
@@ -63,7 +60,7 @@ def _write(found: Iterable[bytes | None], target: Path, size: int) -> list[_Gap]
     gaps: list[_Gap] = []
     readable = position = 0
     last = b""
-    with open(target, "wb", opener=private_files.opener) as file:
+    with private_files.replacing(target) as file:
 
         def close_gap(start: int, end: int) -> None:
             if start < end:

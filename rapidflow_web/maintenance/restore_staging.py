@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Generator
 from pathlib import Path
 
+from rapidflow_web import private_files
 from rapidflow_web.data_folder import RESTORING, is_unused
 from rapidflow_web.errors import RapidFlowError
 from rapidflow_web.removal import contents, remove_surely
@@ -108,15 +109,7 @@ class Staging:
             return {}
 
     def _write(self) -> None:
-        fresh = self._folder / f"{_STATE}.new"
-        with fresh.open("w") as file:
-            json.dump(self._moved, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(self._folder / _STATE)
-        folder = os.open(self._folder, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        private_files.write_atomically(self._folder / _STATE, json.dumps(self._moved).encode())
 
     def _take_back(self) -> None:
         """Removes what was moved: before that, nothing of it was there."""

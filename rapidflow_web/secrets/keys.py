@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from rapidflow_web import private_files
 from rapidflow_web.data_folder import SECRETS_KEY
 from rapidflow_web.errors import RequestError
 
@@ -47,19 +47,8 @@ class Keys:
 
     def write(self, keys: Sequence[str]) -> None:
         """Stores keys, whole or not at all. Raises `VaultError`."""
-        fresh = self.path.with_suffix(".new")
         try:
-            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(fd, "w", encoding="ascii") as file:
-                file.write("\n".join(keys) + "\n")
-                file.flush()
-                os.fsync(fd)
-            fresh.rename(self.path)
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            private_files.write_atomically(self.path, ("\n".join(keys) + "\n").encode("ascii"))
         except OSError as error:
             raise VaultError(
                 f"{self.path}, the key of all secrets, can't be written: {error.strerror}"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rapidflow_web.builds import reasons
+from rapidflow_web.errors import one_line
 from rapidflow_web.logs.displayed_text import displayed
 from rapidflow_web.logs.masking.masker import Masker
 from rapidflow_web.logs.scan import outline, search
@@ -54,7 +54,7 @@ def test_an_outline_stays_within_the_log(output: bytes):
 @given(printed)
 def test_what_was_printed_becomes_part_of_a_sentence(output: bytes):
     text = Masker(["secret"]).mask(output.decode("utf-8", "replace"))
-    assert "\n" not in reasons.words(text)
+    assert "\n" not in one_line(text)
 
 
 @pytest.mark.parametrize("erased", [b"\x1b[2K", b"\x1b[1K", b"\x1b[K", b"\x1b[G", b"\b", b"\r"])

@@ -8,7 +8,7 @@ from collections.abc import Generator
 import aiodocker
 import aiohttp
 
-from rapidflow_web.errors import BuildError, EngineUnavailable
+from rapidflow_web.errors import BuildError, EngineUnavailable, one_line
 
 _UNREACHABLE = 900
 """The status that the client makes up where it got no answer."""
@@ -38,8 +38,3 @@ def gone_is_fine() -> Generator[None]:
     except aiodocker.DockerError as error:
         if error.status not in (304, 404, 409):
             raise
-
-
-def one_line(text: str) -> str:
-    """The text with all white space folded."""
-    return " ".join(text.split())

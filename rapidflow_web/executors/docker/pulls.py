@@ -12,10 +12,10 @@ from typing import Any
 import aiodocker
 import aiohttp
 
-from rapidflow_web.errors import BuildError, EngineUnavailable
+from rapidflow_web.errors import BuildError, EngineUnavailable, one_line
 from rapidflow_web.executors.base import Progress
 from rapidflow_web.executors.docker import engine_client, registry_auth
-from rapidflow_web.executors.docker.engine_errors import engine_errors, one_line
+from rapidflow_web.executors.docker.engine_errors import engine_errors
 from rapidflow_web.pipeline.durations import format_duration
 
 _TAG = re.compile(r"[:@][^/]*$")
