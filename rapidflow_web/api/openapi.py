@@ -83,19 +83,23 @@ def operation(
     listed: bool = False,
     conflict: bool = False,
     throttled: bool = False,
+    lenient: bool = False,
     other: Mapping[int, str] | None = None,
 ) -> Callable[[View], View]:
     """Makes a route of the decorated view.
 
     The view is given the `query`, if it has one, and what the path has. `body` only
     documents what the view itself reads, and `yaml` that it may be YAML text too; `listed` answers have a
-    Link header, `conflict` says that 409 may be answered, `throttled` that 429 may. `other`
+    Link header, `conflict` says that 409 may be answered, `throttled` that 429 may. With
+    `lenient` the view reads the query itself, and nothing in it is an error. `other`
     are statuses with which the same answer may come, and what they mean.
     """
 
     def decorate(view: View) -> View:
         @functools.wraps(view)
         async def route(**path: int | str) -> Response:
+            if lenient:
+                return await view(**path)
             wanted = requests.query(query)
             return await (view(**path) if query is schemas.NoQuery else view(wanted, **path))
 

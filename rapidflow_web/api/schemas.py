@@ -355,5 +355,14 @@ class StreamQuery(BaseModel):
     tail: Annotated[Number | Absent, Field(description="Start with the last lines: this many.")] = None
 
 
+class BadgeQuery(BaseModel):
+    """The branch that a badge is about."""
+
+    branch: Annotated[
+        str | Absent,
+        Field(description="Default: the default branch of the repository, or else all branches."),
+    ] = None
+
+
 class NoQuery(BaseModel):
     """No parameters."""

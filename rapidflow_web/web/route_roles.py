@@ -19,6 +19,8 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/login"): PUBLIC,
     ("POST", "/login"): PUBLIC,
     ("POST", "/logout"): PUBLIC,
+    # Shown on other sites; without those that are restricted.
+    ("GET", "/pipelines/<pipeline_id>/badge.svg"): PUBLIC,
     # Reading
     ("GET", "/metrics"): VIEWER,
     ("GET", "/openapi.json"): VIEWER,

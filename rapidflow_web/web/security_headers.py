@@ -27,6 +27,8 @@ HEADERS = {
 UNCACHED = {**HEADERS, "Cache-Control": "private, no-store"}
 """The headers of all but static files: who may see an answer can change, and a cache would not know."""
 
+_MAY_SAY_MORE = ("Cache-Control", "Cross-Origin-Resource-Policy")
+
 
 def install(app: Quart) -> None:
     """Adds the headers to every response."""
@@ -36,11 +38,10 @@ def install(app: Quart) -> None:
         if request.endpoint == "static" and "ETag" in headers:
             headers.extend(HEADERS)
             return response
-        # What says more is a part of a page that browsers ask for again and again, by its ETag.
-        said = headers.get("Cache-Control")
+        # What says more is a part of a page that browsers ask for again and again, by its ETag, or a badge.
+        said = {name: headers[name] for name in _MAY_SAY_MORE if name in headers}
         headers.extend(UNCACHED)
-        if said is not None:
-            headers["Cache-Control"] = said
+        headers.update(said)
         return response
 
     app.after_request(add)

@@ -45,6 +45,8 @@ def test_the_policy_lets_pages_run_only_what_is_ours() -> None:
 
 def test_every_route_says_so_with_every_method(serving: Server) -> None:
     for method, rule in ROLES:
+        if rule.endswith("/badge.svg"):
+            continue  # other sites may show it
         for asked in {method, "HEAD", "OPTIONS", "TRACE", "PATCH"} - {"DELETE"}:
             if (asked, rule) not in (("POST", "/prune"),):
                 answer = serving.request(asked, address(rule).replace("1", "999"), None)

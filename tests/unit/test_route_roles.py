@@ -17,6 +17,7 @@ PUBLIC = {
     ("GET", "/login"),
     ("POST", "/login"),
     ("POST", "/logout"),
+    ("GET", "/pipelines/<pipeline_id>/badge.svg"),
 }
 
 
