@@ -6,8 +6,11 @@ import ipaddress
 import posixpath
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from email.utils import parseaddr
 from pathlib import Path
+from typing import Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from rapidflow_web import addresses
 from rapidflow_web.pipeline import limits
@@ -31,6 +34,30 @@ class Bind:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """Where mails are handed over. `tls`: `implicit` encrypts from the start, `starttls` before the login."""
+
+    host: str
+    port: int
+    tls: Literal["implicit", "starttls", "none"]
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """From whom mails are."""
+
+    name: str
+    address: str
+
+    @property
+    def domain(self) -> str:
+        """The part after the @."""
+        return self.address.rpartition("@")[2]
 
 
 def one_of(*words: str) -> Callable[[str], str]:
@@ -166,3 +193,42 @@ def source_hosts(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Netwo
 
 def grace(text: str) -> int:
     return 0 if text in ("0", "0s") else parse_duration(text)
+
+
+def mail_server(text: str) -> MailServer | None:
+    if not text:
+        return None
+    usage = (
+        "write it as smtp://user:password@host:587 or smtps://user:password@host; "
+        "characters like / in a password are written as %2F"
+    )
+    try:
+        url = urlsplit(text)
+        port = url.port
+        query = dict(parse_qsl(url.query, keep_blank_values=True, strict_parsing=bool(url.query)))
+    except ValueError:
+        raise ValueError(usage) from None
+    if url.scheme not in ("smtp", "smtps") or not url.hostname or url.path not in ("", "/") or url.fragment:
+        raise ValueError(usage)
+    starttls = query.pop("starttls", "always")
+    if query or starttls not in ("always", "never"):
+        raise ValueError("its only option is ?starttls=always or ?starttls=never")
+    if url.scheme == "smtps" and url.query:
+        raise ValueError("smtps is encrypted from the start; leave out starttls")
+    user = unquote(url.username) if url.username else None
+    password = unquote(url.password) if url.password else None
+    if (user is None) != (password is None):
+        raise ValueError("a user needs a password, and a password a user")
+    if url.scheme == "smtps":
+        return MailServer(url.hostname, port or 465, "implicit", user, password)
+    tls = "starttls" if starttls == "always" else "none"
+    return MailServer(url.hostname, port or 587, tls, user, password)
+
+
+def sender(text: str) -> Sender | None:
+    if not text:
+        return None
+    name, address = parseaddr(text)
+    if not re.fullmatch(r"[^\s@<>(),;:\\\"]+@[A-Za-z0-9.-]+", address) or not text.isprintable():
+        raise ValueError("write it as builds@example.com or RapidFlow <builds@example.com>")
+    return Sender(name or "RapidFlow", address)

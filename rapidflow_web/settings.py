@@ -20,7 +20,7 @@ from rapidflow_web.pipeline import images, limits
 from rapidflow_web.pipeline.durations import parse_duration
 from rapidflow_web.pipeline.limits import Limits
 from rapidflow_web.public_url import PublicUrl, parse_public_url
-from rapidflow_web.setting_values import Bind
+from rapidflow_web.setting_values import Bind, MailServer, Sender
 
 PREFIX = "RAPIDFLOW_"
 IMAGE_PREFIX = "RAPIDFLOW_IMAGE_"
@@ -61,6 +61,7 @@ class Settings:
         "",
         "`sqlite:///absolute/path` or `postgres://user:password@host/name`. "
         "Default: SQLite in the data folder.",
+        secret=True,
     )
     login: str = _setting(
         values.one_of("users", "proxy"),
@@ -183,6 +184,20 @@ class Settings:
         "50g",
         "The total size of images pulled by builds above which the least recently used are removed.",
     )
+    smtp_url: MailServer | None = _setting(
+        values.mail_server,
+        "",
+        "The mail server for notifications: `smtp://user:password@host:587` encrypts with STARTTLS, "
+        "`smtps://user:password@host` from the start, `smtp://host:25?starttls=never` not at all. "
+        "Default: none.",
+        secret=True,
+    )
+    mail_from: Sender | None = _setting(
+        values.sender,
+        "",
+        "The sender of notifications, such as `RapidFlow <builds@example.com>`. `RAPIDFLOW_SMTP_URL` "
+        "requires this setting.",
+    )
     log_format: str = _setting(
         values.one_of("text", "json"), "text", "The format of the server's own log: `text` or `json`."
     )
@@ -205,6 +220,11 @@ class Settings:
             "doc": "The image of a language: `RAPIDFLOW_IMAGE_GOLANG=registry.local/golang:{version}`.",
         },
     )
+
+    @property
+    def url(self) -> str:
+        """The URL of the server, for whoever is told of it."""
+        return str(self.public_url) if self.public_url is not None else f"http://{self.bind}"
 
     @property
     def default_limits(self) -> Limits:
@@ -233,12 +253,17 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         try:
             parsed[setting.name] = setting.metadata["parse"](text)
         except ValueError as error:
-            said = "not right" if setting.name == "secrets_key" else repr(text)
+            said = repr(text) if setting.repr else "not right"
             raise SettingsError(f"{name} is {said}: {error}.") from None
     if parsed["login"] == "proxy" and not environment.get(variable("proxy_addresses")):
         raise SettingsError(
             "RAPIDFLOW_LOGIN is 'proxy' and RAPIDFLOW_PROXY_ADDRESSES is not set: name the addresses from "
             "which the proxy connects, such as 127.0.0.1 where only the proxy can connect from this machine."
+        )
+    if parsed["smtp_url"] is not None and parsed["mail_from"] is None:
+        raise SettingsError(
+            "RAPIDFLOW_SMTP_URL is set and RAPIDFLOW_MAIL_FROM is not: name the sender of mails, such as "
+            "builds@example.com."
         )
     return Settings(**parsed, images=_images(environment))
 

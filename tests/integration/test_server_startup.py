@@ -201,7 +201,6 @@ def test_a_second_server_on_the_same_data_folder_is_refused_with_one_sentence(
         ("BIND", "192.0.2.1:0"),
         ("DATA", "/dev/null/data"),
         ("DATABASE_URL", "sqlite:////dev/null/rapidflow.db"),
-        ("DATABASE_URL", "mysql://root@localhost/builds"),
         ("EXECUTOR", "podman"),
         ("KEEP_AGE", "90"),
         ("CONCURRENCY", "0"),

@@ -11,6 +11,7 @@ import pytest
 from rapidflow_web.errors import SettingsError
 from rapidflow_web.pipeline.limits import NO_LIMITS, Limits
 from rapidflow_web.public_url import PublicUrl
+from rapidflow_web.setting_values import MailServer, Sender
 from rapidflow_web.settings import Bind, Settings, from_environment, misspelt, variable
 
 
@@ -89,6 +90,11 @@ def test_every_setting_is_read_from_its_variable():
         "keep_size": ("none", None),
         "keep_mirrors": ("5g", 5 * 1024**3),
         "keep_images": ("10g", 10 * 1024**3),
+        "smtp_url": (
+            "smtp://ci:p%40ss@mail.example.com",
+            MailServer("mail.example.com", 587, "starttls", "ci", "p@ss"),
+        ),
+        "mail_from": ("Builds <ci@example.com>", Sender("Builds", "ci@example.com")),
         "log_format": ("json", "json"),
         "body_limit": ("512k", 512 * 1024),
         "file_roots": ("/srv/git:/opt/git", ("/srv/git", "/opt/git")),
@@ -256,3 +262,50 @@ def test_a_wrong_retention_or_format_is_refused(name: str, text: str, sentence: 
     with pytest.raises(SettingsError) as error:
         from_environment({variable(name): text})
     assert str(error.value) == f"{variable(name)} is {text!r}: {sentence}."
+
+
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [
+        ("smtp://mail", MailServer("mail", 587, "starttls")),
+        ("smtp://localhost:25?starttls=never", MailServer("localhost", 25, "none")),
+        ("smtp://[::1]:2525?starttls=always", MailServer("::1", 2525, "starttls")),
+        ("smtps://a%40b:c%2Fd@mail/", MailServer("mail", 465, "implicit", "a@b", "c/d")),
+    ],
+)
+def test_a_mail_server_is_a_url(text: str, server: MailServer) -> None:
+    settings = from_environment({"RAPIDFLOW_SMTP_URL": text, "RAPIDFLOW_MAIL_FROM": "ci@example.com"})
+    assert settings.smtp_url == server
+    assert settings.mail_from == Sender("RapidFlow", "ci@example.com")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("mail.example.com", "write it as smtp://user:password@host:587"),
+        ("http://mail", "write it as"),
+        ("smtp://", "write it as"),
+        ("smtp://mail:x", "write it as"),
+        ("smtp://ci:hunter2/x@mail", "are written as %2F"),
+        ("smtp://ci@mail", "a user needs a password"),
+        ("smtp://mail?starttls=maybe", "its only option is"),
+        ("smtp://mail?tls=1", "its only option is"),
+        ("smtps://ci:hunter2@mail?starttls=never", "leave out starttls"),
+    ],
+)
+def test_a_wrong_mail_server_is_refused_without_its_password(text: str, why: str) -> None:
+    said = refusal("RAPIDFLOW_SMTP_URL", text)
+    assert said.startswith("RAPIDFLOW_SMTP_URL is not right: ") and why in said
+    assert "hunter2" not in said
+
+
+def test_a_mail_server_needs_a_sender() -> None:
+    assert "RAPIDFLOW_MAIL_FROM is not" in refusal("RAPIDFLOW_SMTP_URL", "smtp://mail")
+    for text in ("nobody", "a@b@c", "a b@c.d", "x <a@b>\nBcc: y@z", "<>"):
+        assert "builds@example.com" in refusal("RAPIDFLOW_MAIL_FROM", text)
+
+
+def test_the_password_of_a_database_is_not_repeated() -> None:
+    said = refusal("RAPIDFLOW_DATABASE_URL", "mysql://root:hunter2@localhost/builds")
+    assert said.startswith("RAPIDFLOW_DATABASE_URL is not right: write it as sqlite:")
+    assert "hunter2" not in said + repr(from_environment({"RAPIDFLOW_SMTP_URL": ""}))
