@@ -40,10 +40,21 @@ DRAINING = Gauge(
     "rapidflow_draining", "Whether the server is draining (1): it shuts down after running builds."
 )
 
+SENT = Counter(
+    "rapidflow_messages",
+    "Total attempts to send commit statuses and notifications, by result: sent, failed (tried again) or "
+    "given_up.",
+    ["kind", "result"],
+)
+UNSENT = Gauge("rapidflow_unsent_messages", "Current number of messages that are to be sent.", ["kind"])
+
 for _result in ("success", "failed", "cancelled"):
     BUILDS.labels(_result)  # so that it is 0 and not absent before the first one
 for _kind in ("busy", "blocked"):
     LOOP_STALLS.labels(_kind)
+for _kind in ("status", "notification"):
+    for _result in ("sent", "failed", "given_up"):
+        SENT.labels(_kind, _result)
 
 
 def exposition() -> bytes:

@@ -82,6 +82,9 @@ async def create(
             await Environment.bulk_create(
                 Environment(job_id=job.id, key=key, value=value) for key, value in environment.items()
             )
+        if outbox.has_listeners():
+            await outbox.add(job.id, "pending")
+    outbox.wake()
     return job
 
 
@@ -253,6 +256,15 @@ def _found(job: Job | None, job_id: int) -> Job:
 async def with_definition(job_id: int) -> Job:
     """The job with the definition that it ran with. Raises `NotFound`."""
     return _found(if_visible(await Job.get_or_none(id=job_id).select_related("definition")), job_id)
+
+
+@patient
+@uncancelled
+async def with_pipeline(job_id: int) -> Job | None:
+    """The job with its definition, pipeline and repository, whoever may see it; None if there is none."""
+    return await Job.get_or_none(id=job_id).select_related(
+        "definition", "pipeline__definition", "pipeline__repository"
+    )
 
 
 @uncancelled

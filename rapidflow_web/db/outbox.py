@@ -1,7 +1,8 @@
 """Tells other rooms that a job's status changed, without the rooms that change it importing them.
 
-Life: `register` names the listeners once, before the database is used. From then on each change of a status
-stores one row per listener, in the transaction of the change itself, so that a kill can't separate the two.
+Life: `register` names the listeners once, before the database is used. From then on each new job and each
+change of a status stores one row per listener, in the transaction of the change itself, so that a kill can't
+separate the two.
 A listener has a `Reader`: it reads its rows oldest first and acknowledges each when it has dealt with it. A
 row that is not acknowledged is read again, also by the next server: dealing with it must be safe to repeat.
 Without listeners nothing is stored. Rows of a job that is deleted go with it.
@@ -10,10 +11,14 @@ Without listeners nothing is stored. Rows of a job that is deleted go with it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
-from rapidflow_web.db.database import now_ms, uncancelled
+from rapidflow_web.db.database import now_ms, patient, uncancelled
 from rapidflow_web.db.models import OutboxRow
+
+_LOOK_AGAIN = 10.0
+"""Seconds. Whoever wakes within a transaction does so before others can see its rows."""
 
 _wakes: dict[str, asyncio.Event] = {}
 
@@ -30,7 +35,7 @@ def has_listeners() -> bool:
 
 
 async def add(job_id: int, status: str) -> None:
-    """Stores that a job has a new status. For the transaction that changes it; `wake` comes after that."""
+    """Stores that a job has a new status, or is new. For the transaction of that; `wake` comes after it."""
     now = now_ms()
     await OutboxRow.bulk_create(
         OutboxRow(listener=name, job_id=job_id, status=status, at=now) for name in _wakes
@@ -50,6 +55,7 @@ class Reader:
         self._listener = listener
         self._wake = _wakes[listener]
 
+    @patient
     @uncancelled
     async def rows(self, limit: int = 100) -> list[OutboxRow]:
         """Up to `limit` rows that are not acknowledged, oldest first."""
@@ -62,8 +68,11 @@ class Reader:
             self._wake.clear()
             if found := await self.rows(limit):
                 return found
-            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AGAIN):
+                    await self._wake.wait()
 
+    @patient
     @uncancelled
     async def acknowledge(self, row: OutboxRow) -> None:
         """Removes a row that was dealt with. Safe to call again."""

@@ -116,7 +116,7 @@ class Client:
             async with asyncio.timeout(_TIMEOUT.total), self._session() as session:
                 for _ in range(_REDIRECTS + 1):
                     async with session.request(
-                        method, url, json=body, proxy=_proxy(url), allow_redirects=False
+                        method, url, json=body, proxy=proxy_of(url), allow_redirects=False
                     ) as response:
                         if response.status not in (301, 302, 307, 308):
                             return await self._read(response)
@@ -192,7 +192,7 @@ def cut(text: str, most: int) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-def _proxy(url: URL) -> str | None:
+def proxy_of(url: URL) -> str | None:
     """That of the environment. aiohttp's own way would look into ~/.netrc, too, and send what it finds."""
     if url.host is None or proxy_bypass(url.host):
         return None

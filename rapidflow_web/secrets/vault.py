@@ -6,7 +6,7 @@ Keys are read anew each time, so that a rotation beside a running server is noti
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from rapidflow_web.db import secrets
 from rapidflow_web.db.models import Mask, Secret
@@ -17,6 +17,8 @@ from rapidflow_web.pipeline.variables import CLONE_PASSWORD, check_secret_name
 from rapidflow_web.secrets.keys import MASK, Keys, VaultError, new_key
 
 MOST_BYTES = 64 * 1024
+# No names that a secret of a pipeline can have.
+HOOK_SECRET, OLD_HOOK_SECRET, FORGE_TOKEN = "hook secret", "hook secret before", "token of the forge"
 
 
 class Vault:
@@ -38,14 +40,23 @@ class Vault:
             ) from None
         await self._store([scope, name], value, lambda sealed, _: secrets.put(scope, name, sealed, by))
 
-    async def of_build(self, pipeline_id: int, names: Sequence[str]) -> dict[str, str]:
-        """The values that a build has named.
+    async def of_build(
+        self, pipeline_id: int, names: Sequence[str], granted: Collection[str] | None = None
+    ) -> dict[str, str]:
+        """The values that a build has named, of the secrets of all pipelines those that are `granted`.
 
         Raises `BuildError` for one that is not there, `VaultError` for one that can't be read.
         """
         if not names:
             return {}
-        found = {secret.name: secret for secret in await secrets.of_build(pipeline_id, names)}
+        every = await secrets.of_build(pipeline_id, names)
+        found = {secret.name: secret for secret in every}
+        for secret in every:
+            if granted is not None and secret.scope == secrets.EVERYWHERE and secret.name not in granted:
+                raise BuildError(
+                    f"the secret {secret.name} of all pipelines is not granted to this repository; an "
+                    "administrator can grant it on the page of the repository"
+                )
         for name in names:
             if name not in found:
                 raise BuildError(
@@ -67,6 +78,26 @@ class Vault:
         """With what the source of a pipeline is fetched. Raises `VaultError`."""
         secret = await secrets.get(pipeline_id, CLONE_PASSWORD)
         return None if secret is None else Login(*json.loads(self._open(secret)))
+
+    # Repositories
+
+    @staticmethod
+    def scope_of_repository(repository_id: int) -> int:
+        """The scope of what is kept for a repository; those of pipelines are positive."""
+        return -repository_id
+
+    async def put_of_repository(self, repository_id: int, name: str, value: str, by: str) -> None:
+        """Stores what is kept for a repository under one of the names below, or replaces it.
+
+        Raises `VaultError`.
+        """
+        scope = self.scope_of_repository(repository_id)
+        await self._store([scope, name], value, lambda sealed, _: secrets.put(scope, name, sealed, by))
+
+    async def of_repository(self, repository_id: int, name: str) -> str | None:
+        """What is kept for a repository. Raises `VaultError`."""
+        secret = await secrets.get(self.scope_of_repository(repository_id), name)
+        return None if secret is None else self._open(secret)
 
     def check_key(self) -> None:
         """Raises `VaultError` where nothing could be stored."""

@@ -14,7 +14,7 @@ from quart.typing import ResponseTypes
 from rapidflow_web import __version__, pages
 from rapidflow_web.accounts.authentication import Access
 from rapidflow_web.accounts.changes import AccountChanges
-from rapidflow_web.api import jobs, pipelines, secrets, stream, system
+from rapidflow_web.api import badges, jobs, pipelines, representations, secrets, stream, system
 from rapidflow_web.api import users as user_routes
 from rapidflow_web.api.openapi import Documentation, Provider
 from rapidflow_web.builds.beginning import Beginning
@@ -34,6 +34,7 @@ from rapidflow_web.executors.process.executor import ProcessExecutor
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.maintenance.clone_passwords import take_out_passwords
 from rapidflow_web.maintenance.maintenance import Maintenance
+from rapidflow_web.notify.service import LISTENERS, Notifying
 from rapidflow_web.secrets.changes import SecretChanges
 from rapidflow_web.secrets.keys import Keys
 from rapidflow_web.secrets.vault import Vault
@@ -56,7 +57,7 @@ _PATIENCE = 1.0
 _LONGEST_END = 0.7
 """Seconds after which a server that ends waits no more for what an engine or a disk that hangs holds up."""
 
-_LISTENERS: tuple[str, ...] = ()
+_LISTENERS = LISTENERS
 """Who is told of each change of a build's status (see `db.outbox`)."""
 
 
@@ -89,6 +90,7 @@ def create_app(settings: Settings) -> Quart:
     queue = Queue(settings.concurrency, health)
     supervisor = Supervisor(tools, logs, ending, queue, health)
     details = ResponseCache()
+    notifying = Notifying(settings, vault, representations.job)
     access = Access(settings)
     streams = OpenStreams(access)
     maintenance = Maintenance(tools, supervisor, health, logs, details.evict)
@@ -133,7 +135,7 @@ def create_app(settings: Settings) -> Quart:
         scalar_ui_path=None,
         conversion_preference="pydantic",
     )
-    for module in (pipelines, jobs, stream, system, user_routes, secrets, pages):
+    for module in (pipelines, jobs, badges, stream, system, user_routes, secrets, pages):
         app.register_blueprint(module.blueprint)
     route_roles.check(app)
     prefix.install(app)
@@ -152,6 +154,7 @@ def create_app(settings: Settings) -> Quart:
             running.add_done_callback(_say_why_it_ended)
             opened.push_async_callback(_cancel, running)
             opened.push_async_callback(_cancel, asyncio.create_task(maintenance.run()))
+            opened.push_async_callback(_cancel, asyncio.create_task(notifying.run()))
             # What is there by now stays. To look through all of it for garbage would hold the loop each time.
             gc.collect()
             gc.freeze()

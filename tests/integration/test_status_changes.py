@@ -129,8 +129,9 @@ async def test_each_change_of_a_status_is_stored_once_for_each_listener(ending: 
     assert not await ending.cancelled_before_start(waited)
     await ending.ended(good, "failed", "a second end")
     expected = [
-        (good, "running"), (bad, "running"), (stopped, "running"), (good, "success"), (bad, "failed"),
-        (stopped, "cancelled"), (waited, "cancelled"),
+        (good, "pending"), (good, "running"), (bad, "pending"), (bad, "running"), (stopped, "pending"),
+        (stopped, "running"), (waited, "pending"), (good, "success"), (bad, "failed"), (stopped, "cancelled"),
+        (waited, "cancelled"),
     ]  # fmt: skip
     assert await stored("notify") == expected
     assert await stored("reports") == expected
@@ -155,7 +156,7 @@ async def test_a_status_does_not_change_where_its_listeners_cannot_be_told(datab
     job, waiting = await jobs.get(job_id), await jobs.get(waits)
     assert job is not None and (job.status, job.error) == ("running", None)
     assert waiting is not None and (waiting.status, waiting.cancelled) == ("pending", False)
-    assert await stored() == [(job_id, "running")]
+    assert await stored() == [(job_id, "pending"), (job_id, "running"), (waits, "pending")]
 
 
 async def test_a_kill_never_separates_a_status_from_what_the_listeners_are_told(tmp_path: Path) -> None:
@@ -174,8 +175,8 @@ async def test_a_kill_never_separates_a_status_from_what_the_listeners_are_told(
         for listener, job_id, status in await rows("SELECT listener, job_id, status FROM outbox ORDER BY id"):
             told[listener].setdefault(job_id, []).append(status)
         paths = {
-            "pending": [], "running": ["running"], "success": ["running", "success"],
-            "cancelled": ["cancelled"],
+            "pending": ["pending"], "running": ["pending", "running"],
+            "success": ["pending", "running", "success"], "cancelled": ["pending", "cancelled"],
         }  # fmt: skip
         found = await rows("SELECT id, status FROM job ORDER BY id")
         assert len(found) >= 60
@@ -205,7 +206,7 @@ async def test_a_build_whose_log_cannot_be_sealed_at_first_counts_once(
     job = await jobs.get(job_id)
     assert job is not None and (job.error, job.log_size) == ("it broke", logs.open(job_id).size)
     assert since(before) == {"failed": 1}
-    assert await stored() == [(job_id, "running"), (job_id, "failed")]
+    assert await stored() == [(job_id, "pending"), (job_id, "running"), (job_id, "failed")]
     assert (await everything(logs.open(job_id))).count("it broke") == 1
     assert [step.status for step in await jobs.steps_of(job_id)] == ["failed"]
 
@@ -224,7 +225,7 @@ async def test_a_build_that_was_killed_before_its_log_was_sealed_is_sealed_later
     assert await jobs.unsealed() == []
     assert logs.open(job_id).sealed
     assert since(before) == {}
-    assert await stored() == [(job_id, "running"), (job_id, "success")]
+    assert await stored() == [(job_id, "pending"), (job_id, "running"), (job_id, "success")]
 
 
 @pytest.mark.usefixtures("database")
@@ -234,13 +235,13 @@ async def test_a_listener_is_woken_and_reads_what_it_has_not_acknowledged() -> N
     waits = asyncio.ensure_future(reader.next())
     await asyncio.sleep(0)
     job_id = await running()
-    (first,) = await waits
+    first = (await waits)[0]
     await jobs.finish(job_id, "success", None)
-    assert [row.status for row in await reader.next()] == ["running", "success"]
-    assert [row.status for row in await reader.next(limit=1)] == ["running"]
+    assert [row.status for row in await reader.next()] == ["pending", "running", "success"]
+    assert [row.status for row in await reader.next(limit=1)] == ["pending"]
     await reader.acknowledge(first)
     await reader.acknowledge(first)
     # As after a restart.
     outbox.register(["notify", "reports"])
-    assert [row.status for row in await outbox.Reader("notify").next()] == ["success"]
-    assert len(await stored("reports")) == 2
+    assert [row.status for row in await outbox.Reader("notify").next()] == ["running", "success"]
+    assert len(await stored("reports")) == 3
