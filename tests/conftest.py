@@ -59,20 +59,33 @@ def repo(repos: Path, request: pytest.FixtureRequest) -> Repo:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, repos: Path) -> Iterator[Server]:
-    """A server with the docker executor that many tests share; nobody stops it."""
-    shared = Server(
-        tmp_path_factory.mktemp("shared") / "data",
-        default_image=images.ensure(images.BASH),
-        file_roots=str(repos),
-        grace="2s",
-        concurrency="4",
-    )
+def docker_server(tmp_path_factory: pytest.TempPathFactory, repos: Path) -> Iterator[Server]:
+    """A server that many tests share, whose builds run in containers; nobody stops it."""
+    yield from _shared(tmp_path_factory.mktemp("docker"), repos, default_image=images.ensure(images.BASH))
+
+
+@pytest.fixture(scope="session")
+def process_server(tmp_path_factory: pytest.TempPathFactory, repos: Path) -> Iterator[Server]:
+    """A server that many tests share, whose builds run as processes; nobody stops it.
+
+    A build in a container takes ten times the CPU time, so this is for tests of all that is the same in both.
+    """
+    yield from _shared(tmp_path_factory.mktemp("process"), repos, executor="process")
+
+
+def _shared(folder: Path, repos: Path, **settings: str) -> Iterator[Server]:
+    server = Server(folder / "data", file_roots=str(repos), grace="2s", concurrency="4", **settings)
     # Executed, because what a forked server has imported already can't hold its event loop.
-    shared.program = COMMAND
-    shared.start()
-    yield shared
-    _end(shared)
+    server.program = COMMAND
+    server.start()
+    yield server
+    _end(server)
+
+
+@pytest.fixture(scope="session")
+def server(docker_server: Server) -> Server:
+    """The server that tests share, unless the tests of a folder say otherwise."""
+    return docker_server
 
 
 @pytest.fixture

@@ -1,15 +1,14 @@
-"""Builds that many tests look at, and steps that wait until a test lets them go on."""
+"""Builds that many tests look at, and servers in the states that they need."""
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import images
+from tests.support import gates, images
 from tests.support.repos import Repo
 from tests.support.server import Server
 from tests.support.world import World
@@ -54,6 +53,12 @@ Build completed successfully
 
 
 @pytest.fixture(scope="session")
+def server(process_server: Server) -> Server:
+    """The server that the tests of this folder share. None of them is about containers."""
+    return process_server
+
+
+@pytest.fixture(scope="session")
 def go_config(repos: Path) -> str:
     """The YAML text of the build `succeeded`."""
     source = Repo(repos / "go-project")
@@ -92,39 +97,21 @@ def cancelled(server: Server) -> dict[str, Any]:
     return server.details(job_id)
 
 
-class Gate:
-    """A place in a step where it waits until the test opens it."""
-
-    def step(self, name: str) -> str:
-        """The shell command that waits."""
-        return f"until [ -e /tmp/{name} ]; do sleep 0.02; done"
-
-    def open(self, server: Server, job_id: int, name: str) -> None:
-        """Lets the step go on."""
-        container = server.job(job_id)["container_id"]
-        subprocess.run(["docker", "exec", container, "touch", f"/tmp/{name}"], check=True)
-
-
-@pytest.fixture(scope="session")
-def gate() -> Gate:
-    return Gate()
-
-
 class Queue:
     """A server with one slot, which a build holds until it is let go."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        waits = 'until [ -e "$RAPIDFLOW_WORKSPACE/go" ]; do sleep 0.02; done'
-        self.holder = server.start_job({"name": "holder", "steps": [f"echo holding; {waits}"]})
+        self.released = False
+        self.holder = server.start_job({"name": "holder", "steps": [f"echo holding; {gates.waiting()}"]})
         server.wait_output(self.holder, "holding")
 
     def release(self) -> None:
         """Lets the build end that holds the slot. Safe to call again."""
-        workspace = self.server.data / "work" / str(self.holder) / "workspace"
-        if workspace.exists():
-            (workspace / "go").touch()
-        self.server.wait_finished(self.holder)
+        if not self.released:
+            self.released = True
+            gates.let_go(self.server, self.holder)
+            self.server.wait_finished(self.holder)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tests.support.repos import Repo
 from tests.support.server import Server
 
 JOB = [
@@ -65,10 +66,9 @@ def test_what_a_pipeline_does_not_say_is_null(server: Server) -> None:
     server.wait_finished(job["id"])
 
 
-def test_a_job_that_ran_has_its_container_times_and_commit(succeeded: dict[str, Any]) -> None:
+def test_a_job_that_ran_has_its_times_and_commit(succeeded: dict[str, Any]) -> None:
     job = succeeded["job"]
     assert list(job) == JOB
-    assert re.fullmatch(r"[0-9a-f]{64}", job["container_id"])
     assert re.fullmatch(r"[0-9a-f]{40}", job["commit"])
     assert is_time(job["started_at"]) and is_time(job["finished_at"])
     assert job["created_at"] <= job["started_at"] <= job["finished_at"]
@@ -170,10 +170,16 @@ def test_details_that_were_asked_for_before_are_the_same_again(
         assert server.details(details["job"]["id"]) == details
 
 
-def test_the_timeline_has_what_happened_before_the_first_step(
-    server: Server, succeeded: dict[str, Any]
-) -> None:
-    timeline = server.get(f"/jobs/{succeeded['job']['id']}/timeline").json
+def test_a_job_that_ran_in_a_container_has_its_id(docker_server: Server) -> None:
+    job = docker_server.run({"name": "contained", "steps": ["true"]})["job"]
+    assert list(job) == JOB
+    assert re.fullmatch(r"[0-9a-f]{64}", job["container_id"])
+
+
+def test_the_timeline_has_what_happened_before_the_first_step(docker_server: Server, repo: Repo) -> None:
+    repo.commit({"a": "b"})
+    job = docker_server.run({"name": "timeline", "repo_name": repo.url, "steps": ["true"]})["job"]
+    timeline = docker_server.get(f"/jobs/{job['id']}/timeline").json
     assert {phase["name"] for phase in timeline} == {"queued", "image", "source", "container"}
     assert timeline[0]["name"] == "queued"
     for phase in timeline:
@@ -183,8 +189,8 @@ def test_the_timeline_has_what_happened_before_the_first_step(
         assert phase["failed"] is False
 
 
-def test_health_says_that_the_server_and_its_engine_are_well(server: Server) -> None:
-    health = server.get("/health").json
+def test_health_says_that_the_server_and_its_engine_are_well(docker_server: Server) -> None:
+    health = docker_server.get("/health").json
     assert list(health) == ["status", "version", "executor", "engine"]
     assert (health["status"], health["executor"], health["engine"]) == ("ok", "docker", "ok")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import itertools
+from pathlib import Path
 from typing import Any
 
 from tests.support.builds import processes_of
@@ -38,8 +39,8 @@ def test_the_map_says_where_lines_and_steps_stand(server: Server) -> None:
     assert all(early[1] <= late[1] for early, late in itertools.pairwise(times))
 
 
-def test_a_build_that_has_not_begun_has_an_empty_map(server: Server) -> None:
-    job_id = server.start_job({"name": "none", "image": "rapidflow.invalid/none:1", "steps": ["true"]})
+def test_a_build_that_has_not_begun_has_an_empty_map(server: Server, repos: Path) -> None:
+    job_id = server.start_job({"name": "none", "repo_name": f"file://{repos}/none", "steps": ["true"]})
     server.wait_finished(job_id)
     log = server.get(f"/ui/jobs/{job_id}/log/map").json
     assert (log["points"], log["steps"], log["final_line"]) == ([[0, 0]], [], 0)

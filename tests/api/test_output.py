@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from rapidflow_web.logs.log import CHUNK
+from tests.support.gates import let_go, waiting
 from tests.support.repos import Repo
 from tests.support.server import Server
 
@@ -20,9 +21,9 @@ MEGABYTE = 1024 * 1024
 LINE = "all work and no play"
 
 
-def test_the_output_of_a_step_that_runs_is_what_it_has_printed_so_far(server: Server, gate: Any) -> None:
+def test_the_output_of_a_step_that_runs_is_what_it_has_printed_so_far(server: Server) -> None:
     job_id = server.start_job(
-        {"name": "so far", "steps": ["echo done", f"printf 'so far'; {gate.step('a')}; echo .", "true"]}
+        {"name": "so far", "steps": ["echo done", f"printf 'so far'; {waiting('a')}; echo .", "true"]}
     )
     server.wait_output(job_id, "so far")
     details = server.details(job_id)
@@ -37,7 +38,7 @@ def test_the_output_of_a_step_that_runs_is_what_it_has_printed_so_far(server: Se
     assert [(entry["status"], entry["output"]) for entry in logs["logs"]] == expected
     assert server.get(f"/steps/{steps[1]['id']}/logs").json["output"] == "so far"
     assert server.get(f"/steps/{steps[1]['id']}").json["output"] == "so far"
-    gate.open(server, job_id, "a")
+    let_go(server, job_id, "a")
     assert server.wait_finished(job_id)["steps"][1]["output"] == "so far.\n"
 
 

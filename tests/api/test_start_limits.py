@@ -85,19 +85,19 @@ def test_a_form_of_too_many_fields_is_refused(server: Server) -> None:
     assert answer.status == 413
 
 
-def test_a_poll_does_not_carry_what_can_be_large(server: Server) -> None:
+def test_a_poll_does_not_carry_what_can_be_large(docker_server: Server) -> None:
     config = {"name": "large poll", "env": {"A": "a" * 100_000}, "steps": [": " + "x" * 100_000]}
-    job_id = server.start_job(config)
-    server.wait_finished(job_id)
-    page, poll = server.get(f"/ui/jobs/{job_id}"), server.get(f"/ui/jobs/{job_id}/state")
+    job_id = docker_server.start_job(config)
+    docker_server.wait_finished(job_id)
+    page, poll = docker_server.get(f"/ui/jobs/{job_id}"), docker_server.get(f"/ui/jobs/{job_id}/state")
     assert page.text.count("a" * 100_000) >= 1
     assert len(poll.body) < 20_000
     # What a poll has in their place leaves them alone, which the elements on the page must say.
     for element in ("environment", "reproduction"):
         for text in (page.text, poll.text):
             assert f'id="{element}" hx-morph-skip>' in text
-    small = server.start_job({"name": "small poll", "env": {"A": "b" * 50}, "steps": ["true"]})
-    server.wait_finished(small)
-    assert "docker run" in server.get(f"/ui/jobs/{small}/state").text
+    small = docker_server.start_job({"name": "small poll", "env": {"A": "b" * 50}, "steps": ["true"]})
+    docker_server.wait_finished(small)
+    assert "docker run" in docker_server.get(f"/ui/jobs/{small}/state").text
     for path in ("", "/state"):
-        assert '<div id="reproduction"><p' in server.get(f"/ui/jobs/{small}{path}").text
+        assert '<div id="reproduction"><p' in docker_server.get(f"/ui/jobs/{small}{path}").text

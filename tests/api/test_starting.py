@@ -46,15 +46,15 @@ def test_our_own_command_is_told_from_other_clients(server: Server) -> None:
     server.wait_finished(answer.json["id"])
 
 
-def test_cancel_answers_when_the_container_is_gone(server: Server) -> None:
-    job_id = server.start_job({"name": "to be cancelled", "steps": ["echo up; exec sleep 1000"]})
-    server.wait_output(job_id, "up")
-    container = server.job(job_id)["container_id"]
-    assert container in containers_of(server)
-    answer = server.post(f"/jobs/{job_id}/cancel")
+def test_cancel_answers_when_the_container_is_gone(docker_server: Server) -> None:
+    job_id = docker_server.start_job({"name": "to be cancelled", "steps": ["echo up; exec sleep 1000"]})
+    docker_server.wait_output(job_id, "up")
+    container = docker_server.job(job_id)["container_id"]
+    assert container in containers_of(docker_server)
+    answer = docker_server.post(f"/jobs/{job_id}/cancel")
     assert (answer.status, answer.body) == (200, b'{"message":"job cancelled successfully"}')
-    assert container not in containers_of(server)
-    assert server.job(job_id)["status"] == "cancelled"
+    assert container not in containers_of(docker_server)
+    assert docker_server.job(job_id)["status"] == "cancelled"
 
 
 def test_a_pending_job_is_cancelled_without_ever_starting(queue: Any) -> None:

@@ -6,6 +6,7 @@ import http.client
 from collections.abc import Callable
 from typing import Any
 
+from tests.support.gates import let_go, waiting
 from tests.support.server import Server
 
 
@@ -64,14 +65,14 @@ def test_a_build_that_failed_before_its_first_step_has_its_error_in_one_line(
     assert server.stream(details["job"]["id"]) == f"=== Build failed: {folded} ===\n=== Build completed ===\n"
 
 
-def test_a_step_s_header_is_there_when_it_starts_and_output_as_it_comes(server: Server, gate: Any) -> None:
+def test_a_step_s_header_is_there_when_it_starts_and_output_as_it_comes(server: Server) -> None:
     job_id = server.start_job(
-        {"name": "slow", "steps": [f"{gate.step('a')}; echo first; {gate.step('b')}; printf end", "true"]}
+        {"name": "slow", "steps": [f"{waiting('a')}; echo first; {waiting('b')}; printf end", "true"]}
     )
     follower = server.follow(job_id)
     follower.wait_for(b"=== Step 1 (bash) ===\n")
     assert follower.received == b"=== Step 1 (bash) ===\n"
-    gate.open(server, job_id, "a")
+    let_go(server, job_id, "a")
     follower.wait_for(b"first\n")
     assert follower.received == b"=== Step 1 (bash) ===\nfirst\n"
     # Without follow the stream ends at what there is now, and has neither of the final lines.
@@ -79,7 +80,7 @@ def test_a_step_s_header_is_there_when_it_starts_and_output_as_it_comes(server: 
     assert (now.status, now.body) == (200, follower.received)
     assert "accept-ranges" not in now.headers
     assert follower.complete is None
-    gate.open(server, job_id, "b")
+    let_go(server, job_id, "b")
     assert follower.wait() == (
         b"=== Step 1 (bash) ===\nfirst\nend\n\n=== Step 2 (bash) ===\n\n=== Build completed ===\n"
     )
@@ -117,15 +118,15 @@ def test_following_a_finished_build_is_reading_it(
     assert follower.response.headers["Content-Length"] == str(len(succeeded_stream))
 
 
-def test_live_is_the_same_as_replayed_and_as_taken_up_again_anywhere(server: Server, gate: Any) -> None:
-    script = f"for i in $(seq 300); do echo line $i; done; {gate.step('a')}; seq 5000; printf '\\xff\\x00raw'"
+def test_live_is_the_same_as_replayed_and_as_taken_up_again_anywhere(server: Server) -> None:
+    script = f"for i in $(seq 300); do echo line $i; done; {waiting('a')}; seq 5000; printf '\\xff\\x00raw'"
     job_id = server.start_job({"name": "much", "steps": [script, "seq 100 | tr '\\n' ' '"]})
     live = server.follow(job_id)
     live.wait_for(b"line 300\n")
     cut = len(live.received) // 2
     resumed = server.follow(job_id, f"follow=true&offset={cut}")
     far = server.follow(job_id, f"follow=true&offset={len(live.received) + 10_000}")
-    gate.open(server, job_id, "a")
+    let_go(server, job_id, "a")
     whole = live.wait()
     replayed = server.get(f"/jobs/{job_id}/logs/stream").body
     assert whole == replayed

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.gates import let_go, waiting
 from tests.support.server import Answer, Server
 
 LAST = "=== Build completed ===\n"
@@ -42,15 +43,15 @@ def stream(server: Server, succeeded: dict[str, Any], succeeded_stream: str) -> 
 
 
 @pytest.fixture(scope="module")
-def running(server: Server, gate: Any) -> Iterator[Stream]:
+def running(server: Server) -> Iterator[Stream]:
     """The stream of a build that waits in its second step of three."""
     job_id = server.start_job(
-        {"name": "goes on", "steps": ["echo one", f"seq 5; {gate.step('end')}", "echo three"]}
+        {"name": "goes on", "steps": ["echo one", f"seq 5; {waiting('end')}", "echo three"]}
     )
     server.wait_output(job_id, "5\n")
     whole = "=== Step 1 (bash) ===\none\n\n=== Step 2 (bash) ===\n1\n2\n3\n4\n5\n"
     yield Stream(server, server.details(job_id), whole)
-    gate.open(server, job_id, "end")
+    let_go(server, job_id, "end")
     server.wait_finished(job_id)
 
 
@@ -87,12 +88,12 @@ def test_since_of_a_running_build_begins_where_the_next_step_does(running: Strea
         assert (answer.status, answer.body, answer.headers["rapidflow-offset"]) == (200, b"", "0")
 
 
-def test_since_of_a_followed_build_waits_for_the_next_step(server: Server, gate: Any) -> None:
-    job_id = server.start_job({"name": "since", "steps": [f"echo one; {gate.step('a')}", "echo two"]})
+def test_since_of_a_followed_build_waits_for_the_next_step(server: Server) -> None:
+    job_id = server.start_job({"name": "since", "steps": [f"echo one; {waiting('a')}", "echo two"]})
     server.wait_output(job_id, "one")
     first, second = (step["id"] for step in server.details(job_id)["steps"])
     followers = [server.follow(job_id, f"follow=true&since={step_id}") for step_id in (first, second)]
-    gate.open(server, job_id, "a")
+    let_go(server, job_id, "a")
     assert followers[0].wait().decode() == f"=== Step 2 (bash) ===\ntwo\n\n{LAST}"
     assert followers[1].wait().decode() == LAST
 
@@ -146,12 +147,12 @@ def test_tail_ends_where_since_begins_and_its_cursor_counts_from_there(stream: S
     assert stream.get(f"{begin}&offset={cursor}").body == last.body
 
 
-def test_tail_of_a_followed_build_goes_on_from_there(server: Server, gate: Any) -> None:
-    job_id = server.start_job({"name": "tail", "steps": [f"seq 9; {gate.step('a')}; echo end"]})
+def test_tail_of_a_followed_build_goes_on_from_there(server: Server) -> None:
+    job_id = server.start_job({"name": "tail", "steps": [f"seq 9; {waiting('a')}; echo end"]})
     server.wait_output(job_id, "9\n")
     follower = server.follow(job_id, "follow=true&tail=2")
     follower.wait_for(b"9\n")
-    gate.open(server, job_id, "a")
+    let_go(server, job_id, "a")
     assert follower.wait().decode() == f"8\n9\nend\n\n{LAST}"
     cursor = int(follower.response.headers["RapidFlow-Offset"])
     assert server.get(f"/jobs/{job_id}/logs/stream?offset={cursor}").body == follower.received
@@ -245,8 +246,8 @@ def test_a_range_of_a_running_build_is_the_part_that_is_there_of_nobody_knows_ho
     assert running.get("", "bytes=-3").status == 200
 
 
-def test_a_followed_build_can_be_taken_up_by_range(server: Server, gate: Any) -> None:
-    job_id = server.start_job({"name": "range", "steps": [f"seq 9; {gate.step('a')}; echo end"]})
+def test_a_followed_build_can_be_taken_up_by_range(server: Server) -> None:
+    job_id = server.start_job({"name": "range", "steps": [f"seq 9; {waiting('a')}; echo end"]})
     server.wait_output(job_id, "9\n")
     path, so_far = f"/jobs/{job_id}/logs/stream?follow=true", server.stream(job_id)
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
@@ -255,7 +256,7 @@ def test_a_followed_build_can_be_taken_up_by_range(server: Server, gate: Any) ->
     assert response.status == 206
     assert response.headers["Content-Range"] == f"bytes {len(so_far)}-*/*"
     assert response.headers["RapidFlow-Offset"] == str(len(so_far))
-    gate.open(server, job_id, "a")
+    let_go(server, job_id, "a")
     assert so_far + response.read().decode() == server.stream(job_id)
     connection.close()
 

@@ -19,6 +19,8 @@ from playwright.async_api import (
     expect,
 )
 
+from tests.support.server import Server
+
 # A build takes its time, on a machine that does other things as well.
 expect.set_options(timeout=15_000)
 
@@ -28,6 +30,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "/e2e/" in str(item.path):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest.fixture(scope="session")
+def server(process_server: Server) -> Server:
+    """The server that the tests of this folder share. None of them is about containers."""
+    return process_server
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

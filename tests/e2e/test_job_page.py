@@ -9,17 +9,12 @@ from pathlib import Path
 
 from playwright.async_api import Page, expect
 
+from tests.support.gates import let_go, waiting
 from tests.support.repos import Repo
 from tests.support.server import Server
 
-WAITS_FOR_FILE = "echo waiting; until [ -e /tmp/go ]; do sleep 0.1; done; echo went on"
+WAITS_FOR_FILE = f"echo waiting; {waiting()}; echo went on"
 FAILS = {"name": "check", "content": "exit 3"}
-
-
-def let_go(server: Server, job: int) -> None:
-    """Lets a step that waits for a file go on."""
-    container = server.job(job)["container_id"]
-    subprocess.run(["docker", "exec", container, "touch", "/tmp/go"], check=True)
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -113,7 +108,7 @@ async def test_a_step_that_is_silent_for_longer_than_ever_says_so_with_its_proce
     page: Page, new_server: Callable[..., Server]
 ):
     server = new_server().start()
-    silent = "echo ready; until [ -e /tmp/go ]; do sleep 1; done"
+    silent = f"echo ready; {waiting()}"
     used_to_it = server.pipeline({"name": "Used to it", "steps": [silent]})
     first = server.start_build(used_to_it)
     server.wait_output(first, "ready")

@@ -11,6 +11,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.e2e.conftest import Console
+from tests.support.gates import let_go, waiting
 from tests.support.server import Server, wait_for
 
 
@@ -187,7 +188,7 @@ async def test_a_line_of_ten_megabytes_is_shown_and_harms_nothing(page: Page, se
 
 
 async def test_a_running_build_is_followed_and_stays_put_for_who_reads_further_up(page: Page, server: Server):
-    script = "seq 300; until [ -e /tmp/go ]; do sleep 0.05; done; seq 301 30300; echo the end"
+    script = f"seq 300; {waiting()}; seq 301 30300; echo the end"
     job_id = server.start_job({"name": "live", "steps": [script]})
     server.wait_output(job_id, "\n300\n")
     await opened(page, server, job_id)
@@ -198,7 +199,7 @@ async def test_a_running_build_is_followed_and_stays_put_for_who_reads_further_u
     await expect(page.locator("[data-action=follow]")).to_have_attribute("aria-pressed", "false")
     await page.wait_for_timeout(200)
     before = await in_sight(page)
-    await go(server, job_id)
+    let_go(server, job_id)
     await expect(page.locator("#log .pill")).to_be_visible()
     assert await in_sight(page) == before
     await page.locator("#log .pill").click()
@@ -209,13 +210,11 @@ async def test_a_running_build_is_followed_and_stays_put_for_who_reads_further_u
 
 
 async def test_a_burst_does_not_end_the_following(page: Page, server: Server):
-    script = (
-        "until [ -e /tmp/go ]; do sleep 0.05; done; for k in 1 2 3; do seq 30000; sleep 0.3; done; echo END"
-    )
+    script = f"{waiting()}; for k in 1 2 3; do seq 30000; sleep 0.3; done; echo END"
     job_id = server.start_job({"name": "burst", "steps": [script]})
     server.wait_output(job_id, "=== Step 1")
     await opened(page, server, job_id)
-    await go(server, job_id)
+    let_go(server, job_id)
     await shows(page, "=== Build completed ===")
     assert "END" in await in_sight(page)
 
@@ -251,7 +250,7 @@ async def test_a_tab_that_nobody_sees_has_no_connection_and_catches_up(page: Pag
              document.dispatchEvent(new Event('visibilitychange'));
            };"""
     )
-    script = "seq 5; until [ -e /tmp/go ]; do sleep 0.05; done; seq 6 10; sleep 1; echo the end"
+    script = f"seq 5; {waiting()}; seq 6 10; sleep 1; echo the end"
     job_id = server.start_job({"name": "unseen", "steps": [script]})
     server.wait_output(job_id, "\n5\n")
     await opened(page, server, job_id)
@@ -259,7 +258,7 @@ async def test_a_tab_that_nobody_sees_has_no_connection_and_catches_up(page: Pag
     await followers(server, 1)
     await page.evaluate("see(false)")
     await followers(server, 0)
-    await go(server, job_id)
+    let_go(server, job_id)
     await asyncio.to_thread(server.wait_finished, job_id)
     assert "the end" not in await rows(page)
     await page.evaluate("see(true)")
@@ -268,11 +267,10 @@ async def test_a_tab_that_nobody_sees_has_no_connection_and_catches_up(page: Pag
 
 
 async def test_a_link_into_a_step_that_has_not_begun_opens_when_it_has(page: Page, server: Server):
-    wait = "until [ -e /tmp/go ]; do sleep 0.05; done"
-    job_id = server.start_job({"name": "later", "steps": [wait, "seq 2000; sleep 1"]})
+    job_id = server.start_job({"name": "later", "steps": [waiting(), "seq 2000; sleep 1"]})
     server.wait_output(job_id, "=== Step 1")
     await opened(page, server, job_id, "#step:2:1500")
-    await go(server, job_id)
+    let_go(server, job_id)
     await expect(page.locator("#log .row.marked .text")).to_have_text("1500")
     await expect(page.locator("#log .row.marked")).to_be_in_viewport()
 
@@ -319,9 +317,3 @@ async def followers(server: Server, count: int) -> None:
     """Waits until as many streams are sent."""
     text = f"rapidflow_followers {count}.0"
     await asyncio.to_thread(wait_for, lambda: text in server.get("/metrics").text, text)
-
-
-async def go(server: Server, job_id: int) -> None:
-    container = server.job(job_id)["container_id"]
-    process = await asyncio.create_subprocess_exec("docker", "exec", container, "touch", "/tmp/go")
-    assert await process.wait() == 0

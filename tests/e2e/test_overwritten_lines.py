@@ -9,7 +9,8 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.e2e.test_log_viewer import go, in_sight, opened, shows
+from tests.e2e.test_log_viewer import in_sight, opened, shows
+from tests.support.gates import let_go, waiting
 from tests.support.server import Server
 
 CURL = (
@@ -93,26 +94,27 @@ async def test_progress_bar_leaves_every_row_in_sight(page: Page, server: Server
 
 
 async def test_progress_bar_of_a_running_build_leaves_every_row_in_sight(page: Page, server: Server):
-    wait = "until [ -e /tmp/go ]; do sleep 0.05; done"
-    job = server.start_job({"name": "curl", "steps": [f"{wait}; {CURL}; rm /tmp/go; {wait}"]})
+    steps = [f"{waiting('begin')}; {CURL}; {waiting('end')}"]
+    job = server.start_job({"name": "curl", "steps": steps})
     server.wait_output(job, "=== Step 1")
     await opened(page, server, job)
-    await go(server, job)
+    let_go(server, job, "begin")
     await shows(page, "file 40")
     await page.evaluate("document.querySelector('#log .output').scrollTop = 0")
     assert (await looked_through(page))[1:42] == [LAST, *FILES]
-    await go(server, job)
+    let_go(server, job, "end")
 
 
 async def test_spinner_stays_one_row_however_often_it_turns(page: Page, server: Server):
     spin = r"i=0; while [ $i -lt 20000 ]; do i=$((i+1)); printf '\r\033[K\033[32m[|]\033[0m turn %d' $i; done"
-    hold = "until [ -e /tmp/go ]; do sleep 0.05; done"
-    job = server.start_job({"name": "spinner", "steps": [f"echo before; {spin}; {hold}; echo; echo after"]})
+    job = server.start_job(
+        {"name": "spinner", "steps": [f"echo before; {spin}; {waiting()}; echo; echo after"]}
+    )
     server.wait_output(job, "before")
     await opened(page, server, job)
     await shows(page, "[|] turn 20000")
     assert len(await looked_through(page)) == 3
-    await go(server, job)
+    let_go(server, job)
     await shows(page, "=== Build completed ===")
     texts = await looked_through(page)
     assert texts[1:4] == ["before", "[|] turn 20000", "after"]
@@ -196,11 +198,9 @@ async def test_hostile_lines_of_a_megabyte_are_shown(page: Page, server: Server)
         r"\033[2Kx",
         r"\200",
     ]
-    double = "cat /tmp/k /tmp/k > /tmp/l; mv /tmp/l /tmp/k"
-    fill = f'printf "$1" > /tmp/k; while [ $(wc -c < /tmp/k) -lt 1000000 ]; do {double}; done'
-    script = "\n".join(
-        f"set -- '{kind}'; {fill}; cat /tmp/k; echo" for kind in [*kinds, "http://.", r"\0", "漢"]
-    )
+    double = "cat k k > l; mv l k"
+    fill = f'printf "$1" > k; while [ $(wc -c < k) -lt 1000000 ]; do {double}; done'
+    script = "\n".join(f"set -- '{kind}'; {fill}; cat k; echo" for kind in [*kinds, "http://.", r"\0", "漢"])
     job = server.run({"name": "hostile", "steps": [f"{script}\necho after"]})["job"]["id"]
     await opened(page, server, job)
     await page.keyboard.press("f")
