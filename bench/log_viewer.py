@@ -27,7 +27,8 @@ def log_viewer(server: Server, image: str) -> Row:
 async def _measure(address: str) -> Row:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-dev-shm-usage"]
+            executable_path="/usr/bin/chromium-headless-shell",
+            args=["--no-sandbox", "--disable-dev-shm-usage"],
         )
         page = await browser.new_page(viewport={"width": 1280, "height": 900})
         first = await _until(page, 1, page.goto(address))

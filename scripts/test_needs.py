@@ -12,7 +12,7 @@ _COMMANDS = {
     "bash-static": "bash-static",
     "busybox": "busybox-static",
     "chattr": "e2fsprogs",
-    "chromium": "chromium",
+    "chromium-headless-shell": "chromium-headless-shell",
     "curl": "curl",
     "debootstrap": "debootstrap",
     "docker-compose": "docker-compose",

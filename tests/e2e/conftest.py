@@ -40,10 +40,14 @@ def server(process_server: Server) -> Server:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """Chromium as Debian packages it. A page with scripts is whole when `goto` and `reload` return."""
+    """Chromium without windows, as Debian packages it.
+
+    A page with scripts is whole when `goto` and `reload` return.
+    """
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-dev-shm-usage"]
+            executable_path="/usr/bin/chromium-headless-shell",
+            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
         )
         chromium.new_context = partial(_new_context, chromium.new_context)
         yield chromium
@@ -106,7 +110,8 @@ async def page(context: BrowserContext, console: Console) -> Page:
 
 
 async def _new_context(make: Callable[..., Awaitable[BrowserContext]], **options: Any) -> BrowserContext:
-    context = await make(**options)
+    # What turns for ever would be drawn 60 times a second.
+    context = await make(**{"reduced_motion": "reduce", **options})
     if options.get("java_script_enabled", True):
         context.new_page = partial(_new_page, context.new_page)
     return context

@@ -63,6 +63,7 @@ async def test_reduced_motion_stops_what_turns(page: Page, server: Server):
     job = server.start_job({"name": "Turning", "steps": ["sleep 120"]})
     server.wait_output(job, "Step 1")
     turning = "getComputedStyle(document.querySelector('.status.running svg')).animationName"
+    await page.emulate_media(reduced_motion="no-preference")
     await page.goto(f"{server.url}/ui/jobs/{job}")
     assert await page.evaluate(turning) == "turn"
     await page.emulate_media(reduced_motion="reduce")

@@ -82,7 +82,7 @@ async def test_the_builds_before_and_after_are_one_click_away(page: Page, server
 
 
 async def test_the_environment_is_shown_and_the_build_is_reproduced(
-    page: Page, server: Server, repo: Repo, tmp_path: Path
+    page: Page, docker_server: Server, repo: Repo, tmp_path: Path
 ):
     repo.commit({"app/text": "from the commit\n"})
     config = {
@@ -91,13 +91,13 @@ async def test_the_environment_is_shown_and_the_build_is_reproduced(
         "folder": "app",
         "steps": ['cat text; echo "it\'s $WHO"'],
     }
-    job = server.run(config, environments={"WHO": "me & you"})["job"]["id"]
-    await page.goto(f"{server.url}/ui/jobs/{job}")
+    job = docker_server.run(config, environments={"WHO": "me & you"})["job"]["id"]
+    await page.goto(f"{docker_server.url}/ui/jobs/{job}")
     await page.get_by_text("Environment (1)").click()
     await expect(page.locator("#environment")).to_contain_text("me & you")
     await page.get_by_text("Commands").click()
     await expect(page.locator("#commands")).to_contain_text(
-        f"{server.url}/jobs/{job}/logs/stream?follow=true"
+        f"{docker_server.url}/jobs/{job}/logs/stream?follow=true"
     )
     command = await page.locator("#reproduce").inner_text()
     done = await asyncio.to_thread(run, command, tmp_path)

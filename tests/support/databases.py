@@ -1,4 +1,4 @@
-"""Databases that tests open in their own process."""
+"""Databases that tests open in their own process, and the tables that new ones begin with."""
 
 from __future__ import annotations
 
