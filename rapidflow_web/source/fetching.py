@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from rapidflow_web.errors import BuildError
@@ -73,6 +76,59 @@ async def fetch_commit(mirror: Path, options: GitOptions, commit: str) -> str:
                 raise
     await _keep(mirror, commit)
     return commit
+
+
+async def fetch_everything(mirror: Path, options: GitOptions, commit: str, reference: str | None) -> str:
+    """Fetches all branches and tags, and a commit that may be in none of them, but behind `reference`.
+
+    Raises `NoSuchCommit`, `GitError` and `BuildError`.
+    """
+    if not _OBJECT_ID.fullmatch(commit):
+        raise BuildError(f"could not fetch the source: '{commit[:80]}' is not the id of a commit")
+    await _fetch_refs(mirror, options, _BRANCHES, "+refs/tags/*:refs/tags/*")
+    for wanted in (commit, reference):
+        if not await _has(mirror, commit) and wanted is not None:
+            # Not every server gives a commit by its id, and not every reference is there yet.
+            with contextlib.suppress(GitError):
+                await _fetch_refs(mirror, options, f"+{wanted}:{_FETCHED}")
+    try:
+        commit = (await git("rev-parse", "--verify", f"{commit}^{{commit}}", cwd=mirror)).strip()
+    except GitError:
+        raise NoSuchCommit(f"the repository has no commit {commit[:12]}") from None
+    await _keep(mirror, commit)
+    return commit
+
+
+class NoSuchCommit(GitError):
+    """The server answers, and does not give the commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRefs:
+    """The branches and tags of a remote, by full name, with the commits that they lead to."""
+
+    default_branch: str | None
+    values: dict[str, str]
+
+
+async def list_refs(mirror: Path, options: GitOptions) -> RemoteRefs:
+    """Asks a remote for its branches and tags. Raises `GitError`."""
+    patterns = "HEAD", "refs/heads/*", "refs/tags/*"
+    listing = await git("ls-remote", "--symref", "origin", *patterns, cwd=mirror, options=options)
+    return await asyncio.to_thread(_read_refs, listing)
+
+
+def _read_refs(listing: str) -> RemoteRefs:
+    default: str | None = None
+    values: dict[str, str] = {}
+    for line in listing.split("\n"):
+        value, _, name = line.partition("\t")
+        if name == "HEAD" and value.startswith("ref: refs/heads/"):
+            default = value.removeprefix("ref: refs/heads/")
+        elif name.startswith(("refs/heads/", "refs/tags/")) and _OBJECT_ID.fullmatch(value):
+            # An annotated tag comes before the commit that it leads to.
+            values[name.removesuffix("^{}")] = value
+    return RemoteRefs(default, values)
 
 
 async def _fetch_refs(mirror: Path, options: GitOptions, *references: str) -> None:

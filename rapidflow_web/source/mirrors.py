@@ -24,7 +24,15 @@ from rapidflow_web.pipeline.clone_credentials import Login, login_in, without_pa
 from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.pipeline.repositories import check_file_path, check_url, file_path
 from rapidflow_web.removal import contents
-from rapidflow_web.source.fetching import fetch_branch, fetch_commit, forget_references
+from rapidflow_web.source.fetching import (
+    NoSuchCommit,
+    RemoteRefs,
+    fetch_branch,
+    fetch_commit,
+    fetch_everything,
+    forget_references,
+    list_refs,
+)
 from rapidflow_web.source.git import GitError, GitOptions, git, plain, without_credentials
 from rapidflow_web.source.remote import Remote, remote_for
 from rapidflow_web.source.servers import Allowed
@@ -114,9 +122,13 @@ class Mirrors:
         commit: str | None = None,
         account: Account = NOBODY,
         within: Source | None = None,
+        *,
+        everything: bool = False,
+        reference: str | None = None,
     ) -> Source:
         """Fetches a commit: `commit` itself, else the head of `branch`, else that of the remote's HEAD.
 
+        With `everything` all branches and tags come along, and `commit` may be behind another `reference`.
         For a submodule `within` is the source that names it, whose account counts. Raises `BuildError` with
         git's own words.
         """
@@ -132,7 +144,9 @@ class Mirrors:
         mirror = self._folder / folder_name(remote.url, _whose(remote, account))
         try:
             async with asyncio.timeout(self.timeout) as limit, _lock(self._fetching, mirror):
-                commit, branch = await self._fetch(mirror, remote, branch, commit)
+                commit, branch = await self._fetch(
+                    mirror, remote, branch, commit, everything=everything, reference=reference
+                )
                 limit.reschedule(None)
                 await self._tidy_up(mirror)
                 await asyncio.to_thread((mirror / _USED).touch)
@@ -143,15 +157,41 @@ class Mirrors:
             raise BuildError(
                 f"could not fetch the source: it took longer than {format_duration(round(self.timeout))}"
             ) from None
+        except NoSuchCommit:
+            raise
         except GitError as error:
             raise BuildError(f"could not fetch the source: {error}") from error
 
+    async def refs(self, url: str, account: Account = NOBODY) -> RemoteRefs:
+        """Asks for the branches and tags of a repository. Raises `BuildError` with git's own words."""
+        login = self._checked(url, account)
+        remote = remote_for(without_password(url), None, login, self._allowed)
+        mirror = self._folder / folder_name(remote.url, _whose(remote, account))
+        try:
+            async with asyncio.timeout(self.timeout):
+                async with _lock(self._fetching, mirror):
+                    await self._ensure(mirror, remote.url)
+                return await remote.go(mirror, lambda options: list_refs(mirror, options))
+        except TimeoutError:
+            raise BuildError(f"the repository did not answer within {self.timeout:.0f} s") from None
+        except GitError as error:
+            raise BuildError(f"could not look at the repository: {error}") from error
+
     async def _fetch(
-        self, mirror: Path, remote: Remote, branch: str | None, commit: str | None
+        self,
+        mirror: Path,
+        remote: Way,
+        branch: str | None,
+        commit: str | None,
+        *,
+        everything: bool,
+        reference: str | None,
     ) -> tuple[str, str | None]:
         """The commit that was fetched, and the branch by which it was looked up."""
 
         async def fetch(options: GitOptions) -> tuple[str, str | None]:
+            if everything and commit is not None:
+                return await fetch_everything(mirror, options, commit, reference), branch
             if commit is not None:
                 return await fetch_commit(mirror, options, commit), branch
             return await fetch_branch(mirror, options, branch)

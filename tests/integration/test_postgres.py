@@ -118,7 +118,7 @@ def test_a_copy_is_made_before_an_upgrade_on_postgres(
         databases.downgrade(postgres.url, "0008_shares_and_limits")
         postgres.sql(
             "DROP TABLE outbox, mask, secret; ALTER TABLE deed DROP COLUMN count, DROP COLUMN user_name; "
-            "ALTER TABLE token DROP COLUMN limited; DROP INDEX idx_deed_action_c5dd38; "
+            "ALTER TABLE token DROP COLUMN limited; DROP INDEX IF EXISTS idx_deed_action_c5dd38; "
             "DELETE FROM tortoise_migrations WHERE name >= '0005'"
         )
         server.set_path(path)

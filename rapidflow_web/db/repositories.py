@@ -1,0 +1,138 @@
+"""Queries on repositories, their refs and their pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tortoise.transactions import in_transaction
+
+from rapidflow_web.db.database import now_ms, patient, uncancelled
+from rapidflow_web.db.models import Pipeline
+from rapidflow_web.db.trigger_models import Repository, RepositoryRef
+from rapidflow_web.errors import NotFound
+
+_BATCH = 500
+
+
+@uncancelled
+async def begin(url: str, forge: str, hook_key: str) -> Repository:
+    """Stores a repository that is not there for anybody until `settle` says so."""
+    now = now_ms()
+    return await Repository.create(
+        url=url,
+        forge=forge,
+        default_branch="",
+        hook_key=hook_key,
+        created_at=now,
+        updated_at=now,
+        deleted_at=now,
+    )
+
+
+@uncancelled
+async def settle(repository_id: int, refs: Mapping[str, str], **fields: Any) -> None:
+    """Lets a repository be found from now on, with its refs as they are now; for a transaction."""
+    await Repository.filter(id=repository_id).update(deleted_at=None, updated_at=now_ms(), **fields)
+    every = [RepositoryRef(repository_id=repository_id, ref=ref, value=value) for ref, value in refs.items()]
+    await RepositoryRef.bulk_create(every, batch_size=_BATCH)
+
+
+@uncancelled
+async def with_url(url: str) -> Repository | None:
+    """The repository with this URL."""
+    return await Repository.filter(url=url, deleted_at__isnull=True).first()
+
+
+@uncancelled
+async def with_hook(key: str) -> Repository | None:
+    """The repository whose webhook has this key."""
+    return await Repository.get_or_none(hook_key=key, deleted_at__isnull=True)
+
+
+@patient
+@uncancelled
+async def get(repository_id: int) -> Repository | None:
+    """The repository; None where there is none, or none any more."""
+    return await Repository.get_or_none(id=repository_id, deleted_at__isnull=True)
+
+
+async def existing(repository_id: int) -> Repository:
+    """The repository. Raises `NotFound`."""
+    repository = await get(repository_id)
+    if repository is None:
+        raise NotFound(f"there is no repository {repository_id}")
+    return repository
+
+
+@uncancelled
+async def listed(*, before: int | None = None, limit: int = 50) -> list[Repository]:
+    """Up to `limit` repositories, newest first, with ids below `before`."""
+    query = Repository.filter(deleted_at__isnull=True)
+    if before is not None:
+        query = query.filter(id__lt=before)
+    return await query.order_by("-id").limit(limit)
+
+
+@patient
+@uncancelled
+async def update(repository_id: int, **fields: Any) -> None:
+    """Sets columns."""
+    await Repository.filter(id=repository_id).update(**fields)
+
+
+@uncancelled
+async def delete(repository_id: int) -> None:
+    """Hides a repository with its pipelines; events, jobs and logs stay."""
+    now = now_ms()
+    async with in_transaction():
+        await Repository.filter(id=repository_id).update(deleted_at=now)
+        await Pipeline.filter(repository_id=repository_id, deleted_at__isnull=True).update(deleted_at=now)
+        await RepositoryRef.filter(repository_id=repository_id).delete()
+
+
+@uncancelled
+async def due(now: int) -> list[Repository]:
+    """The repositories that are to be looked at by now, in ms; the longest due first."""
+    query = Repository.filter(deleted_at__isnull=True, poll__isnull=False, next_poll_at__lte=now)
+    return await query.order_by("next_poll_at").limit(100)
+
+
+@patient
+@uncancelled
+async def refs_of(repository_id: int) -> dict[str, str]:
+    """Each ref as it was last seen."""
+    return {row.ref: row.value for row in await RepositoryRef.filter(repository_id=repository_id)}
+
+
+@uncancelled
+async def value_of(repository_id: int, ref: str) -> str | None:
+    """A ref as it was last seen; None where it was not there."""
+    row = await RepositoryRef.filter(repository_id=repository_id, ref=ref).first()
+    return row.value if row is not None else None
+
+
+async def saw(repository_id: int, ref: str, value: str | None) -> None:
+    """Notes what a ref is, or with None that it is gone; for a transaction."""
+    if value is None:
+        await RepositoryRef.filter(repository_id=repository_id, ref=ref).delete()
+    elif not await RepositoryRef.filter(repository_id=repository_id, ref=ref).update(value=value):
+        await RepositoryRef.create(repository_id=repository_id, ref=ref, value=value)
+
+
+@patient
+@uncancelled
+async def pipelines_of(repository_id: int) -> list[Pipeline]:
+    """The pipelines whose definitions stand in a repository, with these; the oldest first."""
+    query = Pipeline.filter(repository_id=repository_id, deleted_at__isnull=True)
+    return await query.order_by("id").select_related("definition")
+
+
+@uncancelled
+async def pipelines_of_all(repository_ids: Sequence[int]) -> dict[int, list[Pipeline]]:
+    """As `pipelines_of`, for several repositories at once."""
+    query = Pipeline.filter(repository_id__in=list(repository_ids), deleted_at__isnull=True)
+    found: dict[int, list[Pipeline]] = {repository_id: [] for repository_id in repository_ids}
+    for pipeline in await query.order_by("id").select_related("definition"):
+        found[pipeline.repository_id or 0].append(pipeline)
+    return found

@@ -1,0 +1,128 @@
+"""What git knows of commits in a mirror, contacting nobody: files, messages, ancestors, changed files."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from rapidflow_web.source.fetching import HEADS
+from rapidflow_web.source.git import GitError, git, git_records
+
+MAX_CHANGED = 10_000
+"""Changed files that are told; of more it is not known which they are."""
+_MOST_ENTRIES = 10_000
+_LARGEST_COMMIT = 1024 * 1024
+_SECONDS = 30.0
+"""How long git may take to find something out: who made the repository may have made that slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file of a commit. `mode` is git's, such as 100644; `size` is in bytes, None for what is no file."""
+
+    path: str
+    mode: str
+    blob: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit. `title` is the first line of its `message`."""
+
+    id: str
+    author: str
+    message: str
+
+    @property
+    def title(self) -> str:
+        """The first line of the message."""
+        return self.message.partition("\n")[0].strip()[:300]
+
+
+async def entries(mirror: Path, commit: str, *paths: str) -> list[Entry]:
+    """The files of a commit at these paths; one that ends in a slash stands for all that is right in it.
+
+    Raises `GitError`.
+    """
+    found: list[Entry] = []
+
+    def take(record: bytes) -> None:
+        head, _, path = record.decode("utf-8", "replace").partition("\t")
+        mode, kind, blob, size = head.split()
+        if kind == "tree":
+            return
+        found.append(Entry(path, mode, blob, int(size) if size.isdigit() else None))
+        if len(found) > _MOST_ENTRIES:
+            raise GitError(f"the commit {commit[:12]} has more than {_MOST_ENTRIES} such files")
+
+    async with asyncio.timeout(_SECONDS):
+        await git_records("ls-tree", "-z", "-l", commit, "--", *paths, cwd=mirror, take=take)
+    return found
+
+
+async def text(mirror: Path, blob: str) -> str:
+    """The text of a file whose size was looked at before. Raises `GitError`, and ValueError if it is none."""
+    async with asyncio.timeout(_SECONDS):
+        return (await git("cat-file", "blob", blob, cwd=mirror)).encode("utf-8", "surrogateescape").decode()
+
+
+async def commit_of(mirror: Path, commit: str) -> Commit:
+    """A commit by its id. Raises `GitError`. A message over a megabyte counts as none."""
+    async with asyncio.timeout(_SECONDS):
+        size = int(await git("cat-file", "-s", commit, cwd=mirror))
+        if size > _LARGEST_COMMIT:
+            return Commit(commit, "", "")
+        said = await git("log", "-1", "--no-show-signature", "--format=%an%x00%B", commit, "--", cwd=mirror)
+    author, _, message = said.encode("utf-8", "surrogateescape").decode("utf-8", "replace").partition("\0")
+    return Commit(commit, author.strip()[:200], message.strip("\n"))
+
+
+async def is_ancestor(mirror: Path, old: str, new: str) -> bool:
+    """Whether `old` is `new`, or one of its ancestors. False also where one of them is not there."""
+    return await _said(mirror, "merge-base", "--is-ancestor", old, new) is not None
+
+
+async def merge_base(mirror: Path, one: str, other: str) -> str | None:
+    """The newest common ancestor; None where there is none."""
+    return (await _said(mirror, "merge-base", one, other) or "").split("\n")[0] or None
+
+
+async def changed(mirror: Path, base: str, commit: str) -> tuple[str, ...] | None:
+    """The paths of files that differ between two commits; None where that can't be known."""
+    found: list[str] = []
+
+    def take(record: bytes) -> None:
+        found.append(record.decode("utf-8", "replace"))
+        if len(found) > MAX_CHANGED:
+            raise GitError("too many files differ")
+
+    command = "diff-tree", "-r", "-z", "--name-only", "--no-renames", base, commit
+    try:
+        async with asyncio.timeout(_SECONDS):
+            await git_records(*command, cwd=mirror, take=take)
+    except (GitError, TimeoutError):
+        return None
+    return tuple(found)
+
+
+async def is_own(mirror: Path, commit: str) -> bool:
+    """Whether a branch or tag of the repository, as last fetched, has the commit. A fork's has none."""
+    query = "for-each-ref", "--count=1", f"--contains={commit}", "--format=%(refname)", HEADS, "refs/tags"
+    return bool(await _said(mirror, *query))
+
+
+async def head_of(mirror: Path, branch: str) -> str | None:
+    """The commit at the head of a branch, as last fetched; None where there is no such branch."""
+    reference = f"{HEADS}/{branch}^{{commit}}"
+    return (await _said(mirror, "rev-parse", "--verify", "--quiet", reference) or "").strip() or None
+
+
+async def _said(mirror: Path, *arguments: str) -> str | None:
+    """What git prints; None where it fails or takes too long."""
+    try:
+        async with asyncio.timeout(_SECONDS):
+            return await git(*arguments, cwd=mirror)
+    except (GitError, TimeoutError):
+        return None
