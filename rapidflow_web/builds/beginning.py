@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rapidflow_web.builds import definitions
-from rapidflow_web.db import jobs, pipelines
-from rapidflow_web.db.models import Job
+from rapidflow_web.db import jobs, pipelines, repositories
+from rapidflow_web.db.models import Job, Pipeline
 from rapidflow_web.errors import BadRequest, Invalid, Problem, TooManyRequests
-from rapidflow_web.pipeline import parser, repositories
+from rapidflow_web.pipeline import parser
+from rapidflow_web.pipeline import repositories as repository_rules
 from rapidflow_web.pipeline.definition import ParsedPipeline, StepDefinition
 from rapidflow_web.pipeline.variables import (
     HIDDEN,
@@ -32,7 +33,8 @@ _WAIT_FOR_THE_QUEUE = 30.0
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _COPIED = (
     "pipeline_id", "definition_id", "branch", "repo_name", "language", "version", "folder",
-    "expose_ports", "image", "commit",
+    "expose_ports", "image", "commit", "ref", "title", "author", "pull_request", "before", "base",
+    "untrusted", "concurrency_group",
 )  # fmt: skip
 """The columns that a retry takes from the job that ran."""
 
@@ -43,10 +45,11 @@ class Cause:
 
     For a person that is the user's name, and for a request of nobody in particular its means: "api", "cli" or
     "web". Whatever else starts builds gives its own name. All builds that wait with the same `started_by`
-    count as one user's.
+    count as one user's. `event` is that of the job.
     """
 
     started_by: str
+    event: str = "manual"
 
 
 class Beginning:
@@ -63,33 +66,77 @@ class Beginning:
         *,
         branch: str | None = None,
         commit: str | None = None,
+        tag: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Job:
         """Starts a build; `branch` and `environment` override the pipeline's own.
 
         `commit` is the full hash of the commit to build; without it, the build takes the head of the branch.
+        Where the definition stands in a repository, a `tag` can be built, too, and the definition is read
+        from the commit as the first thing that the job does.
         Raises `NotFound`, `Invalid`, and `TooManyRequests` where too many wait already.
         """
         pipeline = await pipelines.existing(pipeline_id)
+        if pipeline.path is not None:
+            return await self._start_unread(pipeline, cause, branch, commit, tag, environment or {})
         settings, definition = self._settings, pipeline.definition
         parsed = definitions.parse(settings, definition.config, definition.name)
         variables = {**parsed.env, **(environment or {})}
         _check(parsed, branch, commit, variables, pipeline_id)
+        if tag is not None:
+            said = "only a pipeline whose definition stands in a repository can build a tag; give its commit"
+            raise Invalid([Problem("tag", said)])
         fields = {
+            **columns_of(parsed),
             "pipeline_id": pipeline.id,
             "definition_id": pipeline.definition_id,
             "branch": branch or parsed.branch,
             "commit": commit,
             "repo_name": parsed.repo_name,
-            "language": parsed.language,
-            "version": parsed.version,
-            "folder": parsed.folder,
-            "expose_ports": parsed.expose_ports,
-            "image": parsed.image,
         }
         return await self._begin(
             fields, cause, parsed.steps, variables | dict.fromkeys(parsed.secrets, HIDDEN)
         )
+
+    async def _start_unread(
+        self,
+        pipeline: Pipeline,
+        cause: Cause,
+        branch: str | None,
+        commit: str | None,
+        tag: str | None,
+        environment: Mapping[str, str],
+    ) -> Job:
+        """Starts a build whose definition is read later, which checks the variables."""
+        if problems := [*_of_source(branch, commit, tag), *_of_values(environment)]:
+            raise Invalid(problems[: parser.MAX_PROBLEMS])
+        repository = await repositories.existing(pipeline.repository_id or 0)
+        if branch is None and commit is None and tag is None:
+            branch = repository.default_branch
+        fields = {
+            "pipeline_id": pipeline.id,
+            "definition_id": pipeline.definition_id,
+            "repo_name": repository.url,
+            "branch": branch,
+            "commit": commit,
+            "ref": f"refs/tags/{tag}" if tag is not None else branch and f"refs/heads/{branch}",
+            "unread": True,
+        }
+        return await self._begin(fields, cause, (), environment)
+
+    async def add(self, fields: Mapping[str, Any], cause: Cause, parsed: ParsedPipeline) -> Job:
+        """Stores the build of a definition that was read from a repository; for a transaction.
+
+        `wake` comes after that. However many builds wait, what was pushed is built.
+        """
+        secrets = () if fields["untrusted"] else parsed.secrets
+        environment = {**parsed.env, **dict.fromkeys(secrets, HIDDEN)}
+        every = {**columns_of(parsed), **fields, "started_by": cause.started_by, "event": cause.event}
+        return await jobs.create(every, parsed.steps, environment)
+
+    def wake(self) -> None:
+        """Lets the queue look: jobs were stored, or may begin now."""
+        self._wake()
 
     async def retry(self, job_id: int, cause: Cause) -> Job:
         """Starts a build again with all that it ran with.
@@ -99,9 +146,16 @@ class Beginning:
         job = await jobs.with_definition(job_id)
         if job.status not in jobs.FINISHED:
             raise BadRequest(f"job {job_id} is {job.status}; it can be retried when it has finished")
-        parsed = parser.parse_stored(job.definition.config, job.definition.name)
         environment = {variable.key: variable.value for variable in await jobs.environment_of(job_id)}
         fields = {name: getattr(job, name) for name in _COPIED} | {"retry_of": job.id}
+        cause = replace(cause, event="retry")
+        pipeline = await pipelines.get(job.pipeline_id, also_deleted=True)
+        if pipeline is not None and pipeline.path is not None:
+            # Whether its commit can be trusted is looked at anew; one whose definition was read keeps it.
+            fields["unread"] = True
+            if job.unread:
+                return await self._begin(fields, cause, (), environment)
+        parsed = parser.parse_stored(job.definition.config, job.definition.name)
         return await self._begin(fields, cause, parsed.steps, environment)
 
     async def _begin(
@@ -113,7 +167,9 @@ class Beginning:
     ) -> Job:
         most = jobs.QueueLimits(self._settings.waiting_builds, self._settings.waiting_builds_per_user)
         try:
-            job = await jobs.create({**fields, "started_by": cause.started_by}, steps, environment, most)
+            job = await jobs.create(
+                {**fields, "started_by": cause.started_by, "event": cause.event}, steps, environment, most
+            )
         except jobs.QueueFull as error:
             raise TooManyRequests(
                 f"{error}; cancel some of them, or try again when they have begun", _WAIT_FOR_THE_QUEUE
@@ -130,29 +186,58 @@ def _check(
     pipeline_id: int,
 ) -> None:
     """Raises `Invalid` with all that the build can't be given."""
-    if len(variables) > MAX_VARIABLES:
-        message = f"the build would have {len(variables)} variables; at most {MAX_VARIABLES} can be given"
-        raise Invalid([Problem("environments", message)])
-    problems = [*_of_source(parsed, branch, commit), *_of_variables(parsed, variables, pipeline_id)]
+    problems = [*_of_source(branch, commit), *check_variables(parsed, variables, pipeline_id)]
+    if commit is not None and parsed.repo_name is None:
+        problems = [Problem("commit", "a commit needs a repository; the pipeline has no 'repo_name'")]
     if problems:
         raise Invalid(problems[: parser.MAX_PROBLEMS])
 
 
-def _of_source(parsed: ParsedPipeline, branch: str | None, commit: str | None) -> list[Problem]:
+def columns_of(parsed: ParsedPipeline) -> dict[str, Any]:
+    """What a job has of its definition in columns of its own, without the source."""
+    names = "language", "version", "folder", "expose_ports", "image"
+    return {name: getattr(parsed, name) for name in names}
+
+
+def _of_source(branch: str | None, commit: str | None, tag: str | None = None) -> list[Problem]:
     problems: list[Problem] = []
+    given = [name for name, value in (("branch", branch), ("commit", commit), ("tag", tag)) if value]
+    if tag is not None:
+        try:
+            repository_rules.check_branch(tag)
+        except ValueError as error:
+            problems.append(Problem("tag", str(error).replace("branch", "tag")))
+        if len(given) > 1:
+            problems.append(Problem("tag", f"give one of branch, commit and tag, not {' and '.join(given)}"))
     if branch is not None:
         try:
-            repositories.check_branch(branch)
+            repository_rules.check_branch(branch)
         except ValueError as error:
             problems.append(Problem("branch", str(error)))
-    if commit is not None and parsed.repo_name is None:
-        problems.append(Problem("commit", "a commit needs a repository; the pipeline has no 'repo_name'"))
-    elif commit is not None and not _COMMIT.fullmatch(commit):
+    if commit is not None and not _COMMIT.fullmatch(commit):
         problems.append(Problem("commit", f"{commit[:64]!r} is not the full hash of a commit"))
     return problems
 
 
-def _of_variables(parsed: ParsedPipeline, variables: Mapping[str, str], pipeline_id: int) -> list[Problem]:
+def check_variables(parsed: ParsedPipeline, variables: Mapping[str, str], pipeline_id: int) -> list[Problem]:
+    """What a build of this definition can't be given."""
+    problems = _of_values(variables)
+    for name in variables:
+        if (message := _refused(name, parsed, pipeline_id)) is not None:
+            problems.append(Problem(f"environments.{name}", message))
+    if parsed.expose_ports:
+        port = variables.get("PORT", "")
+        if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+            problems.append(
+                Problem("environments.PORT", "expose_ports needs the variable PORT, a number from 1 to 65535")
+            )
+    return problems
+
+
+def _of_values(variables: Mapping[str, str]) -> list[Problem]:
+    if len(variables) > MAX_VARIABLES:
+        message = f"the build would have {len(variables)} variables; at most {MAX_VARIABLES} can be given"
+        return [Problem("environments", message)]
     problems: list[Problem] = []
     for key, value in variables.items():
         try:
@@ -166,15 +251,6 @@ def _of_variables(parsed: ParsedPipeline, variables: Mapping[str, str], pipeline
             f"the variables have {size} bytes together; at most {MAX_ENVIRONMENT} can be given, use files"
         )
         problems.append(Problem("environments", message))
-    for name in variables:
-        if (message := _refused(name, parsed, pipeline_id)) is not None:
-            problems.append(Problem(f"environments.{name}", message))
-    if parsed.expose_ports:
-        port = variables.get("PORT", "")
-        if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
-            problems.append(
-                Problem("environments.PORT", "expose_ports needs the variable PORT, a number from 1 to 65535")
-            )
     return problems
 
 

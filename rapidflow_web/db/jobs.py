@@ -22,9 +22,17 @@ FINISHED = ("success", "failed", "cancelled")
 _WAITING_LOCK = 0x52617069
 """Any number that nobody else takes."""
 
+# Whether another build of a concurrency group runs is asked of the jobs themselves: nothing that is stored
+# beside them could be left over by a server that was killed.
+_CLAIMABLE = """SELECT id FROM job WHERE status = 'pending' AND NOT cancelled AND NOT unread
+AND (approval IS NULL OR approval <> 'waiting') AND (concurrency_group IS NULL OR NOT EXISTS (
+    SELECT 1 FROM job AS other WHERE other.status = 'running' AND other.concurrency_group = job.concurrency_group
+)) ORDER BY id LIMIT 1"""
+
 _ALLOWED = {
     ("pending", "running"),
     ("pending", "cancelled"),
+    ("pending", "failed"),
     ("running", "success"),
     ("running", "failed"),
     ("running", "cancelled"),
@@ -66,26 +74,32 @@ async def create(
     async with in_transaction():
         await _check_waiting(most, fields["started_by"])
         job = await Job.create(**fields, status="pending", created_at=now)
-        await Step.bulk_create(
-            Step(
-                job_id=job.id,
-                order_num=order_num,
-                type=step.type,
-                name=step.name,
-                content=step.content,
-                status="pending",
-                created_at=now,
-            )
-            for order_num, step in enumerate(steps, 1)
-        )
-        if environment:
-            await Environment.bulk_create(
-                Environment(job_id=job.id, key=key, value=value) for key, value in environment.items()
-            )
+        await _add_parts(job.id, steps, environment, now)
         if outbox.has_listeners():
             await outbox.add(job.id, "pending")
     outbox.wake()
     return job
+
+
+async def _add_parts(
+    job_id: int, steps: Sequence[StepDefinition], environment: Mapping[str, str], now: int
+) -> None:
+    await Step.bulk_create(
+        Step(
+            job_id=job_id,
+            order_num=order_num,
+            type=step.type,
+            name=step.name,
+            content=step.content,
+            status="pending",
+            created_at=now,
+        )
+        for order_num, step in enumerate(steps, 1)
+    )
+    if environment:
+        await Environment.bulk_create(
+            Environment(job_id=job_id, key=key, value=value) for key, value in environment.items()
+        )
 
 
 async def _check_waiting(most: QueueLimits, user: str) -> None:
@@ -155,7 +169,8 @@ async def finish(job_id: int, status: str, error: str | None, **fields: Any) -> 
 async def claim() -> Job | None:
     """Takes the oldest pending job, which is running from now on; None if there is none."""
     while True:
-        job = await Job.filter(status="pending", cancelled=False).order_by("id").first()
+        found = await rows(_CLAIMABLE)
+        job = await Job.get_or_none(id=found[0][0]) if found else None
         if job is None:
             return None
         now = now_ms()
@@ -324,3 +339,53 @@ async def listed(*, before: int | None = None, limit: int = 50, **filters: Any) 
     if before is not None:
         query = query.filter(id__lt=before)
     return await query.order_by("-id").limit(limit)
+
+
+async def supersede(group: str, by: int, *, also_running: bool) -> None:
+    """Has a build take the place of the older ones in its concurrency group; for a transaction.
+
+    Those that wait are to be cancelled then, and with `also_running` those that run (see `superseded`).
+    """
+    statuses = ("pending", "running") if also_running else ("pending",)
+    query = Job.filter(concurrency_group=group, status__in=statuses, id__lt=by, superseded_by__isnull=True)
+    await query.update(superseded_by=by)
+
+
+@uncancelled
+async def superseded() -> list[int]:
+    """The jobs that another one takes the place of, and that have not ended."""
+    query = Job.filter(superseded_by__not_isnull=True, status__in=("pending", "running"), cancelled=False)
+    return [job.id for job in await query.order_by("id").only("id")]
+
+
+@uncancelled
+async def unread() -> list[int]:
+    """The jobs that wait for their definition to be read, the oldest first."""
+    query = Job.filter(status="pending", cancelled=False, unread=True).order_by("id").only("id")
+    return [job.id for job in await query]
+
+
+@patient
+@uncancelled
+async def define(
+    job_id: int, steps: Sequence[StepDefinition] | None, environment: Mapping[str, str], **fields: Any
+) -> bool:
+    """Gives a job that waits what was read of its definition; False where it does not wait any more.
+
+    With `steps` None it has its steps and environment already.
+    """
+    async with in_transaction():
+        waits = Job.filter(id=job_id, status="pending", unread=True)
+        if not await waits.update(unread=False, **fields):
+            return False
+        if steps is not None:
+            await Environment.filter(job_id=job_id).delete()
+            await _add_parts(job_id, steps, environment, now_ms())
+    return True
+
+
+@uncancelled
+async def approve(job_id: int, commit: str) -> bool:
+    """Lets a job go that waits for an approval; False where it does not, or not for that commit."""
+    query = Job.filter(id=job_id, status="pending", approval="waiting", commit=commit, cancelled=False)
+    return await query.update(approval="approved") > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tortoise.transactions import in_transaction
 
@@ -36,6 +37,43 @@ async def update(pipeline_id: int, name: str, config: str) -> None:
     async with in_transaction():
         definition = await Definition.create(name=name, config=config)
         await Pipeline.filter(id=pipeline_id).update(definition_id=definition.id, updated_at=now_ms())
+
+
+async def define(pipeline_id: int | None, **fields: Any) -> Pipeline:
+    """Makes a pipeline of a definition file, or changes it; for a transaction. A hidden one is back then.
+
+    `fields` are the columns `repository_id`, `path` and `problem`, and of the definition `name` and `config`.
+    """
+    name, config, now = fields.pop("name"), fields.pop("config"), now_ms()
+    pipeline = None
+    if pipeline_id is not None:
+        pipeline = await Pipeline.get(id=pipeline_id).select_related("definition")
+    if pipeline is None or (pipeline.definition.name, pipeline.definition.config) != (name, config):
+        definition = await Definition.create(name=name, config=config)
+        fields |= {"definition_id": definition.id, "updated_at": now}
+    if pipeline is None:
+        return await Pipeline.create(created_at=now, **fields)
+    await Pipeline.filter(id=pipeline.id).update(deleted_at=None, **fields)
+    return await Pipeline.get(id=pipeline.id).select_related("definition")
+
+
+@uncancelled
+async def definition_for(pipeline_id: int, name: str, config: str) -> int:
+    """The id of a definition with this text: the pipeline's own, that of a late build of it, or a new one."""
+    pipeline = await Pipeline.get(id=pipeline_id).select_related("definition")
+    late = await Job.filter(pipeline_id=pipeline_id).order_by("-id").limit(10).select_related("definition")
+    for definition in (pipeline.definition, *(job.definition for job in late)):
+        if (definition.name, definition.config) == (name, config):
+            return definition.id
+    return (await Definition.create(name=name, config=config)).id
+
+
+@uncancelled
+async def stored_for(url: str) -> list[Pipeline]:
+    """The pipelines whose text is stored on the server and has this clone URL; the oldest first."""
+    # The URL is part of the text; who asks parses it.
+    query = Pipeline.filter(repository_id__isnull=True, deleted_at__isnull=True)
+    return await query.filter(definition__config__contains=url).order_by("id").select_related("definition")
 
 
 @uncancelled

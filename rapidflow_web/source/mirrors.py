@@ -180,7 +180,7 @@ class Mirrors:
     async def _fetch(
         self,
         mirror: Path,
-        remote: Way,
+        remote: Remote,
         branch: str | None,
         commit: str | None,
         *,

@@ -133,12 +133,16 @@ def started_by(means: str | None = None) -> str:
         return g.actor.name
     if means is not None:
         return means
+    return _program()
+
+
+def _program() -> str:
     return "cli" if request.headers.get("User-Agent", "").startswith("rapidflow/") else "api"
 
 
 def cause(means: str | None = None) -> Cause:
     """What starts a build that this request asks for."""
-    return Cause(started_by(means))
+    return Cause(started_by(means), "api" if (means or _program()) == "api" else "manual")
 
 
 def media_type() -> str:

@@ -1,0 +1,130 @@
+"""Stores what an occurrence was judged to mean: an event, its decisions and their jobs, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from tortoise.transactions import in_transaction
+
+from rapidflow_web.builds.beginning import Beginning, Cause
+from rapidflow_web.db import events, jobs, pipelines, repositories, statuses
+from rapidflow_web.db.database import uncancelled
+from rapidflow_web.db.models import Job
+from rapidflow_web.db.trigger_models import Event, Repository
+from rapidflow_web.triggers import sync
+from rapidflow_web.triggers.judging import Build, Judgement, Verdict
+
+
+@uncancelled
+async def store(repository: Repository, judgement: Judgement, beginning: Beginning) -> Event:
+    """Stores the event; the builds wait in the queue, which the caller wakes."""
+    occurrence, commit = judgement.occurrence, judgement.commit
+    async with in_transaction():
+        event = await events.create(
+            repository_id=repository.id,
+            delivery_id=occurrence.delivery_id,
+            kind=occurrence.kind,
+            ref=occurrence.ref,
+            before=occurrence.before,
+            after=commit.id if commit is not None else occurrence.after,
+            source=occurrence.source,
+            sender=occurrence.sender,
+            title=commit.title if commit is not None else occurrence.title,
+            pull_request=pull_request(judgement),
+        )
+        made: Mapping[str, int] = {}
+        if judgement.files is not None and not judgement.untrusted and occurrence.kind == "push":
+            of_default = occurrence.branch == repository.default_branch and judgement.is_newer
+            made = await sync.apply(repository, judgement.files, judgement.verdicts, whole=of_default)
+        for verdict in judgement.verdicts:
+            pipeline_id = verdict.pipeline_id
+            if pipeline_id is None:
+                pipeline_id = made[verdict.file.path] if verdict.file is not None else 0
+            await _decide(repository, judgement, event, verdict, pipeline_id, beginning)
+        if occurrence.kind == "delete":
+            await repositories.saw(repository.id, occurrence.ref, None)
+        elif commit is not None and judgement.is_newer and occurrence.kind != "schedule":
+            await repositories.saw(repository.id, occurrence.ref, commit.id)
+    return event
+
+
+async def _decide(
+    repository: Repository,
+    judgement: Judgement,
+    event: Event,
+    verdict: Verdict,
+    pipeline_id: int,
+    beginning: Beginning,
+) -> None:
+    job_id = verdict.job_id
+    if verdict.build is not None:
+        job = await _begin(repository, judgement, verdict, verdict.build, pipeline_id, beginning)
+        job_id = job.id
+    await events.decide(event.id, pipeline_id, verdict.outcome, verdict.reason, job_id)
+    if judgement.commit is None or judgement.untrusted:
+        return
+    if verdict.outcome == "failed" or verdict.left_out:
+        state = "success" if verdict.left_out else "failure"
+        name = verdict.file.parsed.name if verdict.file is not None and verdict.file.parsed else None
+        context = f"rapidflow/{name or await pipelines.name_of(pipeline_id)}"
+        await statuses.report(
+            repository.id, judgement.commit.id, context, state, verdict.reason, None, pipeline_id
+        )
+
+
+async def _begin(
+    repository: Repository,
+    judgement: Judgement,
+    verdict: Verdict,
+    build: Build,
+    pipeline_id: int,
+    beginning: Beginning,
+) -> Job:
+    occurrence, commit, parsed = judgement.occurrence, judgement.commit, build.parsed
+    assert commit is not None
+    group = concurrency_group(build, repository.id if build.file.path else None, judgement.untrusted)
+    fields: dict[str, Any] = {
+        "pipeline_id": pipeline_id,
+        "definition_id": await pipelines.definition_for(pipeline_id, parsed.name, build.file.text),
+        "repo_name": repository.url,
+        "branch": occurrence.branch,
+        "commit": commit.id,
+        "ref": occurrence.ref,
+        "title": commit.title,
+        "author": commit.author,
+        "pull_request": pull_request(judgement),
+        "before": occurrence.before,
+        "base": build.base,
+        "untrusted": judgement.untrusted,
+        "approval": "waiting" if verdict.outcome == "waiting" else None,
+        "concurrency_group": group,
+    }
+    job = await beginning.add(fields, Cause(occurrence.source, occurrence.kind), parsed)
+    if group is not None and parsed.concurrency is not None and parsed.concurrency.when_busy != "queue":
+        await jobs.supersede(group, job.id, also_running=parsed.concurrency.when_busy == "cancel")
+    return job
+
+
+def concurrency_group(build: Build, repository_id: int | None, untrusted: bool) -> str | None:
+    """What the builds have in common of which one runs at a time, in the words of the database."""
+    if build.parsed.concurrency is None:
+        return None
+    group = build.parsed.concurrency.group_of(build.facts)
+    scope = "installation" if repository_id is None else f"repository {repository_id}"
+    return f"{scope}{', forks' if untrusted else ''}: {group}"
+
+
+def pull_request(judgement: Judgement) -> dict[str, Any] | None:
+    """A pull request as jobs and events have it."""
+    request = judgement.occurrence.pull_request
+    if request is None:
+        return None
+    every = asdict(request)
+    return {name: every[name] for name in ("number", "title", "url", "source", "target", "fork")}
+
+
+def jobs_of(verdicts: Sequence[Verdict]) -> int:
+    """How many builds begin."""
+    return sum(verdict.build is not None for verdict in verdicts)

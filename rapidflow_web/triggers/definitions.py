@@ -1,0 +1,125 @@
+"""Definition files: `.rapidflow.yml`, or all of `.rapidflow/*.yml`, at one commit of a repository."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from rapidflow_web.errors import Invalid
+from rapidflow_web.pipeline import parser
+from rapidflow_web.pipeline.definition import ParsedPipeline
+from rapidflow_web.settings import Settings
+from rapidflow_web.source import history
+from rapidflow_web.source.history import Entry
+
+FILE = ".rapidflow.yml"
+FOLDER = ".rapidflow"
+MAX_FILES = 100
+"""Definition files of one repository."""
+MAX_SIZE = 256 * 1024
+"""Bytes of one."""
+_ENDINGS = (".yml", ".yaml")
+_LINK, _SUBMODULE = "120000", "160000"
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionFile:
+    """A definition file at one commit: its text and what that means, or else the `problem` in a sentence."""
+
+    path: str
+    text: str = ""
+    parsed: ParsedPipeline | None = None
+    problem: str | None = None
+
+    @property
+    def default_name(self) -> str:
+        """The name of a pipeline whose file has none."""
+        return default_name(self.path)
+
+
+def default_name(path: str) -> str:
+    """What a pipeline is called whose definition file at `path` does not name it."""
+    return PurePosixPath(path).stem.removeprefix(".")
+
+
+async def read(mirror: Path, commit: str, settings: Settings) -> list[DefinitionFile]:
+    """The definition files of a commit in a mirror, by path; those that are not valid with their problem.
+
+    Raises `GitError`, TimeoutError.
+    """
+    entries = await history.entries(mirror, commit, FILE, FOLDER, f"{FOLDER}/")
+    odd = [entry for entry in entries if entry.path == FOLDER]
+    if odd:
+        return [DefinitionFile(FOLDER, problem=f"{FOLDER} {_is_no_folder(odd[0])}; make it a folder")]
+    chosen = [entry for entry in entries if entry.path == FILE or entry.path.endswith(_ENDINGS)]
+    if len(chosen) > 1 and any(entry.path == FILE for entry in chosen):
+        problem = f"there are both {FILE} and files in {FOLDER}/; keep the one or the other"
+        return [DefinitionFile(FILE, problem=problem)]
+    if len(chosen) > MAX_FILES:
+        problem = f"{FOLDER}/ has {len(chosen)} definition files; at most {MAX_FILES} can be used"
+        return [DefinitionFile(FOLDER, problem=problem)]
+    files = [await _file(mirror, entry, settings) for entry in chosen]
+    return _with_repeated_names(files)
+
+
+async def read_one(mirror: Path, commit: str, path: str, settings: Settings) -> DefinitionFile | None:
+    """The definition file at `path`; None where the commit has none. Raises `GitError`, TimeoutError."""
+    found = [file for file in await read(mirror, commit, settings) if file.path in (path, FOLDER)]
+    return found[0] if found else None
+
+
+async def _file(mirror: Path, entry: Entry, settings: Settings) -> DefinitionFile:
+    path = entry.path
+    if entry.mode in (_LINK, _SUBMODULE) or entry.size is None:
+        return DefinitionFile(path, problem=f"{path} {_is_no_file(entry)}; make it a file")
+    if entry.size > MAX_SIZE:
+        problem = f"{path} has {entry.size} bytes; a definition may have {MAX_SIZE // 1024} KiB"
+        return DefinitionFile(path, problem=problem)
+    try:
+        text = await history.text(mirror, entry.blob)
+    except ValueError:
+        return DefinitionFile(path, problem=f"{path} is not valid UTF-8")
+    try:
+        # Whoever wrote it may have made it slow to read.
+        parsed = await asyncio.to_thread(
+            parser.parse_in_repository, text, settings.most_limits, default_name(path)
+        )
+    except Invalid as error:
+        return DefinitionFile(path, text, problem=problem_of(error))
+    return DefinitionFile(path, text, parsed)
+
+
+def problem_of(error: Invalid) -> str:
+    """What is wrong with a definition, in one line that begins with where."""
+    first, *more = error.problems
+    where = f"line {first.line}, column {first.column}: " if first.line is not None else ""
+    rest = f" (and {len(more)} more problem{'s' * (len(more) != 1)})" if more else ""
+    return f"{where}{first.message.removeprefix(where)}{rest}"
+
+
+def _with_repeated_names(files: Sequence[DefinitionFile]) -> list[DefinitionFile]:
+    """The files; of those that have the same name only the first is right."""
+    first: dict[str, str] = {}
+    found: list[DefinitionFile] = []
+    for file in files:
+        name = file.parsed.name if file.parsed is not None else None
+        if name is not None and name in first:
+            problem = f"the name '{name}' is that of {first[name]}, too; give each pipeline its own"
+            found.append(DefinitionFile(file.path, file.text, problem=problem))
+            continue
+        if name is not None:
+            first[name] = file.path
+        found.append(file)
+    return found
+
+
+def _is_no_folder(entry: Entry) -> str:
+    return (
+        "is a link" if entry.mode == _LINK else "is a file" if entry.mode != _SUBMODULE else "is a submodule"
+    )
+
+
+def _is_no_file(entry: Entry) -> str:
+    return "is a link" if entry.mode == _LINK else "is a submodule"

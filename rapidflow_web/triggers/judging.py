@@ -1,0 +1,276 @@
+"""What an occurrence means for each pipeline: a build, or a sentence that says why there is none.
+
+`Judge.judge` reads git and the database and changes neither; `decisions.store` makes it so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rapidflow_web.db import events, pipelines, repositories
+from rapidflow_web.db.models import Pipeline
+from rapidflow_web.db.trigger_models import Repository
+from rapidflow_web.errors import Invalid
+from rapidflow_web.pipeline import parser
+from rapidflow_web.pipeline.definition import ParsedPipeline
+from rapidflow_web.pipeline.triggers import Facts, skip_word
+from rapidflow_web.settings import Settings
+from rapidflow_web.source import history
+from rapidflow_web.source.fetching import NoSuchCommit
+from rapidflow_web.source.history import Commit
+from rapidflow_web.source.mirrors import Mirrors, Source
+from rapidflow_web.triggers import definitions
+from rapidflow_web.triggers.access import account_of
+from rapidflow_web.triggers.definitions import DefinitionFile, problem_of
+from rapidflow_web.triggers.occurrence import Occurrence
+from rapidflow_web.secrets.vault import Vault
+
+_FULL_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_BUILT_ONCE = ("push", "pull_request")
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A build that is to begin. `base` is the commit against which changed files are counted."""
+
+    file: DefinitionFile
+    parsed: ParsedPipeline
+    facts: Facts
+    base: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an occurrence means for one pipeline, which is new where it has no id.
+
+    `outcome` and `reason` are those of `Decision`; `job_id` is a build that there is already. A pipeline that
+    was `left_out` by its paths is a success to whoever waits for its status.
+    """
+
+    pipeline_id: int | None
+    file: DefinitionFile | None
+    outcome: str
+    reason: str
+    build: Build | None = None
+    job_id: int | None = None
+    left_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """An occurrence with all that was found out about it. `files` is None where none could be read."""
+
+    occurrence: Occurrence
+    verdicts: tuple[Verdict, ...]
+    commit: Commit | None = None
+    untrusted: bool = False
+    files: tuple[DefinitionFile, ...] | None = None
+    is_newer: bool = True
+    """Whether the ref is to have this value from now on; not where it has a later one already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What is the same for all pipelines."""
+
+    repository: Repository
+    occurrence: Occurrence
+    mirror: Path
+    commit: Commit
+    untrusted: bool
+    skipped: str | None = field(default=None)
+
+
+class Judge:
+    """Judges occurrences at repositories."""
+
+    def __init__(self, settings: Settings, mirrors: Mirrors, vault: Vault) -> None:
+        self._settings = settings
+        self._mirrors = mirrors
+        self._vault = vault
+
+    async def judge(self, repository: Repository, occurrence: Occurrence) -> Judgement:
+        """Judges what happened. Raises `BuildError` where the repository can't be reached."""
+        stored = await self._pipelines(repository, occurrence)
+        if occurrence.kind == "delete":
+            return Judgement(occurrence, ())
+        try:
+            source = await self._fetched(repository, occurrence)
+        except NoSuchCommit as error:
+            return Judgement(occurrence, tuple(_without_commit(repository, occurrence, stored, str(error))))
+        mirror, commit = source.mirror, await history.commit_of(source.mirror, source.commit)
+        untrusted = not await history.is_own(mirror, commit.id) or (
+            occurrence.pull_request is not None and occurrence.pull_request.fork
+        )
+        case = _Case(repository, occurrence, mirror, commit, untrusted, _skipped(occurrence, commit))
+        files = await definitions.read(mirror, commit.id, self._settings)
+        verdicts = [await self._verdict(case, *pair) for pair in _matched(case, stored, files)]
+        return Judgement(
+            occurrence, tuple(verdicts), commit, untrusted, tuple(files), await self._is_newer(case)
+        )
+
+    async def _pipelines(self, repository: Repository, occurrence: Occurrence) -> list[Pipeline]:
+        found = await repositories.pipelines_of(repository.id) + await pipelines.stored_for(repository.url)
+        return [one for one in found if occurrence.only is None or one.id in occurrence.only]
+
+    async def _fetched(self, repository: Repository, occurrence: Occurrence) -> Source:
+        account = await account_of(self._vault, repository)
+        after = occurrence.after
+        if after is None or not _FULL_ID.fullmatch(after):
+            # Some forges shorten the commit; the branch says the same.
+            branch = occurrence.ref.removeprefix("refs/heads/")
+            return await self._mirrors.fetch(repository.url, branch, account=account)
+        return await self._mirrors.fetch(
+            repository.url, commit=after, account=account, everything=True, reference=occurrence.ref
+        )
+
+    async def _is_newer(self, case: _Case) -> bool:
+        last = await repositories.value_of(case.repository.id, case.occurrence.ref)
+        if last is None or last == case.commit.id or case.occurrence.kind == "tag":
+            return True
+        # Deliveries overtake each other.
+        return not await history.is_ancestor(case.mirror, case.commit.id, last)
+
+    async def _verdict(self, case: _Case, pipeline: Pipeline | None, file: DefinitionFile | None) -> Verdict:
+        pipeline_id = pipeline.id if pipeline is not None else None
+        if file is None:
+            path = pipeline.path if pipeline is not None else ""
+            return Verdict(pipeline_id, None, "ignored", f"the commit has no file {path}")
+        if file.parsed is None:
+            return Verdict(pipeline_id, file, "failed", f"{file.path}: {file.problem}")
+        parsed, occurrence = file.parsed, case.occurrence
+        if parsed.on is None:
+            return Verdict(
+                pipeline_id, file, "ignored", "it has no 'on', so only people and programs start it"
+            )
+        base = await self._base(case, pipeline_id)
+        facts = await self._facts(case, parsed, base)
+        if occurrence.kind != "schedule" and (refusal := parsed.on.refusal(facts)) is not None:
+            left_out = parsed.on.refusal(_without_paths(facts)) is None
+            return Verdict(pipeline_id, file, "ignored", refusal, left_out=left_out)
+        if case.skipped is not None:
+            return Verdict(pipeline_id, file, "ignored", f"the commit's message has '{case.skipped}'")
+        build = Build(file, parsed, facts, base)
+        if case.untrusted:
+            return _of_fork(case, pipeline_id, build)
+        if pipeline_id is not None and (job_id := await self._built_already(case, pipeline_id, build)):
+            reason = f"job {job_id} builds the same commit with the same definition"
+            return Verdict(pipeline_id, file, "built", reason, job_id=job_id)
+        return Verdict(pipeline_id, file, "built", f"{occurrence.words} fits 'on'", build)
+
+    async def _base(self, case: _Case, pipeline_id: int | None) -> str | None:
+        """The commit against which the changed files of a push or pull request are counted."""
+        occurrence, commit, mirror = case.occurrence, case.commit.id, case.mirror
+        if occurrence.pull_request is not None:
+            target = await history.head_of(mirror, occurrence.pull_request.target)
+            return None if target is None else await history.merge_base(mirror, target, commit)
+        if occurrence.kind != "push":
+            return None
+        built = await events.successes(pipeline_id, occurrence.ref) if pipeline_id is not None else []
+        for ancestor in [*built, *([occurrence.before] if occurrence.before else [])]:
+            if ancestor != commit and await history.is_ancestor(mirror, ancestor, commit):
+                return ancestor
+        default = await history.head_of(mirror, case.repository.default_branch)
+        base = None if default is None else await history.merge_base(mirror, default, commit)
+        return base if base != commit else None
+
+    async def _facts(self, case: _Case, parsed: ParsedPipeline, base: str | None) -> Facts:
+        occurrence, request = case.occurrence, case.occurrence.pull_request
+        paths = None if base is None else await history.changed(case.mirror, base, case.commit.id)
+        return Facts(
+            event=occurrence.kind,
+            branch=occurrence.branch,
+            tag=occurrence.tag,
+            target=request.target if request is not None else None,
+            action=request.action if request is not None else None,
+            draft=request is not None and request.draft,
+            paths=paths,
+            ref=occurrence.ref,
+            pipeline=parsed.name,
+            pull_request=request.number if request is not None else None,
+        )
+
+    async def _built_already(self, case: _Case, pipeline_id: int, build: Build) -> int | None:
+        """The build of the same commit and definition that another kind of event started."""
+        if case.occurrence.kind not in _BUILT_ONCE or case.occurrence.replay or _reads_event(build.parsed):
+            return None
+        for job in await events.builds_of(pipeline_id, case.commit.id, _BUILT_ONCE):
+            same = job.definition.config == build.file.text and not job.untrusted
+            if same and job.event != case.occurrence.kind and job.status != "cancelled":
+                return job.id
+        return None
+
+
+def _matched(
+    case: _Case, stored: Sequence[Pipeline], files: Sequence[DefinitionFile]
+) -> list[tuple[Pipeline | None, DefinitionFile | None]]:
+    """Each pipeline with its definition at the commit; new pipelines only where the commit is trusted."""
+    found: list[tuple[Pipeline | None, DefinitionFile | None]] = []
+    left = {file.path: file for file in files}
+    for pipeline in stored:
+        if pipeline.path is None:
+            found.append((pipeline, _of_stored(pipeline)))
+        elif pipeline.path in left:
+            found.append((pipeline, left.pop(pipeline.path)))
+    of_paths = {pipeline.path for pipeline, _ in found if pipeline is not None}
+    for pipeline in stored:
+        if pipeline.path is None or pipeline.path in of_paths:
+            continue
+        renamed = [one for one in left.values() if one.parsed and one.parsed.name == pipeline.definition.name]
+        found.append((pipeline, left.pop(renamed[0].path) if renamed else _broken(files)))
+    if not case.untrusted and case.occurrence.only is None:
+        found += [(None, file) for file in left.values() if file.parsed is not None]
+    return found
+
+
+def _broken(files: Sequence[DefinitionFile]) -> DefinitionFile | None:
+    """What is wrong with all the files of a commit at once."""
+    return next((one for one in files if one.parsed is None and not one.text and len(files) == 1), None)
+
+
+def _of_stored(pipeline: Pipeline) -> DefinitionFile:
+    """The definition of a pipeline whose text is stored on the server."""
+    text, name = pipeline.definition.config, pipeline.definition.name
+    try:
+        return DefinitionFile("", text, parser.parse_stored(text, name))
+    except Invalid as error:
+        return DefinitionFile("", text, problem=problem_of(error))
+
+
+def _without_commit(
+    repository: Repository, occurrence: Occurrence, stored: Sequence[Pipeline], said: str
+) -> list[Verdict]:
+    outcome, reason = "failed", said
+    if repository.forge == "bitbucket" and occurrence.pull_request is not None:
+        outcome, reason = "ignored", "Bitbucket has no refs of pull requests, so a fork's can't be fetched"
+    return [Verdict(pipeline.id, None, outcome, reason) for pipeline in stored]
+
+
+def _skipped(occurrence: Occurrence, commit: Commit) -> str | None:
+    return skip_word(commit.message) if occurrence.kind in _BUILT_ONCE else None
+
+
+def _of_fork(case: _Case, pipeline_id: int | None, build: Build) -> Verdict:
+    """What a commit gets that no branch or tag of the repository has."""
+    fork = case.occurrence.pull_request is not None and case.occurrence.pull_request.fork
+    whose = "it comes from a fork" if fork else "no branch or tag of the repository has the commit"
+    if case.repository.forks == "never":
+        reason = f"{whose}, and the repository builds none of these"
+        return Verdict(pipeline_id, build.file, "ignored", reason)
+    if case.repository.forks == "run":
+        return Verdict(pipeline_id, build.file, "built", f"{whose}; it gets no secrets", build)
+    return Verdict(pipeline_id, build.file, "waiting", f"{whose}, so it waits for an approval", build)
+
+
+def _without_paths(facts: Facts) -> Facts:
+    from dataclasses import replace
+
+    return replace(facts, paths=None)
+
+
+def _reads_event(parsed: ParsedPipeline) -> bool:
+    """Whether a step runs or not depending on what started the build."""
+    return any(step.when is not None and step.when.reads_event for step in parsed.steps)
