@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -123,8 +123,3 @@ def pull_request(judgement: Judgement) -> dict[str, Any] | None:
         return None
     every = asdict(request)
     return {name: every[name] for name in ("number", "title", "url", "source", "target", "fork")}
-
-
-def jobs_of(verdicts: Sequence[Verdict]) -> int:
-    """How many builds begin."""
-    return sum(verdict.build is not None for verdict in verdicts)

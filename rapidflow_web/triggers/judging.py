@@ -17,6 +17,7 @@ from rapidflow_web.errors import Invalid
 from rapidflow_web.pipeline import parser
 from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.pipeline.triggers import Facts, skip_word
+from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.settings import Settings
 from rapidflow_web.source import history
 from rapidflow_web.source.fetching import NoSuchCommit
@@ -26,7 +27,6 @@ from rapidflow_web.triggers import definitions
 from rapidflow_web.triggers.access import account_of
 from rapidflow_web.triggers.definitions import DefinitionFile, problem_of
 from rapidflow_web.triggers.occurrence import Occurrence
-from rapidflow_web.secrets.vault import Vault
 
 _FULL_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _BUILT_ONCE = ("push", "pull_request")
