@@ -64,6 +64,14 @@ class Ending:
         await self.seal(job_id)
         return True
 
+    async def failed_before_start(self, job_id: int, error: str) -> bool:
+        """Fails a job that waits; False where it does not wait any more."""
+        if not await jobs.fail_pending(job_id, error):
+            return False
+        metrics.BUILDS.labels("failed").inc()
+        await self.seal(job_id)
+        return True
+
     async def seal(self, job_id: int) -> None:
         """Ends the log of a job that has ended and has no execution."""
         job = await jobs.get(job_id)

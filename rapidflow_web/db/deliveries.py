@@ -92,7 +92,7 @@ async def note(delivery_id: int, outcome: str) -> None:
 @patient
 @uncancelled
 async def handled(delivery_id: int, outcome: str | None) -> None:
-    """Notes that nothing is left to do for a delivery. `outcome` says why nothing came of it. Safe to repeat."""
+    """Notes that nothing is left to do for a delivery. `outcome` says why nothing came of it."""
     await Delivery.filter(id=delivery_id).update(handled_at=now_ms(), outcome=outcome)
 
 

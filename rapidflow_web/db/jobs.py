@@ -26,7 +26,8 @@ _WAITING_LOCK = 0x52617069
 # beside them could be left over by a server that was killed.
 _CLAIMABLE = """SELECT id FROM job WHERE status = 'pending' AND NOT cancelled AND NOT unread
 AND (approval IS NULL OR approval <> 'waiting') AND (concurrency_group IS NULL OR NOT EXISTS (
-    SELECT 1 FROM job AS other WHERE other.status = 'running' AND other.concurrency_group = job.concurrency_group
+    SELECT 1 FROM job AS other
+    WHERE other.status = 'running' AND other.concurrency_group = job.concurrency_group
 )) ORDER BY id LIMIT 1"""
 
 _ALLOWED = {
@@ -195,6 +196,12 @@ async def cancel_pending(job_id: int) -> bool:
         await cancel_steps(job_id, now)
     outbox.wake()
     return True
+
+
+@uncancelled
+async def fail_pending(job_id: int, error: str) -> bool:
+    """Fails a job that has not begun; False where it has."""
+    return await transition(job_id, "pending", "failed", error=error, unread=False, finished_at=now_ms())
 
 
 @patient

@@ -42,6 +42,8 @@ class Pipeline(Model):
     )
     repository_id: int | None
     path: str | None = fields.TextField(null=True)
+    # Whether the definition is that of the default branch; other branches may have further files.
+    on_default_branch = fields.BooleanField(default=True, db_default=True)
     # Why the file at the head of the default branch can't be read; null while it is valid.
     problem: str | None = fields.TextField(null=True)
 

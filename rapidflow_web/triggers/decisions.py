@@ -1,4 +1,4 @@
-"""Stores what an occurrence was judged to mean: an event, its decisions and their jobs, in one transaction."""
+"""Stores what an occurrence was judged to mean: an event, decisions and jobs, in one transaction."""
 
 from __future__ import annotations
 
@@ -18,8 +18,16 @@ from rapidflow_web.triggers.judging import Build, Judgement, Verdict
 
 
 @uncancelled
-async def store(repository: Repository, judgement: Judgement, beginning: Beginning) -> Event:
-    """Stores the event; the builds wait in the queue, which the caller wakes."""
+async def store(
+    repository: Repository,
+    judgement: Judgement,
+    beginning: Beginning,
+    then: Callable[[], Awaitable[object]] | None = None,
+) -> Event:
+    """Stores the event, and does what comes `then` in the same transaction.
+
+    The builds wait in the queue, which the caller wakes.
+    """
     occurrence, commit = judgement.occurrence, judgement.commit
     async with in_transaction():
         event = await events.create(
@@ -47,6 +55,8 @@ async def store(repository: Repository, judgement: Judgement, beginning: Beginni
             await repositories.saw(repository.id, occurrence.ref, None)
         elif commit is not None and judgement.is_newer and occurrence.kind != "schedule":
             await repositories.saw(repository.id, occurrence.ref, commit.id)
+        if then is not None:
+            await then()
     return event
 
 
@@ -83,7 +93,8 @@ async def _begin(
     beginning: Beginning,
 ) -> Job:
     occurrence, commit, parsed = judgement.occurrence, judgement.commit, build.parsed
-    assert commit is not None
+    if commit is None:
+        raise ValueError("without a commit nothing is built")
     group = concurrency_group(build, repository.id if build.file.path else None, judgement.untrusted)
     fields: dict[str, Any] = {
         "pipeline_id": pipeline_id,

@@ -49,6 +49,7 @@ async def apply(
                 repository_id=repository.id,
                 path=file.path,
                 problem=None,
+                on_default_branch=whole,
                 name=file.parsed.name,
                 config=file.text,
             )
@@ -58,8 +59,9 @@ async def apply(
     if whole:
         await repositories.update(repository.id, problems=problems)
         if not _is_about_all(files):
-            gone = [one.id for one in known if one.deleted_at is None and one.id not in found.values()]
-            await Pipeline.filter(id__in=gone).update(deleted_at=now_ms())
+            stayed = set(found.values())
+            gone = [one.id for one in known if one.on_default_branch and one.id not in stayed]
+            await Pipeline.filter(id__in=gone, deleted_at__isnull=True).update(deleted_at=now_ms())
     return found
 
 

@@ -402,6 +402,11 @@ class Migration(migrations.Migration):
         ),
         ops.AddField(
             model_name="Pipeline",
+            name="on_default_branch",
+            field=fields.BooleanField(default=True, db_default=True),
+        ),
+        ops.AddField(
+            model_name="Pipeline",
             name="path",
             field=fields.TextField(null=True, unique=False),
         ),

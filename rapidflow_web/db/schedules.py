@@ -1,0 +1,60 @@
+"""Queries on schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tortoise.transactions import in_transaction
+
+from rapidflow_web.db.database import patient, uncancelled
+from rapidflow_web.db.models import Pipeline
+from rapidflow_web.db.sql import rows
+from rapidflow_web.db.trigger_models import Schedule
+
+
+@patient
+@uncancelled
+async def state_of_pipelines() -> tuple[int, int, int]:
+    """What differs once a pipeline was made, changed or hidden."""
+    counted = "COUNT(*), COALESCE(MAX(updated_at), 0), COALESCE(SUM(definition_id), 0)"
+    found = await rows(f"SELECT {counted} FROM pipeline WHERE deleted_at IS NULL")  # noqa: S608
+    return found[0][0], found[0][1], int(found[0][2])
+
+
+@patient
+@uncancelled
+async def pipelines_with_any() -> list[Pipeline]:
+    """The pipelines whose definitions may have a schedule."""
+    query = Pipeline.filter(deleted_at__isnull=True, definition__config__contains="schedule")
+    return await query.order_by("id").select_related("definition")
+
+
+@patient
+@uncancelled
+async def replace(wanted: Mapping[tuple[int, str], int]) -> None:
+    """Keeps the schedules that are wanted, by pipeline and key; a new one is due when `wanted` says, in ms."""
+    async with in_transaction():
+        known = {(row.pipeline_id, row.key): row.id for row in await Schedule.all()}
+        await Schedule.filter(id__in=[known[which] for which in known.keys() - wanted.keys()]).delete()
+        await Schedule.bulk_create(
+            Schedule(pipeline_id=which[0], key=which[1], due_at=wanted[which])
+            for which in wanted.keys() - known.keys()
+        )
+
+
+@patient
+@uncancelled
+async def due(now: int) -> list[Schedule]:
+    """The schedules that are due by `now`, in ms; the longest due first."""
+    return await Schedule.filter(due_at__lte=now).order_by("due_at", "id").limit(100)
+
+
+async def set_due(schedule_id: int, at: int) -> None:
+    """Says when a schedule is due next, in ms; for the transaction that starts its build."""
+    await Schedule.filter(id=schedule_id).update(due_at=at)
+
+
+@uncancelled
+async def remove(schedule_id: int) -> None:
+    """Removes a schedule that no definition has any more."""
+    await Schedule.filter(id=schedule_id).delete()

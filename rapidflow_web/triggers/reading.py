@@ -1,0 +1,117 @@
+"""Reads the definitions of jobs that people and programs start, each from the commit that it builds."""
+
+from __future__ import annotations
+
+from rapidflow_web.builds.beginning import check_variables, columns_of
+from rapidflow_web.builds.ending import Ending
+from rapidflow_web.db import jobs, pipelines, repositories
+from rapidflow_web.db.models import Job, Pipeline
+from rapidflow_web.db.trigger_models import Repository
+from rapidflow_web.errors import BuildError, Invalid, RapidFlowError
+from rapidflow_web.pipeline.triggers import Facts
+from rapidflow_web.pipeline.variables import HIDDEN
+from rapidflow_web.secrets.vault import Vault
+from rapidflow_web.settings import Settings
+from rapidflow_web.source import history
+from rapidflow_web.source.fetching import NoSuchCommit
+from rapidflow_web.source.mirrors import Mirrors, Source
+from rapidflow_web.triggers import definitions
+from rapidflow_web.triggers.access import account_of
+from rapidflow_web.triggers.decisions import concurrency_group
+from rapidflow_web.triggers.judging import Build
+from rapidflow_web.triggers.occurrence import HEADS, TAGS
+
+
+class Reading:
+    """Reads definitions; where that fails, the job has failed, with the sentence."""
+
+    def __init__(self, settings: Settings, mirrors: Mirrors, vault: Vault, ending: Ending) -> None:
+        self._settings = settings
+        self._mirrors = mirrors
+        self._vault = vault
+        self._ending = ending
+
+    async def read(self, job_id: int) -> None:
+        """Reads the definition of a job that waits for that. Safe to call again."""
+        job = await jobs.get(job_id)
+        if job is None or not job.unread:
+            return
+        try:
+            await self._read(job)
+        except (RapidFlowError, TimeoutError) as error:
+            await self._ending.failed_before_start(job_id, str(error) or "git took too long")
+
+    async def _read(self, job: Job) -> None:
+        pipeline = await pipelines.existing(job.pipeline_id, also_deleted=True)
+        repository = await repositories.get(pipeline.repository_id or 0)
+        if repository is None:
+            raise BuildError("its repository was removed from this server")
+        source = await self._fetched(repository, job)
+        fork = job.pull_request is not None and bool(job.pull_request.get("fork"))
+        untrusted = fork or not await history.is_own(source.mirror, source.commit)
+        commit = await history.commit_of(source.mirror, source.commit)
+        fields = {
+            "commit": commit.id,
+            "title": commit.title,
+            "author": commit.author,
+            "untrusted": untrusted,
+            "approval": self._approval(repository, untrusted),
+        }
+        if await jobs.steps_of(job.id):
+            await jobs.define(job.id, None, {}, **fields)  # a retry of what was read before
+            return
+        await self._define(job, pipeline, repository, source, fields)
+
+    async def _define(
+        self, job: Job, pipeline: Pipeline, repository: Repository, source: Source, fields: dict[str, object]
+    ) -> None:
+        path = pipeline.path or ""
+        file = await definitions.read_one(source.mirror, source.commit, path, self._settings)
+        if file is None:
+            raise BuildError(f"the commit {source.commit[:12]} has no file {path}")
+        if file.parsed is None:
+            raise BuildError(f"{file.path}: {file.problem}")
+        parsed, untrusted = file.parsed, bool(fields["untrusted"])
+        given = {row.key: row.value for row in await jobs.environment_of(job.id)}
+        variables = {**parsed.env, **given}
+        if problems := check_variables(parsed, variables, pipeline.id):
+            raise Invalid(problems)
+        facts = Facts(
+            event=job.event, ref=job.ref, branch=job.branch, tag=(job.ref or "").partition(TAGS)[2] or None,
+            pipeline=parsed.name,
+        )  # fmt: skip
+        secrets = () if untrusted else parsed.secrets
+        await jobs.define(
+            job.id,
+            parsed.steps,
+            variables | dict.fromkeys(secrets, HIDDEN),
+            **fields,
+            **columns_of(parsed),
+            definition_id=await pipelines.definition_for(pipeline.id, parsed.name, file.text),
+            concurrency_group=concurrency_group(Build(file, parsed, facts, None), repository.id, untrusted),
+        )
+
+    async def _fetched(self, repository: Repository, job: Job) -> Source:
+        account = await account_of(self._vault, repository)
+        commit = job.commit
+        if commit is None:
+            seen = await self._mirrors.refs(repository.url, account)
+            commit = seen.values.get(job.ref or "")
+            if commit is None:
+                what, name = ("tag", TAGS) if (job.ref or "").startswith(TAGS) else ("branch", HEADS)
+                raise BuildError(f"the repository has no {what} '{(job.ref or '').removeprefix(name)}'")
+        try:
+            return await self._mirrors.fetch(
+                repository.url, commit=commit, account=account, everything=True, reference=job.ref
+            )
+        except NoSuchCommit as error:
+            raise BuildError(str(error)) from None
+
+    def _approval(self, repository: Repository, untrusted: bool) -> str | None:
+        if not untrusted:
+            return None
+        if repository.forks == "never":
+            raise BuildError(
+                "no branch or tag of the repository has the commit, and the repository builds none of these"
+            )
+        return "waiting" if repository.forks == "approve" else None

@@ -1,0 +1,105 @@
+"""Starts what is due by a schedule, once for however many times it was missed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from tortoise.transactions import in_transaction
+
+from rapidflow_web.builds.beginning import Beginning, Cause
+from rapidflow_web.db import events, pipelines, repositories, schedules
+from rapidflow_web.db.models import Pipeline
+from rapidflow_web.db.trigger_models import Schedule
+from rapidflow_web.errors import BuildError, Invalid, RequestError
+from rapidflow_web.pipeline import parser
+from rapidflow_web.pipeline.triggers import CronSchedule
+from rapidflow_web.triggers.handling import Handling
+from rapidflow_web.triggers.occurrence import HEADS, Occurrence
+
+_LOOK_AGAIN = 60_000
+"""Milliseconds until a schedule is tried again whose repository could not be reached."""
+
+
+class Schedules:
+    """Keeps a row for each schedule, and starts what is due."""
+
+    def __init__(self, handling: Handling, beginning: Beginning) -> None:
+        self._handling = handling
+        self._beginning = beginning
+        self._known: object = None
+        self._paused: dict[int, int] = {}
+
+    async def run_due(self, now: int) -> None:
+        """Starts all that is due by `now`, in ms."""
+        state = await schedules.state_of_pipelines()
+        if state != self._known:
+            await self._plan(now)
+            self._known = state
+        for row in await schedules.due(now):
+            if self._paused.get(row.id, 0) > now:
+                continue
+            self._paused.pop(row.id, None)
+            try:
+                await self._start(row, now)
+            except BuildError:
+                self._paused[row.id] = now + _LOOK_AGAIN
+
+    async def _plan(self, now: int) -> None:
+        """Makes the rows fit the definitions."""
+        wanted: dict[tuple[int, str], int] = {}
+        for pipeline in await schedules.pipelines_with_any():
+            for schedule in _of(pipeline):
+                wanted[pipeline.id, schedule.key] = _next(pipeline, schedule, now)
+        await schedules.replace(wanted)
+
+    async def _start(self, row: Schedule, now: int) -> None:
+        pipeline = await pipelines.get(row.pipeline_id)
+        found = [one for one in _of(pipeline) if one.key == row.key] if pipeline is not None else []
+        if pipeline is None or not found:
+            await schedules.remove(row.id)
+            return
+        schedule, due = found[0], _next(pipeline, found[0], now)
+        repository = await repositories.get(pipeline.repository_id) if pipeline.repository_id else None
+        if repository is None:
+            await self._start_stored(pipeline, schedule, row, due)
+            return
+        ref = f"{HEADS}{schedule.branch or repository.default_branch}"
+        occurrence = Occurrence("schedule", "schedule", ref, only=frozenset((pipeline.id,)))
+        async with self._handling.lock(repository.id):
+            await self._handling.happened(repository, occurrence, lambda: schedules.set_due(row.id, due))
+
+    async def _start_stored(
+        self, pipeline: Pipeline, schedule: CronSchedule, row: Schedule, due: int
+    ) -> None:
+        branch = schedule.branch
+        cause = Cause("schedule", "schedule")
+        async with in_transaction():
+            outcome, reason, job_id = (
+                "built",
+                f"its schedule '{schedule.name or schedule.cron}' was due",
+                None,
+            )
+            try:
+                job_id = (await self._beginning.start(pipeline.id, cause, branch=branch)).id
+            except RequestError as error:
+                outcome, reason = "failed", str(error)
+            event = await events.create(
+                kind="schedule", source="schedule", ref=f"{HEADS}{branch}" if branch else None
+            )
+            await events.decide(event.id, pipeline.id, outcome, reason, job_id)
+            await schedules.set_due(row.id, due)
+        self._beginning.wake()
+
+
+def _of(pipeline: Pipeline) -> tuple[CronSchedule, ...]:
+    """The schedules of a pipeline whose definition is that of the default branch, or stored here."""
+    try:
+        parsed = parser.parse_stored(pipeline.definition.config, pipeline.definition.name)
+    except Invalid:
+        return ()
+    return parsed.on.schedule if parsed.on is not None and pipeline.on_default_branch else ()
+
+
+def _next(pipeline: Pipeline, schedule: CronSchedule, now: int) -> int:
+    moment = datetime.fromtimestamp(now / 1000, UTC)
+    return int(schedule.next_after(moment, f"pipeline {pipeline.id}").timestamp() * 1000)

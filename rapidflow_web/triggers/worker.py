@@ -1,0 +1,124 @@
+"""What goes on in the background: deliveries, looks at repositories, schedules, definitions to be read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+
+from rapidflow_web.db import deliveries, jobs, repositories
+from rapidflow_web.db.database import now_ms
+from rapidflow_web.errors import BuildError, RequestError
+from rapidflow_web.triggers.handling import Handling
+from rapidflow_web.triggers.reading import Reading
+from rapidflow_web.triggers.schedules import Schedules
+
+_log = logging.getLogger(__name__)
+
+_AT_ONCE = 4
+"""Repositories that git works for at a time."""
+_TICK_SECONDS = 5.0
+_DAY = 24 * 3600 * 1000
+_LONGEST_PAUSE = 600.0
+
+
+class Worker:
+    """Works on what waits. `cancel` cancels a build."""
+
+    def __init__(
+        self,
+        handling: Handling,
+        reading: Reading,
+        schedules: Schedules,
+        cancel: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self._handling = handling
+        self._reading = reading
+        self._schedules = schedules
+        self._cancel = cancel
+        self._wake = asyncio.Event()
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._paused: dict[int, tuple[float, float]] = {}
+        """Repositories that could not be reached: until when they are left alone, and the pause, in s."""
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Works until cancelled. What was begun is begun again by the next server."""
+        try:
+            while True:
+                self._wake.clear()
+                try:
+                    await self._look()
+                except Exception as error:
+                    # Whatever it is, the rest must go on when it is over.
+                    _log.warning("what waits at repositories can't be looked up: %s", error)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_TICK_SECONDS):
+                        await self._wake.wait()
+        finally:
+            for task in self._busy.values():
+                task.cancel()
+            if self._busy:
+                await asyncio.wait(self._busy.values())
+
+    async def _look(self) -> None:
+        for job_id in await jobs.superseded():
+            self._begin(f"cancel {job_id}", self._cancel_superseded(job_id), slot=False)
+        for job_id in await jobs.unread():
+            self._begin(f"read {job_id}", self._reading.read(job_id))
+        for repository_id in dict.fromkeys(id for _, id in await deliveries.waiting()):
+            if self._paused.get(repository_id, (0, 0))[0] <= time.monotonic():
+                self._begin(f"deliveries {repository_id}", self._handle(repository_id))
+        for repository in await repositories.due(now_ms()):
+            self._begin(f"look {repository.id}", self._handling.look(repository))
+        self._begin("schedules", self._schedules.run_due(now_ms()), slot=False)
+
+    def _begin(self, name: str, work: Coroutine[object, object, None], *, slot: bool = True) -> None:
+        if name in self._busy:
+            work.close()
+            return
+        task = asyncio.create_task(self._done(name, work, slot))
+        self._busy[name] = task
+        task.add_done_callback(lambda _: self._busy.pop(name, None))
+
+    async def _done(self, name: str, work: Coroutine[object, object, None], slot: bool) -> None:
+        try:
+            async with self._slots if slot else contextlib.nullcontext():
+                await work
+        except BuildError as error:
+            _log.info("%s: %s", name, error)
+        except Exception:
+            _log.exception("%s: unexpected error", name)
+        finally:
+            work.close()
+        # What comes next may have waited for it.
+        if slot:
+            self._wake.set()
+
+    async def _handle(self, repository_id: int) -> None:
+        """Handles the deliveries to a repository, in the order in which they came."""
+        for delivery_id, of in await deliveries.waiting():
+            delivery = await deliveries.get(delivery_id) if of == repository_id else None
+            if delivery is None or delivery.handled_at is not None:
+                continue
+            try:
+                await self._handling.handle(delivery)
+            except BuildError as error:
+                if delivery.at < now_ms() - _DAY:
+                    await deliveries.handled(delivery.id, f"given up after a day: {error}")
+                    continue
+                pause = min(self._paused.get(repository_id, (0, 1.0))[1] * 2, _LONGEST_PAUSE)
+                self._paused[repository_id] = (time.monotonic() + pause, pause)
+                await deliveries.note(delivery.id, f"trying again: {error}")
+                return
+            self._paused.pop(repository_id, None)
+
+    async def _cancel_superseded(self, job_id: int) -> None:
+        with contextlib.suppress(RequestError):  # it has ended by itself
+            await self._cancel(job_id)
