@@ -13,7 +13,7 @@ from rapidflow_web.builds.beginning import Beginning
 from rapidflow_web.db import deliveries, events, repositories
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.trigger_models import Delivery, Repository
-from rapidflow_web.errors import BadRequest, BuildError
+from rapidflow_web.errors import BadRequest, BuildError, RapidFlowError
 from rapidflow_web.forges import base as forges
 from rapidflow_web.forges.base import Unreadable
 from rapidflow_web.secrets.vault import Vault
@@ -119,7 +119,7 @@ class Handling:
             now = now_ms()
             try:
                 await self._look(repository)
-            except BuildError as error:
+            except RapidFlowError as error:
                 failures = repository.poll_failures + 1
                 pause = min((repository.poll or 60) * 2 ** min(failures, 10), _LONGEST_PAUSE)
                 await repositories.update(

@@ -94,7 +94,7 @@ class Repositories:
         return Added(found, hook_secret, await repositories.pipelines_of(repository.id))
 
     async def _look_at(self, url: str, account: Account) -> tuple[dict[str, str], str, list[DefinitionFile]]:
-        """The refs of a repository, its default branch, and the definition files there. Raises `BuildError`."""
+        """The refs of a repository, its default branch and the definitions there. Raises `BuildError`."""
         seen = await self._mirrors.refs(url, account)
         if seen.default_branch is None or f"refs/heads/{seen.default_branch}" not in seen.values:
             said = "has no branch yet; push a commit first" if not seen.values else "has no default branch"

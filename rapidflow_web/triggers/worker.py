@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 from rapidflow_web.db import deliveries, jobs, repositories
 from rapidflow_web.db.database import now_ms
-from rapidflow_web.errors import BuildError, RequestError
+from rapidflow_web.errors import RapidFlowError, RequestError
 from rapidflow_web.triggers.handling import Handling
 from rapidflow_web.triggers.reading import Reading
 from rapidflow_web.triggers.schedules import Schedules
@@ -91,15 +91,15 @@ class Worker:
         try:
             async with self._slots if slot else contextlib.nullcontext():
                 await work
-        except BuildError as error:
+            # What comes next may have waited for it.
+            if slot:
+                self._wake.set()
+        except RapidFlowError as error:
             _log.info("%s: %s", name, error)
         except Exception:
             _log.exception("%s: unexpected error", name)
         finally:
             work.close()
-        # What comes next may have waited for it.
-        if slot:
-            self._wake.set()
 
     async def _handle(self, repository_id: int) -> None:
         """Handles the deliveries to a repository, in the order in which they came."""
@@ -109,7 +109,7 @@ class Worker:
                 continue
             try:
                 await self._handling.handle(delivery)
-            except BuildError as error:
+            except RapidFlowError as error:
                 if delivery.at < now_ms() - _DAY:
                     await deliveries.handled(delivery.id, f"given up after a day: {error}")
                     continue
