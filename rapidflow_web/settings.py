@@ -202,6 +202,9 @@ class Settings:
         values.one_of("text", "json"), "text", "The format of the server's own log: `text` or `json`."
     )
     body_limit: int = _setting(limits.parse_size, "1m", "The maximum size of a request body.")
+    hook_body_limit: int = _setting(
+        limits.parse_size, "25m", "The maximum size of the body of a webhook delivery."
+    )
     file_roots: tuple[str, ...] = _setting(
         values.roots, "", "Folders with `file://` repositories, separated by `:`. Default: none."
     )

@@ -88,6 +88,8 @@ async def start_job(pipeline_id: int) -> Response:
         pipeline_id,
         requests.cause(),
         branch=wanted.branch,
+        commit=wanted.commit,
+        tag=wanted.tag,
         environment=wanted.environments,
     )
     return json_response(representations.job(job), 201, {"Location": f"/jobs/{job.id}"})

@@ -9,6 +9,7 @@ from typing import Any
 from rapidflow_web.api.output import Output
 from rapidflow_web.builds.activity import Activity
 from rapidflow_web.builds.timeline import Phase
+from rapidflow_web.builds.waiting import waits_for
 from rapidflow_web.db.models import AuditEntry, Environment, Job, Pipeline, Secret, Step, Token, User
 from rapidflow_web.logs.log import Log
 
@@ -43,6 +44,13 @@ def job(row: Job) -> dict[str, Any]:
         "ports": row.ports,
         "image": row.image,
         "started_by": row.started_by,
+        "event": row.event,
+        "ref": row.ref,
+        "title": row.title,
+        "author": row.author,
+        "pull_request": row.pull_request,
+        "superseded_by": row.superseded_by,
+        "waits_for": waits_for(row),
     }
 
 
@@ -54,6 +62,8 @@ def pipeline(row: Pipeline) -> dict[str, Any]:
         "config": row.definition.config,
         "created_at": time(row.created_at),
         "updated_at": time(row.updated_at),
+        "repository_id": row.repository_id,
+        "path": row.path,
     }
 
 

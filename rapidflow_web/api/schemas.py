@@ -13,6 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 from rapidflow_web.web.requests import Digits, Flag, Id, Number
 
 Status = Literal["pending", "running", "success", "failed", "cancelled"]
+Event = Literal["manual", "api", "push", "tag", "pull_request", "schedule", "retry"]
 Time = Annotated[
     str,
     Field(
@@ -29,6 +30,17 @@ Name = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"),
 ]
 """A display name."""
+
+
+class PullRequest(BaseModel):
+    """The pull request that a build is for."""
+
+    number: int
+    title: str
+    url: str | None
+    source: str
+    target: str
+    fork: bool
 
 
 class Job(BaseModel):
@@ -54,6 +66,13 @@ class Job(BaseModel):
     ports: dict[str, str] | None = Field(description="Maps each exposed port to its published address.")
     image: str | None
     started_by: str
+    event: Event
+    ref: str | None = Field(description="The full name of the branch, tag or head of a pull request.")
+    title: str | None = Field(description="The first line of the commit's message.")
+    author: str | None
+    pull_request: PullRequest | None
+    superseded_by: int | None
+    waits_for: str | None = Field(description="What a pending job waits for besides a slot.")
 
 
 class Jobs(RootModel[list[Job]]):
@@ -73,6 +92,8 @@ class Pipeline(PipelineSnapshot):
 
     created_at: Time
     updated_at: Time
+    repository_id: int | None
+    path: str | None = Field(description="Its definition file in the repository.")
 
 
 class Pipelines(RootModel[list[Pipeline]]):
@@ -315,6 +336,10 @@ class NewJob(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     branch: str | None = None
+    commit: Annotated[str | None, Field(description="The full hash of the commit to build.")] = None
+    tag: Annotated[str | None, Field(description="A tag, where the definition stands in a repository.")] = (
+        None
+    )
     environments: dict[str, str] = Field(
         default_factory=dict, json_schema_extra={"propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}}
     )

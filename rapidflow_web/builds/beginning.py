@@ -58,6 +58,11 @@ class Beginning:
     def __init__(self, settings: Settings, wake: Callable[[], None]) -> None:
         self._settings = settings
         self._wake = wake
+        self._wake_reader: Callable[[], None] = wake
+
+    def on_unread(self, wake: Callable[[], None]) -> None:
+        """Has `wake` told of jobs whose definition is still to be read."""
+        self._wake_reader = wake
 
     async def start(
         self,
@@ -174,7 +179,7 @@ class Beginning:
             raise TooManyRequests(
                 f"{error}; cancel some of them, or try again when they have begun", _WAIT_FOR_THE_QUEUE
             ) from None
-        self._wake()
+        (self._wake_reader if job.unread else self._wake)()
         return job
 
 

@@ -24,6 +24,7 @@ from rapidflow_web.builds.start_record import StartRecord, uptime
 from rapidflow_web.builds.step_progress import StepProgress
 from rapidflow_web.builds.stopping import Outcome, Stopping
 from rapidflow_web.builds.timeline import Timeline
+from rapidflow_web.db import repositories
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job
 from rapidflow_web.errors import BuildError, RapidFlowError
@@ -31,10 +32,10 @@ from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.base import Process, RunningBuild
 from rapidflow_web.logs.index import Kind
 from rapidflow_web.logs.writer import LogWriter
-from rapidflow_web.pipeline.clone_credentials import Login
 from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.removal import remove_folder
 from rapidflow_web.shielding import EndedEarly, to_the_end, unless
+from rapidflow_web.source.mirrors import Account
 
 _log = logging.getLogger(__name__)
 
@@ -154,26 +155,33 @@ class Execution:
             return self._plan.limits.timeout - (uptime() - began)
         return self._plan.limits.timeout - (now_ms() - (self.job.started_at or now_ms())) / 1000
 
-    async def _granted(self) -> tuple[dict[str, str], Login | None]:
-        """The secrets of the build, and the login for its source. Raises `BuildError`, `VaultError`.
+    async def _granted(self) -> tuple[dict[str, str], Account]:
+        """The secrets of the build, and for whom its source is fetched. Raises `BuildError`, `VaultError`.
+
+        A build that nothing vouches for gets neither secrets nor logins.
 
         They are noted as they are now: a server that takes the build up has to mask what the build was given.
         """
-        vault = self._tools.vault
-        values = await vault.of_build(self.job.pipeline_id, self._plan.secrets)
-        login = await vault.login_of(self.job.pipeline_id) if self.job.repo_name is not None else None
+        vault, job = self._tools.vault, self.job
+        repository = await repositories.of_pipeline(job.pipeline_id)
+        scope = job.pipeline_id if repository is None else vault.scope_of_repository(repository.id)
+        values: dict[str, str] = {}
+        if not job.untrusted:
+            granted = repository.secrets if repository is not None else None
+            values = await vault.of_build(job.pipeline_id, self._plan.secrets, granted)
+        login = await vault.login_of(scope) if job.repo_name is not None else None
         await self._masks.load()
         await self._masks.add([*values.values(), *([login.password] if login is not None else [])])
-        return values, login
+        return values, Account(scope, login)
 
     async def _build(self) -> Outcome:
         began = uptime()
-        values, login = await self._granted()
+        values, account = await self._granted()
         environment = {**self._plan.environment, **values}
         lost = 0
         while lost < _ATTEMPTS:
             self.timeline.restart(self.job.created_at, self.job.started_at)
-            preparation = Preparation(self._tools, self.job, self._plan, environment, login, self.timeline)
+            preparation = Preparation(self._tools, self.job, self._plan, environment, account, self.timeline)
             try:
                 running = await unless(self._stopping.requested, preparation.run())
             except EndedEarly:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar, cast
 
+from rapidflow_web.builds import variables
 from rapidflow_web.builds.plan import Plan, image_for
 from rapidflow_web.builds.timeline import Timeline
 from rapidflow_web.db import images as pulled_images
@@ -21,11 +23,11 @@ from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Executor, Progress, RunningBuild
 from rapidflow_web.pipeline import images
-from rapidflow_web.pipeline.clone_credentials import Login
 from rapidflow_web.removal import remove_folder
 from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import to_the_end
+from rapidflow_web.source import history
 from rapidflow_web.source.mirrors import Account, Mirrors
 from rapidflow_web.source.workspace import check_out
 
@@ -68,7 +70,7 @@ class Tools:
 class Preparation:
     """Prepares one job as `plan` says. What is found out on the way is stored on `job`.
 
-    `environment` has the values of the secrets, and `login` is for the source.
+    `environment` has the values of the secrets, and the source is fetched for `account`.
     """
 
     def __init__(
@@ -77,14 +79,14 @@ class Preparation:
         job: Job,
         plan: Plan,
         environment: Mapping[str, str],
-        login: Login | None,
+        account: Account,
         timeline: Timeline,
     ) -> None:
         self._tools = tools
         self._job = job
         self._plan = plan
         self._environment = environment
-        self._login = login
+        self._account = account
         self._timeline = timeline
         self._root = tools.work / str(job.id)
         self.archive = Archive(self._root)
@@ -119,17 +121,19 @@ class Preparation:
     async def _source(self) -> None:
         job = self._job
         workspace = self._root / "workspace"
+        changed: Sequence[str] | None = None
         if job.repo_name is None:
             await asyncio.to_thread(workspace.mkdir, exist_ok=True)
         else:
             with self._timeline.phase("source") as phase:
                 phase.note(f"fetching {job.branch or 'the default branch'}")
-                source = await self._tools.mirrors.fetch(
-                    job.repo_name, job.branch, job.commit, Account(job.pipeline_id, self._login)
-                )
+                source = await self._tools.mirrors.fetch(job.repo_name, job.branch, job.commit, self._account)
+                if job.untrusted:
+                    source = source.without_credentials()
                 job.commit, job.branch = source.commit, source.branch
                 await jobs.update(job.id, commit=job.commit, branch=job.branch)
                 remarks = await check_out(source, workspace, self._tools.mirrors)
+                changed = await history.changed(source.mirror, job.base, source.commit) if job.base else None
                 phase.note("; ".join([f"commit {job.commit[:12]}", *remarks]))
         folder = PurePosixPath(job.folder or ".")
         if not _is_folder_inside(workspace, folder):
@@ -138,20 +142,11 @@ class Preparation:
             protocol.write_scripts,
             self._root / "rapidflow",
             [step.definition for step in self._plan.main.steps],
-            self._variables(),
+            variables.built_in(job, self._tools) | dict(self._environment),
             self._tools.executor.workspace(self._root) / folder,
         )
+        await asyncio.to_thread(variables.write_changed_files, self._root, changed or ())
         await self._tools.executor.pack(self.archive)
-
-    def _variables(self) -> dict[str, str]:
-        built_in = {
-            "CI": "true",
-            "RAPIDFLOW_JOB_ID": str(self._job.id),
-            "RAPIDFLOW_BRANCH": self._job.branch or "",
-            "RAPIDFLOW_COMMIT": self._job.commit or "",
-            "RAPIDFLOW_WORKSPACE": str(self._tools.executor.workspace(self._root)),
-        }
-        return {**built_in, **self._environment}
 
     async def _launch(self, source: asyncio.Task[None]) -> RunningBuild:
         job, executor = self._job, self._tools.executor
@@ -160,7 +155,8 @@ class Preparation:
             image = await self._image(source)
             with self._timeline.phase("image") as phase:
                 phase.note(image)
-                if await when_reachable(lambda: present.provide(image, phase.note), patience, phase.note):
+                provided = functools.partial(present.provide, image, phase.note, anonymous=job.untrusted)
+                if await when_reachable(provided, patience, phase.note):
                     await pulled_images.pulled(image)
                 phase.note(image)
         container = self._timeline.begin("container")

@@ -12,7 +12,7 @@ from rapidflow_web.db import jobs, pipelines
 from rapidflow_web.db.database import is_away
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.users import NoSuchUser
-from rapidflow_web.errors import BadRequest, Invalid, Problem, RequestError
+from rapidflow_web.errors import BadRequest, Conflict, Invalid, Problem, RequestError
 from rapidflow_web.pipeline.clone_credentials import Login, login_for, login_in, taken_out
 from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.secrets.vault import Vault, check_value
@@ -68,6 +68,10 @@ class Service:
         Raises `NotFound`, `Invalid`, `VaultError`.
         """
         pipeline = await pipelines.existing(pipeline_id)
+        if pipeline.path is not None:
+            raise Conflict(
+                f"the definition of pipeline {pipeline_id} is {pipeline.path} in its repository; change it there"
+            )
         definition = self.parse(config, name)
         config, login = _without_password(config)
         if login is not None:

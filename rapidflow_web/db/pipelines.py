@@ -138,3 +138,10 @@ async def rewrite_definition(definition_id: int, config: str, repo_name: str) ->
     async with in_transaction():
         await Job.filter(definition_id=definition_id).update(repo_name=repo_name)
         await Definition.filter(id=definition_id).update(config=config)
+
+
+@uncancelled
+async def name_of(pipeline_id: int) -> str:
+    """The name of a pipeline, also of one that is hidden."""
+    pipeline = await Pipeline.get(id=pipeline_id).select_related("definition")
+    return pipeline.definition.name

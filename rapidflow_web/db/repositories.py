@@ -65,6 +65,13 @@ async def existing(repository_id: int) -> Repository:
     return repository
 
 
+@patient
+@uncancelled
+async def of_pipeline(pipeline_id: int) -> Repository | None:
+    """The repository in which a pipeline's definition stands, also one that was removed."""
+    return await Repository.filter(pipelines__id=pipeline_id).first()
+
+
 @uncancelled
 async def listed(*, before: int | None = None, limit: int = 50) -> list[Repository]:
     """Up to `limit` repositories, newest first, with ids below `before`."""

@@ -131,10 +131,10 @@ class RunningBuild(Protocol):
 class Images(Protocol):
     """The images that an executor has."""
 
-    async def provide(self, image: str, progress: Progress) -> bool:
+    async def provide(self, image: str, progress: Progress, *, anonymous: bool = False) -> bool:
         """Makes sure the image is there; says whether it had to be pulled.
 
-        Raises `BuildError` with the registry's own words.
+        An `anonymous` pull uses no login for the registry. Raises `BuildError` with the registry's own words.
         """
         ...
 

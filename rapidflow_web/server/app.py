@@ -14,7 +14,17 @@ from quart.typing import ResponseTypes
 from rapidflow_web import __version__, pages
 from rapidflow_web.accounts.authentication import Access
 from rapidflow_web.accounts.changes import AccountChanges
-from rapidflow_web.api import badges, jobs, pipelines, representations, secrets, stream, system
+from rapidflow_web.api import (
+    badges,
+    hooks,
+    jobs,
+    pipelines,
+    repositories,
+    representations,
+    secrets,
+    stream,
+    system,
+)
 from rapidflow_web.api import users as user_routes
 from rapidflow_web.api.openapi import Documentation, Provider
 from rapidflow_web.builds.beginning import Beginning
@@ -42,6 +52,7 @@ from rapidflow_web.server import connections, loop_guard
 from rapidflow_web.settings import Settings
 from rapidflow_web.source.git import end_strays
 from rapidflow_web.source.mirrors import Mirrors
+from rapidflow_web.triggers.triggers import Triggers
 from rapidflow_web.web import assets, errors, gate, prefix, route_roles, security_headers
 from rapidflow_web.web.disconnect import finish_after_disconnect
 from rapidflow_web.web.response_cache import CachedDetails, ResponseCache
@@ -103,13 +114,17 @@ def create_app(settings: Settings) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = connections.PATIENCE
     builds = Service(supervisor, ending, vault, settings)
+    beginning = Beginning(settings, queue.wake)
+    triggers = Triggers(settings, tools.mirrors, vault, beginning, ending, builds.cancel)
+    beginning.on_unread(triggers.worker.wake)
     accounts = AccountChanges(
         access, review=streams.review, audit=gate.audit_subject, needs_users=not settings.bind.is_loopback
     )
     app.extensions[EXTENSION] = Services(
         settings,
         builds,
-        Beginning(settings, queue.wake),
+        beginning,
+        triggers,
         queue,
         supervisor,
         health,
@@ -135,7 +150,9 @@ def create_app(settings: Settings) -> Quart:
         scalar_ui_path=None,
         conversion_preference="pydantic",
     )
-    for module in (pipelines, jobs, badges, stream, system, user_routes, secrets, pages):
+    for module in (
+        pipelines, jobs, badges, stream, system, user_routes, secrets, repositories, hooks, pages,
+    ):  # fmt: skip
         app.register_blueprint(module.blueprint)
     route_roles.check(app)
     prefix.install(app)
@@ -155,6 +172,7 @@ def create_app(settings: Settings) -> Quart:
             opened.push_async_callback(_cancel, running)
             opened.push_async_callback(_cancel, asyncio.create_task(maintenance.run()))
             opened.push_async_callback(_cancel, asyncio.create_task(notifying.run()))
+            opened.push_async_callback(_cancel, asyncio.create_task(triggers.worker.run()))
             # What is there by now stays. To look through all of it for garbage would hold the loop each time.
             gc.collect()
             gc.freeze()

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 from hypercorn import protocol as hypercorn_protocol
@@ -69,11 +70,12 @@ async def _serve(settings: Settings, drain: bool) -> None:
 
 
 async def _serve_alone(settings: Settings, drain: bool) -> None:
-    app = create_app(settings)
-    services: Services = app.extensions[EXTENSION]
     listener = _listen(settings.bind)
-    config = _Config()
     host, port = listener.getsockname()[:2]
+    # The system may have chosen the port.
+    app = create_app(replace(settings, bind=Bind(settings.bind.host, port)))
+    services: Services = app.extensions[EXTENSION]
+    config = _Config()
     # Hypercorn closes it.
     config.bind = [f"fd://{listener.detach()}"]
     config.graceful_timeout = _GRACEFUL_SECONDS

@@ -16,7 +16,7 @@ import shutil
 import time
 import weakref
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rapidflow_web.errors import BuildError
@@ -47,7 +47,10 @@ _MANY_REFERENCES = 300
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """On whose behalf source is fetched. What was fetched with a password is for that pipeline alone."""
+    """On whose behalf source is fetched. What was fetched with a password is for that pipeline alone.
+
+    For the pipelines of a repository, which share it, `pipeline_id` is `Vault.scope_of_repository`.
+    """
 
     pipeline_id: int
     login: Login | None = None
@@ -82,6 +85,11 @@ class Source:
     def options(self) -> GitOptions:
         """The options with which git works with it, contacting nobody."""
         return GitOptions() if self.remote is None else self.remote.offline_options(self.mirror)
+
+    def without_credentials(self) -> Source:
+        """The same source, for which nothing is fetched with a login or key of the server's."""
+        remote = self.remote and replace(self.remote, login=None, credentials=False, anonymous=True)
+        return replace(self, remote=remote, account=Account(self.account.pipeline_id))
 
 
 @dataclass(frozen=True, slots=True)

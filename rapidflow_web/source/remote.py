@@ -31,7 +31,8 @@ class Remote:
     """The remote of one repository. `server` is None for a folder of this machine.
 
     A `trusted` one may have any address, for an administrator named it. With `credentials` git uses what the
-    server's user has configured. `own` is whether the pipeline itself names it. The `url` has no password.
+    server's user has configured. `own` is whether the pipeline itself names it. What an `anonymous` one names
+    is fetched without credentials, wherever it is. The `url` has no password.
     """
 
     url: str
@@ -39,6 +40,7 @@ class Remote:
     trusted: bool = True
     credentials: bool = True
     own: bool = True
+    anonymous: bool = False
     login: Login | None = field(default=None, repr=False)
     allowed: Allowed = ()
 
@@ -151,8 +153,9 @@ def remote_for(url: str, within: Remote | None, login: Login | None, allowed: Al
         url,
         server,
         trusted=named or (within.trusted and server.is_at(parent)),
-        credentials=named or (within.credentials and same_host),
+        credentials=not within.anonymous and (named or (within.credentials and same_host)),
         own=False,
+        anonymous=within.anonymous,
         login=login,
         allowed=allowed,
     )

@@ -14,6 +14,7 @@ _DROPPED = 16 * 1024 * 1024
 _MOST_FIELDS = 1_000
 _URL_ENCODED = ("application/x-www-form-urlencoded", "application/x-url-encoded")
 _LOGIN = "/login"
+_HOOKS = "/hooks/"
 _LARGEST_LOGIN = 16 * 1024
 
 
@@ -76,10 +77,14 @@ class PatientRequest(Request):
 
     body_class = PatientBody
     form_data_parser_class = BoundedForms
+    largest_delivery: int | None = None
+    """Bytes of what a webhook may send."""
 
     def __init__(
         self, method: str, scheme: str, path: str, *others: Any, max_content_length: int | None, **more: Any
     ) -> None:
         if path == _LOGIN:
             max_content_length = min(_LARGEST_LOGIN, max_content_length or _LARGEST_LOGIN)
+        elif path.startswith(_HOOKS):
+            max_content_length = self.largest_delivery
         super().__init__(method, scheme, path, *others, max_content_length=max_content_length, **more)

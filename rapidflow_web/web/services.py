@@ -19,6 +19,7 @@ from rapidflow_web.logs.log import LogStore
 from rapidflow_web.maintenance.maintenance import Maintenance
 from rapidflow_web.secrets.changes import SecretChanges
 from rapidflow_web.settings import Settings
+from rapidflow_web.triggers.triggers import Triggers
 from rapidflow_web.web.response_cache import ResponseCache
 from rapidflow_web.web.streaming import OpenStreams
 
@@ -32,6 +33,7 @@ class Services:
     settings: Settings
     builds: Service
     beginning: Beginning
+    triggers: Triggers
     queue: Queue
     supervisor: Supervisor
     health: Health

@@ -22,8 +22,8 @@ class DockerImages:
         self._pulls = pulls
         self._sandboxes = sandboxes
 
-    async def provide(self, image: str, progress: Progress) -> bool:
-        return await self._pulls.provide(self._client(), image, progress)
+    async def provide(self, image: str, progress: Progress, *, anonymous: bool = False) -> bool:
+        return await self._pulls.provide(self._client(), image, progress, anonymous=anonymous)
 
     async def size(self, image: str) -> int | None:
         with engine_errors(f"look for image {image}"):

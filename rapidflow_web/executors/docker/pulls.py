@@ -30,8 +30,12 @@ class Pulls:
         """What the names of images stood for when they were last looked for."""
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    async def provide(self, docker: aiodocker.Docker, image: str, progress: Progress) -> bool:
+    async def provide(
+        self, docker: aiodocker.Docker, image: str, progress: Progress, *, anonymous: bool
+    ) -> bool:
         """Makes sure the engine has the image; says whether it had to be pulled.
+
+        It is pulled without login where that is to be `anonymous`.
 
         Raises `BuildError` with the registry's own words.
         """
@@ -40,7 +44,7 @@ class Pulls:
             if await self._has(docker, image):
                 return False
             progress(f"pulling {image}")
-            auth = await registry_auth.credentials(image)
+            auth = None if anonymous else await registry_auth.credentials(image)
             limit = asyncio.timeout(self._timeout)
             try:
                 async with limit:

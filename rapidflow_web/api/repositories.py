@@ -1,0 +1,201 @@
+"""Routes of repositories and their events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from quart import Blueprint, Response, request
+
+from rapidflow_web.api import repository_representations as representations
+from rapidflow_web.api import repository_schemas as schemas
+from rapidflow_web.api.lists import list_response
+from rapidflow_web.api.operation import operation
+from rapidflow_web.api.schemas import Job, Message
+from rapidflow_web.db import deliveries, events, repositories
+from rapidflow_web.db.trigger_models import Event, Repository
+from rapidflow_web.errors import BadRequest, Invalid, Problem
+from rapidflow_web.pipeline.durations import parse_duration
+from rapidflow_web.web import requests
+from rapidflow_web.web.responses import json_response
+from rapidflow_web.web.services import services
+
+blueprint = Blueprint("repositories", __name__)
+
+
+@blueprint.post("/repositories")
+@operation(schemas.AddedRepository, status=201, body=schemas.NewRepository, conflict=True)
+async def add_repository() -> Response:
+    """Add a repository, and make a pipeline of each definition file of its default branch. Builds nothing."""
+    wanted = await requests.body(schemas.NewRepository)
+    added = await services().triggers.repositories.add(
+        wanted.url, wanted.forge, wanted.token, requests.started_by()
+    )
+    row = added.repository
+    body = representations.repository(row, added.pipelines, hook_url(row), added.hook_secret)
+    return json_response(body, 201, {"Location": f"/repositories/{row.id}"})
+
+
+@blueprint.get("/repositories")
+@operation(schemas.Repositories, query=schemas.RepositoryPage, listed=True)
+async def list_repositories(page: schemas.RepositoryPage) -> Response:
+    """List the repositories, newest first."""
+    found = await repositories.listed(before=page.before, limit=page.limit + 1)
+    pipelines = await repositories.pipelines_of_all([row.id for row in found])
+    return list_response(
+        found, page, lambda row: representations.repository(row, pipelines[row.id], hook_url(row))
+    )
+
+
+@blueprint.get("/repositories/<repository_id>")
+@operation(schemas.Repository)
+async def get_repository(repository_id: int) -> Response:
+    """Get a repository."""
+    return await _answer(await repositories.existing(repository_id))
+
+
+@blueprint.put("/repositories/<repository_id>")
+@operation(schemas.Repository, body=schemas.ChangedRepository)
+async def change_repository(repository_id: int) -> Response:
+    """Change how often a repository is looked at, its forge, its token, or what builds of forks get."""
+    await repositories.existing(repository_id)
+    wanted = (await requests.body(schemas.ChangedRepository)).model_dump(exclude_unset=True)
+    if nothing := [name for name, value in wanted.items() if value is None]:
+        raise Invalid([Problem(nothing[0], f"{nothing[0]} can't be null; leave it out, so that it stays")])
+    if "poll" in wanted:
+        wanted["poll"] = poll_seconds(wanted["poll"])
+    changed = await services().triggers.repositories.change(repository_id, requests.started_by(), **wanted)
+    return await _answer(changed)
+
+
+@blueprint.delete("/repositories/<repository_id>")
+@operation(Message)
+async def delete_repository(repository_id: int) -> Response:
+    """Remove a repository, and hide its pipelines. Their builds stay."""
+    left = await services().triggers.repositories.remove(repository_id)
+    return json_response({"message": left or "repository deleted successfully"})
+
+
+@blueprint.post("/repositories/<repository_id>/connect")
+@operation(Message)
+async def connect_repository(repository_id: int) -> Response:
+    """Make the webhook at the forge, with the token that is stored."""
+    repository = await repositories.existing(repository_id)
+    said = await services().triggers.repositories.connect(repository_id, hook_url(repository))
+    return json_response({"message": said})
+
+
+@blueprint.post("/repositories/<repository_id>/secret")
+@operation(schemas.HookSecret)
+async def renew_hook_secret(repository_id: int) -> Response:
+    """Make a new secret for the webhook. The one before counts for 24 hours more."""
+    secret = await services().triggers.repositories.new_secret(repository_id, requests.started_by())
+    return json_response({"hook_secret": secret})
+
+
+@blueprint.post("/repositories/<repository_id>/poll")
+@operation(schemas.Repository)
+async def poll_repository(repository_id: int) -> Response:
+    """Look at the repository now. What has changed is built."""
+    return await _answer(await services().triggers.repositories.poll(repository_id))
+
+
+@blueprint.get("/repositories/<repository_id>/events")
+@operation(schemas.Events, query=schemas.RepositoryPage, listed=True)
+async def list_events(page: schemas.RepositoryPage, repository_id: int) -> Response:
+    """List what happened at a repository, and what it meant for each pipeline, newest first."""
+    await repositories.existing(repository_id)
+    found = await events.listed(repository_id, before=page.before, limit=page.limit + 1)
+    rendered = {event["id"]: event for event in await rendered_events(found)}
+    return list_response(found, page, lambda row: rendered[row.id])
+
+
+@blueprint.get("/repositories/<repository_id>/deliveries")
+@operation(schemas.Deliveries, query=schemas.RepositoryPage, listed=True)
+async def list_deliveries(page: schemas.RepositoryPage, repository_id: int) -> Response:
+    """List the deliveries to a repository, newest first."""
+    await repositories.existing(repository_id)
+    found = await deliveries.listed(repository_id, before=page.before, limit=page.limit + 1)
+    return list_response(found, page, representations.delivery_summary)
+
+
+@blueprint.get("/deliveries/<delivery_id>")
+@operation(schemas.Delivery)
+async def get_delivery(delivery_id: int) -> Response:
+    """Get a delivery with its headers, its body and what it led to."""
+    found = await deliveries.existing(delivery_id)
+    made = await rendered_events(await events.of_delivery(delivery_id))
+    return json_response(representations.delivery(found, made))
+
+
+@blueprint.post("/deliveries/<delivery_id>/replay")
+@operation(
+    schemas.Replayed, status=202, query=schemas.ReplayQuery, other={200: "With `dry_run`: what would happen."}
+)
+async def replay_delivery(query: schemas.ReplayQuery, delivery_id: int) -> Response:
+    """Judge a delivery anew, and build what that means. With `dry_run`, only say what would happen."""
+    if query.dry_run:
+        foreseen = await services().triggers.foresee(delivery_id)
+        return json_response(
+            {"delivery": None, "events": [representations.foreseen(one) for one in foreseen]}
+        )
+    made = await services().triggers.hooks.replay(delivery_id)
+    return json_response({"delivery": made.id, "events": []}, 202)
+
+
+@blueprint.get("/pipelines/<pipeline_id>/explain")
+@operation(schemas.Explanations, query=schemas.ExplainQuery)
+async def explain(query: schemas.ExplainQuery, pipeline_id: int) -> Response:
+    """Say why a ref or a commit was built by a pipeline or not."""
+    found = await services().triggers.explain(pipeline_id, query.ref, query.commit)
+    return json_response([representations.explanation(one) for one in found])
+
+
+@blueprint.post("/jobs/<job_id>/approve")
+@operation(Job, body=schemas.ApprovedCommit, conflict=True)
+async def approve(job_id: int) -> Response:
+    """Let a build begin that waits for an approval of its commit."""
+    wanted = await requests.body(schemas.ApprovedCommit)
+    return json_response(representations.job(await services().triggers.approve(job_id, wanted.commit)))
+
+
+@blueprint.post("/jobs/<job_id>/reject")
+@operation(Job, body=schemas.ApprovedCommit, conflict=True)
+async def reject(job_id: int) -> Response:
+    """End a build that waits for an approval of its commit."""
+    wanted = await requests.body(schemas.ApprovedCommit)
+    return json_response(representations.job(await services().triggers.reject(job_id, wanted.commit)))
+
+
+async def _answer(repository: Repository) -> Response:
+    pipelines = await repositories.pipelines_of(repository.id)
+    return json_response(representations.repository(repository, pipelines, hook_url(repository)))
+
+
+async def rendered_events(found: Sequence[Event]) -> list[dict[str, Any]]:
+    """Events with their decisions."""
+    decisions = await events.decisions_on([event.id for event in found])
+    return [representations.event(event, decisions[event.id]) for event in found]
+
+
+def hook_url(repository: Repository) -> str:
+    """Where the forge is to send deliveries: by the name under which this request found the server."""
+    public = services().settings.public_url
+    base = str(public) if public is not None else request.host_url.rstrip("/")
+    return f"{base}/hooks/{repository.hook_key}"
+
+
+def poll_seconds(text: str) -> int | None:
+    """What `poll` says, None for `off`. Raises `Invalid`."""
+    if text == "off":
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise Invalid([Problem("poll", f"{error}, or off")]) from None
+
+
+def checked_ref(ref: str | None, commit: str | None) -> None:
+    """Raises `BadRequest` unless one of them is there."""
+    if (ref is None) == (commit is None):
+        raise BadRequest("say what to explain: either ref or commit")

@@ -1,0 +1,84 @@
+"""The public face of this room: what routes and pages ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from rapidflow_web.builds.beginning import Beginning
+from rapidflow_web.builds.ending import Ending
+from rapidflow_web.db import jobs, repositories
+from rapidflow_web.db.models import Job
+from rapidflow_web.errors import BadRequest, BuildError, Conflict
+from rapidflow_web.forges.base import Unreadable
+from rapidflow_web.secrets.vault import Vault
+from rapidflow_web.settings import Settings
+from rapidflow_web.source.mirrors import Mirrors
+from rapidflow_web.triggers.explaining import Explaining
+from rapidflow_web.triggers.handling import Handling, occurrences_of
+from rapidflow_web.triggers.hooks import Hooks, replayable
+from rapidflow_web.triggers.judging import Judge, Judgement
+from rapidflow_web.triggers.reading import Reading
+from rapidflow_web.triggers.repositories import Repositories
+from rapidflow_web.triggers.schedules import Schedules
+from rapidflow_web.triggers.worker import Worker
+
+
+class Triggers:
+    """What starts builds. `cancel` cancels one."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        mirrors: Mirrors,
+        vault: Vault,
+        beginning: Beginning,
+        ending: Ending,
+        cancel: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self._judge = Judge(settings, mirrors, vault)
+        self._cancel = cancel
+        handling = Handling(self._judge, mirrors, vault, beginning)
+        self.worker = Worker(
+            handling, Reading(settings, mirrors, vault, ending), Schedules(handling, beginning), cancel
+        )
+        self.repositories = Repositories(settings, mirrors, vault, handling.look)
+        self.hooks = Hooks(self.repositories, self.worker.wake)
+        self._explaining = Explaining(self._judge, mirrors, vault)
+        self.explain = self._explaining.explain
+        self._wake = beginning.wake
+
+    async def foresee(self, delivery_id: int) -> list[Judgement]:
+        """What a replay of a delivery would mean. Raises `NotFound`, `BadRequest`."""
+        delivery = await replayable(delivery_id)
+        repository = await repositories.existing(delivery.repository_id)
+        delivery.replay_of = delivery.id
+        try:
+            return [
+                await self._judge.judge(repository, one) for one in await occurrences_of(repository, delivery)
+            ]
+        except (BuildError, Unreadable) as error:
+            raise BadRequest(str(error)) from None
+
+    async def approve(self, job_id: int, commit: str) -> Job:
+        """Lets a build begin. Raises `NotFound`, and `Conflict` where it does not wait for that commit."""
+        await self._check_waiting(job_id, commit)
+        if not await jobs.approve(job_id, commit):
+            raise Conflict(f"job {job_id} does not wait for an approval any more")
+        self._wake()
+        return await jobs.existing(job_id)
+
+    async def reject(self, job_id: int, commit: str) -> Job:
+        """Ends a build that waits. Raises `NotFound`, and `Conflict` where it does not wait for that commit."""
+        await self._check_waiting(job_id, commit)
+        await self._cancel(job_id)
+        return await jobs.existing(job_id)
+
+    async def _check_waiting(self, job_id: int, commit: str) -> None:
+        job = await jobs.existing(job_id)
+        if job.approval != "waiting" or job.status != "pending":
+            raise Conflict(f"job {job_id} does not wait for an approval; it is {job.status}")
+        if job.commit != commit:
+            raise Conflict(
+                f"job {job_id} waits for an approval of {job.commit}, not of {commit[:64]}; look at what it "
+                "would build now"
+            )
