@@ -5,7 +5,7 @@ from __future__ import annotations
 from quart import Blueprint, Response, request
 
 from rapidflow_web.api import repository_schemas as schemas
-from rapidflow_web.api.operation import operation
+from rapidflow_web.api.openapi import operation
 from rapidflow_web.triggers.hooks import Answer
 from rapidflow_web.web import requests
 from rapidflow_web.web.responses import json_response

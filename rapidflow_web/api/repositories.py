@@ -10,7 +10,7 @@ from quart import Blueprint, Response, request
 from rapidflow_web.api import repository_representations as representations
 from rapidflow_web.api import repository_schemas as schemas
 from rapidflow_web.api.lists import list_response
-from rapidflow_web.api.operation import operation
+from rapidflow_web.api.openapi import operation
 from rapidflow_web.api.schemas import Job, Message
 from rapidflow_web.db import deliveries, events, repositories
 from rapidflow_web.db.trigger_models import Event, Repository

@@ -70,7 +70,7 @@ class Service:
         pipeline = await pipelines.existing(pipeline_id)
         if pipeline.path is not None:
             raise Conflict(
-                f"the definition of pipeline {pipeline_id} is {pipeline.path} in its repository; change it there"
+                f"pipeline {pipeline_id} is defined by {pipeline.path} in its repository; change it there"
             )
         definition = self.parse(config, name)
         config, login = _without_password(config)

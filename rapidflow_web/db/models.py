@@ -92,14 +92,14 @@ class Job(Model):
     pull_request: fields.Field[dict[str, object] | None] = fields.JSONField(null=True)
     superseded_by: int | None = fields.BigIntField(null=True)
     # The value of the ref before, and the commit against which changed files are counted.
-    before: str | None = fields.CharField(max_length=64, null=True)
-    base: str | None = fields.CharField(max_length=64, null=True)
+    before = fields.CharField(max_length=64, null=True)
+    base = fields.CharField(max_length=64, null=True)
     # Whether nothing vouches for its commit: it comes from a fork, and gets no secret.
     untrusted = fields.BooleanField(default=False, db_default=False)
     # Whether its definition is still to be read from its commit. Until then it has no steps.
     unread = fields.BooleanField(default=False, db_default=False)
     # "waiting" or "approved"; null where no approval is needed.
-    approval: str | None = fields.CharField(max_length=16, null=True)
+    approval = fields.CharField(max_length=16, null=True)
     # Of the builds of a concurrency group one runs at a time.
     concurrency_group: str | None = fields.TextField(null=True)
     # Bytes of the sealed log. Null until the log is sealed, which is the last thing that happens to a job,

@@ -32,7 +32,7 @@ async def pipelines_with_any() -> list[Pipeline]:
 @patient
 @uncancelled
 async def replace(wanted: Mapping[tuple[int, str], int]) -> None:
-    """Keeps the schedules that are wanted, by pipeline and key; `wanted` says when a new one is due, in ms."""
+    """Keeps the schedules that are wanted, by pipeline and key; `wanted` says when one is due, in ms."""
     async with in_transaction():
         known = {(row.pipeline_id, row.key): row.id for row in await Schedule.all()}
         await Schedule.filter(id__in=[known[which] for which in known.keys() - wanted.keys()]).delete()

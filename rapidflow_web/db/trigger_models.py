@@ -78,7 +78,7 @@ class Delivery(Model):
     )
     repository_id: int
     # What the forge calls it; null where it said nothing, or where the signature was wrong.
-    key: str | None = fields.CharField(max_length=255, null=True)
+    key = fields.CharField(max_length=255, null=True)
     # The forge's word for what happened.
     event = fields.CharField(max_length=64)
     # In the order in which they came, without the values of those that are secret.
@@ -120,8 +120,8 @@ class Event(Model):
     # "push", "tag", "pull_request", "schedule" or "delete".
     kind = fields.CharField(max_length=16)
     ref: str | None = fields.TextField(null=True)
-    before: str | None = fields.CharField(max_length=64, null=True)
-    after: str | None = fields.CharField(max_length=64, null=True)
+    before = fields.CharField(max_length=64, null=True)
+    after = fields.CharField(max_length=64, null=True)
     # "webhook", "poll", "push" or "schedule".
     source = fields.CharField(max_length=16)
     sender: str | None = fields.TextField(null=True)

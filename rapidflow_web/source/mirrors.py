@@ -179,7 +179,7 @@ class Mirrors:
             async with asyncio.timeout(self.timeout):
                 async with _lock(self._fetching, mirror):
                     await self._ensure(mirror, remote.url)
-                return await remote.go(mirror, lambda options: list_refs(mirror, options))
+                return await remote.contact(mirror, lambda options: list_refs(mirror, options))
         except TimeoutError:
             raise BuildError(f"the repository did not answer within {self.timeout:.0f} s") from None
         except GitError as error:

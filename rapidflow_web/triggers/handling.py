@@ -105,8 +105,8 @@ class Handling:
             await repositories.saw(repository.id, occurrence.ref, None)
             await events.create(
                 repository_id=repository.id, delivery_id=occurrence.delivery_id, kind=occurrence.kind,
-                ref=occurrence.ref, before=occurrence.before, after=occurrence.after, source=occurrence.source,
-                sender=occurrence.sender, title=occurrence.title,
+                ref=occurrence.ref, before=occurrence.before, after=occurrence.after,
+                source=occurrence.source, sender=occurrence.sender, title=occurrence.title,
                 pull_request=decisions.pull_request(Judgement(occurrence, ())),
             )  # fmt: skip
 

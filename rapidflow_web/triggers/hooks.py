@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 from rapidflow_web.db import deliveries, repositories
 from rapidflow_web.db.trigger_models import Delivery, Repository
@@ -24,6 +25,10 @@ _SMALL = 64 * 1024
 """Bytes up to which a body is read at once; of a larger one it takes a thread, and longer."""
 _LONGEST_REF_LINE = 1000
 _MOST_REF_LINES = 1000
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +129,10 @@ async def replayable(delivery_id: int) -> Delivery:
     return found
 
 
-async def _in_thread_if_large(body: bytes, call: Callable[..., object], *arguments: object):
+async def _in_thread_if_large(body: bytes, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     if len(body) <= _SMALL:
-        return call(*arguments)
-    return await asyncio.to_thread(call, *arguments)
+        return call(*arguments, **named)
+    return await asyncio.to_thread(call, *arguments, **named)
 
 
 def _kept(headers: Headers) -> list[list[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rapidflow_web.builds.beginning import check_variables, columns_of
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.db import jobs, pipelines, repositories
@@ -63,7 +65,12 @@ class Reading:
         await self._define(job, pipeline, repository, source, fields)
 
     async def _define(
-        self, job: Job, pipeline: Pipeline, repository: Repository, source: Source, fields: dict[str, object]
+        self,
+        job: Job,
+        pipeline: Pipeline,
+        repository: Repository,
+        source: Source,
+        fields: Mapping[str, object],
     ) -> None:
         path = pipeline.path or ""
         file = await definitions.read_one(source.mirror, source.commit, path, self._settings)

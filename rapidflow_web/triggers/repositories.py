@@ -17,7 +17,7 @@ from rapidflow_web.db.trigger_models import Repository
 from rapidflow_web.errors import BadRequest, BuildError, Conflict, Invalid, Problem
 from rapidflow_web.forges import base as forges
 from rapidflow_web.forges.base import ForgeError
-from rapidflow_web.pipeline.logins import login_in, without_password
+from rapidflow_web.pipeline.clone_credentials import login_in, without_password
 from rapidflow_web.pipeline.repositories import check_url
 from rapidflow_web.secrets.vault import FORGE_TOKEN, HOOK_SECRET, OLD_HOOK_SECRET, Vault
 from rapidflow_web.settings import Settings
@@ -149,7 +149,7 @@ class Repositories:
         return left
 
     async def new_secret(self, repository_id: int, by: str) -> str:
-        """A new secret for the webhook; the one before counts for 24 h more. Raises `NotFound`, `VaultError`."""
+        """A new secret for the webhook; the old one counts for 24 h more. Raises `NotFound`, `VaultError`."""
         repository = await repositories.existing(repository_id)
         old = await self._vault.of_repository(repository_id, HOOK_SECRET)
         if old is not None:

@@ -49,12 +49,12 @@ class Schedules:
         wanted: dict[tuple[int, str], int] = {}
         for pipeline in await schedules.pipelines_with_any():
             for schedule in _of(pipeline):
-                wanted[pipeline.id, schedule.key] = _next(pipeline, schedule, now)
+                wanted[pipeline.id, schedule.key()] = _next(pipeline, schedule, now)
         await schedules.replace(wanted)
 
     async def _start(self, row: Schedule, now: int) -> None:
         pipeline = await pipelines.get(row.pipeline_id)
-        found = [one for one in _of(pipeline) if one.key == row.key] if pipeline is not None else []
+        found = [one for one in _of(pipeline) if one.key() == row.key] if pipeline is not None else []
         if pipeline is None or not found:
             await schedules.remove(row.id)
             return

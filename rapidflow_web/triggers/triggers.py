@@ -68,7 +68,7 @@ class Triggers:
         return await jobs.existing(job_id)
 
     async def reject(self, job_id: int, commit: str) -> Job:
-        """Ends a build that waits. Raises `NotFound`, and `Conflict` where it does not wait for that commit."""
+        """Ends a build that waits. Raises `NotFound`, `Conflict` where it does not wait for that."""
         await self._check_waiting(job_id, commit)
         await self._cancel(job_id)
         return await jobs.existing(job_id)
