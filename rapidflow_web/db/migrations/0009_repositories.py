@@ -418,7 +418,7 @@ class Migration(migrations.Migration):
         ops.AddField(
             model_name="Pipeline",
             name="repository",
-            field=fields.ForeignKeyField(
+            field=fields.ForeignKeyField(  # pyright: ignore[reportUnknownArgumentType]
                 "rapidflow.Repository",
                 source_field="repository_id",
                 null=True,

@@ -1,0 +1,158 @@
+"""A push builds: definitions in repositories, refs that change, and why something was not built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.repos import Repo
+from tests.support.repositories import ZERO, add, definition, events, push, pushed, put
+from tests.support.server import Server
+
+
+@pytest.fixture
+def server(new_server: Callable[..., Server], repo: Repo) -> Server:
+    return new_server(executor="process", file_roots=str(repo.path.parent)).start()
+
+
+def test_a_push_builds_the_definition_that_stands_in_the_commit(server: Server, repo: Repo) -> None:
+    repo.commit({".rapidflow.yml": definition(steps="echo one")})
+    added = add(server, repo)
+    assert (added["forge"], added["default_branch"], added["connected"]) == ("git", "main", False)
+    assert [(one["name"], one["path"]) for one in added["pipelines"]] == [("ci", ".rapidflow.yml")]
+    assert added["problems"] == [] and len(added["hook_secret"]) >= 32
+    assert server.get("/jobs").json == []
+    commit = repo.commit({".rapidflow.yml": definition(steps='echo "$RAPIDFLOW_EVENT $RAPIDFLOW_BRANCH"')}, "Second")
+    event = push(server, added["id"], repo)
+    assert (event["kind"], event["ref"], event["after"]) == ("push", "refs/heads/main", commit)
+    (decision,) = event["decisions"]
+    assert decision["outcome"] == "built", decision
+    details = server.wait_finished(decision["job_id"])
+    job = details["job"]
+    assert (job["status"], job["event"], job["ref"], job["commit"]) == ("success", "push", "refs/heads/main", commit)
+    assert (job["title"], job["author"], job["branch"]) == ("Second", "Test", "main")
+    assert details["steps"][0]["output"] == "push main\n"
+
+
+def test_the_same_value_of_a_ref_builds_once(server: Server, repo: Repo) -> None:
+    repo.commit({".rapidflow.yml": definition()})
+    added = add(server, repo)
+    commit = repo.commit({"a": "b"})
+    for _ in range(3):
+        pushed(server, added["id"], f"{ZERO} {commit} refs/heads/main")
+    server.post(f"/repositories/{added['id']}/poll")
+    assert len(events(server, added["id"])) == 1
+    assert len(server.get("/jobs").json) == 1
+
+
+def test_what_no_delivery_tells_is_found_by_a_look(server: Server, repo: Repo) -> None:
+    repo.commit({".rapidflow.yml": definition(on="[push, tag]")})
+    added = add(server, repo)
+    repo.git("branch", "other")
+    repo.commit({"a": "b"})
+    repo.git("tag", "-a", "v1", "-m", "one")
+    assert server.post(f"/repositories/{added['id']}/poll").status == 200
+    found = events(server, added["id"])
+    assert [(one["kind"], one["ref"], one["source"]) for one in reversed(found)] == [
+        ("push", "refs/heads/main", "poll"),
+        ("push", "refs/heads/other", "poll"),
+        ("tag", "refs/tags/v1", "poll"),
+    ]
+    jobs = {job["ref"]: job for job in server.get("/jobs").json}
+    assert jobs["refs/tags/v1"]["branch"] is None
+    repo.git("branch", "-D", "other")
+    server.post(f"/repositories/{added['id']}/poll")
+    assert events(server, added["id"])[0]["kind"] == "delete"
+
+
+def test_pipelines_follow_the_files_of_the_default_branch(server: Server, repo: Repo) -> None:
+    repo.commit({".rapidflow/a.yml": definition("a"), ".rapidflow/b.yml": definition("b")})
+    added = add(server, repo)
+    ids = {one["name"]: one["id"] for one in added["pipelines"]}
+    repo.git("mv", ".rapidflow/a.yml", ".rapidflow/renamed.yml")
+    repo.git("rm", "-q", ".rapidflow/b.yml")
+    repo.commit({".rapidflow/c.yml": definition("c"), ".rapidflow/d.yml": "name: d\nstepz: []\n"})
+    push(server, added["id"], repo)
+    now = server.get(f"/repositories/{added['id']}").json
+    assert [(one["id"] == ids["a"], one["name"], one["path"]) for one in now["pipelines"]] == [
+        (True, "a", ".rapidflow/renamed.yml"),
+        (False, "c", ".rapidflow/c.yml"),
+    ]
+    (problem,) = now["problems"]
+    assert problem["path"] == ".rapidflow/d.yml" and "line 2, column 1" in problem["message"]
+    assert server.get(f"/pipelines/{ids['b']}").status == 404
+    # A file that becomes invalid keeps its pipeline, and its decision says why it was not built.
+    repo.commit({".rapidflow/c.yml": "name: c\non: push\nsteps: 1\n"})
+    decisions = {one["outcome"]: one for one in push(server, added["id"], repo)["decisions"]}
+    assert "line 3" in decisions["failed"]["reason"]
+    assert len(server.get(f"/repositories/{added['id']}").json["pipelines"]) == 2
+
+
+def test_a_branch_builds_with_its_own_definition(server: Server, repo: Repo) -> None:
+    repo.commit({".rapidflow.yml": definition(steps="echo of main")})
+    added = add(server, repo)
+    repo.git("switch", "-q", "-c", "feature")
+    repo.commit({".rapidflow.yml": definition(steps="echo of feature")})
+    (decision,) = push(server, added["id"], repo, "refs/heads/feature")["decisions"]
+    assert server.wait_finished(decision["job_id"])["steps"][0]["output"] == "of feature\n"
+    assert "of main" in server.get(f"/pipelines/{added['pipelines'][0]['id']}").json["config"]
+
+
+@pytest.mark.parametrize(
+    ("on", "message", "reason"),
+    [
+        ("tag", "x", "'on' does not name push"),
+        ("{push: {branches: [release/**]}}", "x", "the branch 'main' does not fit on.push.branches"),
+        ("{push: {paths: [src/**]}}", "x", "on.push.paths"),
+        ("push", "x [skip ci]", "[skip ci]"),
+    ],
+)
+def test_what_is_not_built_says_why(
+    server: Server, repo: Repo, on: str, message: str, reason: str
+) -> None:
+    repo.commit({".rapidflow.yml": definition(on=on)})
+    added = add(server, repo)
+    repo.commit({"docs/a.md": "b"}, message)
+    (decision,) = push(server, added["id"], repo)["decisions"]
+    assert decision["outcome"] == "ignored" and reason in decision["reason"]
+    assert decision["job_id"] is None
+    (explained,) = server.get(f"/pipelines/{decision['pipeline_id']}/explain?ref=main").json
+    assert explained["reason"] == decision["reason"] and explained["stored"]
+
+
+def test_a_commit_of_no_branch_waits_for_an_approval(server: Server, repo: Repo) -> None:
+    repo.commit({".rapidflow.yml": definition()})
+    added = add(server, repo)
+    base = repo.git("rev-parse", "HEAD")
+    commit = repo.commit({"a": "b"})
+    repo.git("update-ref", "refs/pull/1/head", commit)
+    repo.git("reset", "-q", "--hard", base)
+    started = server.post(f"/pipelines/{added['pipelines'][0]['id']}/jobs", {"commit": commit})
+    assert started.status == 201
+    server.wait_for_job(started.json["id"], lambda job: (job["waits_for"] or "").startswith("an approval"))
+    path = f"/jobs/{started.json['id']}/approve"
+    assert server.post(path, {"commit": base}).status == 409
+    assert server.post(path, {"commit": commit}).status == 200
+    assert server.wait_finished(started.json["id"])["job"]["status"] == "success"
+    put(server, added["id"], forks="never")
+    again = server.post(f"/jobs/{started.json['id']}/retry").json
+    assert "builds none of these" in server.wait_finished(again["id"])["job"]["error"]
+
+
+def test_a_build_by_hand_reads_the_definition_from_its_commit(server: Server, repo: Repo) -> None:
+    repo.commit({".rapidflow.yml": definition(on="push", steps="echo $A")})
+    added = add(server, repo)
+    pipeline_id = added["pipelines"][0]["id"]
+    repo.git("tag", "v1")
+    started = server.post(f"/pipelines/{pipeline_id}/jobs", {"tag": "v1", "environments": {"A": "given"}})
+    details = server.wait_finished(started.json["id"])
+    assert details["steps"][0]["output"] == "given\n"
+    assert (details["job"]["ref"], details["job"]["branch"]) == ("refs/tags/v1", None)
+    missing = server.post(f"/pipelines/{pipeline_id}/jobs", {"branch": "gone"})
+    assert server.wait_finished(missing.json["id"])["job"]["error"] == "the repository has no branch 'gone'"
+    repo.commit({".rapidflow.yml": "name: ci\nsteps: 7\n"})
+    invalid = server.post(f"/pipelines/{pipeline_id}/jobs")
+    ended = server.wait_finished(invalid.json["id"])
+    assert ended["job"]["error"].startswith(".rapidflow.yml: line 2, column ") and ended["steps"] == []
+    assert f"=== Build failed: {ended['job']['error']} ===" in server.stream(invalid.json["id"])
