@@ -6,6 +6,7 @@ import asyncio
 import random
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from tortoise.transactions import in_transaction
 
@@ -85,6 +86,8 @@ class Handling:
             return already
         if occurrence.kind == "delete" and last is None and not occurrence.replay:
             return f"{occurrence.ref} was not there before"
+        if occurrence.before is None and repeats:
+            occurrence = replace(occurrence, before=last)
         judgement = await self._judge.judge(repository, occurrence)
         commit = judgement.commit
         if repeats and not occurrence.replay and commit is not None and commit.id == last:

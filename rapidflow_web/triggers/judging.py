@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rapidflow_web.db import events, pipelines, repositories
@@ -266,8 +266,6 @@ def _of_fork(case: _Case, pipeline_id: int | None, build: Build) -> Verdict:
 
 
 def _without_paths(facts: Facts) -> Facts:
-    from dataclasses import replace
-
     return replace(facts, paths=None)
 
 

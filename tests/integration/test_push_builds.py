@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.repos import Repo
 from tests.support.repositories import ZERO, add, definition, events, push, pushed, put
-from tests.support.server import Server
+from tests.support.server import Server, wait_for
 
 
 @pytest.fixture
@@ -23,14 +23,21 @@ def test_a_push_builds_the_definition_that_stands_in_the_commit(server: Server, 
     assert [(one["name"], one["path"]) for one in added["pipelines"]] == [("ci", ".rapidflow.yml")]
     assert added["problems"] == [] and len(added["hook_secret"]) >= 32
     assert server.get("/jobs").json == []
-    commit = repo.commit({".rapidflow.yml": definition(steps='echo "$RAPIDFLOW_EVENT $RAPIDFLOW_BRANCH"')}, "Second")
+    commit = repo.commit(
+        {".rapidflow.yml": definition(steps='echo "$RAPIDFLOW_EVENT $RAPIDFLOW_BRANCH"')}, "Second"
+    )
     event = push(server, added["id"], repo)
     assert (event["kind"], event["ref"], event["after"]) == ("push", "refs/heads/main", commit)
     (decision,) = event["decisions"]
     assert decision["outcome"] == "built", decision
     details = server.wait_finished(decision["job_id"])
     job = details["job"]
-    assert (job["status"], job["event"], job["ref"], job["commit"]) == ("success", "push", "refs/heads/main", commit)
+    assert (job["status"], job["event"], job["ref"], job["commit"]) == (
+        "success",
+        "push",
+        "refs/heads/main",
+        commit,
+    )
     assert (job["title"], job["author"], job["branch"]) == ("Second", "Test", "main")
     assert details["steps"][0]["output"] == "push main\n"
 
@@ -108,9 +115,7 @@ def test_a_branch_builds_with_its_own_definition(server: Server, repo: Repo) -> 
         ("push", "x [skip ci]", "[skip ci]"),
     ],
 )
-def test_what_is_not_built_says_why(
-    server: Server, repo: Repo, on: str, message: str, reason: str
-) -> None:
+def test_what_is_not_built_says_why(server: Server, repo: Repo, on: str, message: str, reason: str) -> None:
     repo.commit({".rapidflow.yml": definition(on=on)})
     added = add(server, repo)
     repo.commit({"docs/a.md": "b"}, message)
@@ -130,7 +135,9 @@ def test_a_commit_of_no_branch_waits_for_an_approval(server: Server, repo: Repo)
     repo.git("reset", "-q", "--hard", base)
     started = server.post(f"/pipelines/{added['pipelines'][0]['id']}/jobs", {"commit": commit})
     assert started.status == 201
-    server.wait_for_job(started.json["id"], lambda job: (job["waits_for"] or "").startswith("an approval"))
+    wait_for(
+        lambda: (server.job(started.json["id"])["waits_for"] or "").startswith("an approval"), "it waits"
+    )
     path = f"/jobs/{started.json['id']}/approve"
     assert server.post(path, {"commit": base}).status == 409
     assert server.post(path, {"commit": commit}).status == 200
