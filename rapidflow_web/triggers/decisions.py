@@ -9,7 +9,7 @@ from typing import Any
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.builds.beginning import Beginning, Cause
-from rapidflow_web.db import events, jobs, pipelines, repositories, statuses
+from rapidflow_web.db import events, jobs, outbox, pipelines, repositories, statuses
 from rapidflow_web.db.database import uncancelled
 from rapidflow_web.db.models import Job
 from rapidflow_web.db.trigger_models import Event, Repository
@@ -57,6 +57,7 @@ async def store(
             await repositories.saw(repository.id, occurrence.ref, commit.id)
         if then is not None:
             await then()
+    outbox.wake()
     return event
 
 
@@ -78,7 +79,7 @@ async def _decide(
     if verdict.outcome == "failed" or verdict.left_out:
         state = "success" if verdict.left_out else "failure"
         name = verdict.file.parsed.name if verdict.file is not None and verdict.file.parsed else None
-        context = f"rapidflow/{name or await pipelines.name_of(pipeline_id)}"
+        context = statuses.context_of(name or await pipelines.name_of(pipeline_id))
         await statuses.report(
             repository.id, judgement.commit.id, context, state, verdict.reason, None, pipeline_id
         )
