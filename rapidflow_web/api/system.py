@@ -8,7 +8,7 @@ from rapidflow_web import __version__, metrics
 from rapidflow_web.api import representations, schemas
 from rapidflow_web.api.openapi import Text, operation, text
 from rapidflow_web.builds.readiness import Readiness, readiness
-from rapidflow_web.db import jobs
+from rapidflow_web.db import jobs, notifications, statuses
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.errors import Forbidden
 from rapidflow_web.web.gate import actor
@@ -108,6 +108,8 @@ async def get_metrics() -> Response:
     if now.database is None:
         count, oldest = await jobs.waiting()
         metrics.QUEUED.set(count)
+        metrics.UNSENT.labels("status").set(await statuses.waiting())
+        metrics.UNSENT.labels("notification").set(await notifications.waiting())
         metrics.QUEUE_AGE.set((now_ms() - oldest) / 1000 if oldest is not None else 0)
     return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
 

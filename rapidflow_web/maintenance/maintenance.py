@@ -12,7 +12,7 @@ from itertools import islice
 from rapidflow_web.builds.health import Health
 from rapidflow_web.builds.preparation import Tools
 from rapidflow_web.builds.supervisor import Supervisor
-from rapidflow_web.db import audit, images, jobs, retention
+from rapidflow_web.db import audit, images, jobs, notifications, retention, statuses
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.errors import RapidFlowError
 from rapidflow_web.executors.base import Images
@@ -32,6 +32,8 @@ _CLOCK_JUMP = 600.0
 """Seconds."""
 _AUDIT_KEPT = 365 * 24 * 3600 * 1000
 """Milliseconds."""
+_MESSAGES_KEPT = 30 * 24 * 3600 * 1000
+"""Milliseconds, for commit statuses and notifications that were sent or given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ class Maintenance:
         if not dry_run:
             _say(pruned)
             await audit.forget(now_ms() - _AUDIT_KEPT)
+            await statuses.forget(now_ms() - _MESSAGES_KEPT)
+            await notifications.forget(now_ms() - _MESSAGES_KEPT)
         return pruned
 
     async def _prune_builds(self, dry_run: bool) -> list[Expired]:
