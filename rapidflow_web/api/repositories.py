@@ -41,7 +41,7 @@ async def add_repository() -> Response:
 async def list_repositories(page: schemas.RepositoryPage) -> Response:
     """List the repositories, newest first."""
     found = await repositories.listed(before=page.before, limit=page.limit + 1)
-    pipelines = await repositories.pipelines_of_all([row.id for row in found])
+    pipelines = await repositories.visible_pipelines_of([row.id for row in found])
     return list_response(
         found, page, lambda row: representations.repository(row, pipelines[row.id], hook_url(row))
     )
@@ -168,7 +168,7 @@ async def reject(job_id: int) -> Response:
 
 
 async def _answer(repository: Repository) -> Response:
-    pipelines = await repositories.pipelines_of(repository.id)
+    pipelines = (await repositories.visible_pipelines_of([repository.id]))[repository.id]
     return json_response(representations.repository(repository, pipelines, hook_url(repository)))
 
 

@@ -24,6 +24,12 @@ async def decide(event_id: int, pipeline_id: int, outcome: str, reason: str, job
 
 
 @uncancelled
+async def forget(before: int) -> None:
+    """Removes events from before then, in ms, with their decisions."""
+    await Event.filter(at__lt=before).delete()
+
+
+@uncancelled
 async def of_delivery(delivery_id: int) -> list[Event]:
     """What a delivery has led to, in that order."""
     return await Event.filter(delivery_id=delivery_id).order_by("id")

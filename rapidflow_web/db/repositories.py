@@ -10,6 +10,7 @@ from tortoise.transactions import in_transaction
 from rapidflow_web.db.database import now_ms, patient, uncancelled
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.trigger_models import Repository, RepositoryRef
+from rapidflow_web.db.visibility import current
 from rapidflow_web.errors import NotFound
 
 _BATCH = 500
@@ -58,9 +59,9 @@ async def get(repository_id: int) -> Repository | None:
 
 
 async def existing(repository_id: int) -> Repository:
-    """The repository. Raises `NotFound`."""
+    """The repository. Raises `NotFound`, also where none of its pipelines may be seen."""
     repository = await get(repository_id)
-    if repository is None:
+    if repository is None or not await _visible([repository_id]):
         raise NotFound(f"there is no repository {repository_id}")
     return repository
 
@@ -76,9 +77,23 @@ async def of_pipeline(pipeline_id: int) -> Repository | None:
 async def listed(*, before: int | None = None, limit: int = 50) -> list[Repository]:
     """Up to `limit` repositories, newest first, with ids below `before`."""
     query = Repository.filter(deleted_at__isnull=True)
+    if not current().is_unrestricted:
+        query = query.filter(id__in=sorted(await _visible()))
     if before is not None:
         query = query.filter(id__lt=before)
     return await query.order_by("-id").limit(limit)
+
+
+@uncancelled
+async def _visible(among: Sequence[int] | None = None) -> set[int]:
+    """The repositories with a pipeline that may be seen; who sees all pipelines also sees those without."""
+    if current().is_unrestricted:
+        return set(among or ())
+    query = Pipeline.filter(deleted_at__isnull=True, repository_id__not_isnull=True)
+    query = query.filter(**current().filters("id"))
+    query = query.filter(repository_id__in=among) if among is not None else query
+    found = await query.distinct().values_list("repository_id", flat=True)
+    return {int(str(one)) for one in found}
 
 
 @patient
@@ -136,9 +151,10 @@ async def pipelines_of(repository_id: int) -> list[Pipeline]:
 
 
 @uncancelled
-async def pipelines_of_all(repository_ids: Sequence[int]) -> dict[int, list[Pipeline]]:
-    """As `pipelines_of`, for several repositories at once."""
+async def visible_pipelines_of(repository_ids: Sequence[int]) -> dict[int, list[Pipeline]]:
+    """As `pipelines_of`, for several repositories at once, without those that may not be seen."""
     query = Pipeline.filter(repository_id__in=list(repository_ids), deleted_at__isnull=True)
+    query = query.filter(**current().filters("id"))
     found: dict[int, list[Pipeline]] = {repository_id: [] for repository_id in repository_ids}
     for pipeline in await query.order_by("id").select_related("definition"):
         found[pipeline.repository_id or 0].append(pipeline)

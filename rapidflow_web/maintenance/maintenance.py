@@ -12,7 +12,7 @@ from itertools import islice
 from rapidflow_web.builds.health import Health
 from rapidflow_web.builds.preparation import Tools
 from rapidflow_web.builds.supervisor import Supervisor
-from rapidflow_web.db import audit, images, jobs, notifications, retention, statuses
+from rapidflow_web.db import audit, deliveries, events, images, jobs, notifications, retention, statuses
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.errors import RapidFlowError
 from rapidflow_web.executors.base import Images
@@ -30,7 +30,7 @@ _COMPRESSED_AFTER = 60_000
 _BATCH = 100
 _CLOCK_JUMP = 600.0
 """Seconds."""
-_AUDIT_KEPT = 365 * 24 * 3600 * 1000
+_AUDIT_KEPT = _EVENTS_KEPT = 365 * 24 * 3600 * 1000
 """Milliseconds."""
 _MESSAGES_KEPT = 30 * 24 * 3600 * 1000
 """Milliseconds, for commit statuses and notifications that were sent or given up."""
@@ -123,6 +123,8 @@ class Maintenance:
             await audit.forget(now_ms() - _AUDIT_KEPT)
             await statuses.forget(now_ms() - _MESSAGES_KEPT)
             await notifications.forget(now_ms() - _MESSAGES_KEPT)
+            await deliveries.prune(now_ms())
+            await events.forget(now_ms() - _EVENTS_KEPT)
         return pruned
 
     async def _prune_builds(self, dry_run: bool) -> list[Expired]:

@@ -212,7 +212,9 @@ def _matched(
     left = {file.path: file for file in files}
     for pipeline in stored:
         if pipeline.path is None:
-            found.append((pipeline, _of_stored(pipeline)))
+            file = _of_stored(pipeline)
+            if file.parsed is None or (file.parsed.repo_name or "").rstrip("/") == case.repository.url:
+                found.append((pipeline, file))
         elif pipeline.path in left:
             found.append((pipeline, left.pop(pipeline.path)))
     of_paths = {pipeline.path for pipeline, _ in found if pipeline is not None}

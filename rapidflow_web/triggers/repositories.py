@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import secrets as randomness
 import time
 from collections.abc import Awaitable, Callable
@@ -195,7 +197,8 @@ class Repositories:
         """Looks at the refs now. Raises `NotFound`, and `BadRequest` where it can't be reached."""
         repository = await repositories.existing(repository_id)
         try:
-            await self._look(repository)
+            # What it means for pipelines that who asks may not see is judged, too.
+            await asyncio.create_task(_call(self._look, repository), context=contextvars.Context())
         except BuildError as error:
             raise BadRequest(str(error)) from None
         return await repositories.existing(repository_id)
@@ -211,6 +214,10 @@ class Repositories:
             names.append(OLD_HOOK_SECRET)
         found = [await self._vault.of_repository(repository.id, name) for name in names]
         return [secret for secret in found if secret]
+
+
+async def _call(look: Callable[[Repository], Awaitable[None]], repository: Repository) -> None:
+    await look(repository)
 
 
 def _checked_forge(forge: str) -> str:

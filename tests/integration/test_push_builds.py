@@ -9,6 +9,7 @@ import pytest
 from tests.support.repos import Repo
 from tests.support.repositories import ZERO, add, definition, events, push, pushed, put
 from tests.support.server import Server, wait_for
+from tests.support.users import add_user, as_, token_of
 
 
 @pytest.fixture
@@ -163,3 +164,23 @@ def test_a_build_by_hand_reads_the_definition_from_its_commit(server: Server, re
     ended = server.wait_finished(invalid.json["id"])
     assert ended["job"]["error"].startswith(".rapidflow.yml: line 2, column ") and ended["steps"] == []
     assert f"=== Build failed: {ended['job']['error']} ===" in server.stream(invalid.json["id"])
+
+
+def test_who_may_not_see_the_pipelines_of_a_repository_does_not_see_it(server: Server, repo: Repo) -> None:
+    repo.commit({".rapidflow/a.yml": definition("a"), ".rapidflow/b.yml": definition("b")})
+    added = add(server, repo)
+    ids = {one["name"]: one["id"] for one in added["pipelines"]}
+    add_user(server, "root", "admin")
+    add_user(server, "vera", "viewer")
+    root, viewer = as_(token_of(server, "root")), as_(token_of(server, "vera"))
+    path = f"/repositories/{added['id']}"
+    hide = {"Content-Type": "application/json", **root}
+    for name, names in (("a", ["a", "b"]), ("b", ["b"])):
+        assert [one["name"] for one in server.get(path, viewer).json["pipelines"]] == names
+        answer = server.request(
+            "PUT", f"/pipelines/{ids[name]}/visibility", '{"restricted": true, "users": []}', hide
+        )
+        assert answer.status == 200
+    assert server.get(path, viewer).status == server.get(f"{path}/events", viewer).status == 404
+    assert server.get("/repositories", viewer).json == []
+    assert len(server.get(path, root).json["pipelines"]) == 2
