@@ -77,6 +77,7 @@ def _shared(folder: Path, repos: Path, **settings: str) -> Iterator[Server]:
     server = Server(folder / "data", file_roots=str(repos), grace="2s", concurrency="4", **settings)
     # Executed, because what a forked server has imported already can't hold its event loop.
     server.program = COMMAND
+    server.makes_tables = True
     server.start()
     yield server
     _end(server)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from tests.support import fork_server
+from tests.support.databases import make_tables
 from tests.support.stalls import Stalls
 
 COMMAND = (sys.executable, "-m", "rapidflow_web")
@@ -66,6 +67,8 @@ class Server:
         }
         self.program: tuple[str | Path, ...] | None = None
         """What is executed instead of the server, if anything."""
+        self.makes_tables = False
+        """Whether its first start makes the tables of the database, or finds them in a new data folder."""
         self.process: subprocess.Popen[bytes] | fork_server.Command | None = None
 
     def set(self, **settings: str) -> None:
@@ -106,6 +109,10 @@ class Server:
         """Starts it with `arguments`, and unless told otherwise waits until it answers."""
         if self not in Server.started:
             Server.started.append(self)
+        elsewhere = "RAPIDFLOW_DATABASE_URL" in self._environment
+        if not (self.makes_tables or elsewhere or self.data.exists()):
+            self.data.mkdir(mode=0o700, parents=True)
+            make_tables(self.data / "rapidflow.db")
         with self.log.open("ab") as log:
             options: dict[str, Any] = {"env": self._environment, "stdout": log, "stderr": log}
             if self.program is None and Server.forks:

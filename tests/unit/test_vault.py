@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from rapidflow_web.db import jobs, pipelines, secrets
-from rapidflow_web.db.database import close_database, open_database, sqlite_url
+from rapidflow_web.db.database import close_database, sqlite_url
 from rapidflow_web.db.secrets import EVERYWHERE
 from rapidflow_web.errors import BuildError, Invalid
 from rapidflow_web.pipeline.definition import StepDefinition
 from rapidflow_web.secrets.keys import Keys, VaultError, new_key
 from rapidflow_web.secrets.vault import Vault
+from tests.support.databases import open_with_tables
 from tests.support.leaks import holding
 
 VALUE = "correct horse battery staple"
@@ -22,7 +23,7 @@ VALUE = "correct horse battery staple"
 @pytest.fixture
 async def keys(tmp_path: Path) -> AsyncIterator[Keys]:
     """The keys of a folder with a database."""
-    await open_database(sqlite_url(tmp_path / "rapidflow.db"))
+    await open_with_tables(sqlite_url(tmp_path / "rapidflow.db"))
     yield Keys(tmp_path, ())
     await close_database()
 
