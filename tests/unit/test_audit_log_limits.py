@@ -129,7 +129,7 @@ async def test_lines_and_tokens_of_an_older_version_are_told_apart(tmp_path: Pat
         *(f"DROP INDEX {name}" for (name,) in await sql.rows(_INDEX)),
         "ALTER TABLE deed DROP COLUMN user_name",
         "ALTER TABLE token DROP COLUMN limited",
-        "DELETE FROM tortoise_migrations WHERE name >= '0008'",
+        "DELETE FROM tortoise_migrations WHERE name LIKE '0008%'",
     ):
         await sql.rows(statement)
     await close_database()
