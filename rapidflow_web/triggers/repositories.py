@@ -12,7 +12,7 @@ from typing import Any
 
 from tortoise.transactions import in_transaction
 
-from rapidflow_web.db import repositories
+from rapidflow_web.db import repositories, statuses
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.trigger_models import Repository
@@ -120,6 +120,7 @@ class Repositories:
         if "token" in wanted:
             token = _checked_token(wanted.pop("token"))
             await self._vault.put_of_repository(repository_id, FORGE_TOKEN, token, by)
+            await statuses.retry_now(repository_id)
         if "forge" in wanted:
             _checked_forge(wanted["forge"])
         if "forks" in wanted and wanted["forks"] not in FORKS:
