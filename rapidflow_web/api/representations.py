@@ -117,6 +117,7 @@ def step(row: Step, log: Log) -> dict[str, Any]:
         "exit_code": row.exit_code,
         "started_at": time(row.started_at),
         "finished_at": time(row.finished_at),
+        "skipped": row.skipped,
     }
 
 

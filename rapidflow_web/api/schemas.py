@@ -101,7 +101,10 @@ class Pipelines(RootModel[list[Pipeline]]):
 
 
 class Step(BaseModel):
-    """One step of a job. `output` is its complete console output so far."""
+    """One step of a job. `output` is its complete console output so far.
+
+    `skipped` says why its `when` left it out; it then stays pending.
+    """
 
     id: int
     job_id: int
@@ -115,6 +118,7 @@ class Step(BaseModel):
     exit_code: int | None
     started_at: Time | None
     finished_at: Time | None
+    skipped: str | None
 
 
 class Steps(RootModel[list[Step]]):

@@ -27,7 +27,6 @@ from rapidflow_web.logs.writer import LogWriter
 from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.pipeline.limits import Limits, format_size
 
-_KILLED = 137
 _HIGHEST_CODE = 255
 _LONGEST_COMPLAINT = 1000
 _MOST_HEARD = 64 * 1024
@@ -170,9 +169,9 @@ class AgentSession:
                 await self._deliver(running, can == "unpack")
             case ("unpacked", code) if code != "0" and not self._progress.number:
                 raise BuildError(f"could not unpack the source in the container: {self._complaint}")
-            case ("start", "1") if not self._progress.number:
+            case ("start", _) if not self._progress.number and marker.numbers(1) == [self._progress.first]:
                 self.silence.begin()
-                await self._progress.begin(1, marker.source)
+                await self._progress.begin(self._progress.first, marker.source)
                 self._timeline.finish()
                 await self._store_timeline()
             case ("exit", _, _, *term) if self._progress.runs and (numbers := marker.numbers(1, 3)):
@@ -193,7 +192,7 @@ class AgentSession:
             await running.deliver(archive, unpacks)
         except EngineUnavailable as error:
             raise StartOver(str(error)) from error
-        await running.send(protocol.run_command(1))
+        await running.send(protocol.run_command(self._progress.first))
         archive.forget_secrets()
         await self._store_timeline()
 
@@ -204,23 +203,22 @@ class AgentSession:
         self, running: RunningBuild, code: int, source: int, terminated: bool
     ) -> Outcome | None:
         progress, stop = self._progress, self._stopping.outcome
-        number = progress.number
         metrics.STEP_SECONDS.labels(status_of(code, stop)).observe(progress.seconds)
-        goes_on = code == 0 and number < progress.count and not terminated and stop is None
-        if goes_on:
+        following = progress.next_after(code) if not terminated and stop is None else None
+        if following is not None:
             # First of all, so that the next step starts while this one's end is written down.
-            await running.send(protocol.run_command(number + 1))
+            await running.send(protocol.run_command(following))
         await self._store(self._masker.flush())
         where, longest_silence = self._speaker, self.silence.longest
         self.silence.begin()
-        await progress.end(code, source, self._stopping.outcome, longest_silence, next_runs=goes_on)
-        if goes_on:
+        await progress.end(code, source, self._stopping.outcome, longest_silence, following)
+        if following is not None:
             return None
         if terminated and self._stopping.outcome is None:
-            return Outcome("failed", f"the engine stopped the build in {where}")
-        if code == _KILLED and not terminated and (await running.exit()).out_of_memory:
-            return Outcome("failed", reasons.out_of_memory(where, self._limits))
-        return progress.outcome(number, code)
+            return Outcome("failed", progress.first_failure_or(f"the engine stopped the build in {where}"))
+        if (killed := progress.killed) and not terminated and (await running.exit()).out_of_memory:
+            return Outcome("failed", reasons.out_of_memory(killed, self._limits))
+        return progress.outcome()
 
     async def _synchronize(self, running: RunningBuild, current: int, last: int) -> None:
         """After the output was taken up anew: compares what the agent says with what the log says."""
@@ -234,16 +232,15 @@ class AgentSession:
                 "the end of a step is missing in the container's copy of the output; its disk was full"
             )
         # The command to go on may never have reached the agent.
-        number = progress.number if progress.runs else progress.number + 1
-        if number <= progress.count and self._stopping.outcome is None:
+        number = progress.number if progress.runs else progress.next
+        if number is not None and self._stopping.outcome is None:
             await running.send(protocol.run_command(number))
 
     async def _ended(self, running: RunningBuild) -> Outcome:
         """The agent ended without saying so."""
         how = await running.exit()
-        return Outcome(
-            "failed", reasons.ended(self._place, self._progress.current, how, self._complaint, self._limits)
-        )
+        reason = reasons.ended(self._place, self._progress.current, how, self._complaint, self._limits)
+        return Outcome("failed", self._progress.first_failure_or(reason))
 
     def _end_silence(self) -> None:
         if self._writer.stuck is not None or not self._progress.runs:

@@ -14,11 +14,12 @@ from typing import Any
 
 from rapidflow_web.builds import definitions
 from rapidflow_web.db import jobs, pipelines, repositories
-from rapidflow_web.db.models import Job, Pipeline
+from rapidflow_web.db.models import Job, Pipeline, Step
 from rapidflow_web.errors import BadRequest, Invalid, Problem, TooManyRequests
 from rapidflow_web.pipeline import parser
 from rapidflow_web.pipeline import repositories as repository_rules
-from rapidflow_web.pipeline.definition import ParsedPipeline, StepDefinition
+from rapidflow_web.pipeline.definition import ParsedPipeline, StepDefinition, judged
+from rapidflow_web.pipeline.triggers import NO_FAILURE, Facts
 from rapidflow_web.pipeline.variables import (
     HIDDEN,
     MAX_ENVIRONMENT,
@@ -99,8 +100,9 @@ class Beginning:
             "commit": commit,
             "repo_name": parsed.repo_name,
         }
+        facts = Facts(event=cause.event, branch=branch or parsed.branch, pipeline=parsed.name)
         return await self._begin(
-            fields, cause, parsed.steps, variables | dict.fromkeys(parsed.secrets, HIDDEN)
+            fields, cause, judged(parsed.steps, facts), variables | dict.fromkeys(parsed.secrets, HIDDEN)
         )
 
     async def _start_unread(
@@ -129,7 +131,7 @@ class Beginning:
         }
         return await self._begin(fields, cause, (), environment)
 
-    async def add(self, fields: Mapping[str, Any], cause: Cause, parsed: ParsedPipeline) -> Job:
+    async def add(self, fields: Mapping[str, Any], cause: Cause, parsed: ParsedPipeline, facts: Facts) -> Job:
         """Stores the build of a definition that was read from a repository; for a transaction.
 
         `wake` comes after that. However many builds wait, what was pushed is built.
@@ -137,7 +139,7 @@ class Beginning:
         secrets = () if fields["untrusted"] else parsed.secrets
         environment = {**parsed.env, **dict.fromkeys(secrets, HIDDEN)}
         every = {**columns_of(parsed), **fields, "started_by": cause.started_by, "event": cause.event}
-        return await jobs.create(every, parsed.steps, environment)
+        return await jobs.create(every, judged(parsed.steps, facts), environment)
 
     def wake(self) -> None:
         """Lets the queue look: jobs were stored, or may begin now."""
@@ -161,7 +163,8 @@ class Beginning:
             if job.unread:
                 return await self._begin(fields, cause, (), environment)
         parsed = parser.parse_stored(job.definition.config, job.definition.name)
-        return await self._begin(fields, cause, parsed.steps, environment)
+        steps = _as_before(parsed.steps, await jobs.steps_of(job_id))
+        return await self._begin(fields, cause, steps, environment)
 
     async def _begin(
         self,
@@ -181,6 +184,14 @@ class Beginning:
             ) from None
         (self._wake_reader if job.unread else self._wake)()
         return job
+
+
+def _as_before(steps: Sequence[StepDefinition], rows: Sequence[Step]) -> list[StepDefinition]:
+    """The steps of a build that is done again: what was left out before it ran is left out again."""
+    return [
+        replace(step, skipped=None if row.skipped == NO_FAILURE else row.skipped)
+        for step, row in zip(steps, rows, strict=True)
+    ]
 
 
 def _check(

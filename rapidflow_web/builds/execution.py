@@ -24,15 +24,15 @@ from rapidflow_web.builds.start_record import StartRecord, uptime
 from rapidflow_web.builds.step_progress import StepProgress
 from rapidflow_web.builds.stopping import Outcome, Stopping
 from rapidflow_web.builds.timeline import Timeline
-from rapidflow_web.db import repositories
+from rapidflow_web.db import jobs, repositories
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job
 from rapidflow_web.errors import BuildError, RapidFlowError
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.base import Process, RunningBuild
-from rapidflow_web.logs.index import Kind
 from rapidflow_web.logs.writer import LogWriter
 from rapidflow_web.pipeline.durations import format_duration
+from rapidflow_web.pipeline.triggers import NO_FAILURE
 from rapidflow_web.removal import remove_folder
 from rapidflow_web.shielding import EndedEarly, to_the_end, unless
 from rapidflow_web.source.mirrors import Account
@@ -114,12 +114,13 @@ class Execution:
                         self.cancel()
                     outcome = await (self._resume() if resume else self._build())
             except RapidFlowError as error:
-                outcome = Outcome("failed", str(error))
+                outcome = Outcome("failed", self._progress.first_failure_or(str(error)))
             except Exception as error:
                 _log.exception("unexpected error")
                 outcome = Outcome("failed", f"the build server failed: {type(error).__name__}: {error}")
             await self._stopping.end()
-            outcome = self._stopping.outcome or outcome
+            if (stop := self._stopping.outcome) is not None:
+                outcome = replace(stop, error=stop.error and self._progress.first_failure_or(stop.error))
             outcome = replace(outcome, error=outcome.error and self._masks.hide(outcome.error))
         except asyncio.CancelledError:
             await to_the_end(self._detach(), _PATIENCE)
@@ -175,6 +176,8 @@ class Execution:
         return values, Account(scope, login)
 
     async def _build(self) -> Outcome:
+        if not self._progress.first:
+            return Outcome("success")  # all steps are left out
         began = uptime()
         values, account = await self._granted()
         environment = {**self._plan.environment, **values}
@@ -240,11 +243,14 @@ class Execution:
         if self.job.error is not None:
             # The reason for an end is stored before anything is stopped.
             self._stopping.request(Outcome("failed", self.job.error))
-        ended = [record for record in records if record.kind is Kind.END]
-        outcome = self._progress.outcome(len(ended), ended[-1].value) if ended else None
-        if outcome is None and ended and not self._progress.runs:
-            # Between the end of a step and the header of the next one.
-            await self._progress.begin(len(ended) + 1, self._writer.source)
+        outcome = None
+        if self._progress.number and not self._progress.runs:
+            # Between the end of a step and the header of the next one, which a stop keeps from running.
+            following = self._progress.next if self._stopping.outcome is None else None
+            if following is None:
+                outcome = self._progress.outcome() or self._stopping.outcome
+            else:
+                await self._progress.begin(following, self._writer.source)
         running = await self._find(wait=outcome is None)
         try:
             if outcome is None:
@@ -295,6 +301,8 @@ class Execution:
     async def _finish(self, outcome: Outcome) -> None:
         """Stores the end, then tells the readers, then leaves nothing behind."""
         self.timeline.finish()
+        if outcome.status != "cancelled" and (left_out := self._progress.left_out):
+            await jobs.skip_steps(left_out, NO_FAILURE)
         await self._ending.ended(
             self.job.id,
             outcome.status,

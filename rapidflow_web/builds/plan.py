@@ -7,18 +7,19 @@ preparation and execution work on the plan, and neither reads the pipeline.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rapidflow_web.db.models import Environment, Job, Step
 from rapidflow_web.pipeline import images, parser
 from rapidflow_web.pipeline.definition import StepDefinition
 from rapidflow_web.pipeline.limits import Limits
+from rapidflow_web.pipeline.triggers import NO_FAILURE
 from rapidflow_web.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """A step of a job. `id` is that of its row."""
+    """A step of a job. `id` is that of its row; the definition says, too, whether it is left out."""
 
     id: int
     definition: StepDefinition
@@ -71,9 +72,26 @@ def plan(job: Job, steps: Sequence[Step], variables: Sequence[Environment], sett
         port=int(environment["PORT"]) if job.expose_ports else None,
         network=parsed.network,
         new_privileges=parsed.new_privileges,
-        steps=tuple(PlannedStep(row.id, step) for row, step in zip(steps, parsed.steps, strict=True)),
+        steps=planned(parsed.steps, steps),
     )
     return Plan(parsed.name, (main,), limits, environment, parsed.secrets)
+
+
+def planned(definitions: Sequence[StepDefinition], rows: Sequence[Step]) -> tuple[PlannedStep, ...]:
+    """The steps of a job by their definitions and their rows."""
+    return tuple(
+        PlannedStep(row.id, replace(step, skipped=None if row.skipped == NO_FAILURE else row.skipped))
+        for row, step in zip(rows, definitions, strict=True)
+    )
+
+
+def following(steps: Sequence[PlannedStep], number: int, failed: bool) -> int | None:
+    """The number of the step that runs after step `number`, which is 0 before the first; None for the end.
+
+    `failed` is whether a step has failed.
+    """
+    numbers = range(number + 1, len(steps) + 1)
+    return next((one for one in numbers if steps[one - 1].definition.runs_after(failed)), None)
 
 
 def image_for(language: str | None, version: str | None, settings: Settings) -> str:

@@ -9,20 +9,24 @@ import time
 from collections.abc import Sequence
 
 from rapidflow_web.builds import reasons
-from rapidflow_web.builds.plan import PlannedStep
+from rapidflow_web.builds.plan import PlannedStep, following
 from rapidflow_web.builds.stopping import Outcome
 from rapidflow_web.db import jobs
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.logs.index import Kind, Record
 from rapidflow_web.logs.writer import LogWriter
 
+_KILLED = 137
+"""The exit code of a step that was killed, as one is that needs too much memory."""
+
 
 class StepProgress:
-    """The steps of one build, numbered from 1, which run one after the other."""
+    """The steps of one build, numbered from 1. They run one after the other, but those that are left out."""
 
     def __init__(self, steps: Sequence[PlannedStep], writer: LogWriter) -> None:
         self._steps = steps
         self._writer = writer
+        self._numbers = {step.id: number for number, step in enumerate(steps, 1)}
         self._since = time.monotonic()
 
     @property
@@ -33,7 +37,8 @@ class StepProgress:
     @property
     def number(self) -> int:
         """The number of the last step that has begun; 0 before the first."""
-        return len(self._writer.log.layout.spans)
+        spans = self._writer.log.layout.spans
+        return self._numbers[spans[-1].step_id] if spans else 0
 
     @property
     def runs(self) -> bool:
@@ -51,6 +56,28 @@ class StepProgress:
         """The last step that has begun, as part of a sentence; None before the first."""
         return self._name(self.number) if self.number else None
 
+    @property
+    def first(self) -> int:
+        """The number of the first step that runs; 0 where all are left out."""
+        return following(self._steps, 0, False) or 0
+
+    @property
+    def next(self) -> int | None:
+        """The step that runs when the last one that has begun has ended as it did; None for the end."""
+        return self.next_after(0)
+
+    def next_after(self, code: int) -> int | None:
+        """The step that runs next if the one that runs exits with `code`; None for the end of the build."""
+        return following(self._steps, self.number, code != 0 or self._failure() is not None)
+
+    def _failure(self, *, before_last: bool = False) -> int | None:
+        """The number of the first step that failed."""
+        spans = self._writer.log.layout.spans
+        return next(
+            (self._numbers[span.step_id] for span in spans[: -1 if before_last else None] if span.exit_code),
+            None,
+        )
+
     def _name(self, number: int) -> str:
         return reasons.step(number, self._steps[number - 1].definition.type)
 
@@ -59,27 +86,37 @@ class StepProgress:
         """For how long the step has run."""
         return time.monotonic() - self._since
 
+    @property
+    def left_out(self) -> list[int]:
+        """The ids of steps that wait for a failure which did not come, or came after them."""
+        failure = self._failure() or self.count + 1
+        return [
+            step.id
+            for step in self._steps[: failure - 1]
+            if step.definition.skipped is None and not step.definition.runs_after(False)
+        ]
+
     async def begin(self, number: int, source: int) -> None:
         """Notes that a step runs, whose output begins at byte `source` of the agent's."""
         await self._begin_in_log(number, source)
         await jobs.begin_step(self._steps[number - 1].id, now_ms())
 
     async def end(
-        self, code: int, source: int, stop: Outcome | None, longest_silence: float, *, next_runs: bool
+        self, code: int, source: int, stop: Outcome | None, longest_silence: float, following: int | None
     ) -> None:
-        """Notes that the step ended, and with `next_runs` that the next one began where it ended.
+        """Notes that the step ended, and that the step `following` began where it ended; None: none did.
 
         `stop` is how the build ends by a stop that was requested, `longest_silence` is in seconds.
         """
         number = self.number
         await self._writer.end_step(code, source)
-        if next_runs:
+        if following is not None:
             # What is printed between two steps belongs to the next one.
-            await self._begin_in_log(number + 1, source)
+            await self._begin_in_log(following, source)
         silence = int(longest_silence * 1000)
         await jobs.end_step(self._steps[number - 1].id, status_of(code, stop), code, now_ms(), silence)
-        if next_runs:
-            await jobs.begin_step(self._steps[number].id, now_ms())
+        if following is not None:
+            await jobs.begin_step(self._steps[following - 1].id, now_ms())
 
     async def restore(self, record: Record, stop: Outcome | None) -> None:
         """Brings a step's row up to what the log's index says of it."""
@@ -90,11 +127,30 @@ class StepProgress:
         elif record.kind is Kind.END:
             await jobs.end_step(record.step_id, status_of(record.value, stop), record.value, record.time)
 
-    def outcome(self, number: int, code: int) -> Outcome | None:
-        """The build's outcome when the last step that ended is `number`; None if there are more to run."""
-        if code != 0:
-            return Outcome("failed", reasons.exited(number, self._steps[number - 1].definition.type, code))
-        return Outcome("success") if number == self.count else None
+    def outcome(self) -> Outcome | None:
+        """The build's outcome by the first step that failed; None if there are steps to run."""
+        if self.runs or self.next is not None:
+            return None
+        failure = self._failure()
+        return Outcome("success") if failure is None else Outcome("failed", self._exited(failure))
+
+    def first_failure_or(self, error: str) -> str:
+        """Why a build failed that `error` ended: because of that, unless an earlier step had failed."""
+        failure = self._failure(before_last=True)
+        return error if failure is None else self._exited(failure)
+
+    @property
+    def killed(self) -> str | None:
+        """The first step that failed, as part of a sentence, if it was killed; None otherwise."""
+        failure = self._failure()
+        return self._name(failure) if failure is not None and self._code(failure) == _KILLED else None
+
+    def _exited(self, number: int) -> str:
+        return reasons.exited(number, self._steps[number - 1].definition.type, self._code(number))
+
+    def _code(self, number: int) -> int:
+        span = self._writer.log.layout.span(self._steps[number - 1].id)
+        return span.exit_code or 0 if span is not None else 0
 
     async def _begin_in_log(self, number: int, source: int) -> None:
         step = self._steps[number - 1]

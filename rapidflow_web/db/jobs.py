@@ -92,6 +92,7 @@ async def _add_parts(
             type=step.type,
             name=step.name,
             content=step.content,
+            skipped=step.skipped,
             status="pending",
             created_at=now,
         )
@@ -242,11 +243,18 @@ async def end_steps(job_id: int, status: str) -> None:
     await Step.filter(job_id=job_id, status="running").update(status=status, finished_at=now_ms())
 
 
+@patient
+@uncancelled
+async def skip_steps(step_ids: Sequence[int], reason: str) -> None:
+    """Notes why steps that did not run were left out. Safe to call again."""
+    await Step.filter(id__in=step_ids, status="pending").update(skipped=reason)
+
+
 @uncancelled
 async def cancel_steps(job_id: int, at: int) -> None:
-    """Marks what did not run to its end as cancelled. `at` is in milliseconds."""
+    """Marks what did not run to its end as cancelled, but what was left out. `at` is in milliseconds."""
     await Step.filter(job_id=job_id, status="running").update(status="cancelled", finished_at=at)
-    await Step.filter(job_id=job_id, status="pending").update(status="cancelled")
+    await Step.filter(job_id=job_id, status="pending", skipped__isnull=True).update(status="cancelled")
 
 
 @uncancelled

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rapidflow_web.pipeline.limits import NO_LIMITS, Limits
-from rapidflow_web.pipeline.triggers import Concurrency, NotifyTarget, On, When
+from rapidflow_web.pipeline.triggers import Concurrency, Facts, NotifyTarget, On, When
 
 StepType = Literal["bash", "sh"]
 
 
 @dataclass(frozen=True, slots=True)
 class StepDefinition:
-    """One step. `files` maps paths below the working folder to their text."""
+    """One step. `files` maps paths below the working folder to their text.
+
+    `skipped` says why `when` leaves it out of the build at hand; None for one that may run.
+    """
 
     content: str
     type: StepType = "bash"
     name: str | None = None
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     when: When | None = None
+    skipped: str | None = None
+
+    def runs_after(self, failed: bool) -> bool:
+        """Whether it runs where no step before it failed, or one did."""
+        if self.skipped is not None:
+            return False
+        return self.when.runs_after(failed) if self.when is not None else not failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +61,10 @@ class ParsedPipeline:
     def reads_event(self) -> bool:
         """Whether the same commit may be built otherwise for a pull request than for a push, by a `when`."""
         return any(step.when is not None and step.when.reads_event for step in self.steps)
+
+
+def judged(steps: Sequence[StepDefinition], facts: Facts) -> tuple[StepDefinition, ...]:
+    """The steps of a build with these facts, with why they are left out as far as that is known before."""
+    return tuple(
+        step if step.when is None else replace(step, skipped=step.when.left_out(facts)) for step in steps
+    )

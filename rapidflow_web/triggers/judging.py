@@ -195,7 +195,7 @@ class Judge:
 
     async def _built_already(self, case: _Case, pipeline_id: int, build: Build) -> int | None:
         """The build of the same commit and definition that another kind of event started."""
-        if case.occurrence.kind not in _BUILT_ONCE or case.occurrence.replay or _reads_event(build.parsed):
+        if case.occurrence.kind not in _BUILT_ONCE or case.occurrence.replay or build.parsed.reads_event:
             return None
         for job in await events.builds_of(pipeline_id, case.commit.id, _BUILT_ONCE):
             same = job.definition.config == build.file.text and not job.untrusted
@@ -269,8 +269,3 @@ def _of_fork(case: _Case, pipeline_id: int | None, build: Build) -> Verdict:
 
 def _without_paths(facts: Facts) -> Facts:
     return replace(facts, paths=None)
-
-
-def _reads_event(parsed: ParsedPipeline) -> bool:
-    """Whether a step runs or not depending on what started the build."""
-    return any(step.when is not None and step.when.reads_event for step in parsed.steps)

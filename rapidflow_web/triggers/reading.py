@@ -10,6 +10,7 @@ from rapidflow_web.db import jobs, pipelines, repositories
 from rapidflow_web.db.models import Job, Pipeline
 from rapidflow_web.db.trigger_models import Repository
 from rapidflow_web.errors import BuildError, Invalid, RapidFlowError
+from rapidflow_web.pipeline.definition import judged
 from rapidflow_web.pipeline.triggers import Facts
 from rapidflow_web.pipeline.variables import HIDDEN
 from rapidflow_web.secrets.vault import Vault
@@ -84,13 +85,13 @@ class Reading:
         if problems := check_variables(parsed, variables, pipeline.id):
             raise Invalid(problems)
         facts = Facts(
-            event=job.event, ref=job.ref, branch=job.branch, tag=(job.ref or "").partition(TAGS)[2] or None,
+            event=await _event(job), ref=job.ref, branch=job.branch, tag=(job.ref or "").partition(TAGS)[2] or None,
             pipeline=parsed.name,
         )  # fmt: skip
         secrets = () if untrusted else parsed.secrets
         await jobs.define(
             job.id,
-            parsed.steps,
+            judged(parsed.steps, facts),
             variables | dict.fromkeys(secrets, HIDDEN),
             **fields,
             **columns_of(parsed),
@@ -122,3 +123,10 @@ class Reading:
                 "no branch or tag of the repository has the commit, and the repository builds none of these"
             )
         return "waiting" if repository.forks == "approve" else None
+
+
+async def _event(job: Job) -> str:
+    """What started a job, or the first of those that it is a retry of."""
+    while job.event == "retry" and job.retry_of is not None:
+        job = await jobs.existing(job.retry_of)
+    return job.event

@@ -15,7 +15,7 @@ JOB = [
 ]  # fmt: skip
 STEP = [
     "id", "job_id", "order_num", "type", "content", "status", "output", "created_at",
-    "name", "exit_code", "started_at", "finished_at",
+    "name", "exit_code", "started_at", "finished_at", "skipped",
 ]  # fmt: skip
 LOG = ["step_id", "order_num", "type", "content", "status", "output", "created_at"]
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")

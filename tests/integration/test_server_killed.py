@@ -267,3 +267,58 @@ def test_jobs_that_waited_when_the_server_was_killed_run_in_their_order(
     started = [server.job(job_id)["started_at"] for job_id in (first, *others)]
     assert started == sorted(started)
     assert_nothing_left(server)
+
+
+@pytest.mark.parametrize(
+    ("text", "delay"), [("broken\n", 0.0), ("broken\n", 0.05), ("line 20\n", 0.0), ("clean\n", 0.0)]
+)
+def test_steps_after_a_failure_survive_a_server_that_is_killed(
+    new_server: Callable[..., Server], text: str, delay: float
+) -> None:
+    server = new_server().start()
+    config = {
+        "name": "killed",
+        "image": images.ensure(images.BASH),
+        "steps": [
+            {"content": "echo tag", "when": {"event": "tag"}},
+            {"content": "echo early", "when": {"status": "failure"}},
+            "echo broken; exit 3",
+            "echo never",
+            {"content": f"echo once >>/ran; {COUNT}; exit 4", "when": {"status": "always"}},
+            {"content": "echo clean; cat /ran; sleep 0.3", "when": {"status": "failure"}},
+        ],
+    }
+    job_id = server.start_job(config)
+    server.wait_output(job_id, text)
+    time.sleep(delay)
+    server.kill()
+    server.start()
+    details = server.wait_finished(job_id)
+    assert (details["job"]["status"], details["job"]["error"]) == ("failed", "step 3 (bash) exited with 3")
+    assert server.stream(job_id) == (
+        f"=== Step 3 (bash) ===\nbroken\n\n=== Step 5 (bash) ===\n{COUNTED}\n"
+        "=== Step 6 (bash) ===\nclean\nonce\n\n"
+        "=== Build failed: step 3 (bash) exited with 3 ===\n=== Build completed ===\n"
+    )
+    assert [step["exit_code"] for step in details["steps"]] == [None, None, 3, None, 4, 0]
+    assert [step["skipped"] is None for step in details["steps"]] == [False, False, True, True, True, True]
+    assert_ended_once(server, job_id)
+
+
+def test_container_that_is_lost_during_a_step_after_a_failure_leaves_the_first_failure_as_the_reason(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server().start()
+    last = {"content": "echo up; sleep 60", "when": {"status": "always"}}
+    job_id = server.start_job(
+        {"name": "lost", "image": images.ensure(images.BASH), "steps": ["exit 3", last]}
+    )
+    server.wait_output(job_id, "up\n")
+    container_id = server.job(job_id)["container_id"]
+    server.kill()
+    engine("rm", "--force", container_id)
+    server.start()
+    details = server.wait_finished(job_id)
+    assert details["job"]["error"] == "step 1 (bash) exited with 3"
+    assert [step["status"] for step in details["steps"]] == ["failed", "failed"]
+    assert_ended_once(server, job_id)
