@@ -125,6 +125,10 @@ def validate(file: str) -> int:
         return _FAILED
     count = len(definition.steps)
     out(f"{name}: '{definition.name}' is valid, {count} step{'' if count == 1 else 's'}")
+    if definition.on is not None:
+        out("Builds are started by people, programs, and")
+        for cause in definition.on.described():
+            out(f"  {cause}")
     return 0
 
 

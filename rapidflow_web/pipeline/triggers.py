@@ -142,6 +142,25 @@ class On:
         """The events that it names."""
         return tuple(name for name in ("push", "tag", "pull_request", "schedule") if getattr(self, name))
 
+    def described(self) -> list[str]:
+        """What starts builds, a phrase for each."""
+        found: list[str] = []
+        if (push := self.push) is not None:
+            found.append(f"a push to {_to('any branch', push.branches)}{_with_files(push.paths)}")
+        if self.tag is not None:
+            found.append(f"a tag, {_to('any name', self.tag.names)}")
+        if (pull := self.pull_request) is not None:
+            drafts = "" if pull.draft else ", unless it is a draft"
+            target = _to("any branch", pull.branches)
+            found.append(
+                f"a pull request into {target} ({', '.join(pull.types)}){_with_files(pull.paths)}{drafts}"
+            )
+        for one in self.schedule:
+            name = f" {one.name!r}" if one.name else ""
+            branch = one.branch or "the default branch"
+            found.append(f"the schedule{name} at '{one.cron}' in {one.timezone}, of {branch}")
+        return found
+
     def refusal(self, facts: Facts) -> str | None:
         """Why an event starts no build. People and programs may always start one."""
         if facts.event in ("manual", "api", "retry"):
@@ -246,6 +265,14 @@ def skip_word(message: str) -> str | None:
     _, blank, trailers = message.rstrip().rpartition("\n\n")
     found = _SKIP_TRAILER.search(trailers) if blank else None
     return found[0].strip() if found else None
+
+
+def _to(anything: str, patterns: Patterns | None) -> str:
+    return anything if patterns is None else str(patterns)
+
+
+def _with_files(patterns: Patterns | None) -> str:
+    return "" if patterns is None else f" that changes {patterns}"
 
 
 def _first(*refusals: str | None) -> str | None:

@@ -33,6 +33,28 @@ def test_validate_says_that_a_file_is_a_pipeline(tmp_path: Path) -> None:
         assert done.stdout == f"{file}: 'fine' is valid, {words}\n"
 
 
+def test_validate_says_what_starts_builds(tmp_path: Path) -> None:
+    file = tmp_path / "p.yml"
+    file.write_text(
+        "name: x\nsteps: [ls]\non:\n  push: {branches: [main, r/**], paths: src/**}\n  tag:\n"
+        "  pull_request: {draft: false}\n"
+        "  schedule: [{name: nightly, cron: H 3 * * *, timezone: Europe/Berlin}, "
+        "{cron: 0 0 * * 1, branch: a}]\n"
+    )
+    done = rapidflow("validate", str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        f"{file}: 'x' is valid, 1 step\n"
+        "Builds are started by people, programs, and\n"
+        "  a push to [main, r/**] that changes [src/**]\n"
+        "  a tag, any name\n"
+        "  a pull request into any branch (opened, synchronize, reopened, ready_for_review), "
+        "unless it is a draft\n"
+        "  the schedule 'nightly' at 'H 3 * * *' in Europe/Berlin, of the default branch\n"
+        "  the schedule at '0 0 * * 1' in UTC, of a\n"
+    )
+
+
 def test_validate_names_every_problem_with_its_place(tmp_path: Path) -> None:
     file = tmp_path / "build.yml"
     file.write_text("name: x\nversoin: 1\nsteps:\n  - 7\n  - type: zsh\n    content: a\n")
