@@ -85,9 +85,12 @@ class Reading:
         if problems := check_variables(parsed, variables, pipeline.id):
             raise Invalid(problems)
         facts = Facts(
-            event=await _event(job), ref=job.ref, branch=job.branch, tag=(job.ref or "").partition(TAGS)[2] or None,
+            event=await _event(job),
+            ref=job.ref,
+            branch=job.branch,
+            tag=(job.ref or "").partition(TAGS)[2] or None,
             pipeline=parsed.name,
-        )  # fmt: skip
+        )
         secrets = () if untrusted else parsed.secrets
         await jobs.define(
             job.id,

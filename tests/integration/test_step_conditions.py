@@ -11,7 +11,7 @@ from tests.support.repos import Repo
 from tests.support.server import Server
 
 NO_FAILURE = "no step before it failed, and when.status is failure"
-NOT_A_TAG = "the event 'manual' does not fit when.event [tag]"
+NOT_A_TAG = "the event 'api' does not fit when.event [tag]"
 
 
 def step(script: str, **when: Any) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def test_step_that_is_left_out_stays_pending_and_is_not_in_the_log(server: Serve
     assert states(details) == [
         ("pending", None, NOT_A_TAG),
         ("success", 0, None),
-        ("pending", None, "the event 'manual' does not fit when.event [tag, push]"),
+        ("pending", None, "the event 'api' does not fit when.event [tag, push]"),
         ("success", 0, None),
     ]
     assert server.stream(details["job"]["id"]) == (
