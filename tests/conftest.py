@@ -68,7 +68,7 @@ def docker_server(tmp_path_factory: pytest.TempPathFactory, repos: Path) -> Iter
 def process_server(tmp_path_factory: pytest.TempPathFactory, repos: Path) -> Iterator[Server]:
     """A server that many tests share, whose builds run as processes; nobody stops it.
 
-    A build in a container takes ten times the CPU time, so this is for tests of all that is the same in both.
+    A build in a container takes far more CPU time, so this is for tests of all that is the same in both.
     """
     yield from _shared(tmp_path_factory.mktemp("process"), repos, executor="process")
 
