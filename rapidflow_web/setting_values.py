@@ -96,7 +96,7 @@ def folder(text: str) -> Path:
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError:
-        raise ValueError("there is no home folder that '~' could stand for") from None
+        raise ValueError("'~' names no home folder; write the whole path") from None
 
 
 def roots(text: str) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ def size(text: str) -> int | None:
 def keys(text: str) -> tuple[str, ...]:
     keys = tuple(key.strip() for key in text.split(",") if key.strip())
     if not all(re.fullmatch(r"[A-Za-z0-9_-]{43}=", key) for key in keys):
-        raise ValueError("it is no key; make one with 'rapidflow secret key'")
+        raise ValueError("it is not a key; make one with 'rapidflow secret key'")
     return keys
 
 
@@ -160,7 +160,7 @@ def host_names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
-            raise ValueError(f"'{name}' is no name of a host; write names like build.example.org")
+            raise ValueError(f"'{name}' is not a host name; write names like build.example.org")
     return names
 
 
@@ -185,7 +185,7 @@ def source_hosts(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Netwo
         except ValueError:
             if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]{1,5})?", part):
                 raise ValueError(
-                    f"'{part}' is no host; write hosts like git.example.org, example.org:8443 or 10.0.0.0/24"
+                    f"'{part}' is not a host; write git.example.org, example.org:8443 or 10.0.0.0/24"
                 ) from None
             found.append(part)
     return tuple(found)

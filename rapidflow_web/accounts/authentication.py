@@ -133,7 +133,7 @@ class Access:
         """Whom a proxy in front has logged in. Raises `Unauthorized` where it is not the proxy that asks."""
         if not self.is_proxy(address):
             raise Unauthorized(
-                f"only a proxy may say who somebody is, and {address} is none of RAPIDFLOW_PROXY_ADDRESSES"
+                f"only a proxy may name the user, and {address} is not in RAPIDFLOW_PROXY_ADDRESSES"
             )
         credential = f"proxy {name}"
         if (actor := self._cached(credential)) is not None:

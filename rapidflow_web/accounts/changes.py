@@ -14,7 +14,7 @@ from rapidflow_web.db.models import Token, User
 from rapidflow_web.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound, Problem
 
 _MOST_TOKENS = 500
-_LAST = "this is the last administrator; make somebody else one first"
+_LAST = "this is the last administrator; make another user an administrator first"
 
 
 async def existing(user_id: int) -> User:
@@ -73,9 +73,7 @@ class AccountChanges:
         """Adds a user. Raises `BadRequest`, `Conflict`, `Invalid`."""
         self._audit(name)
         if not await users.any_exist() and (role != Role.ADMIN.label or password is None):
-            raise BadRequest(
-                "the first user must be an admin with a password, or nobody could log in any more"
-            )
+            raise BadRequest("the first user must be an admin with a password, or nobody could log in")
         user = await users.create(name, role, await _hashed(password, name) if password is not None else None)
         if user is None:
             raise Conflict(f"there is a user {name} already; choose another name, or change that one")

@@ -28,7 +28,7 @@ _slots = FairSlots(2)
 def check_name(name: str) -> None:
     """Raises ValueError for what can't be the name of a user."""
     if not re.fullmatch(USER_NAME, name):
-        raise ValueError(f"'{name[:80]}' is no name; use letters, digits and . _ - @, at most 64")
+        raise ValueError(f"'{name[:80]}' is not a valid name; use at most 64 letters, digits and . _ - @")
 
 
 def check_password(password: str) -> None:

@@ -128,7 +128,7 @@ class Service:
                 return
             if self._server_ends.is_set() or asyncio.get_running_loop().time() > deadline:
                 raise ShuttingDown(
-                    "nothing is known of the build; it is stopped when the server starts again"
+                    "the build has not been picked up yet; it is stopped when the server starts again"
                 )
             await asyncio.sleep(_REGISTER_SECONDS)
         execution.cancel()

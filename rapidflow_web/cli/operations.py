@@ -99,7 +99,7 @@ def _say_backed_up(builds: int, secrets: int, settings: Settings, target: str) -
 @click.option(
     "--take-over",
     is_flag=True,
-    help="Become the server that was backed up, which must not run any more, and adopt its containers.",
+    help="Replace the server that was backed up, which must no longer run, and adopt its containers.",
 )
 def restore(file: str, take_over: bool) -> int:
     """Restore a backup into the empty data folder.

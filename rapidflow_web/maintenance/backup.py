@@ -204,7 +204,7 @@ def _unpack(source: IO[bytes], fresh: Path) -> dict[str, Any]:
                     _unpack_one(tar, entry, fresh)
                 names.append(entry.name)
     except (tarfile.TarError, EOFError) as error:
-        raise BackupError(f"this is no backup, or it is damaged: {error}") from error
+        raise BackupError(f"this is not a backup, or it is damaged: {error}") from error
     if _END not in names:
         raise BackupError("this backup is cut off; its end is missing")
     return manifest
@@ -217,7 +217,7 @@ def _manifest(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> dict[str, Any]:
     except ValueError:
         manifest = {}
     if "format" not in manifest:
-        raise BackupError("this is no backup of RapidFlow Web")
+        raise BackupError("this is not a backup of RapidFlow Web")
     if manifest["format"] != _FORMAT:
         raise BackupError(
             f"this backup was made by version {manifest.get('version')}, in a format that is not known here; "

@@ -53,7 +53,7 @@ async def change_own_password() -> Response | WerkzeugResponse:
     form = await forms.fields()
     try:
         if form.get("new_password") != form.get("again"):
-            raise Invalid([Problem("again", "the new password was typed in two ways; type it again")])
+            raise Invalid([Problem("again", "the passwords do not match; type the new one again")])
         await services().accounts.change_own_password(
             actor(), session(), form.get("password", ""), form.get("new_password", "")
         )

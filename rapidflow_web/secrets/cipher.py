@@ -18,7 +18,9 @@ def of(keys: Sequence[str]) -> MultiFernet:
     try:
         return MultiFernet([Fernet(key) for key in keys])
     except ValueError:
-        raise VaultError("RAPIDFLOW_SECRETS_KEY or secrets.key is no key; put the right one back") from None
+        raise VaultError(
+            "RAPIDFLOW_SECRETS_KEY or secrets.key is not a key; put the right one back"
+        ) from None
 
 
 def sealed(keys: Sequence[str], about: Sequence[object], value: str) -> str:

@@ -186,7 +186,7 @@ def check_value(value: str) -> None:
     if len(value.strip().encode()) < LEAST_BYTES:
         raise _BadValue(
             f"a secret has at least {LEAST_BYTES} bytes; a shorter one can't be masked in logs, "
-            "because it stands in other words, too"
+            "because it occurs in ordinary words"
         )
     if size > MOST_BYTES:
         raise _BadValue(f"a secret has at most {MOST_BYTES} bytes; this one has {size}")

@@ -45,10 +45,10 @@ def serve(settings: Settings, *, drain: bool = False) -> None:
     With `drain` it first starts no more builds and waits for those that run, or for a second signal.
     """
     for name, meant in misspelt(os.environ).items():
-        _log.warning("%s is no setting; did you mean %s?", name, meant)
+        _log.warning("%s is not a setting; did you mean %s?", name, meant)
     for root in settings.file_roots:
         if not Path(root).is_dir():
-            _log.warning("RAPIDFLOW_FILE_ROOTS names %s, which is no folder", root)
+            _log.warning("RAPIDFLOW_FILE_ROOTS names %s, which is not a folder", root)
     logging.getLogger("tortoise").setLevel(logging.WARNING)
     # Why the start fails is for the caller to say, in a sentence; the framework would print a traceback, too.
     logging.getLogger("rapidflow_web").addFilter(_is_no_error_of_ours)

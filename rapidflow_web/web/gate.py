@@ -150,7 +150,9 @@ def _check_host(access: Access) -> None:
     host = request.headers.get("Host")
     # In HTTP/1.0 it may be missing, which the framework makes an empty one. No browser speaks that.
     if host and not access.hosts.knows(host):
-        raise Forbidden(f"this server does not answer to the name '{host[:100]}'; add it to RAPIDFLOW_HOSTS")
+        raise Forbidden(
+            f"this server does not accept requests for the host '{host[:100]}'; add it to RAPIDFLOW_HOSTS"
+        )
 
 
 def _check_site() -> None:
@@ -159,7 +161,7 @@ def _check_site() -> None:
         return
     site, origin = request.headers.get("Sec-Fetch-Site", "none"), request.headers.get("Origin")
     if site not in ("same-origin", "none") or (origin and not _is_here(origin)):
-        raise Forbidden("this was sent by another website; open the page of this server and do it there")
+        raise Forbidden("another website sent this request; repeat it on a page of this server")
 
 
 def _is_here(origin: str) -> bool:

@@ -107,7 +107,7 @@ def test_a_new_password_needs_the_old_one_and_ends_the_other_sessions(new_server
 
     for page, sentence in (
         (change("wrong password"), "The current password is wrong; try again."),
-        (change(PASSWORD, "something else"), "The new password was typed in two ways; type it again."),
+        (change(PASSWORD, "something else"), "The passwords do not match; type the new one again."),
     ):
         assert page.status == 422
         assert sentence in page.text
@@ -243,8 +243,12 @@ def test_the_first_user_is_an_administrator_and_logs_in(new_server: Callable[...
 @pytest.mark.parametrize(
     ("fields", "status", "sentence"),
     [
-        ({"name": "a b"}, 422, "&#39;a b&#39; is no name; use letters, digits and . _ - @, at most 64."),
-        ({"name": ""}, 422, "&#39;&#39; is no name; use letters, digits and . _ - @, at most 64."),
+        (
+            {"name": "a b"},
+            422,
+            "&#39;a b&#39; is not a valid name; use at most 64 letters, digits and . _ - @.",
+        ),
+        ({"name": ""}, 422, "&#39;&#39; is not a valid name; use at most 64 letters, digits and . _ - @."),
         ({"name": "anna"}, 409, "There is a user anna already; choose another name, or change that one."),
         ({"role": "king"}, 422, "Role: use one of viewer, builder, admin."),
         ({"password": "short"}, 422, "Password: use a password of 8 to 1024 characters."),
@@ -294,7 +298,7 @@ def test_the_last_administrator_is_neither_removed_nor_given_another_role(team: 
     ):
         page = team.send("root", path, **fields)
         assert page.status == 400
-        assert "This is the last administrator; make somebody else one first." in page.text
+        assert "This is the last administrator; make another user an administrator first." in page.text
     assert team.get("root", "/me").json["role"] == "admin"
 
 

@@ -70,7 +70,7 @@ def test_no_route_that_changes_something_takes_a_request_of_another_site(victim:
             said = {name: value.format(host=host) for name, value in headers.items()}
             answer = victim.request(method, address(rule), None, {**cookie, **said})
             assert answer.status == 403, (method, rule, headers)
-            assert "this was sent by another website" in answer.text.lower()
+            assert "another website sent this request" in answer.text.lower()
             assert "set-cookie" not in answer.headers
     assert everything(victim) == before
 
@@ -186,7 +186,7 @@ def test_the_server_answers_to_no_other_name(named: Server) -> None:
                 path, {"Host": host, "X-Forwarded-Host": "localhost", "Forwarded": "host=localhost"}
             )
             assert answer.status == 403, (host, path)
-            assert "this server does not answer to the name" in answer.text.lower()
+            assert "this server does not accept requests for the host" in answer.text.lower()
 
 
 def test_what_is_no_name_at_all_is_refused(named: Server) -> None:
@@ -211,7 +211,7 @@ def test_the_server_answers_only_to_its_own_names(new_server: Callable[..., Serv
     job = "/health" if who is None else "/jobs"
     for host in ("evil.example", "evil.example:3000", "localhost.evil.example", "127.0.0.1.evil.example"):
         answer = server.get(job, {"Host": host})
-        sentence = f"this server does not answer to the name '{host}'; add it to RAPIDFLOW_HOSTS"
+        sentence = f"this server does not accept requests for the host '{host}'; add it to RAPIDFLOW_HOSTS"
         assert (answer.status, answer.json) == (403, {"error": sentence})
     for host in (f"localhost:{server.port}", "127.0.0.1", "[::1]:80", "a.localhost", "build.example.org:443",
                  "BUILD.example.org.", socket.gethostname()):  # fmt: skip

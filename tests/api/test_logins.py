@@ -115,4 +115,4 @@ def test_a_proxy_in_front_says_who_it_is_and_nobody_else_may(new_server: Callabl
     server.set(proxy_addresses="192.0.2.0/24")
     server.start()
     refused = server.get("/me", {"Remote-User": "boss"})
-    assert (refused.status, "127.0.0.1 is none of RAPIDFLOW_PROXY_ADDRESSES" in refused.text) == (401, True)
+    assert (refused.status, "127.0.0.1 is not in RAPIDFLOW_PROXY_ADDRESSES" in refused.text) == (401, True)

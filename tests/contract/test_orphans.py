@@ -48,7 +48,7 @@ async def test_an_address_of_an_engine_that_is_none_is_said_to_be_none(
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "nonsense")
     lost: Executor = docker.another_executor()
-    with pytest.raises(EngineUnavailable, match=r"^DOCKER_HOST is 'nonsense', which is no address"):
+    with pytest.raises(EngineUnavailable, match=r"^DOCKER_HOST is 'nonsense', which is not an address"):
         await lost.check()
     await lost.close()
 

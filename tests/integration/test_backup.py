@@ -168,10 +168,10 @@ MANIFEST = "rapidflow-backup.json"
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "this is no backup, or it is damaged: empty file"),
-        (b"no tar at all" * 100, "this is no backup, or it is damaged:"),
-        (tar_of("a"), "this is no backup of RapidFlow Web"),
-        (tar_of(MANIFEST, manifest=b"x"), "this is no backup of RapidFlow Web"),
+        (b"", "this is not a backup, or it is damaged: empty file"),
+        (b"no tar at all" * 100, "this is not a backup, or it is damaged:"),
+        (tar_of("a"), "this is not a backup of RapidFlow Web"),
+        (tar_of(MANIFEST, manifest=b"x"), "this is not a backup of RapidFlow Web"),
         (
             tar_of(MANIFEST, manifest=b'{"format": 9, "version": "9.0"}'),
             "this backup was made by version 9.0, in a format that is not known here; ",

@@ -177,7 +177,11 @@ def test_the_first_user_is_added_before_the_first_start(tmp_path: Path) -> None:
     data = {"RAPIDFLOW_DATA": str(tmp_path / "data")}
     for name, stdin, said in (
         ("anna", b"short\n", "use a password of 8 to 1024 characters"),
-        ("an na", b"long enough\n", "'an na' is no name; use letters, digits and . _ - @, at most 64"),
+        (
+            "an na",
+            b"long enough\n",
+            "'an na' is not a valid name; use at most 64 letters, digits and . _ - @",
+        ),
     ):
         done = rapidflow("user", "add", name, stdin=stdin, **data)
         assert (done.returncode, done.stderr) == (2, f"rapidflow: {said}\n")

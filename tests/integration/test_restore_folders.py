@@ -85,5 +85,5 @@ def test_a_restore_that_fails_leaves_the_folder_as_it_was(new_server: Callable[.
     server = new_server("failing", executor="process")
     server.data.mkdir()
     refused = server.command("restore", "-", input=json.dumps({}))
-    assert refused.returncode == 2 and refused.stderr.startswith("rapidflow: this is no backup")
+    assert refused.returncode == 2 and refused.stderr.startswith("rapidflow: this is not a backup")
     assert list(server.data.iterdir()) == []

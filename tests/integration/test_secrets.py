@@ -187,7 +187,7 @@ def test_the_command_takes_values_from_standard_input_and_shows_none(
     assert (short.returncode, short.stderr) == (
         2,
         "rapidflow: a secret has at least 6 bytes; a shorter one can't be masked in logs, "
-        "because it stands in other words, too\n",
+        "because it occurs in ordinary words\n",
     )
     assert server.command("secret", "remove", "TOKEN").returncode == 2
     assert server.command("secret", "remove", "TOKEN", "--pipeline", pipeline).returncode == 0

@@ -156,7 +156,7 @@ def test_a_folder_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_a_home_folder_that_nobody_has_is_refused():
     assert refusal("RAPIDFLOW_DATA", "~nobody-of-that-name/data") == (
-        "RAPIDFLOW_DATA is '~nobody-of-that-name/data': there is no home folder that '~' could stand for."
+        "RAPIDFLOW_DATA is '~nobody-of-that-name/data': '~' names no home folder; write the whole path."
     )
 
 

@@ -138,7 +138,7 @@ async def test_without_the_right_key_nothing_is_read_and_the_reason_is_said(keys
     with pytest.raises(VaultError, match="the secret TOKEN was stored with another key"):
         await vault.of_build(1, ["TOKEN"])
     keys.path.write_text("no key at all\n")
-    with pytest.raises(VaultError, match=r"secrets\.key is no key"):
+    with pytest.raises(VaultError, match=r"secrets\.key is not a key"):
         await vault.put(EVERYWHERE, "TOKEN", VALUE, "anna")
     keys.path.write_text(right)
     assert await vault.masks_of(running) == [VALUE]
@@ -235,7 +235,7 @@ async def test_what_a_build_masks_can_be_read_when_the_key_changes_meanwhile(
 async def test_a_rotation_of_what_is_no_key_changes_nothing_also_where_nothing_is_stored(keys: Keys):
     keys.path.write_text("no key\n")
     for vault in (Vault(keys), Vault(Keys(keys.path.parent, ["no key"]))):
-        with pytest.raises(VaultError, match="is no key; put the right one back"):
+        with pytest.raises(VaultError, match="is not a key; put the right one back"):
             await vault.rotate()
     assert keys.path.read_text() == "no key\n"
 

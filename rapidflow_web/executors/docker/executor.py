@@ -297,7 +297,7 @@ def _nowhere() -> str:
     """Why there is no engine to connect to."""
     if host := os.environ.get("DOCKER_HOST"):
         return (
-            f"DOCKER_HOST is '{host}', which is no address; "
+            f"DOCKER_HOST is '{host}', which is not an address; "
             "write it like unix:///var/run/docker.sock or tcp://host:port, or unset it"
         )
     return "no Docker engine was found; start one or set DOCKER_HOST"

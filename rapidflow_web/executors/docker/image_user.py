@@ -44,7 +44,9 @@ async def numbers_of(container: Any, user: str) -> tuple[int, int]:
 def _number(word: str) -> int:
     if word.isascii() and word.isdigit() and len(word) <= _MOST_DIGITS:
         return int(word)
-    raise BuildError(f"'{word[:40]}', of the image's USER or in its /etc/passwd or /etc/group, is no number")
+    raise BuildError(
+        f"'{word[:40]}', of the image's USER or in its /etc/passwd or /etc/group, is not a number"
+    )
 
 
 async def _entries(container: Any, path: str) -> list[list[str]]:
