@@ -15,7 +15,12 @@ blueprint = Blueprint("hooks", __name__)
 
 
 @blueprint.post("/hooks/<key>")
-@operation(schemas.Taken, status=202, other={200: "There is nothing to do for it, and `reason` says why."})
+@operation(
+    schemas.Taken,
+    status=202,
+    text=("application/json", "application/x-www-form-urlencoded"),
+    other={200: "There is nothing to do for it, and `reason` says why."},
+)
 async def take_delivery(key: str) -> Response:
     """Take a delivery of a webhook. It is answered once it is stored; its builds follow."""
     body = await request.get_data(cache=True, as_text=False, parse_form_data=False)
@@ -24,7 +29,7 @@ async def take_delivery(key: str) -> Response:
 
 
 @blueprint.post("/repositories/<repository_id>/refs")
-@operation(schemas.Taken, status=202)
+@operation(schemas.Taken, status=202, text=("text/plain",))
 async def take_refs(repository_id: int) -> Response:
     """Take lines `OLD NEW REF`, as git gives them to `post-receive`."""
     return _answer(await services().triggers.hooks.take_refs(repository_id, await requests.content()))

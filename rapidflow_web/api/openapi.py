@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -25,6 +25,8 @@ from rapidflow_web.web.services import services
 View = Callable[..., Awaitable[Response]]
 
 _ID = re.compile(r"<(\w+)>")
+_PATTERNS = {"name": "^[A-Za-z_][A-Za-z0-9_]{0,254}$", "key": "^[A-Za-z0-9_-]{1,100}$"}
+"""Of what the path has besides ids."""
 _ATTRIBUTE = "_rapidflow_operation"
 _REFERENCE = "#/components/schemas/{model}"
 _SECURITY = "token"
@@ -67,9 +69,11 @@ class Operation:
     query: type[BaseModel]
     body: type[BaseModel] | None
     yaml: bool
+    text: Sequence[str]
     listed: bool
     conflict: bool
     throttled: bool
+    lenient: bool
     other: Mapping[int, str]
 
 
@@ -80,6 +84,7 @@ def operation(
     query: type[BaseModel] = schemas.NoQuery,
     body: type[BaseModel] | None = None,
     yaml: bool = False,
+    text: Sequence[str] = (),
     listed: bool = False,
     conflict: bool = False,
     throttled: bool = False,
@@ -89,10 +94,11 @@ def operation(
     """Makes a route of the decorated view.
 
     The view is given the `query`, if it has one, and what the path has. `body` only
-    documents what the view itself reads, and `yaml` that it may be YAML text too; `listed` answers have a
-    Link header, `conflict` says that 409 may be answered, `throttled` that 429 may. With
-    `lenient` the view reads the query itself, and nothing in it is an error. `other`
-    are statuses with which the same answer may come, and what they mean.
+    documents what the view itself reads, and `yaml` that it may be YAML text too; `text` are the
+    media types of one that only the view understands. `listed` answers have a Link header,
+    `conflict` says that 409 may be answered, `throttled` that 429 may. With `lenient` the view
+    reads path and query itself, and nothing in them is an error. `other` are statuses with which
+    the same answer may come, and what they mean.
     """
 
     def decorate(view: View) -> View:
@@ -109,9 +115,11 @@ def operation(
             query=query,
             body=body,
             yaml=yaml,
+            text=text,
             listed=listed,
             conflict=conflict,
             throttled=throttled,
+            lenient=lenient,
             other=other or {},
         )
         setattr(route, _ATTRIBUTE, documented)
@@ -170,6 +178,9 @@ class Provider(OpenAPIProvider):
         }
         if documented.body is not None:
             entry["requestBody"] = _request_body(documented.body, documented.yaml)
+        elif documented.text:
+            content = {media_type: {"schema": {"type": "string"}} for media_type in documented.text}
+            entry["requestBody"] = {"required": True, "content": content}
         entry["responses"] = _responses(documented, has_id=bool(ids))
         methods = list(self.generate_methods(rule))
         public = all(route_roles.needed(method, rule.rule) is route_roles.PUBLIC for method in methods)
@@ -182,8 +193,10 @@ def _parameters(documented: Operation, ids: list[str]) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = []
     for name in ids:
         schema: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": requests.LARGEST_ID}
-        if not name.endswith("_id"):
-            schema = {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,254}$"}
+        if documented.lenient:
+            schema = {"type": "string"}
+        elif not name.endswith("_id"):
+            schema = {"type": "string", "pattern": _PATTERNS[name]}
         parameters.append({"name": name, "in": "path", "required": True, "schema": schema})
     for name, schema in documented.query.model_json_schema().get("properties", {}).items():
         description = schema.pop("description")
@@ -222,8 +235,10 @@ def _responses(documented: Operation, *, has_id: bool) -> dict[str, Any]:
         responses[str(documented.status)] = success
         for status, meaning in documented.other.items():
             responses[str(status)] = {**success, "description": meaning}
-    statuses = [400, 401, 403, *([404] if has_id else []), *([409] if documented.conflict else [])]
-    statuses += [413, 415, 422] if documented.body else []
+    statuses = [401, 403]
+    if not documented.lenient:
+        statuses += [400, *([404] if has_id else []), *([409] if documented.conflict else [])]
+    statuses += [413, 415, 422] if documented.body else [413] if documented.text else []
     statuses += [429] if documented.throttled else []
     for status in statuses:
         responses[str(status)] = {"description": _ERRORS[status], "content": error_content}

@@ -56,7 +56,7 @@ async def get_pipeline(pipeline_id: int) -> Response:
 
 
 @blueprint.put("/pipelines/<pipeline_id>")
-@operation(schemas.Pipeline, body=schemas.ChangedPipeline, yaml=True)
+@operation(schemas.Pipeline, body=schemas.ChangedPipeline, yaml=True, conflict=True)
 async def update_pipeline(pipeline_id: int) -> Response:
     """Change the definition of a pipeline. Existing jobs keep theirs.
 

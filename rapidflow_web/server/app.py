@@ -138,7 +138,7 @@ def create_app(settings: Settings) -> Quart:
         details,
     )
     app.asgi_app = CachedDetails(app.asgi_app, details, access)
-    errors.install(app)
+    errors.install(app, settings.hook_body_limit)
     gate.install(app)
     security_headers.install(app)
     Documentation(

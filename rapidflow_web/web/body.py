@@ -77,8 +77,12 @@ class PatientRequest(Request):
 
     body_class = PatientBody
     form_data_parser_class = BoundedForms
-    largest_delivery: int | None = None
-    """Bytes of what a webhook may send."""
+    most_of_delivery: int
+
+    @classmethod
+    def with_deliveries(cls, most: int) -> type[PatientRequest]:
+        """The class of requests where a webhook may send at most so many bytes at once."""
+        return type(cls.__name__, (cls,), {"most_of_delivery": most})
 
     def __init__(
         self, method: str, scheme: str, path: str, *others: Any, max_content_length: int | None, **more: Any
@@ -86,5 +90,5 @@ class PatientRequest(Request):
         if path == _LOGIN:
             max_content_length = min(_LARGEST_LOGIN, max_content_length or _LARGEST_LOGIN)
         elif path.startswith(_HOOKS):
-            max_content_length = self.largest_delivery
+            max_content_length = self.most_of_delivery
         super().__init__(method, scheme, path, *others, max_content_length=max_content_length, **more)

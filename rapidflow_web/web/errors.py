@@ -44,8 +44,8 @@ _SENTENCES = {
 _STREAM = re.compile(r"/jobs/[^/]+/logs/stream")
 
 
-def install(app: Quart) -> None:
-    """Maps every error that can reach a client."""
+def install(app: Quart, most_of_delivery: int) -> None:
+    """Maps every error that can reach a client. A webhook may send `most_of_delivery` bytes at once."""
 
     async def request_error(error: RequestError) -> Response:
         headers: dict[str, str] = {}
@@ -85,7 +85,7 @@ def install(app: Quart) -> None:
         _log.exception("%s failed", what, exc_info=error)
         return await _respond(_SENTENCES[500], 500, {})
 
-    app.request_class = PatientRequest
+    app.request_class = PatientRequest.with_deliveries(most_of_delivery)
     # A path with a doubled slash would be answered with a redirect, which is HTML.
     app.url_map.merge_slashes = False
     app.register_error_handler(RequestError, request_error)

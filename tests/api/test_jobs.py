@@ -12,6 +12,7 @@ JOB = [
     "id", "pipeline_id", "status", "branch", "repo_name", "language", "version", "folder", "expose_ports",
     "cancelled", "container_id", "created_at", "started_at", "finished_at",
     "error", "commit", "retry_of", "ports", "image", "started_by",
+    "event", "ref", "title", "author", "pull_request", "superseded_by", "waits_for",
 ]  # fmt: skip
 STEP = [
     "id", "job_id", "order_num", "type", "content", "status", "output", "created_at",
@@ -54,6 +55,13 @@ def test_a_new_job_is_pending_and_nothing_has_happened_to_it(server: Server, go_
         "retry_of": None,
         "ports": None,
         "started_by": "api",
+        "event": "api",
+        "ref": None,
+        "title": None,
+        "author": None,
+        "pull_request": None,
+        "superseded_by": None,
+        "waits_for": None,
     }
     server.wait_finished(int(answer.headers["location"].rpartition("/")[2]))
 

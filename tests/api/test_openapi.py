@@ -11,21 +11,29 @@ import jsonschema_rs
 import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
-from tests.support.server import Answer, Server
+from tests.support import payloads
+from tests.support.repos import Repo
+from tests.support.repositories import ZERO, definition, events
+from tests.support.server import Answer, Server, wait_for
 from tests.support.users import PASSWORD, session_of
 
 JSON, TEXT = "application/json", "text/plain"
 METHODS = ("get", "post", "put", "delete", "patch", "head", "options", "trace")
 CALLS = {
     "/audit": ["get"],
+    "/deliveries/{delivery_id}": ["get"],
+    "/deliveries/{delivery_id}/replay": ["post"],
     "/health": ["get"],
+    "/hooks/{key}": ["post"],
     "/jobs": ["get"],
     "/jobs/{job_id}": ["get"],
     "/jobs/{job_id}/activity": ["get"],
+    "/jobs/{job_id}/approve": ["post"],
     "/jobs/{job_id}/cancel": ["post"],
     "/jobs/{job_id}/details": ["get"],
     "/jobs/{job_id}/logs": ["get"],
     "/jobs/{job_id}/logs/stream": ["get"],
+    "/jobs/{job_id}/reject": ["post"],
     "/jobs/{job_id}/retry": ["post"],
     "/jobs/{job_id}/steps": ["get"],
     "/jobs/{job_id}/timeline": ["get"],
@@ -34,12 +42,22 @@ CALLS = {
     "/metrics": ["get"],
     "/pipelines": ["get", "post"],
     "/pipelines/{pipeline_id}": ["delete", "get", "put"],
+    "/pipelines/{pipeline_id}/badge.svg": ["get"],
+    "/pipelines/{pipeline_id}/explain": ["get"],
     "/pipelines/{pipeline_id}/jobs": ["get", "post"],
     "/pipelines/{pipeline_id}/secrets": ["get"],
     "/pipelines/{pipeline_id}/secrets/{name}": ["delete", "put"],
     "/pipelines/{pipeline_id}/visibility": ["get", "put"],
     "/prune": ["post"],
     "/ready": ["get"],
+    "/repositories": ["get", "post"],
+    "/repositories/{repository_id}": ["delete", "get", "put"],
+    "/repositories/{repository_id}/connect": ["post"],
+    "/repositories/{repository_id}/deliveries": ["get"],
+    "/repositories/{repository_id}/events": ["get"],
+    "/repositories/{repository_id}/poll": ["post"],
+    "/repositories/{repository_id}/refs": ["post"],
+    "/repositories/{repository_id}/secret": ["post"],
     "/secrets": ["get"],
     "/secrets/{name}": ["delete", "put"],
     "/steps/{step_id}": ["get"],
@@ -49,7 +67,33 @@ CALLS = {
     "/users": ["get", "post"],
     "/users/{user_id}": ["delete", "put"],
 }
-LISTS = ("/audit", "/jobs", "/pipelines", "/pipelines/{pipeline_id}/jobs")
+LISTS = (
+    "/audit",
+    "/jobs",
+    "/pipelines",
+    "/pipelines/{pipeline_id}/jobs",
+    "/repositories",
+    "/repositories/{repository_id}/deliveries",
+    "/repositories/{repository_id}/events",
+)
+MAKING = (
+    "/jobs/{job_id}/retry",
+    "/pipelines",
+    "/pipelines/{pipeline_id}/jobs",
+    "/repositories",
+    "/tokens",
+    "/users",
+)
+PUBLIC = ("/health", "/ready", "/hooks/{key}", "/pipelines/{pipeline_id}/badge.svg")
+BADGE, HOOK = "/pipelines/{pipeline_id}/badge.svg", "/hooks/{key}"
+REPOSITORIES = (
+    *(path for path in CALLS if path.startswith(("/repositories", "/deliveries"))),
+    HOOK,
+    BADGE,
+    "/pipelines/{pipeline_id}/explain",
+    "/jobs/{job_id}/approve",
+    "/jobs/{job_id}/reject",
+)
 ACCOUNTS = (
     "/audit",
     "/me",
@@ -117,7 +161,7 @@ def test_every_call_but_those_for_anyone_says_that_it_needs_a_token(document: di
     scheme = document["components"]["securitySchemes"]["token"]
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     for _, path, operation in operations(document):
-        assert operation["security"] == ([] if path in ("/health", "/ready") else [{"token": []}]), path
+        assert operation["security"] == ([] if path in PUBLIC else [{"token": []}]), path
 
 
 def test_every_reference_leads_somewhere_and_every_schema_is_used(document: dict[str, Any]) -> None:
@@ -128,18 +172,32 @@ def test_every_reference_leads_somewhere_and_every_schema_is_used(document: dict
 
 def test_every_call_documents_its_errors_in_the_one_shape(document: dict[str, Any]) -> None:
     for method, path, operation in operations(document):
-        statuses = {"400", "401", "403"}
-        if "{" in path:
+        statuses = {"401", "403"}
+        if path != BADGE:
+            statuses.add("400")
+        if "{" in path and path != BADGE:
             statuses.add("404")
-        if (method, path) == ("post", "/users"):
-            statuses.add("409")
-        if method == "put" or (method, path) in (
-            ("post", "/pipelines"),
-            ("post", "/pipelines/{pipeline_id}/jobs"),
-            ("post", "/tokens"),
+        if path.endswith(("/approve", "/reject")) or (method, path) in (
+            ("post", "/repositories"),
             ("post", "/users"),
+            ("put", "/pipelines/{pipeline_id}"),
+        ):
+            statuses.add("409")
+        if (
+            method == "put"
+            or path.endswith(("/approve", "/reject"))
+            or (method, path)
+            in (
+                ("post", "/pipelines"),
+                ("post", "/pipelines/{pipeline_id}/jobs"),
+                ("post", "/repositories"),
+                ("post", "/tokens"),
+                ("post", "/users"),
+            )
         ):
             statuses |= {"413", "415", "422"}
+        if path.endswith("/refs") or path == HOOK:
+            statuses.add("413")
         if path in ("/me/password", "/pipelines/{pipeline_id}/jobs", "/jobs/{job_id}/retry") and (
             method != "get"
         ):
@@ -161,8 +219,10 @@ def test_what_is_made_answers_201_with_its_place_and_lists_link_to_the_next_page
 ) -> None:
     for method, path, operation in operations(document):
         responses = operation["responses"]
-        makes = method == "post" and not path.endswith(("/cancel", "/prune"))
-        assert ("201" in responses, "200" in responses) == (makes, not makes)
+        makes = method == "post" and path in MAKING
+        assert ("201" in responses) == makes
+        assert ("202" in responses) == path.endswith(("/replay", "/refs", "/{key}"))
+        assert ("200" in responses) == (not makes and not path.endswith("/refs"))
         if makes:
             assert "Location" in responses["201"]["headers"]
         is_list = method == "get" and path in LISTS
@@ -187,6 +247,12 @@ def test_bodies_are_required_where_they_are_and_optional_where_they_are(document
         ("put", "/secrets/{name}"): (True, [JSON]),
         ("post", "/tokens"): (True, [JSON]),
         ("post", "/users"): (True, [JSON]),
+        ("post", "/repositories"): (True, [JSON]),
+        ("put", "/repositories/{repository_id}"): (False, [JSON]),
+        ("post", "/repositories/{repository_id}/refs"): (True, [TEXT]),
+        ("post", "/hooks/{key}"): (True, [JSON, "application/x-www-form-urlencoded"]),
+        ("post", "/jobs/{job_id}/approve"): (True, [JSON]),
+        ("post", "/jobs/{job_id}/reject"): (True, [JSON]),
         ("put", "/users/{user_id}"): (False, [JSON]),
     }
 
@@ -230,7 +296,16 @@ class Truth:
         self._server = server
         self._document = document
 
-    def ask(self, method: str, path: str, *, body: Any = None, media_type: str = JSON, **ids: Any) -> Answer:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        media_type: str = JSON,
+        more: Mapping[str, str] = {},
+        **ids: Any,
+    ) -> Answer:
         """Sends a request; fails where the answer is not as documented."""
         bare, _, query = path.partition("?")
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
@@ -238,11 +313,11 @@ class Truth:
         headers = {"Content-Type": media_type} if data is not None else {}
         if query.startswith("Range="):
             address, headers = bare.format(**ids), {"Range": query.removeprefix("Range=")}
-        answer = self._server.request(method, address, data, {**self.headers, **headers})
+        answer = self._server.request(method, address, data, {**self.headers, **headers, **more})
         documented = self._document["paths"][bare][method.lower()]["responses"][str(answer.status)]
         self.seen.add((method.lower(), bare, str(answer.status)))
-        media = answer.headers["content-type"].partition(";")[0]
-        assert media in documented["content"]
+        media = answer.headers.get("content-type", "").partition(";")[0]
+        assert answer.status == 304 or media in documented["content"]
         if media == JSON:
             self._validate(documented["content"][JSON]["schema"], answer.json)
         own = {name.lower() for name in documented.get("headers", {})}
@@ -287,7 +362,8 @@ def test_every_kind_of_answer_is_as_documented(
     for details in (succeeded, failed, cancelled):
         ids = {"job_id": details["job"]["id"], "step_id": details["steps"][-1]["id"]}
         for path, methods in CALLS.items():
-            if methods == ["get"] and "pipeline" not in path and path not in ACCOUNTS:
+            elsewhere = path in ACCOUNTS or path in REPOSITORIES
+            if methods == ["get"] and "pipeline" not in path and not elsewhere:
                 truth.ask("GET", path, **ids)
                 truth.ask("GET", f"{path}?unknown=1", **ids)
                 if "{" in path:
@@ -302,7 +378,7 @@ def test_every_kind_of_answer_is_as_documented(
     wrong = "name: documented\nstep: []\n"
     made = truth.ask("POST", "/pipelines", body={"name": new_name(), "config": config}).json["id"]
     truth.ask("POST", "/pipelines", body=config.encode(), media_type="application/yaml")
-    none = {"pipeline_id": 10**9}
+    none: dict[str, Any] = {"pipeline_id": 10**9}
     for method, path in (("POST", "/pipelines"), ("PUT", "/pipelines/{pipeline_id}")):
         for body, media_type in (
             ({"config": config}, JSON),
@@ -355,9 +431,13 @@ def test_every_kind_of_answer_is_as_documented(
     unseen = {
         (method, path, status)
         for method, path, status in documented
-        if status in ("401", "403", "429") or path in ACCOUNTS
+        if status in ("401", "403", "429") or path in ACCOUNTS or path in REPOSITORIES
     }
-    assert documented - truth.seen == unseen | {("get", "/ready", "503")}
+    assert documented - truth.seen == unseen | {
+        ("get", "/ready", "503"),
+        # A pipeline that stands in a repository
+        ("put", "/pipelines/{pipeline_id}", "409"),
+    }
 
 
 def test_every_answer_about_users_and_secrets_is_as_documented(
@@ -419,3 +499,101 @@ def test_every_answer_about_users_and_secrets_is_as_documented(
     }
     # A secret that is not there is made.
     assert documented - truth.seen == {("put", "/secrets/{name}", "404")}
+
+
+def test_every_answer_about_repositories_is_as_documented(
+    new_server: Callable[..., Server], document: dict[str, Any], repo: Repo
+) -> None:
+    server = new_server(executor="process", file_roots=str(repo.path.parent), hook_body_limit="64k").start()
+    truth = Truth(server, document)
+    repo.commit({".rapidflow/one.yml": definition("one"), ".rapidflow/two.yml": "name: two\nstep: []\n"})
+    added = truth.ask("POST", "/repositories", body={"url": repo.url}).json
+    assert added["problems"][0]["path"] == ".rapidflow/two.yml"
+    ids: dict[str, Any] = {
+        "repository_id": added["id"],
+        "pipeline_id": added["pipelines"][0]["id"],
+        "delivery_id": 1,
+    }
+    ids["key"] = added["hook_url"].rpartition("/")[2]
+    truth.ask("POST", "/repositories", body={"url": repo.url})
+    truth.ask("PUT", "/pipelines/{pipeline_id}", body={"config": "name: a\nsteps: ['true']\n"}, **ids)
+
+    def delivery(body: bytes, secret: str = added["hook_secret"], event: str = "push") -> Answer:
+        headers = dict(payloads.headers_for("github", event, body, secret))
+        headers["X-GitHub-Delivery"] = str(len(truth.seen)) + event + secret[:3]
+        return truth.ask("POST", HOOK, body=body, more=headers, **ids)
+
+    def handled(answer: Answer) -> None:
+        wait_for(lambda: server.get(f"/deliveries/{answer.json['delivery']}").json["handled_at"], "handled")
+
+    repo.git("update-ref", "refs/pull/1/head", repo.git("commit-tree", "-m", "more", "HEAD^{tree}"))
+    fork = repo.git("rev-parse", "refs/pull/1/head")
+    truth.ask("PUT", "/repositories/{repository_id}", body={"poll": "10s", "forks": "approve"}, **ids)
+    handled(delivery(json.dumps(payloads.payload("github-push")).encode()))
+    delivery(b"{}", event="ping")
+    assert delivery(b"{}", secret="wrong").status == 401
+    delivery(b"{")
+    delivery(b"x" * (64 * 1024 + 1))
+    truth.ask("POST", HOOK, body=b"{}", key="nothing")
+    refs, lines = "/repositories/{repository_id}/refs", f"{ZERO} {fork} refs/heads/main\n".encode()
+    truth.ask("POST", refs, body=b"x" * (1024 * 1024 + 1), media_type=TEXT, **ids)
+    truth.ask("POST", refs, body=b"lines", media_type=TEXT, **ids)
+    handled(truth.ask("POST", refs, body=lines, media_type=TEXT, **ids))
+    assert events(server, added["id"])
+    truth.ask("POST", "/deliveries/{delivery_id}/replay", **ids)
+    truth.ask("POST", "/deliveries/{delivery_id}/replay?dry_run=true", **ids)
+    truth.ask("POST", "/deliveries/{delivery_id}/replay?dry_run=x", **ids)
+    for query in ("ref=main", "ref=nothing", "commit=" + fork):
+        truth.ask("GET", f"/pipelines/{{pipeline_id}}/explain?{query}", **ids)
+    started = server.post(f"/pipelines/{ids['pipeline_id']}/jobs", {"commit": fork})
+    ids["job_id"] = started.json["id"]
+    wait_for(lambda: "approval" in (server.job(ids["job_id"])["waits_for"] or ""), "it waits for approval")
+    for call in ("/jobs/{job_id}/approve", "/jobs/{job_id}/reject"):
+        truth.ask("POST", call, body={"commit": ZERO}, **ids)
+    for wrong, media_type in (({}, JSON), (b"[", JSON), (b"x", TEXT), (b"x" * (1024 * 1024 + 1), JSON)):
+        for call in ("/jobs/{job_id}/approve", "/jobs/{job_id}/reject"):
+            truth.ask("POST", call, body=wrong, media_type=media_type, **ids)
+        truth.ask("POST", "/repositories", body=wrong, media_type=media_type)
+        body = {"poll": "never"} if wrong == {} else wrong
+        truth.ask("PUT", "/repositories/{repository_id}", body=body, media_type=media_type, **ids)
+    truth.ask("POST", "/jobs/{job_id}/approve", body={"commit": fork}, **ids)
+    again = server.post(f"/pipelines/{ids['pipeline_id']}/jobs", {"commit": fork}).json["id"]
+    wait_for(lambda: "approval" in (server.job(again)["waits_for"] or ""), "it waits for approval")
+    truth.ask("POST", "/jobs/{job_id}/reject", body={"commit": fork}, job_id=again)
+    tag = truth.ask("GET", BADGE, **ids).headers["etag"]
+    truth.ask("GET", BADGE, more={"If-None-Match": tag}, **ids)
+    truth.ask("POST", "/repositories/{repository_id}/secret", **ids)
+    truth.ask("POST", "/repositories/{repository_id}/poll", **ids)
+    none: dict[str, Any] = dict.fromkeys(ids, 10**9)
+    for path in REPOSITORIES:
+        for method in (method.upper() for method in CALLS[path] if method != "delete"):
+            body = {"commit": ZERO} if path.startswith("/jobs/") else {} if method == "PUT" else None
+            if path.endswith("/explain"):
+                truth.ask(method, f"{path}?ref=main", **none)
+            elif path != HOOK:
+                truth.ask(
+                    method,
+                    path,
+                    body=body if body is not None else lines,
+                    media_type=JSON if body is not None else TEXT,
+                    **none,
+                )
+            if path not in (BADGE, HOOK):
+                truth.ask(method, f"{path}?unknown=1", body=body, **ids)
+            if method == "GET":
+                truth.ask(method, path, **ids)
+    truth.ask("POST", "/repositories/{repository_id}/connect", **ids)
+    repo.path.rename(repo.path.with_name("elsewhere"))
+    truth.ask("POST", "/repositories/{repository_id}/poll", **ids)
+    for query in ("?unknown=1", "", ""):
+        truth.ask("DELETE", f"/repositories/{{repository_id}}{query}", **ids)
+    documented = {
+        (method, path, status)
+        for method, path, operation in operations(document)
+        for status in operation["responses"]
+        if path in REPOSITORIES and status not in ("401", "403")
+    }
+    # What connects has an API; that is in the tests of forges.
+    connected = ("post", "/repositories/{repository_id}/connect", "200")
+    assert documented - truth.seen == {connected}
+    assert ("post", HOOK, "401") in truth.seen

@@ -11,7 +11,7 @@ import pytest
 from tests.api.test_jobs import is_time
 from tests.support.server import Answer, Server
 
-PIPELINE = ["id", "name", "config", "created_at", "updated_at"]
+PIPELINE = ["id", "name", "config", "created_at", "updated_at", "repository_id", "path"]
 CONFIG = "# as it is:\nname:  from the text \nsteps: [ 'true' ]   # grüße\n"
 
 

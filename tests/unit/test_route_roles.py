@@ -18,6 +18,7 @@ PUBLIC = {
     ("POST", "/login"),
     ("POST", "/logout"),
     ("GET", "/pipelines/<pipeline_id>/badge.svg"),
+    ("POST", "/hooks/<key>"),
 }
 
 

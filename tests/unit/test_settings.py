@@ -39,6 +39,7 @@ def test_without_variables_every_setting_has_its_default():
     assert settings.pull_timeout == 1800
     assert settings.engine_timeout == 60
     assert settings.body_limit == 1024 * 1024
+    assert settings.hook_body_limit == 25 * 1024**2
     assert settings.file_roots == ()
     assert settings.images == {}
 
@@ -97,6 +98,7 @@ def test_every_setting_is_read_from_its_variable():
         "mail_from": ("Builds <ci@example.com>", Sender("Builds", "ci@example.com")),
         "log_format": ("json", "json"),
         "body_limit": ("512k", 512 * 1024),
+        "hook_body_limit": ("5m", 5 * 1024**2),
         "file_roots": ("/srv/git:/opt/git", ("/srv/git", "/opt/git")),
     }
     settings = from_environment({variable(name): text for name, (text, _) in wanted.items()})
