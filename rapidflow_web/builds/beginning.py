@@ -131,15 +131,22 @@ class Beginning:
         }
         return await self._begin(fields, cause, (), environment)
 
-    async def add(self, fields: Mapping[str, Any], cause: Cause, parsed: ParsedPipeline, facts: Facts) -> Job:
+    async def add(
+        self,
+        fields: Mapping[str, Any],
+        cause: Cause,
+        parsed: ParsedPipeline,
+        steps: Sequence[StepDefinition],
+    ) -> Job:
         """Stores the build of a definition that was read from a repository; for a transaction.
 
-        `wake` comes after that. However many builds wait, what was pushed is built.
+        Its `steps` were judged by their `when`. `wake` comes after that. However many builds wait, what was
+        pushed is built.
         """
         secrets = () if fields["untrusted"] else parsed.secrets
         environment = {**parsed.env, **dict.fromkeys(secrets, HIDDEN)}
         every = {**columns_of(parsed), **fields, "started_by": cause.started_by, "event": cause.event}
-        return await jobs.create(every, judged(parsed.steps, facts), environment)
+        return await jobs.create(every, steps, environment)
 
     def wake(self) -> None:
         """Lets the queue look: jobs were stored, or may begin now."""

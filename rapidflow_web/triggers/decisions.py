@@ -113,7 +113,7 @@ async def _begin(
         "approval": "waiting" if verdict.outcome == "waiting" else None,
         "concurrency_group": group,
     }
-    job = await beginning.add(fields, Cause(occurrence.source, occurrence.kind), parsed, build.facts)
+    job = await beginning.add(fields, Cause(occurrence.source, occurrence.kind), parsed, build.steps)
     if group is not None and parsed.concurrency is not None and parsed.concurrency.when_busy != "queue":
         await jobs.supersede(group, job.id, also_running=parsed.concurrency.when_busy == "cancel")
     return job

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.trigger_models import Repository
 from rapidflow_web.errors import Invalid
 from rapidflow_web.pipeline import parser
-from rapidflow_web.pipeline.definition import ParsedPipeline
+from rapidflow_web.pipeline.definition import ParsedPipeline, StepDefinition, judged
 from rapidflow_web.pipeline.triggers import Facts, skip_word
 from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.settings import Settings
@@ -34,10 +35,14 @@ _BUILT_ONCE = ("push", "pull_request")
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A build that is to begin. `base` is the commit against which changed files are counted."""
+    """A build that is to begin, with its `steps` as they were judged by their `when`.
+
+    `base` is the commit against which changed files are counted.
+    """
 
     file: DefinitionFile
     parsed: ParsedPipeline
+    steps: tuple[StepDefinition, ...]
     facts: Facts
     base: str | None
 
@@ -148,12 +153,15 @@ class Judge:
             )
         base = await self._base(case, pipeline_id)
         facts = await self._facts(case, parsed, base)
-        if occurrence.kind != "schedule" and (refusal := parsed.on.refusal(facts)) is not None:
+        # Who wrote patterns and files may have made them slow to compare.
+        refusal = await asyncio.to_thread(parsed.on.refusal, facts)
+        if occurrence.kind != "schedule" and refusal is not None:
             left_out = parsed.on.refusal(_without_paths(facts)) is None
             return Verdict(pipeline_id, file, "ignored", refusal, left_out=left_out)
         if case.skipped is not None:
             return Verdict(pipeline_id, file, "ignored", f"the commit's message has '{case.skipped}'")
-        build = Build(file, parsed, facts, base)
+        steps = await asyncio.to_thread(judged, parsed.steps, facts)
+        build = Build(file, parsed, steps, facts, base)
         if case.untrusted:
             return _of_fork(case, pipeline_id, build)
         if pipeline_id is not None and (job_id := await self._built_already(case, pipeline_id, build)):

@@ -92,14 +92,16 @@ class Reading:
             pipeline=parsed.name,
         )
         secrets = () if untrusted else parsed.secrets
+        steps = judged(parsed.steps, facts)  # which files have changed is not known, so this is fast
+        build = Build(file, parsed, steps, facts, None)
         await jobs.define(
             job.id,
-            judged(parsed.steps, facts),
+            steps,
             variables | dict.fromkeys(secrets, HIDDEN),
             **fields,
             **columns_of(parsed),
             definition_id=await pipelines.definition_for(pipeline.id, parsed.name, file.text),
-            concurrency_group=concurrency_group(Build(file, parsed, facts, None), repository.id, untrusted),
+            concurrency_group=concurrency_group(build, repository.id, untrusted),
         )
 
     async def _fetched(self, repository: Repository, job: Job) -> Source:
