@@ -135,6 +135,11 @@ class Access:
             raise Unauthorized(
                 f"only a proxy may name the user, and {address} is not in RAPIDFLOW_PROXY_ADDRESSES"
             )
+        if audit.is_kept(name):
+            raise Unauthorized(
+                f"the proxy names the user '{name[:80]}', which the audit log has for others; "
+                "have it send another, without ' ('"
+            )
         credential = f"proxy {name}"
         if (actor := self._cached(credential)) is not None:
             return actor

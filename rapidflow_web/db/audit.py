@@ -38,6 +38,11 @@ _MOST_COUNTED = 1_000
 _MOST_ADDRESSES = 1_000
 
 
+def is_kept(name: str) -> bool:
+    """Whether a name looks like an actor that is no user by this name: a command, a token, a failed login."""
+    return " (" in name or name == UNKNOWN
+
+
 class _Repeated:
     """The lines that are counted on, by what they say, each with its id and time; and the lines added."""
 
