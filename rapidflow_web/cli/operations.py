@@ -17,7 +17,6 @@ from rapidflow_web.cli import response_shapes
 from rapidflow_web.cli.client import Client, ClientError, asks_server
 from rapidflow_web.data_folder import SECRETS_KEY
 from rapidflow_web.errors import RapidFlowError
-from rapidflow_web.private_files import replacing
 from rapidflow_web.terminal import note, out
 
 # What these need is imported where it is used, because that takes a second.
@@ -66,6 +65,7 @@ def backup(file: str) -> int:
     FILE is a tar file, or - for standard output.
     """
     from rapidflow_web.maintenance.backup import back_up
+    from rapidflow_web.maintenance.backup_file import written
     from rapidflow_web.settings import from_environment
 
     settings = from_environment(os.environ)
@@ -80,7 +80,7 @@ def backup(file: str) -> int:
         raise ClientError(f"{target} is there already; name another file")
     if not target.parent.is_dir():
         raise ClientError(f"there is no folder {target.parent}; make it, or name a file in another")
-    with replacing(target) as output:
+    with written(target) as output:
         counts = asyncio.run(back_up(settings, output))
     _say_backed_up(*counts, settings, str(target))
     return 0

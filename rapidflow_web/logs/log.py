@@ -230,8 +230,8 @@ class LogStore:
         self._recent.pop(job_id, None)
         self._live.pop(job_id, None)
         for path in self._files(job_id):
-            path.unlink(missing_ok=True)
-            path_of(path).unlink(missing_ok=True)
+            for file in path, path_of(path), _begun(path):
+                file.unlink(missing_ok=True)
 
     def _files(self, job_id: int) -> tuple[Path, Path]:
         return self.path(job_id), self.path(job_id).with_suffix(".index")
@@ -245,3 +245,8 @@ class LogStore:
         size = file.size
         file.close()
         return load(index, size)
+
+
+def _begun(path: Path) -> Path:
+    """The compressed form of a file while it is made; a killed server leaves it."""
+    return path.with_name(f"{path_of(path).name}.new")

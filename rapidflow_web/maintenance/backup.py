@@ -18,7 +18,6 @@ import re
 import shutil
 import sqlite3
 import tarfile
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -29,25 +28,20 @@ from rapidflow_web import __version__
 from rapidflow_web.data_folder import DataFolder, check_is_whole, locked, make_folder
 from rapidflow_web.db import jobs, secrets
 from rapidflow_web.db.database import connected, dump_postgres, postgres_program, sqlite_path, sqlite_url
-from rapidflow_web.errors import RapidFlowError
 from rapidflow_web.logs import index
 from rapidflow_web.logs.compressed import path_of
 from rapidflow_web.logs.files import open_file
 from rapidflow_web.logs.log import CHUNK, LogStore
+from rapidflow_web.maintenance.backup_file import MANIFEST, BackupError, scratch
 from rapidflow_web.maintenance.restore_staging import Staging
 from rapidflow_web.settings import Settings
 
-_MANIFEST = "rapidflow-backup.json"
 _END = "end"
 """The last file of a backup: one without it was cut off."""
 _SNAPSHOT, _DUMP = "rapidflow.db", "postgres.dump"
 _FORMAT = 1
 _LOG = re.compile(r"logs/[0-9]{4,}/[0-9]+\.(log|index)(\.zst)?")
 _KEPT = ("installation", "key")
-
-
-class BackupError(RapidFlowError):
-    """A backup can't be made or used; the message says why."""
 
 
 async def back_up(settings: Settings, output: IO[bytes]) -> tuple[int, int]:
@@ -62,13 +56,13 @@ async def back_up(settings: Settings, output: IO[bytes]) -> tuple[int, int]:
     folders = DataFolder(root)
     url = settings.database_url or sqlite_url(folders.database)
     with (
-        tempfile.TemporaryDirectory(prefix="backup-", dir=root) as scratch,
+        scratch(root) as folder,
         tarfile.open(fileobj=output, mode="w|") as tar,
     ):
         async with connected(url):
             # What had ended before the snapshot is sealed for good; all else is copied as far as it is.
             ended = set(await jobs.ids(ended=True))
-            snapshot = await asyncio.to_thread(_snapshot, url, Path(scratch))
+            snapshot = await asyncio.to_thread(_snapshot, url, folder)
             every, secret_count = await jobs.ids(ended=False), await secrets.count()
         manifest = {
             "format": _FORMAT,
@@ -76,7 +70,7 @@ async def back_up(settings: Settings, output: IO[bytes]) -> tuple[int, int]:
             "created_at": int(time.time()),
             "secrets": secret_count,
         }
-        _add(tar, _MANIFEST, json.dumps(manifest).encode())
+        _add(tar, MANIFEST, json.dumps(manifest).encode())
         tar.add(snapshot, snapshot.name)
         for name in _KEPT:
             if (root / name).exists():
@@ -212,7 +206,7 @@ def _unpack(source: IO[bytes], fresh: Path) -> dict[str, Any]:
 
 def _manifest(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> dict[str, Any]:
     try:
-        file = tar.extractfile(entry) if entry.name == _MANIFEST else None
+        file = tar.extractfile(entry) if entry.name == MANIFEST else None
         manifest: dict[str, Any] = json.loads(file.read(10_000)) if file is not None else {}
     except ValueError:
         manifest = {}

@@ -24,6 +24,7 @@ from rapidflow_web.errors import RapidFlowError, SettingsError
 from rapidflow_web.executors.base import BuildSpec, Executor
 from rapidflow_web.logs.compressed import SUFFIX
 from rapidflow_web.logs.log import LogStore
+from rapidflow_web.maintenance.backup_file import left_over
 from rapidflow_web.maintenance.finding import Finding
 from rapidflow_web.maintenance.log_check import LogCheck
 from rapidflow_web.maintenance.state_check import StateCheck, file_findings
@@ -151,7 +152,7 @@ class Doctor:
             elif int(match[1]) not in known:
                 yield Finding(f"{path} is the log of no job", _removal(path))
         if not self._server_runs:
-            for path in self._settings.data.glob("backup-*"):
+            for path in left_over(self._settings.data):
                 yield Finding(f"{path} is left over from a backup", _removal(path))
         for mirror in contents(self._folders.mirrors):
             if mirror.suffix != ".new" and not (mirror / "HEAD").exists():

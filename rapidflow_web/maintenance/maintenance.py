@@ -17,6 +17,8 @@ from rapidflow_web.db.database import now_ms
 from rapidflow_web.errors import RapidFlowError
 from rapidflow_web.executors.base import Images
 from rapidflow_web.logs.log import LogStore
+from rapidflow_web.maintenance.backup_file import remove_left_over
+from rapidflow_web.maintenance.removing import Removing
 from rapidflow_web.maintenance.retention import Expired, Rules, expired
 from rapidflow_web.server_log import about
 from rapidflow_web.source.mirrors import MirrorSize
@@ -62,6 +64,7 @@ class Maintenance:
         self._logs = logs
         self._forget = forget
         self._changing = asyncio.Lock()
+        self._removing = Removing(tools.settings.data / "removing.json")
         self._clock = _Clock()
         self._uncompressible: set[int] = set()
         """Jobs whose logs could not be compressed, which is said once."""
@@ -71,6 +74,8 @@ class Maintenance:
         rounds = 0
         while True:
             try:
+                if not rounds:
+                    await self._clear_away()
                 await self.compress_finished_logs()
                 # Not at once: whoever has set a rule wrongly has a minute.
                 if rounds % _ROUNDS_PER_PRUNE == 1 and not self._clock.jumped():
@@ -79,6 +84,15 @@ class Maintenance:
                 _log.exception("the maintenance failed; it is tried again")
             rounds += 1
             await asyncio.sleep(_ROUND_SECONDS)
+
+    async def _clear_away(self) -> None:
+        """Removes what an earlier server or a backup was killed over."""
+        async with self._changing:
+            for job_id in self._removing.begun():
+                if await jobs.get(job_id) is None:
+                    await asyncio.to_thread(self._logs.delete, job_id)
+            self._removing.end()
+        await asyncio.to_thread(remove_left_over, self._tools.settings.data)
 
     async def compress_finished_logs(self) -> int:
         """Compresses the logs of builds that ended a minute ago or earlier; says how many.
@@ -132,11 +146,13 @@ class Maintenance:
         found = [one async for one in expired(Rules.of(self._tools.settings), now_ms())]
         remaining = iter(found)
         while not dry_run and (batch := [one.build.id for one in islice(remaining, _BATCH)]):
+            await asyncio.to_thread(self._removing.begin, batch)
             # The rows first: a log without a build is only room, a build without its log would be a riddle.
             await retention.delete(batch)
             for job_id in batch:
                 self._forget(job_id)
                 await asyncio.to_thread(self._logs.delete, job_id)
+            await asyncio.to_thread(self._removing.end)
         return found
 
     async def _prune_mirrors(self, dry_run: bool) -> list[MirrorSize]:

@@ -167,6 +167,7 @@ def create_app(settings: Settings) -> Quart:
             opened.push_async_callback(executor.close)
             # Before builds are begun anew where these were at work.
             await asyncio.to_thread(end_strays, settings.data)
+            await asyncio.to_thread(tools.mirrors.clear_away)
             running = asyncio.create_task(supervisor.run())
             running.add_done_callback(_say_why_it_ended)
             opened.push_async_callback(_cancel, running)

@@ -41,6 +41,8 @@ _log = logging.getLogger(__name__)
 
 _USED = "rapidflow-used"
 """A file in a mirror whose time says when a build last fetched it."""
+_UNUSED = ".new"
+"""The suffix of a mirror that is being made, or removed."""
 _LEAST_UNUSED = 3600.0
 _MANY_REFERENCES = 300
 
@@ -213,7 +215,7 @@ class Mirrors:
         # Whether ids are SHA-1 or SHA-256 is known only now, and what a mirror begins with is what it keeps.
         was = (await git("rev-parse", "--show-object-format", cwd=mirror)).strip()
         async with self.unmoved(mirror):
-            await asyncio.to_thread(shutil.rmtree, mirror)
+            await asyncio.to_thread(_remove, mirror)
             await self._ensure(mirror, remote.url, "sha256" if was == "sha1" else "sha1")
         return await remote.contact(mirror, fetch)
 
@@ -256,7 +258,13 @@ class Mirrors:
     async def remove(self, mirror: Path) -> None:
         """Removes a mirror; the next build of the repository fetches all of it."""
         async with self.unmoved(mirror, unfetched=True):
-            await asyncio.to_thread(shutil.rmtree, mirror)
+            await asyncio.to_thread(_remove, mirror)
+
+    def clear_away(self) -> None:
+        """Removes mirrors that a killed server was making or removing; before anything is fetched."""
+        for path in contents(self._folder):
+            if path.suffix == _UNUSED:
+                shutil.rmtree(path, ignore_errors=True)
 
     async def with_passwords(self) -> dict[Path, str]:
         """Mirrors that an older version made, which have a URL with a password, and the URL."""
@@ -269,12 +277,12 @@ class Mirrors:
                 login = login_in(url)
                 for pipeline_id in owners.get(login, ()) if login is not None else ():
                     await self._give(mirror, without_password(url), pipeline_id)
-            await asyncio.to_thread(shutil.rmtree, mirror)
+            await asyncio.to_thread(_remove, mirror)
 
     async def _give(self, mirror: Path, url: str, pipeline_id: int) -> None:
         target = self._folder / folder_name(url, pipeline_id)
-        fresh = target.with_suffix(".new")
-        if target.exists() or mirror.suffix == ".new":
+        fresh = target.with_suffix(_UNUSED)
+        if target.exists() or mirror.suffix == _UNUSED:
             return
         await asyncio.to_thread(shutil.rmtree, fresh, ignore_errors=True)
         await asyncio.to_thread(shutil.copytree, mirror, fresh, copy_function=os.link)
@@ -313,7 +321,7 @@ class Mirrors:
                 await forget_references(mirror, "refs/heads")
             return
         # Made beside and moved, so that a killed server leaves no half a mirror.
-        fresh = mirror.with_suffix(".new")
+        fresh = mirror.with_suffix(_UNUSED)
         await git(
             "init", "--quiet", "--bare", "--template=", f"--object-format={object_format}", str(fresh),
             cwd=self._folder,
@@ -362,13 +370,22 @@ def _lock(locks: weakref.WeakValueDictionary[Path, asyncio.Lock], mirror: Path) 
 
 def _is_whole(mirror: Path, first_time: bool) -> bool:
     """Whether there is a mirror that can be used; clears away what a killed git left behind."""
-    shutil.rmtree(mirror.with_suffix(".new"), ignore_errors=True)
+    shutil.rmtree(mirror.with_suffix(_UNUSED), ignore_errors=True)
     if not (mirror / "HEAD").exists():
         shutil.rmtree(mirror, ignore_errors=True)
         return False
     if first_time:
         _clear_away(mirror)
     return True
+
+
+def _remove(mirror: Path) -> None:
+    """Removes a mirror so that a part of it is never taken for one. Raises `OSError`."""
+    unused = mirror.with_suffix(_UNUSED)
+    if unused != mirror:
+        shutil.rmtree(unused, ignore_errors=True)
+        mirror.rename(unused)
+    shutil.rmtree(unused)
 
 
 def _clear_away(mirror: Path) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
-import signal
-import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -19,12 +16,11 @@ from rapidflow_web.data_folder import check_is_whole
 from rapidflow_web.errors import RapidFlowError
 from rapidflow_web.maintenance import backup as backups
 from rapidflow_web.settings import from_environment
+from tests.support.kills import DONE, KILLED, done_or_killed
 from tests.support.machine import only_root, small_disk
 from tests.support.server import Server
 
 LAYOUTS = ["plain", "mounted", "linked"]
-_CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link")
-DONE, KILLED = 0, -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
@@ -47,32 +43,15 @@ def elsewhere() -> Iterator[Path]:
 
 
 def restored_in(data: Path, backup: Path, variables: Mapping[str, str] = {}, *, dies_at: int = 0) -> int:
-    """Restores in a process of its own, which is killed before it changes the disk the `dies_at`-th time.
+    """Restores in a process of its own, which is killed before it changes the disk the `dies_at`-th time."""
 
-    Returns its exit code, or the negative number of the signal that ended it.
-    """
-    pid = os.fork()
-    if pid == 0:
-        changes = 0
+    def action(begin: Callable[[], None]) -> None:
+        settings = from_environment({"RAPIDFLOW_DATA": str(data), **variables})
+        begin()
+        with backup.open("rb") as source:
+            backups.restore(settings, source, take_over=True)
 
-        def count(event: str, arguments: tuple[object, ...]) -> None:
-            nonlocal changes
-            writes = event == "open" and isinstance(flags := arguments[2], int) and flags & os.O_ACCMODE
-            if event in _CHANGES or writes:
-                changes += 1
-                if changes == dies_at:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        code = 1
-        try:
-            settings = from_environment({"RAPIDFLOW_DATA": str(data), **variables})
-            sys.addaudithook(count)
-            with backup.open("rb") as source:
-                backups.restore(settings, source, take_over=True)
-            code = DONE
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return done_or_killed(action, dies_at=dies_at)
 
 
 def killed_in_the_middle(data: Path, backup: Path) -> bool:
