@@ -13,8 +13,8 @@ import click
 
 from rapidflow_web.cli import response_shapes
 from rapidflow_web.cli.client import Client, ClientError, asks_server
-from rapidflow_web.errors import Invalid, Problem
-from rapidflow_web.pipeline.definition import ParsedPipeline
+from rapidflow_web.cli.validation import read_definition
+from rapidflow_web.errors import Invalid
 from rapidflow_web.pipeline.durations import format_elapsed
 from rapidflow_web.terminal import note, out, safe
 
@@ -26,19 +26,27 @@ _STATUSES = ("pending", "running", "success", "failed", "cancelled")
 @click.command
 @click.argument("pipeline", metavar="FILE|PIPELINE", type=click.Path())
 @click.option("--branch", metavar="BRANCH", help="Build this branch instead of the pipeline's.")
+@click.option("--commit", metavar="COMMIT", help="Build this commit, given by its full hash.")
+@click.option("--tag", metavar="TAG", help="Build this tag, where the definition stands in a repository.")
 @click.option("--env", multiple=True, metavar="KEY=VALUE", help="Set a variable; can be repeated.")
 @asks_server
-def run(client: Client, pipeline: str, branch: str | None, env: tuple[str, ...]) -> int:
+def run(
+    client: Client,
+    pipeline: str,
+    branch: str | None,
+    commit: str | None,
+    tag: str | None,
+    env: tuple[str, ...],
+) -> int:
     """Start a build and follow it; exit with 0 only if it succeeds.
 
     The build is that of a YAML file, which is stored first, or of a stored pipeline, given by its id or name.
     """
     body: dict[str, Any] = {"environments": _variables(env)}
-    if branch is not None:
-        body["branch"] = branch
-    pipeline_id = _pipeline_id(client, pipeline)
+    body |= {key: value for key, value in (("branch", branch), ("commit", commit), ("tag", tag)) if value}
+    number = _pipeline_of(client, pipeline)
     return _follow(
-        client, client.call("POST", f"/pipelines/{pipeline_id}/jobs", body, shape=response_shapes.STORED)
+        client, client.call("POST", f"/pipelines/{number}/jobs", body, shape=response_shapes.STORED)
     )
 
 
@@ -112,26 +120,6 @@ def retry(client: Client, job: str, follow: bool) -> int:
     return 0
 
 
-@click.command
-@click.argument("file", metavar="FILE", type=click.Path())
-def validate(file: str) -> int:
-    """Check a pipeline file; - reads standard input."""
-    name = "standard input" if file == "-" else file
-    try:
-        _, definition = _read(None if file == "-" else Path(file))
-    except Invalid as error:
-        for problem in error.problems:
-            note(f"{name}: {problem.message}")
-        return _FAILED
-    count = len(definition.steps)
-    out(f"{name}: '{definition.name}' is valid, {count} step{'' if count == 1 else 's'}")
-    if definition.on is not None:
-        out("Builds are started by people, programs, and")
-        for cause in definition.on.described():
-            out(f"  {cause}")
-    return 0
-
-
 def _follow(client: Client, job: dict[str, Any]) -> int:
     """Prints the job's log until the build ends; the exit code tells how it ended."""
     job_id = str(job["id"])
@@ -175,10 +163,13 @@ def _print(chunks: Iterable[bytes]) -> None:
         sys.stdout.buffer.flush()
 
 
-def _pipeline_id(client: Client, named: str) -> str:
+def _pipeline_of(client: Client, named: str) -> str:
     """The pipeline that a file, an id or a name stands for; a file's is stored, or brought up to date."""
-    if Path(named).is_file():
-        return _stored(client, Path(named))
+    return _stored(client, Path(named)) if Path(named).is_file() else pipeline_id(client, named)
+
+
+def pipeline_id(client: Client, named: str) -> str:
+    """The pipeline that an id or a name stands for. Raises `ClientError`."""
     if named.isascii() and named.isdigit():
         return named
     if named.endswith((".yml", ".yaml")):
@@ -195,7 +186,7 @@ def _stored(client: Client, file: Path) -> str:
     from rapidflow_web.pipeline.clone_credentials import taken_out
 
     try:
-        config, definition = _read(file)
+        config, definition = read_definition(file)
     except Invalid as error:
         raise ClientError("\n".join(f"{file}: {problem.message}" for problem in error.problems)) from None
     found = client.call(
@@ -223,19 +214,6 @@ def _stored(client: Client, file: Path) -> str:
         pipeline = client.call("POST", "/pipelines", {"config": config}, shape=response_shapes.STORED)
         note(f"pipeline {pipeline['id']} '{definition.name}' stored from {file}")
     return str(pipeline["id"])
-
-
-def _read(file: Path | None) -> tuple[str, ParsedPipeline]:
-    """The pipeline in a file or on standard input, as text and parsed. Raises `Invalid`."""
-    from rapidflow_web.pipeline.parser import parse
-
-    data = sys.stdin.buffer.read() if file is None else file.read_bytes()
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        raise Invalid([Problem("", "this is not a text file in UTF-8")]) from None
-    # Which file repositories are allowed is for the server to say.
-    return text, parse(text, ("/",))
 
 
 def _ids(found: Sequence[dict[str, Any]]) -> str:

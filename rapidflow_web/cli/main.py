@@ -10,7 +10,7 @@ import click
 from click.shell_completion import shell_complete
 
 from rapidflow_web import __version__
-from rapidflow_web.cli import accounts, builds, completion, operations
+from rapidflow_web.cli import accounts, approvals, builds, completion, operations, repositories, validation
 from rapidflow_web.cli.client import Client, ClientError, Unreadable
 from rapidflow_web.errors import RapidFlowError
 from rapidflow_web.terminal import drop_output, note, open_missing
@@ -127,7 +127,25 @@ def rapidflow(context: click.Context, url: str) -> None:
 
 
 rapidflow.add_section(
-    "Builds", builds.run, builds.logs, builds.jobs, builds.cancel, builds.retry, builds.validate
+    "Builds",
+    builds.run,
+    builds.logs,
+    builds.jobs,
+    builds.cancel,
+    builds.retry,
+    approvals.approve,
+    approvals.reject,
+    validation.validate,
+)
+rapidflow.add_section(
+    "Repositories",
+    repositories.add,
+    repositories.connect,
+    repositories.repositories,
+    repositories.events,
+    repositories.deliveries,
+    repositories.replay,
+    repositories.explain,
 )
 rapidflow.add_section("Users and secrets", accounts.user, accounts.token, accounts.secret)
 rapidflow.add_section(

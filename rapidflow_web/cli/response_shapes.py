@@ -68,6 +68,43 @@ JOBS = several(
         finished_at=optional(moment),
     )
 )
+WAITING = fields(
+    status=text,
+    commit=optional(text),
+    title=optional(text),
+    author=optional(text),
+    ref=optional(text),
+    waits_for=optional(text),
+)
+_REPOSITORY: dict[str, Shape] = {
+    "id": number,
+    "url": text,
+    "forge": text,
+    "default_branch": text,
+    "hook_url": text,
+    "connected": anything,
+    "poll": text,
+    "pipelines": several(fields(id=number, name=text, path=text)),
+    "problems": several(fields(path=text, message=text)),
+    "poll_error": optional(text),
+}
+REPOSITORY = fields(**_REPOSITORY)
+ADDED = fields(hook_secret=text, **_REPOSITORY)
+REPOSITORIES = several(REPOSITORY)
+_DECISION = fields(pipeline_id=optional(number), outcome=text, reason=text)
+_EVENT = fields(kind=text, ref=optional(text), after=optional(text), decisions=several(_DECISION))
+EVENTS = several(
+    fields(id=number, source=text, sender=optional(text), title=optional(text), at=moment, decisions=anything)
+)
+DELIVERIES = several(
+    fields(id=number, event=text, at=moment, status=number, reason=optional(text), outcome=optional(text))
+)
+DELIVERY = fields(handled_at=optional(moment), outcome=optional(text), events=several(_EVENT))
+REPLAYED = fields(delivery=optional(number), events=several(_EVENT))
+EXPLANATIONS = several(
+    fields(ref=optional(text), commit=optional(text), stored=anything, outcome=text, reason=text)
+)
+ME = fields(name=optional(text))
 PIPELINES = several(fields(id=number, name=text, config=text))
 SECRETS = several(fields(name=text, updated_at=text, updated_by=optional(text)))
 PRUNED = fields(

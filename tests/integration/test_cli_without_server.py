@@ -280,7 +280,7 @@ def test_what_is_not_a_command_gets_help() -> None:
 def test_help_groups_the_commands():
     text = rapidflow("--help").stdout
     sections = re.findall(r"^(\S.*):$", text, re.MULTILINE)
-    assert sections == ["Options", "Builds", "Users and secrets", "Server", "Shell"]
+    assert sections == ["Options", "Builds", "Repositories", "Users and secrets", "Server", "Shell"]
     assert text.index("Builds:") < text.index("  retry ") < text.index("Server:") < text.index("  doctor ")
 
 
@@ -309,7 +309,7 @@ def test_bash_completes_commands_options_and_files(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.stdout.splitlines() == [
-        "rapidflow re: retry restore ",
+        "rapidflow re: retry reject repositories replay restore ",
         "rapidflow jobs --st: --status ",
         "rapidflow jobs --status f: failed ",
         "rapidflow token re: revoke ",

@@ -1,0 +1,128 @@
+"""The command that checks a definition, and says what an event would mean for it. It asks no server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rapidflow_web.cli.client import ClientError
+from rapidflow_web.errors import Invalid, Problem
+from rapidflow_web.pipeline.definition import ParsedPipeline
+from rapidflow_web.terminal import note, out
+
+# Importing this where it is used keeps the other commands fast.
+if TYPE_CHECKING:
+    from rapidflow_web.forges.base import Change
+
+_FAILED = 1
+_FILE, _FOLDER, _ENDINGS = ".rapidflow.yml", ".rapidflow", (".yml", ".yaml")
+_FORGES = ("github", "gitlab", "gitea", "forgejo", "bitbucket", "git")
+
+
+@click.command
+@click.argument("file", metavar="FILE", type=click.Path())
+@click.option("--event", metavar="JSON", type=click.Path(), help="The body of a webhook delivery, in a file.")
+@click.option("--forge", type=click.Choice(_FORGES), help="The forge that sent it. Default: guessed.")
+@click.option("--header", multiple=True, metavar="NAME: VALUE", help="A header of it; can be repeated.")
+def validate(file: str, event: str | None, forge: str | None, header: tuple[str, ...]) -> int:
+    """Check a pipeline file; - reads standard input.
+
+    With --event, also say whether that delivery would start a build. The files that a push changes are not
+    known here, so a filter on paths fits.
+    """
+    name = "standard input" if file == "-" else file
+    try:
+        _, definition = read_definition(None if file == "-" else Path(file))
+    except Invalid as error:
+        for problem in error.problems:
+            note(f"{name}: {problem.message}")
+        return _FAILED
+    count = len(definition.steps)
+    out(f"{name}: '{definition.name}' is valid, {count} step{'' if count == 1 else 's'}")
+    if event is not None:
+        for sentence in _judged(definition, Path(event), forge, header):
+            out(sentence)
+    elif definition.on is not None:
+        out("Builds are started by people, programs, and")
+        for cause in definition.on.described():
+            out(f"  {cause}")
+    return 0
+
+
+def read_definition(file: Path | None) -> tuple[str, ParsedPipeline]:
+    """The pipeline in a file or on standard input, as text and parsed. Raises `Invalid`."""
+    from rapidflow_web.pipeline.parser import parse, parse_in_repository
+
+    data = sys.stdin.buffer.read() if file is None else file.read_bytes()
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise Invalid([Problem("", "this is not a text file in UTF-8")]) from None
+    if file is not None and stands_in_repository(file):
+        return text, parse_in_repository(text, default_name=file.stem.removeprefix("."))
+    # Which file repositories are allowed is for the server to say.
+    return text, parse(text, ("/",))
+
+
+def stands_in_repository(file: Path) -> bool:
+    """Whether it is a definition file of a repository, by its name."""
+    return file.name == _FILE or (file.absolute().parent.name == _FOLDER and file.suffix in _ENDINGS)
+
+
+def _judged(definition: ParsedPipeline, file: Path, forge: str | None, given: Sequence[str]) -> Iterator[str]:
+    """What a delivery would mean, in a sentence for each change that it tells of. Raises `ClientError`."""
+    from rapidflow_web.forges.base import Unreadable, event_name, read
+    from rapidflow_web.forges.guessing import likely_headers
+
+    body = file.read_bytes()
+    headers: list[Sequence[str]] = [_header(one) for one in given]
+    try:
+        if not event_name(headers):
+            headers += [*likely_headers(forge, body)]
+        found = read(forge or "git", headers, body)
+    except Unreadable as error:
+        raise ClientError(f"{file}: {error}") from None
+    if not found.changes:
+        yield f"ignored: {found.reason}"
+    for change in found.changes:
+        refusal = _refusal(definition, change)
+        yield f"{change.ref}: " + ("would build" if refusal is None else f"ignored: {refusal}")
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition(":")
+    if not separator or not name.strip():
+        raise ClientError(f"--header {text!r} is not 'NAME: VALUE'")
+    return name.strip(), value.strip()
+
+
+def _refusal(definition: ParsedPipeline, change: Change) -> str | None:
+    """Why a change would not be built, as the server judges it; None where it would."""
+    from rapidflow_web.pipeline.triggers import Facts, skip_word
+    from rapidflow_web.triggers.occurrence import Occurrence
+
+    if change.kind == "delete":
+        return "what is deleted can't be built"
+    if definition.on is None:
+        return "it has no 'on', so only people and programs start it"
+    occurrence, request = Occurrence.of(change, 0, "webhook", replay=False), change.pull_request
+    facts = Facts(
+        event=change.kind,
+        ref=change.ref,
+        branch=occurrence.branch,
+        tag=occurrence.tag,
+        target=request.target if request is not None else None,
+        action=request.action if request is not None else None,
+        draft=request is not None and request.draft,
+        pipeline=definition.name,
+        pull_request=request.number if request is not None else None,
+    )
+    if (refusal := definition.on.refusal(facts)) is not None:
+        return refusal
+    # Of a pull request, the title is its own, not that of the commit.
+    word = skip_word(change.title or "") if change.kind == "push" else None
+    return None if word is None else f"the commit's message has '{word}'"
