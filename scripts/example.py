@@ -1,21 +1,27 @@
-"""The example of `make run`: a repository to build, a pipeline over it, one build at the first start."""
+"""The example of `make run`: a repository that is added at the first start, and a push that is built."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from rapidflow_web.cli import response_shapes
 from rapidflow_web.cli.client import Client, ClientError, Unreachable
 
 _EXAMPLES = Path(__file__).parent.parent / "examples"
 _START_SECONDS = 60.0
+_POLL_SECONDS = 10
+_HOOK = """#!/bin/sh
+# Tells the server of a push. Without this, the push is found within {seconds} seconds.
+exec >/dev/null 2>&1
+curl -f -H 'Content-Type: text/plain' --data-binary @- {url}/repositories/{repository_id}/refs
+"""
 _PLAIN_GIT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -28,36 +34,37 @@ _PLAIN_GIT = {
 
 
 class Example:
-    """The example in `folder`, which is below an allowed root of the server."""
+    """The example in `folder`, which is below an allowed root of the server.
+
+    `work` is where one commits, `origin` what is pushed to and the server listens to.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.repository = folder / "hello"
+        self.work = folder / "hello"
+        self.origin = folder / "hello.git"
         self._stamp = folder / "started"
 
     def place(self) -> None:
-        """Makes the repository unless it is there."""
-        if self.repository.exists():
+        """Makes both repositories unless they are there."""
+        if self.origin.exists() or self._stamp.exists():
             return
-        # Made beside and moved, so that it is never there in part.
-        fresh = self.repository.with_suffix(".new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(_EXAMPLES / "hello", fresh)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | _PLAIN_GIT
-        for arguments in (
-            ("init", "--quiet", "--initial-branch=main", "--template="),
-            ("add", "--all"),
-            ("commit", "--quiet", "--message", "A histogram for the terminal"),
-        ):
-            subprocess.run(["git", *arguments], cwd=fresh, env=environment, check=True)
-        fresh.rename(self.repository)
-
-    def config(self) -> str:
-        """The pipeline, over the repository where it is."""
-        text = (_EXAMPLES / "pipelines" / "hello.yml").read_text()
-        return re.sub(r"(?m)^repo_name: .*$", lambda _: f"repo_name: {self.repository.as_uri()}", text)
+        # Made beside and moved, so that they are never there in part.
+        work, origin = self.work.with_suffix(".new"), self.origin.with_suffix(".new-git")
+        for left in (work, origin, self.work):
+            shutil.rmtree(left, ignore_errors=True)
+        shutil.copytree(_EXAMPLES / "hello", work)
+        _git(work, "init", "--quiet", "--initial-branch=main", "--template=")
+        _git(work, "add", "--all")
+        _git(work, "commit", "--quiet", "--message", "A histogram for the terminal")
+        _git(work, "clone", "--quiet", "--bare", "--template=", str(work), str(origin))
+        _git(work, "remote", "add", "origin", str(self.origin))
+        _git(work, "config", "branch.main.remote", "origin")
+        _git(work, "config", "branch.main.merge", "refs/heads/main")
+        work.rename(self.work)
+        origin.rename(self.origin)
 
     def start_once(self, url: str) -> None:
-        """Starts the build, in the background, once the server at `url` is ready; does so once for ever."""
+        """Adds and pushes, in the background, once the server at `url` is ready; does so once for ever."""
         if not self._stamp.exists():
             # It ends with the server, whenever that is.
             threading.Thread(target=self._start, args=(url,), daemon=True).start()
@@ -66,15 +73,54 @@ class Example:
         client = Client(url, print)
         try:
             _wait_until_ready(client)
-            pipeline = client.call(
-                "POST", "/pipelines", {"config": self.config()}, shape=response_shapes.STORED
-            )
-            job = client.call("POST", f"/pipelines/{pipeline['id']}/jobs", shape=response_shapes.STORED)
-        except ClientError as error:
+            repository = self._added(client)
+            self._push(client, repository["id"], url)
+            job = _newest_job(client, repository["pipelines"][0]["id"])
+        except (ClientError, OSError, subprocess.CalledProcessError) as error:
             print(f"The example build could not be started: {error}", file=sys.stderr)
             return
         self._stamp.touch()
-        print(f"The example builds right now: {url}/ui/jobs/{job['id']}", flush=True)
+        print(f"The example builds right now: {url}/ui/jobs/{job}", flush=True)
+        print(f"To build it again, commit something in {self.work}, and 'git push'.", flush=True)
+
+    def _added(self, client: Client) -> dict[str, Any]:
+        """The repository at the server, which is added unless it is there."""
+        there = client.call("GET", "/repositories?limit=200", shape=response_shapes.REPOSITORIES)
+        uri = self.origin.as_uri()
+        found = next((one for one in there if one["url"] == uri), None)
+        if found is None:
+            found = client.call("POST", "/repositories", {"url": uri}, shape=response_shapes.ADDED)
+        poll = {"poll": f"{_POLL_SECONDS}s"}
+        return client.call("PUT", f"/repositories/{found['id']}", poll, shape=response_shapes.REPOSITORY)
+
+    def _push(self, client: Client, repository_id: int, url: str) -> None:
+        """Has pushes be built at once, and pushes a commit."""
+        hook = self.origin / "hooks" / "post-receive"
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(_HOOK.format(url=url, repository_id=repository_id, seconds=_POLL_SECONDS))
+        hook.chmod(0o700)
+        with (self.work / "README.md").open("a") as readme:
+            readme.write("\nThe number is how often a line comes.\n")
+        _git(self.work, "commit", "--quiet", "--all", "--message", "Say what the number is")
+        _git(self.work, "push", "--quiet", "origin", "main")
+        # Where there is no curl, or the server has users.
+        client.call("POST", f"/repositories/{repository_id}/poll", shape=response_shapes.REPOSITORY)
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | _PLAIN_GIT
+    subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True)
+
+
+def _newest_job(client: Client, pipeline_id: int) -> int:
+    """The job that the push made. Raises `ClientError`."""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        jobs = client.call("GET", f"/pipelines/{pipeline_id}/jobs?limit=1", shape=response_shapes.JOBS)
+        if jobs:
+            return jobs[0]["id"]
+        time.sleep(0.1)
+    raise ClientError("its push was not built; the events of its repository say why")
 
 
 def _wait_until_ready(client: Client) -> None:

@@ -243,6 +243,7 @@ def test_make_run_builds_the_example_at_its_first_start_only(
     wait_for(lambda: "The example builds right now" in first.printed, "the example was started")
     details = first.wait_finished(1)
     assert details["job"]["status"] == "success", details
+    assert (details["job"]["event"], details["job"]["title"]) == ("push", "Say what the number is")
     assert details["job"]["image"] == settings["RAPIDFLOW_DEFAULT_IMAGE"]
     assert [step["status"] for step in details["steps"]] == ["success"] * 3
     assert Path(settings["RAPIDFLOW_DATA"]).stat().st_mode & 0o777 == 0o700
@@ -250,7 +251,7 @@ def test_make_run_builds_the_example_at_its_first_start_only(
 
     second = start(["make", "run"], checkout, **settings).wait_ready()
     own = second.start_build(1)
-    second.wait_finished(own)
+    assert second.wait_finished(own)["job"]["status"] == "success"
 
     assert [job["id"] for job in second.get("/jobs").json] == [own, 1]
     assert "requirements" not in second.printed, "they were installed again"
