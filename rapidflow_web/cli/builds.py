@@ -13,7 +13,7 @@ import click
 
 from rapidflow_web.cli import response_shapes
 from rapidflow_web.cli.client import Client, ClientError, asks_server
-from rapidflow_web.cli.validation import read_definition
+from rapidflow_web.cli.validation import read_definition, stands_in_repository
 from rapidflow_web.errors import Invalid
 from rapidflow_web.pipeline.durations import format_elapsed
 from rapidflow_web.terminal import note, out, safe
@@ -185,6 +185,11 @@ def pipeline_id(client: Client, named: str) -> str:
 def _stored(client: Client, file: Path) -> str:
     from rapidflow_web.pipeline.clone_credentials import taken_out
 
+    if stands_in_repository(file):
+        raise ClientError(
+            f"{file} is read from its repository; add that with 'rapidflow add URL', push, and run the "
+            "pipeline by its name"
+        )
     try:
         config, definition = read_definition(file)
     except Invalid as error:

@@ -182,6 +182,9 @@ def test_a_tag_and_a_commit_are_run(server: Server, repo: Repo, rapidflow: Comma
     assert done.returncode == 0 and "tag=v1" in done.stdout, done.stderr
     assert rapidflow("run", "ci", "--commit", first).returncode == 0
     assert rapidflow("run", "ci").returncode == 1
+    refused = rapidflow("run", str(repo.path / ".rapidflow.yml"))
+    assert refused.returncode == 2 and "run the pipeline by its name" in refused.stderr
+    assert len(server.get("/pipelines").json) == 1
 
 
 def test_validate_says_whether_a_delivery_would_build(tmp_path: Path) -> None:
