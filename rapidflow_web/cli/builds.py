@@ -43,7 +43,8 @@ def run(
     The build is that of a YAML file, which is stored first, or of a stored pipeline, given by its id or name.
     """
     body: dict[str, Any] = {"environments": _variables(env)}
-    body |= {key: value for key, value in (("branch", branch), ("commit", commit), ("tag", tag)) if value}
+    chosen = {"branch": branch, "commit": commit, "tag": tag}
+    body |= {key: value for key, value in chosen.items() if value is not None}
     number = _pipeline_of(client, pipeline)
     return _follow(
         client, client.call("POST", f"/pipelines/{number}/jobs", body, shape=response_shapes.STORED)
