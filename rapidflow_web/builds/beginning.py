@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rapidflow_web.builds import definitions
-from rapidflow_web.db import jobs, pipelines, repositories
+from tortoise.transactions import in_transaction
+
+from rapidflow_web.builds import concurrency, definitions
+from rapidflow_web.db import jobs, outbox, pipelines, repositories
 from rapidflow_web.db.models import Job, Pipeline, Step
 from rapidflow_web.errors import BadRequest, Invalid, Problem, TooManyRequests
 from rapidflow_web.pipeline import parser
@@ -29,13 +31,14 @@ from rapidflow_web.pipeline.variables import (
     has_power,
 )
 from rapidflow_web.settings import Settings
+from rapidflow_web.shielding import to_the_end
 
 _WAIT_FOR_THE_QUEUE = 30.0
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _COPIED = (
     "pipeline_id", "definition_id", "branch", "repo_name", "language", "version", "folder",
     "expose_ports", "image", "commit", "ref", "title", "author", "pull_request", "before", "base",
-    "untrusted", "concurrency_group",
+    "untrusted", "approval", "concurrency_group",
 )  # fmt: skip
 """The columns that a retry takes from the job that ran."""
 
@@ -101,9 +104,20 @@ class Beginning:
             "repo_name": parsed.repo_name,
         }
         facts = Facts(event=cause.event, branch=branch or parsed.branch, pipeline=parsed.name)
-        return await self._begin(
-            fields, cause, judged(parsed.steps, facts), variables | dict.fromkeys(parsed.secrets, HIDDEN)
-        )
+        fields["concurrency_group"] = group = concurrency.group_of(parsed, facts)
+        steps = judged(parsed.steps, facts)
+        environment = variables | dict.fromkeys(parsed.secrets, HIDDEN)
+
+        async def store() -> Job:
+            async with in_transaction():
+                job = await self._store(fields, cause, steps, environment)
+                await concurrency.take_turn(parsed, group, job.id)
+            outbox.wake()
+            return job
+
+        job = await to_the_end(store())
+        self._wake_for(job)
+        return job
 
     async def _start_unread(
         self,
@@ -180,17 +194,33 @@ class Beginning:
         steps: Sequence[StepDefinition],
         environment: Mapping[str, str],
     ) -> Job:
+        job = await self._store(fields, cause, steps, environment)
+        self._wake_for(job)
+        return job
+
+    async def _store(
+        self,
+        fields: Mapping[str, Any],
+        cause: Cause,
+        steps: Sequence[StepDefinition],
+        environment: Mapping[str, str],
+    ) -> Job:
         most = jobs.QueueLimits(self._settings.waiting_builds, self._settings.waiting_builds_per_user)
         try:
-            job = await jobs.create(
+            return await jobs.create(
                 {**fields, "started_by": cause.started_by, "event": cause.event}, steps, environment, most
             )
         except jobs.QueueFull as error:
             raise TooManyRequests(
                 f"{error}; cancel some of them, or try again when they have begun", _WAIT_FOR_THE_QUEUE
             ) from None
-        (self._wake_reader if job.unread else self._wake)()
-        return job
+
+    def _wake_for(self, job: Job) -> None:
+        # What another takes the place of is ended by who reads definitions, too.
+        if job.unread or job.concurrency_group is not None:
+            self._wake_reader()
+        if not job.unread:
+            self._wake()
 
 
 def _as_before(steps: Sequence[StepDefinition], rows: Sequence[Step]) -> list[StepDefinition]:

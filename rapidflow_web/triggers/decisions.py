@@ -8,8 +8,9 @@ from typing import Any
 
 from tortoise.transactions import in_transaction
 
+from rapidflow_web.builds import concurrency
 from rapidflow_web.builds.beginning import Beginning, Cause
-from rapidflow_web.db import events, jobs, outbox, pipelines, repositories, statuses
+from rapidflow_web.db import events, outbox, pipelines, repositories, statuses
 from rapidflow_web.db.database import uncancelled
 from rapidflow_web.db.models import Job
 from rapidflow_web.db.trigger_models import Event, Repository
@@ -96,7 +97,8 @@ async def _begin(
     occurrence, commit, parsed = judgement.occurrence, judgement.commit, build.parsed
     if commit is None:
         raise ValueError("without a commit nothing is built")
-    group = concurrency_group(build, repository.id if build.file.path else None, judgement.untrusted)
+    scope = repository.id if build.file.path else None
+    group = concurrency.group_of(parsed, build.facts, scope, untrusted=judgement.untrusted)
     fields: dict[str, Any] = {
         "pipeline_id": pipeline_id,
         "definition_id": await pipelines.definition_for(pipeline_id, parsed.name, build.file.text),
@@ -114,18 +116,8 @@ async def _begin(
         "concurrency_group": group,
     }
     job = await beginning.add(fields, Cause(occurrence.source, occurrence.kind), parsed, build.steps)
-    if group is not None and parsed.concurrency is not None and parsed.concurrency.when_busy != "queue":
-        await jobs.supersede(group, job.id, also_running=parsed.concurrency.when_busy == "cancel")
+    await concurrency.take_turn(parsed, group, job.id)
     return job
-
-
-def concurrency_group(build: Build, repository_id: int | None, untrusted: bool) -> str | None:
-    """What the builds have in common of which one runs at a time, in the words of the database."""
-    if build.parsed.concurrency is None:
-        return None
-    group = build.parsed.concurrency.group_of(build.facts)
-    scope = "installation" if repository_id is None else f"repository {repository_id}"
-    return f"{scope}{', forks' if untrusted else ''}: {group}"
 
 
 def pull_request(judgement: Judgement) -> dict[str, Any] | None:

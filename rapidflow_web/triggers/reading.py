@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tortoise.transactions import in_transaction
+
+from rapidflow_web.builds import concurrency
 from rapidflow_web.builds.beginning import check_variables, columns_of
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.db import jobs, pipelines, repositories
@@ -15,13 +18,12 @@ from rapidflow_web.pipeline.triggers import Facts
 from rapidflow_web.pipeline.variables import HIDDEN
 from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.settings import Settings
+from rapidflow_web.shielding import to_the_end
 from rapidflow_web.source import history
 from rapidflow_web.source.fetching import NoSuchCommit
 from rapidflow_web.source.mirrors import Mirrors, Source
 from rapidflow_web.triggers import definitions
 from rapidflow_web.triggers.access import account_of
-from rapidflow_web.triggers.decisions import concurrency_group
-from rapidflow_web.triggers.judging import Build
 from rapidflow_web.triggers.occurrence import HEADS, TAGS
 
 
@@ -41,8 +43,8 @@ class Reading:
             return
         try:
             await self._read(job)
-        except (RapidFlowError, TimeoutError) as error:
-            await self._ending.failed_before_start(job_id, str(error) or "git took too long")
+        except RapidFlowError as error:
+            await self._ending.failed_before_start(job_id, str(error))
 
     async def _read(self, job: Job) -> None:
         pipeline = await pipelines.existing(job.pipeline_id, also_deleted=True)
@@ -93,16 +95,17 @@ class Reading:
         )
         secrets = () if untrusted else parsed.secrets
         steps = judged(parsed.steps, facts)  # which files have changed is not known, so this is fast
-        build = Build(file, parsed, steps, facts, None)
-        await jobs.define(
-            job.id,
-            steps,
-            variables | dict.fromkeys(secrets, HIDDEN),
-            **fields,
-            **columns_of(parsed),
-            definition_id=await pipelines.definition_for(pipeline.id, parsed.name, file.text),
-            concurrency_group=concurrency_group(build, repository.id, untrusted),
-        )
+        group = concurrency.group_of(parsed, facts, repository.id, untrusted=untrusted)
+        environment = variables | dict.fromkeys(secrets, HIDDEN)
+        columns = {**fields, **columns_of(parsed), "concurrency_group": group}
+
+        async def store() -> None:
+            async with in_transaction():
+                columns["definition_id"] = await pipelines.definition_for(pipeline.id, parsed.name, file.text)
+                if await jobs.define(job.id, steps, environment, **columns):
+                    await concurrency.take_turn(parsed, group, job.id)
+
+        await to_the_end(store())
 
     async def _fetched(self, repository: Repository, job: Job) -> Source:
         account = await account_of(self._vault, repository)

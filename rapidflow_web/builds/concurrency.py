@@ -1,0 +1,26 @@
+"""Builds of which one runs at a time, and what becomes of the others."""
+
+from __future__ import annotations
+
+from rapidflow_web.db import jobs
+from rapidflow_web.pipeline.definition import ParsedPipeline
+from rapidflow_web.pipeline.triggers import Facts
+
+
+def group_of(
+    parsed: ParsedPipeline, facts: Facts, repository_id: int | None = None, *, untrusted: bool = False
+) -> str | None:
+    """What the builds have in common of which one runs at a time, in the words of the database.
+
+    Pipelines that stand in no repository share their groups in the whole installation.
+    """
+    if parsed.concurrency is None:
+        return None
+    scope = "installation" if repository_id is None else f"repository {repository_id}"
+    return f"{scope}{', forks' if untrusted else ''}: {parsed.concurrency.group_of(facts)}"
+
+
+async def take_turn(parsed: ParsedPipeline, group: str | None, job_id: int) -> None:
+    """Has a new build take the place of others in its group, as its definition says; for a transaction."""
+    if group is not None and parsed.concurrency is not None and parsed.concurrency.when_busy != "queue":
+        await jobs.supersede(group, job_id, also_running=parsed.concurrency.when_busy == "cancel")

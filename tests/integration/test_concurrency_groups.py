@@ -1,0 +1,115 @@
+"""Concurrency groups: one build at a time, whatever started it, and the next one's turn after any end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.repos import Repo
+from tests.support.repositories import add, definition, push
+from tests.support.server import FINISHED, Server, wait_for
+
+_WAIT = "while [ ! -e {gate} ]; do sleep 0.05; done"
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def server(new_server: Callable[..., Server]) -> Server:
+    return new_server(executor="process").start()
+
+
+def added(server: Server, repo: Repo, gate: Path, when_busy: str) -> dict[str, Any]:
+    more = f"concurrency: {{group: one, when_busy: {when_busy}}}\n"
+    repo.commit({".rapidflow.yml": definition(more=more, steps=_WAIT.format(gate=gate))})
+    return add(server, repo)
+
+
+def pushed(server: Server, repo: Repo, made: dict[str, Any]) -> int:
+    """A build of one more commit."""
+    repo.commit({"a": repo.git("rev-parse", "HEAD")})
+    return push(server, made["id"], repo)["decisions"][0]["job_id"]
+
+
+def runs(server: Server, job_id: int) -> None:
+    wait_for(lambda: server.job(job_id)["status"] == "running", f"job {job_id} runs")
+
+
+def ends(server: Server, job_id: int) -> tuple[str, int | None]:
+    job = server.wait_finished(job_id)["job"]
+    return job["status"], job["superseded_by"]
+
+
+def test_builds_of_a_group_wait_for_their_turn(server: Server, repo: Repo, gate: Path) -> None:
+    made = added(server, repo, gate, "queue")
+    first, second = pushed(server, repo, made), pushed(server, repo, made)
+    by_hand = server.start_build(made["pipelines"][0]["id"])
+    runs(server, first)
+    wait_for(lambda: "group" in (server.job(by_hand)["waits_for"] or ""), "it waits")
+    assert "'one'" in server.job(second)["waits_for"]
+    server.kill()
+    server.start()
+    gate.touch()
+    for job_id in (first, second, by_hand):
+        assert ends(server, job_id) == ("success", None)
+    jobs = [server.job(job_id) for job_id in (first, second, by_hand)]
+    for one, other in pairwise(jobs):
+        assert one["finished_at"] <= other["started_at"]
+
+
+def test_what_waits_is_replaced_by_what_is_newer(server: Server, repo: Repo, gate: Path) -> None:
+    made = added(server, repo, gate, "replace")
+    first = pushed(server, repo, made)
+    runs(server, first)
+    second, third = pushed(server, repo, made), pushed(server, repo, made)
+    assert ends(server, second) == ("cancelled", third)
+    by_hand = server.start_build(made["pipelines"][0]["id"])
+    assert ends(server, third) == ("cancelled", by_hand)
+    assert server.job(first)["status"] == "running"
+    gate.touch()
+    assert ends(server, first) == ends(server, by_hand) == ("success", None)
+
+
+def test_what_runs_is_cancelled_by_what_is_newer(server: Server, repo: Repo, gate: Path) -> None:
+    made = added(server, repo, gate, "cancel")
+    first = pushed(server, repo, made)
+    runs(server, first)
+    second = pushed(server, repo, made)
+    assert ends(server, first) == ("cancelled", second)
+    runs(server, second)
+    # Killed before it has cancelled what is superseded, the server does it when it is back.
+    repo.commit({"a": "third"})
+    server.kill()
+    server.start()
+    third = push(server, made["id"], repo)["decisions"][0]["job_id"]
+    assert ends(server, second) == ("cancelled", third)
+    runs(server, third)
+    server.post(f"/jobs/{third}/cancel")
+    assert ends(server, third)[0] in FINISHED
+    gate.touch()
+    assert ends(server, pushed(server, repo, made)) == ("success", None)
+
+
+def test_stored_pipelines_share_their_groups(server: Server, repo: Repo, gate: Path) -> None:
+    def stored(name: str, when_busy: str) -> int:
+        more = f"concurrency: {{group: deploy, when_busy: {when_busy}}}\n"
+        return server.pipeline(f"name: {name}\n{more}steps:\n  - {_WAIT.format(gate=gate)}\n")
+
+    first = server.start_build(stored("a", "queue"))
+    runs(server, first)
+    second = server.start_build(stored("b", "queue"))
+    assert "'deploy'" in server.job(second)["waits_for"]
+    third = server.start_build(stored("c", "cancel"))
+    assert ends(server, first) == ends(server, second) == ("cancelled", third)
+    # Those of a repository have the same name, and are another group.
+    runs(server, pushed(server, repo, added(server, repo, gate, "queue")))
+    assert server.job(third)["status"] == "running"
+    gate.touch()
+    assert ends(server, third) == ("success", None)
