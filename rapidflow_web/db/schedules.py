@@ -14,11 +14,14 @@ from rapidflow_web.db.trigger_models import Schedule
 
 @patient
 @uncancelled
-async def state_of_pipelines() -> tuple[int, int, int]:
+async def state_of_pipelines() -> tuple[int, ...]:
     """What differs once a pipeline was made, changed or hidden."""
-    counted = "COUNT(*), COALESCE(MAX(updated_at), 0), COALESCE(SUM(definition_id), 0)"
+    counted = (
+        "COUNT(*), COALESCE(MAX(updated_at), 0), COALESCE(SUM(definition_id), 0), "
+        "COALESCE(SUM(CASE WHEN on_default_branch THEN 1 ELSE 0 END), 0)"
+    )
     found = await rows(f"SELECT {counted} FROM pipeline WHERE deleted_at IS NULL")  # noqa: S608
-    return found[0][0], found[0][1], int(found[0][2])
+    return tuple(int(one) for one in found[0])
 
 
 @patient

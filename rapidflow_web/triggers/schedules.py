@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.builds.beginning import Beginning, Cause
 from rapidflow_web.db import events, pipelines, repositories, schedules
+from rapidflow_web.db.database import uncancelled
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.trigger_models import Schedule
-from rapidflow_web.errors import BuildError, Invalid, RequestError
+from rapidflow_web.errors import Invalid, RapidFlowError, RequestError
 from rapidflow_web.pipeline import parser
 from rapidflow_web.pipeline.triggers import CronSchedule
 from rapidflow_web.triggers.handling import Handling
 from rapidflow_web.triggers.occurrence import HEADS, Occurrence
+
+_log = logging.getLogger(__name__)
 
 _LOOK_AGAIN = 60_000
 """Milliseconds until a schedule is tried again whose repository could not be reached."""
@@ -41,7 +45,10 @@ class Schedules:
             self._paused.pop(row.id, None)
             try:
                 await self._start(row, now)
-            except BuildError:
+            except RapidFlowError as error:
+                _log.info(
+                    "the schedule '%s' of pipeline %d is tried again: %s", row.key, row.pipeline_id, error
+                )
                 self._paused[row.id] = now + _LOOK_AGAIN
 
     async def _plan(self, now: int) -> None:
@@ -68,6 +75,7 @@ class Schedules:
         async with self._handling.lock(repository.id):
             await self._handling.happened(repository, occurrence, lambda: schedules.set_due(row.id, due))
 
+    @uncancelled
     async def _start_stored(
         self, pipeline: Pipeline, schedule: CronSchedule, row: Schedule, due: int
     ) -> None:
