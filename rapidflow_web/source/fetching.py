@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.repositories import check_branch
-from rapidflow_web.source.git import GitError, GitOptions, TooMuchPrinted, git
+from rapidflow_web.source.git import GitError, GitOptions, TooMuchPrinted, git, git_bytes
 
 HEADS = "refs/rapidflow/heads"
 """The branches of the remote, as they were when one was last fetched."""
@@ -20,6 +20,8 @@ _BRANCHES = f"+refs/heads/*:{HEADS}/*"
 _BATCH = 1000
 """References that one git takes away: a repository may have any number."""
 _FETCHED = "refs/rapidflow/fetched"
+_MOST_REFS = 16 * 1024 * 1024
+"""Bytes that the list of all branches and tags may have, about 150,000 of them."""
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
@@ -55,7 +57,8 @@ async def fetch_branch(mirror: Path, options: GitOptions, branch: str | None) ->
         await _fetch_refs(mirror, options, *wanted)
     except GitError as error:
         if "couldn't find remote ref" in str(error):
-            raise GitError(f"there is no branch '{branch}' ({error})") from None
+            said = f"could not fetch the source: there is no branch '{branch}' ({error})"
+            raise NoSuchCommit(said) from None
         raise
     commit = (await git("rev-parse", "--verify", f"{_FETCHED}^{{commit}}", cwd=mirror)).strip()
     await _keep(mirror, commit)
@@ -114,14 +117,16 @@ class RemoteRefs:
 async def list_refs(mirror: Path, options: GitOptions) -> RemoteRefs:
     """Asks a remote for its branches and tags. Raises `GitError`."""
     patterns = "HEAD", "refs/heads/*", "refs/tags/*"
-    listing = await git("ls-remote", "--symref", "origin", *patterns, cwd=mirror, options=options)
+    command = "ls-remote", "--symref", "origin", *patterns
+    listing = await git_bytes(*command, cwd=mirror, options=options, most=_MOST_REFS)
     return await asyncio.to_thread(_read_refs, listing)
 
 
-def _read_refs(listing: str) -> RemoteRefs:
+def _read_refs(listing: bytes) -> RemoteRefs:
     default: str | None = None
     values: dict[str, str] = {}
-    for line in listing.split("\n"):
+    # Any bytes may be in the names of refs.
+    for line in listing.decode("utf-8", "replace").split("\n"):
         value, _, name = line.partition("\t")
         if name == "HEAD" and value.startswith("ref: refs/heads/"):
             default = value.removeprefix("ref: refs/heads/")

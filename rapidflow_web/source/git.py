@@ -141,16 +141,28 @@ async def git(
     Raises `GitError`, and `TooMuchPrinted` where it prints more than 1 MiB. When it is cancelled, git and its
     children are gone.
     """
+    output = await _output(arguments, cwd, options, umask, _MOST_OUTPUT, text)
+    return output.decode("utf-8", "surrogateescape")
+
+
+async def git_bytes(*arguments: str, cwd: Path, options: GitOptions = _PLAIN, most: int) -> bytes:
+    """The same, of up to `most` bytes, which the caller makes text of in a thread."""
+    return await _output(arguments, cwd, options, None, most)
+
+
+async def _output(
+    arguments: Sequence[str], cwd: Path, options: GitOptions, umask: int | None, most: int, text: str = ""
+) -> bytes:
     output = bytearray()
 
     def take(chunk: bytes) -> None:
         output.extend(chunk)
-        if len(output) > _MOST_OUTPUT:
+        if len(output) > most:
             # Who wrote the repository may mean harm.
-            raise TooMuchPrinted(f"git {arguments[0]} printed more than {_MOST_OUTPUT // 1024**2} MiB")
+            raise TooMuchPrinted(f"git {arguments[0]} printed more than {most // 1024**2} MiB")
 
     await _run(arguments, cwd, options, umask, take, text.encode("utf-8", "surrogateescape"))
-    return output.decode("utf-8", "surrogateescape")
+    return bytes(output)
 
 
 async def git_records(*arguments: str, cwd: Path, take: Callable[[bytes], None]) -> None:

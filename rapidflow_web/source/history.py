@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,10 @@ _MOST_ENTRIES = 10_000
 _LARGEST_COMMIT = 1024 * 1024
 _SECONDS = 30.0
 """How long git may take to find something out: who made the repository may have made that slow."""
+
+
+class TooManyEntries(GitError):
+    """A folder with more files than anybody needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ class Commit:
 async def entries(mirror: Path, commit: str, *paths: str) -> list[Entry]:
     """The files of a commit at these paths; one that ends in a slash stands for all that is right in it.
 
-    Raises `GitError`.
+    Raises `GitError`, `TooManyEntries`.
     """
     found: list[Entry] = []
 
@@ -55,22 +61,22 @@ async def entries(mirror: Path, commit: str, *paths: str) -> list[Entry]:
             return
         found.append(Entry(path, mode, blob, int(size) if size.isdigit() else None))
         if len(found) > _MOST_ENTRIES:
-            raise GitError(f"the commit {commit[:12]} has more than {_MOST_ENTRIES} such files")
+            raise TooManyEntries(f"the commit {commit[:12]} has more than {_MOST_ENTRIES} such files")
 
-    async with asyncio.timeout(_SECONDS):
+    async with _limit(f"list the files of the commit {commit[:12]}"):
         await git_records("ls-tree", "-z", "-l", commit, "--", *paths, cwd=mirror, take=take)
     return found
 
 
 async def text(mirror: Path, blob: str) -> str:
     """The text of a file whose size was looked at before. Raises `GitError`, and ValueError if it is none."""
-    async with asyncio.timeout(_SECONDS):
+    async with _limit("read a file"):
         return (await git("cat-file", "blob", blob, cwd=mirror)).encode("utf-8", "surrogateescape").decode()
 
 
 async def commit_of(mirror: Path, commit: str) -> Commit:
     """A commit by its id. Raises `GitError`. A message over a megabyte counts as none."""
-    async with asyncio.timeout(_SECONDS):
+    async with _limit(f"read the commit {commit[:12]}"):
         size = int(await git("cat-file", "-s", commit, cwd=mirror))
         if size > _LARGEST_COMMIT:
             return Commit(commit, "", "")
@@ -117,6 +123,15 @@ async def head_of(mirror: Path, branch: str) -> str | None:
     """The commit at the head of a branch, as last fetched; None where there is no such branch."""
     reference = f"{HEADS}/{branch}^{{commit}}"
     return (await _said(mirror, "rev-parse", "--verify", "--quiet", reference) or "").strip() or None
+
+
+@asynccontextmanager
+async def _limit(what: str) -> AsyncGenerator[None]:
+    try:
+        async with asyncio.timeout(_SECONDS):
+            yield
+    except TimeoutError:
+        raise GitError(f"git took longer than {_SECONDS:.0f} s to {what}") from None
 
 
 async def _said(mirror: Path, *arguments: str) -> str | None:

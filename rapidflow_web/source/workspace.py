@@ -112,6 +112,7 @@ async def _clone(source: Source, folder: Path, mirrors: Mirrors) -> None:
             await _clone_mirror(source, folder)
     # Before the checkout, because filters may fetch from there.
     await git("remote", "set-url", "origin", without_credentials(source.url), cwd=folder)
+    head = ("--detach", source.commit)
     if source.branch is not None:
         tracked = f"refs/remotes/origin/{source.branch}"
         try:
@@ -120,9 +121,9 @@ async def _clone(source: Source, folder: Path, mirrors: Mirrors) -> None:
             # The fetch of another build has found a branch "a/b" where this one found "a".
             await forget_references(folder, "refs/remotes/origin")
             await git("update-ref", tracked, source.commit, cwd=folder)
-        head = ("-B", source.branch, "--track", tracked)
-    else:
-        head = ("--detach", source.commit)
+        # Other programs than git's commands make branches whose names these take for options.
+        if not source.branch.startswith("-"):
+            head = ("-B", source.branch, "--track", tracked)
     options = source.options + lfs.POINTERS
     await git("checkout", "--quiet", "--force", *head, cwd=folder, options=options, umask=_UMASK)
 

@@ -12,7 +12,7 @@ from rapidflow_web.pipeline import parser
 from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.settings import Settings
 from rapidflow_web.source import history
-from rapidflow_web.source.history import Entry
+from rapidflow_web.source.history import Entry, TooManyEntries
 
 FILE = ".rapidflow.yml"
 FOLDER = ".rapidflow"
@@ -47,9 +47,14 @@ def default_name(path: str) -> str:
 async def read(mirror: Path, commit: str, settings: Settings) -> list[DefinitionFile]:
     """The definition files of a commit in a mirror, by path; those that are not valid with their problem.
 
-    Raises `GitError`, TimeoutError.
+    Raises `GitError`.
     """
-    entries = await history.entries(mirror, commit, FILE, FOLDER, f"{FOLDER}/")
+    try:
+        entries = await history.entries(mirror, commit, FILE, FOLDER, f"{FOLDER}/")
+    except TooManyEntries:
+        return [
+            DefinitionFile(FOLDER, problem=f"{FOLDER}/ has too many files; at most {MAX_FILES} can be used")
+        ]
     odd = [entry for entry in entries if entry.path == FOLDER]
     if odd:
         return [DefinitionFile(FOLDER, problem=f"{FOLDER} {_is_no_folder(odd[0])}; make it a folder")]
@@ -65,7 +70,7 @@ async def read(mirror: Path, commit: str, settings: Settings) -> list[Definition
 
 
 async def read_one(mirror: Path, commit: str, path: str, settings: Settings) -> DefinitionFile | None:
-    """The definition file at `path`; None where the commit has none. Raises `GitError`, TimeoutError."""
+    """The definition file at `path`; None where the commit has none. Raises `GitError`."""
     found = [file for file in await read(mirror, commit, settings) if file.path in (path, FOLDER)]
     return found[0] if found else None
 

@@ -12,7 +12,7 @@ from tortoise.transactions import in_transaction
 
 from rapidflow_web.builds.beginning import Beginning
 from rapidflow_web.db import deliveries, events, repositories
-from rapidflow_web.db.database import now_ms
+from rapidflow_web.db.database import now_ms, uncancelled
 from rapidflow_web.db.trigger_models import Delivery, Repository
 from rapidflow_web.errors import BadRequest, BuildError, RapidFlowError
 from rapidflow_web.forges import base as forges
@@ -26,8 +26,14 @@ from rapidflow_web.triggers.judging import Judge, Judgement
 from rapidflow_web.triggers.occurrence import HEADS, TAGS, Occurrence
 
 _LONGEST_PAUSE = 3600
+_EARLY = 60_000
+"""Milliseconds in which a forge makes the ref of a pull request that it has told of."""
 _NEW_COMMITS = ("opened", "synchronize", "reopened")
 """What happens to a pull request when its head changes, or is looked at for the first time."""
+
+
+class NotYet(BuildError):
+    """What a delivery tells of is not in the repository, but it may come."""
 
 
 class Handling:
@@ -59,7 +65,10 @@ class Handling:
             done = {event.ref for event in await events.of_delivery(delivery.id)}
             remarks: list[str] = []
             for occurrence in occurrences:
-                if occurrence.ref not in done and (said := await self.happened(repository, occurrence)):
+                early = delivery.at > now_ms() - _EARLY
+                if occurrence.ref not in done and (
+                    said := await self.happened(repository, occurrence, early=early)
+                ):
                     remarks.append(said)
                     # It may have made pipelines, or been the first of the default branch.
                     repository = await repositories.get(repository.id) or repository
@@ -70,10 +79,13 @@ class Handling:
         repository: Repository,
         occurrence: Occurrence,
         then: Callable[[], Awaitable[object]] | None = None,
+        *,
+        early: bool = False,
     ) -> str | None:
         """Makes an event of what happened, unless it is none; then a sentence says why.
 
-        Raises `BuildError` where the repository can't be reached now.
+        Raises `BuildError` where the repository can't be reached now, and `NotYet` where it is so `early`
+        that the head of a pull request may still come.
         """
         last = await repositories.value_of(repository.id, occurrence.ref)
         request = occurrence.pull_request
@@ -90,6 +102,9 @@ class Handling:
             occurrence = replace(occurrence, before=last)
         judgement = await self._judge.judge(repository, occurrence)
         commit = judgement.commit
+        failed = [one.reason for one in judgement.verdicts if one.outcome == "failed"]
+        if early and commit is None and request is not None and failed:
+            raise NotYet(failed[0])
         if repeats and not occurrence.replay and commit is not None and commit.id == last:
             return already
         if (
@@ -102,6 +117,7 @@ class Handling:
         self._beginning.wake()
         return None
 
+    @uncancelled
     async def _closed(self, repository: Repository, occurrence: Occurrence) -> None:
         """Forgets the head of a pull request, so that it is built when it is opened again."""
         async with in_transaction():

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from rapidflow_web.db import deliveries, jobs, repositories
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.errors import RapidFlowError, RequestError
-from rapidflow_web.triggers.handling import Handling
+from rapidflow_web.triggers.handling import Handling, NotYet
 from rapidflow_web.triggers.reading import Reading
 from rapidflow_web.triggers.schedules import Schedules
 
@@ -22,6 +22,8 @@ _AT_ONCE = 4
 _TICK_SECONDS = 5.0
 _DAY = 24 * 3600 * 1000
 _LONGEST_PAUSE = 600.0
+_LOOK_AGAIN_SECONDS = 3.0
+_BROKEN = "it could not be handled because of an error of the server, which its log has; replay it"
 
 
 class Worker:
@@ -43,6 +45,10 @@ class Worker:
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._paused: dict[int, tuple[float, float]] = {}
         """Repositories that could not be reached: until when they are left alone, and the pause, in s."""
+        self._failed: dict[int, int] = {}
+        """The delivery to each that could not be handled last."""
+        self._later: dict[int, float] = {}
+        """Deliveries of commits that are not there yet: when they are tried again."""
 
     def wake(self) -> None:
         """There may be something to do."""
@@ -72,7 +78,7 @@ class Worker:
             self._begin(f"cancel {job_id}", self._cancel_superseded(job_id), slot=False)
         for job_id in await jobs.unread():
             self._begin(f"read {job_id}", self._reading.read(job_id))
-        for repository_id in dict.fromkeys(id for _, id in await deliveries.waiting()):
+        for repository_id in dict.fromkeys(of for _, of in await self._ready()):
             if self._paused.get(repository_id, (0, 0))[0] <= time.monotonic():
                 self._begin(f"deliveries {repository_id}", self._handle(repository_id))
         for repository in await repositories.due(now_ms()):
@@ -101,22 +107,44 @@ class Worker:
         finally:
             work.close()
 
+    async def _ready(self) -> list[tuple[int, int]]:
+        """The deliveries that wait, each with its repository, without those that are tried again later."""
+        waiting = await deliveries.waiting()
+        self._later = {id: self._later[id] for id, _ in waiting if id in self._later}
+        return [one for one in waiting if self._later.get(one[0], 0) <= time.monotonic()]
+
     async def _handle(self, repository_id: int) -> None:
-        """Handles the deliveries to a repository, in the order in which they came."""
-        for delivery_id, of in await deliveries.waiting():
-            delivery = await deliveries.get(delivery_id) if of == repository_id else None
+        """Handles the deliveries to a repository, in the order in which they came.
+
+        Nobody can tell whether the repository can't be reached, or git fails at what one delivery names:
+        after a failure the next one is tried first.
+        """
+        waiting = [id for id, of in await self._ready() if of == repository_id]
+        # What could not be handled comes last, as it may be that one alone that git fails at.
+        failed = self._failed.get(repository_id, 0)
+        for delivery_id in sorted(waiting, key=lambda id: (id <= failed, id)):
+            delivery = await deliveries.get(delivery_id)
             if delivery is None or delivery.handled_at is not None:
                 continue
             try:
                 await self._handling.handle(delivery)
+            except NotYet as error:
+                self._later[delivery.id] = time.monotonic() + _LOOK_AGAIN_SECONDS
+                await deliveries.note(delivery.id, f"trying again: {error}")
+                continue
             except RapidFlowError as error:
                 if delivery.at < now_ms() - _DAY:
                     await deliveries.handled(delivery.id, f"given up after a day: {error}")
                     continue
                 pause = min(self._paused.get(repository_id, (0, 1.0))[1] * 2, _LONGEST_PAUSE)
                 self._paused[repository_id] = (time.monotonic() + pause, pause)
+                self._failed[repository_id] = delivery.id
                 await deliveries.note(delivery.id, f"trying again: {error}")
                 return
+            except Exception:
+                _log.exception("delivery %d: unexpected error", delivery.id)
+                await deliveries.handled(delivery.id, _BROKEN)
+                continue
             self._paused.pop(repository_id, None)
 
     async def _cancel_superseded(self, job_id: int) -> None:
