@@ -9,6 +9,7 @@ from tortoise.transactions import in_transaction
 
 from rapidflow_web.db.database import now_ms, patient, uncancelled
 from rapidflow_web.db.models import Pipeline
+from rapidflow_web.db.sql import rows
 from rapidflow_web.db.trigger_models import Repository, RepositoryRef
 from rapidflow_web.db.visibility import current
 from rapidflow_web.errors import NotFound
@@ -35,8 +36,13 @@ async def begin(url: str, forge: str, hook_key: str) -> Repository:
 async def settle(repository_id: int, refs: Mapping[str, str], **fields: Any) -> None:
     """Lets a repository be found from now on, with its refs as they are now; for a transaction."""
     await Repository.filter(id=repository_id).update(deleted_at=None, updated_at=now_ms(), **fields)
-    every = [RepositoryRef(repository_id=repository_id, ref=ref, value=value) for ref, value in refs.items()]
-    await RepositoryRef.bulk_create(every, batch_size=_BATCH)
+    every = list(refs.items())
+    for start in range(0, len(every), _BATCH):
+        # Not all at once: there may be tens of thousands, and objects of the ORM take their time.
+        await RepositoryRef.bulk_create(
+            RepositoryRef(repository_id=repository_id, ref=ref, value=value)
+            for ref, value in every[start : start + _BATCH]
+        )
 
 
 @uncancelled
@@ -124,7 +130,8 @@ async def due(now: int) -> list[Repository]:
 @uncancelled
 async def refs_of(repository_id: int) -> dict[str, str]:
     """Each ref as it was last seen."""
-    return {row.ref: row.value for row in await RepositoryRef.filter(repository_id=repository_id)}
+    found = await rows("SELECT ref, value FROM repository_ref WHERE repository_id = ?1", [repository_id])
+    return {row[0]: row[1] for row in found}
 
 
 @uncancelled
