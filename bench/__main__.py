@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import load, log_viewer, output, pages, start
+from bench import load, log_viewer, output, pages, push, start
 from bench.table import Row, show
 from tests.support import images
 from tests.support.server import Server
@@ -15,6 +15,7 @@ from tests.support.server import Server
 _MEASURES: dict[str, Callable[[Server, str], Row]] = {
     "first-output": start.first_output,
     "further-step": start.further_step,
+    "push": lambda _, image: push.first_output(image),
     "throughput": output.throughput,
     "masking": output.masking,
     "live-delay": output.live_delay,
