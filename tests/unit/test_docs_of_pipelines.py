@@ -47,7 +47,7 @@ def _examples() -> Iterator[tuple[str, str]]:
     for file in ("README.md", *sorted(str(path.relative_to(_TOP)) for path in _TOP.glob("docs/*.md"))):
         for block in re.findall(r"^```yaml\n(.*?)^```", (_TOP / file).read_text(), re.MULTILINE | re.DOTALL):
             yield file, block
-    for path in sorted(_TOP.glob("examples/pipelines/*.yml")):
+    for path in (*sorted(_TOP.glob("examples/pipelines/*.yml")), _TOP / "examples/hello/.rapidflow.yml"):
         yield str(path.relative_to(_TOP)), path.read_text()
 
 
