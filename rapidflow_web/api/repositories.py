@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
 from rapidflow_web.api import repository_representations as representations
 from rapidflow_web.api import repository_schemas as schemas
@@ -14,9 +14,9 @@ from rapidflow_web.api.openapi import operation
 from rapidflow_web.api.schemas import Job, Message
 from rapidflow_web.db import deliveries, events, repositories
 from rapidflow_web.db.trigger_models import Event, Repository
-from rapidflow_web.errors import BadRequest, Invalid, Problem
-from rapidflow_web.pipeline.durations import parse_duration
+from rapidflow_web.errors import Invalid, Problem
 from rapidflow_web.web import requests
+from rapidflow_web.web.repositories import hook_url, poll_seconds
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
 
@@ -32,7 +32,9 @@ async def add_repository() -> Response:
         wanted.url, wanted.forge, wanted.token, requests.started_by()
     )
     row = added.repository
-    body = representations.repository(row, added.pipelines, hook_url(row), added.hook_secret)
+    body = representations.repository(
+        row, added.pipelines, row.problems, hook_url(row), added.hook_secret
+    )
     return json_response(body, 201, {"Location": f"/repositories/{row.id}"})
 
 
@@ -42,8 +44,11 @@ async def list_repositories(page: schemas.RepositoryPage) -> Response:
     """List the repositories, newest first."""
     found = await repositories.listed(before=page.before, limit=page.limit + 1)
     pipelines = await repositories.visible_pipelines_of([row.id for row in found])
+    problems = {row.id: await repositories.visible_problems_of(row) for row in found}
     return list_response(
-        found, page, lambda row: representations.repository(row, pipelines[row.id], hook_url(row))
+        found,
+        page,
+        lambda row: representations.repository(row, pipelines[row.id], problems[row.id], hook_url(row)),
     )
 
 
@@ -169,33 +174,11 @@ async def reject(job_id: int) -> Response:
 
 async def _answer(repository: Repository) -> Response:
     pipelines = (await repositories.visible_pipelines_of([repository.id]))[repository.id]
-    return json_response(representations.repository(repository, pipelines, hook_url(repository)))
+    problems = await repositories.visible_problems_of(repository)
+    return json_response(representations.repository(repository, pipelines, problems, hook_url(repository)))
 
 
 async def rendered_events(found: Sequence[Event]) -> list[dict[str, Any]]:
     """Events with their decisions."""
     decisions = await events.decisions_on([event.id for event in found])
     return [representations.event(event, decisions[event.id]) for event in found]
-
-
-def hook_url(repository: Repository) -> str:
-    """Where the forge is to send deliveries: by the name under which this request found the server."""
-    public = services().settings.public_url
-    base = str(public) if public is not None else request.host_url.rstrip("/")
-    return f"{base}/hooks/{repository.hook_key}"
-
-
-def poll_seconds(text: str) -> int | None:
-    """What `poll` says, None for `off`. Raises `Invalid`."""
-    if text == "off":
-        return None
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise Invalid([Problem("poll", f"{error}, or off")]) from None
-
-
-def checked_ref(ref: str | None, commit: str | None) -> None:
-    """Raises `BadRequest` unless one of them is there."""
-    if (ref is None) == (commit is None):
-        raise BadRequest("say what to explain: either ref or commit")

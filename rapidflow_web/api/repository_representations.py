@@ -16,7 +16,11 @@ __all__ = ["delivery", "delivery_summary", "event", "explanation", "foreseen", "
 
 
 def repository(
-    row: Repository, pipelines: Sequence[Pipeline], hook_url: str, hook_secret: str | None = None
+    row: Repository,
+    pipelines: Sequence[Pipeline],
+    problems: Sequence[dict[str, str]],
+    hook_url: str,
+    hook_secret: str | None = None,
 ) -> dict[str, Any]:
     """A repository."""
     secret = {} if hook_secret is None else {"hook_secret": hook_secret}
@@ -30,7 +34,7 @@ def repository(
         "connected": row.hook_id is not None,
         "poll": "off" if row.poll is None else format_duration(row.poll),
         "pipelines": [{"id": one.id, "name": one.definition.name, "path": one.path} for one in pipelines],
-        "problems": row.problems,
+        "problems": list(problems),
         "forks": row.forks,
         "secrets": row.secrets,
         "polled_at": time(row.polled_at),

@@ -6,6 +6,7 @@ import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rapidflow_web.db.database import uncancelled
 from rapidflow_web.db.jobs import STATUSES
@@ -30,12 +31,27 @@ class Build:
     retry_of: int | None
     cancelled: bool
     error: str | None
+    event: str
+    ref: str | None
+    title: str | None
+    author: str | None
+    requested: str | None
+    """The pull request as JSON."""
+    unread: bool
+    approval: str | None
+    superseded_by: int | None
+
+    @property
+    def pull_request(self) -> dict[str, Any] | None:
+        """The pull request that it builds."""
+        return None if self.requested is None else json.loads(self.requested)
 
 
 _SELECT = (
     'SELECT job.id, job.pipeline_id, definition.name, job.status, job.branch, job."commit", job.created_at, '
-    "job.started_at, job.finished_at, job.started_by, job.retry_of, job.cancelled, job.error "
-    "FROM job JOIN definition ON definition.id = job.definition_id"
+    "job.started_at, job.finished_at, job.started_by, job.retry_of, job.cancelled, job.error, "
+    "job.event, job.ref, job.title, job.author, job.pull_request, job.unread, job.approval, "
+    "job.superseded_by FROM job JOIN definition ON definition.id = job.definition_id"
 )
 
 
@@ -90,6 +106,16 @@ async def oldest(limit: int, status: str) -> list[Build]:
     where = " AND ".join(["job.status = ?1", *current().conditions("job.pipeline_id")])
     statement = f"{_SELECT} WHERE {where} ORDER BY job.id LIMIT ?2"
     return [Build(*row) for row in await rows(statement, [status, limit])]
+
+
+@uncancelled
+async def of_ids(job_ids: Sequence[int]) -> dict[int, Build]:
+    """The builds with these ids, of pipelines that may be seen."""
+    if not job_ids:
+        return {}
+    numbers = ", ".join(str(int(number)) for number in job_ids)
+    where = " AND ".join([f"job.id IN ({numbers})", *current().conditions("job.pipeline_id")])
+    return {row[0]: Build(*row) for row in await rows(f"{_SELECT} WHERE {where}")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,7 @@ class Job(Model):
             Index(fields=("pipeline_id", "branch", "status", "id")),
             Index(fields=("branch", "id")),
             Index(fields=("pipeline_id", "commit")),
+            Index(fields=("pipeline_id", "ref", "id")),
             Index(fields=("log_size",)),
             Index(fields=("retry_of",)),
             Index(fields=("finished_at",)),

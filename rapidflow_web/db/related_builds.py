@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import median
 
+from tortoise.expressions import Q
+
 from rapidflow_web.db import build_lists
 from rapidflow_web.db.database import uncancelled
 from rapidflow_web.db.models import Job
@@ -68,5 +70,13 @@ async def _retries(job_id: int) -> list[int]:
 @uncancelled
 async def ahead(job_id: int, most: int) -> int:
     """How many pending jobs run before a pending one; no more than `most` are counted."""
-    waiting = await Job.filter(status="pending", id__lt=job_id).limit(most).values_list("id", flat=True)
-    return len(waiting)
+    ready = Q(approval__isnull=True) | Q(approval="approved")
+    waiting = Job.filter(ready, status="pending", unread=False, id__lt=job_id)
+    return len(await waiting.limit(most).values_list("id", flat=True))
+
+
+@uncancelled
+async def runs_in_group(group: str) -> int | None:
+    """The build of a concurrency group that runs."""
+    found = await Job.filter(status="running", concurrency_group=group).first().only("id")
+    return found.id if found is not None else None

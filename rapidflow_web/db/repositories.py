@@ -166,3 +166,13 @@ async def visible_pipelines_of(repository_ids: Sequence[int]) -> dict[int, list[
     for pipeline in await query.order_by("id").select_related("definition"):
         found[pipeline.repository_id or 0].append(pipeline)
     return found
+
+
+@uncancelled
+async def visible_problems_of(repository: Repository) -> list[dict[str, str]]:
+    """What is wrong with definition files, without those of pipelines that may not be seen."""
+    if current().is_unrestricted:
+        return repository.problems
+    known = await Pipeline.filter(repository_id=repository.id).only("id", "path")
+    hidden = {pipeline.path for pipeline in known if not current().shows(pipeline.id)}
+    return [problem for problem in repository.problems if problem["path"] not in hidden]

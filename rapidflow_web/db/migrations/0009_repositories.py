@@ -400,6 +400,10 @@ class Migration(migrations.Migration):
             model_name="Job",
             index=Index(fields=["pipeline_id", "commit"]),
         ),
+        ops.AddIndex(
+            model_name="Job",
+            index=Index(fields=["pipeline_id", "ref", "id"]),
+        ),
         ops.AddField(
             model_name="Pipeline",
             name="on_default_branch",
