@@ -32,9 +32,7 @@ async def add_repository() -> Response:
         wanted.url, wanted.forge, wanted.token, requests.started_by()
     )
     row = added.repository
-    body = representations.repository(
-        row, added.pipelines, row.problems, hook_url(row), added.hook_secret
-    )
+    body = representations.repository(row, added.pipelines, row.problems, hook_url(row), added.hook_secret)
     return json_response(body, 201, {"Location": f"/repositories/{row.id}"})
 
 

@@ -41,7 +41,7 @@ async def listed(repository: Repository, limit: int, offset: int) -> list[Branch
     ]
 
 
-# Each is one look into the index (pipeline_id, ref, id) for a ref and a pipeline, however many jobs there are.
+# However many jobs there are, each ref and pipeline is one look into the index (pipeline_id, ref, id).
 
 
 @uncancelled
@@ -58,9 +58,7 @@ async def _refs(
 
 
 @uncancelled
-async def _last(
-    repository_id: int, pipeline_ids: Sequence[int], refs: Sequence[str]
-) -> dict[str, list[int]]:
+async def _last(repository_id: int, pipeline_ids: Sequence[int], refs: Sequence[str]) -> dict[str, list[int]]:
     if not refs:
         return {}
     places = ", ".join(f"?{number}" for number in range(2, len(refs) + 2))

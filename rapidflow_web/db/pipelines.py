@@ -145,3 +145,10 @@ async def name_of(pipeline_id: int) -> str:
     """The name of a pipeline, also of one that is hidden."""
     pipeline = await Pipeline.get(id=pipeline_id).select_related("definition")
     return pipeline.definition.name
+
+
+@uncancelled
+async def names_of(pipeline_ids: Sequence[int]) -> dict[int, str]:
+    """The names of pipelines, also of those that are hidden."""
+    query = Pipeline.filter(id__in=list(pipeline_ids)).select_related("definition")
+    return {pipeline.id: pipeline.definition.name for pipeline in await query}

@@ -20,17 +20,28 @@ _SHAPES = {
     "pending": '<circle cx="8" cy="8" r="5.5"/><path d="M8 5v3.2l2 1.3"/>',
     "cancelled": '<circle cx="8" cy="8" r="5.5"/><path d="M5.5 8h5"/>',
 }
-_STATUSES = {
-    status: Markup(  # noqa: S704
+
+
+def mark(status: str, word: str) -> Markup:
+    """A word with the shape and colour of a status. Neither comes from outside."""
+    return Markup(  # noqa: S704
         f'<span class="status {status}"><svg viewBox="0 0 16 16" fill="none" stroke="currentColor" '
         'stroke-width="2" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">'
-        f"{shape}</svg>{status}</span>"
+        f"{_SHAPES[status]}</svg>{word}</span>"
     )
-    for status, shape in _SHAPES.items()
+
+
+_STATUSES = {status: mark(status, status) for status in _SHAPES} | {"skipped": mark("cancelled", "skipped")}
+
+_VIA = {
+    "api": "via API",
+    "web": "in the browser",
+    "cli": "from the command line",
+    "webhook": "by webhook",
+    "poll": "by polling",
+    "push": "by a post-receive hook",
+    "schedule": "by schedule",
 }
-
-
-_VIA = {"api": "via API", "web": "in the browser", "cli": "from the command line"}
 
 
 _MAY_DO = {

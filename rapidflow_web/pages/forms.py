@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,11 @@ def whole(text: str, field: str, least: int, most: int) -> int:
     if text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most:
         return int(text)
     raise Invalid([Problem(field, f"{field}: use a whole number from {least} to {most}, not '{text[:20]}'")])
+
+
+def number(text: str) -> int | None:
+    """The number that a query has; None where it is none."""
+    return int(text) if re.fullmatch("[1-9][0-9]{0,15}", text) else None
 
 
 async def page(template: str, status: int = 200, **values: Any) -> Response:

@@ -12,10 +12,10 @@ from rapidflow_web.builds.activity import Activity, activity
 from rapidflow_web.builds.execution import Execution
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job
-from rapidflow_web.db.related_builds import ahead, related
+from rapidflow_web.db.related_builds import ahead, related, runs_in_group
 from rapidflow_web.errors import Invalid, LogUnreadable
 from rapidflow_web.logs.displayed_text import displayed
-from rapidflow_web.pages import commands
+from rapidflow_web.pages import commands, forms
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.pipeline import parser
 from rapidflow_web.pipeline.definition import ParsedPipeline
@@ -58,6 +58,20 @@ async def retry_job(job_id: int) -> WerkzeugResponse:
     return redirect(f"/ui/jobs/{job.id}", 303)
 
 
+@blueprint.post("/ui/jobs/<job_id>/approve")
+async def approve_job(job_id: int) -> WerkzeugResponse:
+    """Lets a build begin that waits for an approval of the commit that was shown."""
+    await services().triggers.approve(job_id, (await forms.fields()).get("commit", ""))
+    return redirect(f"/ui/jobs/{job_id}", 303)
+
+
+@blueprint.post("/ui/jobs/<job_id>/reject")
+async def reject_job(job_id: int) -> WerkzeugResponse:
+    """Ends a build that waits for an approval of the commit that was shown."""
+    await services().triggers.reject(job_id, (await forms.fields()).get("commit", ""))
+    return redirect(f"/ui/jobs/{job_id}", 303)
+
+
 async def _tail(job: Job) -> str:
     """The end of the log for those who read without JavaScript, or why there is none."""
     try:
@@ -75,7 +89,8 @@ async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
     execution = services().supervisor.execution(job_id)
     environment = await jobs.environment_of(job_id)
     small = len(job.definition.config) <= _MOST_POLLED
-    definition = _definition(job) if small or not polled else None
+    # What a job has before its own definition is read is the pipeline's.
+    definition = _definition(job) if not job.unread and (small or not polled) else None
     command = _command(job, definition, {variable.key: variable.value for variable in environment})
     small = small and len(command or "") <= _MOST_POLLED
     return {
@@ -87,6 +102,8 @@ async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
         "phases": services().supervisor.timeline(job).phases,
         "related": await related(job),
         "waits": await _waits(job),
+        "asks": job.status == "pending" and job.approval == "waiting" and not job.unread,
+        "config": job.definition.config if small or not polled else None,
         "stall": await _stall(execution),
         "command": command if small or not polled else None,
         "command_polled": small,
@@ -101,12 +118,17 @@ async def _stall(execution: Execution | None) -> Activity | None:
 
 async def _waits(job: Job) -> str | None:
     """Why a pending job waits, in a sentence."""
-    if job.status != "pending":
+    if job.status != "pending" or job.cancelled:
         return None
+    if job.unread or job.approval == "waiting":
+        return None  # the page has more to say of that
     if problem := services().health.engine_problem or services().supervisor.disk_problem:
         return problem
     if services().queue.draining:
         return "The server is shutting down; this build starts after the restart"
+    if job.concurrency_group is not None and (other := await runs_in_group(job.concurrency_group)):
+        group = job.concurrency_group.partition(": ")[2]
+        return f"Waiting for #{other} to end, which is in the same concurrency group, {group}"
     slots, before = services().settings.concurrency, await ahead(job.id, _MOST_AHEAD)
     ahead_of = (
         f"{before} {'build is' if before == 1 else 'builds are'} ahead of it" if before else "it is next"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rapidflow_web.db import secrets
+from rapidflow_web.db import repositories, secrets
 from rapidflow_web.db.models import Pipeline, Secret
 from rapidflow_web.errors import Invalid
 from rapidflow_web.pipeline import parser
@@ -38,6 +38,8 @@ async def of_pipeline(pipeline: Pipeline) -> list[Named]:
     own = {secret.name: secret for secret in await secrets.listed(pipeline.id)}
     used = _names(pipeline)
     others = {secret.name: secret for secret in await secrets.listed(secrets.EVERYWHERE)} if used else {}
+    if (repository := await repositories.of_pipeline(pipeline.id)) is not None:
+        others = {name: secret for name, secret in others.items() if name in repository.secrets}
     return [
         Named(name, own.get(name) or others.get(name), name in own, name in used)
         for name in sorted({*own, *used})

@@ -10,10 +10,10 @@ from quart import Response, current_app, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.accounts.roles import Role
-from rapidflow_web.db import build_lists, pipelines, users
+from rapidflow_web.db import build_lists, pipelines, repositories, users
 from rapidflow_web.db.jobs import STATUSES
 from rapidflow_web.db.models import Pipeline
-from rapidflow_web.errors import Invalid, Problem, TooManyRequests
+from rapidflow_web.errors import Conflict, Invalid, Problem, TooManyRequests
 from rapidflow_web.pages import charts, forms, named_secrets
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.web.gate import may
@@ -26,6 +26,8 @@ from rapidflow_web.web.templates import render
 _BUILDS = 50
 _CHART = 60
 _FEW = 20
+_SOURCES = ("branch", "tag", "commit")
+"""What can be built of a repository."""
 _EXAMPLE = """\
 name: My project
 repo_name: https://example.com/user/repo
@@ -114,7 +116,12 @@ async def check_pipeline() -> Response:
 @blueprint.post("/ui/pipelines/<pipeline_id>/delete")
 async def delete_pipeline(pipeline_id: int) -> WerkzeugResponse:
     """Deletes a pipeline; its builds stay."""
-    await pipelines.delete((await pipelines.existing(pipeline_id)).id)
+    pipeline = await pipelines.existing(pipeline_id)
+    if pipeline.path is not None:
+        raise Conflict(
+            f"this pipeline is defined by {pipeline.path} in its repository; remove the file there"
+        )
+    await pipelines.delete(pipeline.id)
     return redirect("/", 303)
 
 
@@ -124,16 +131,23 @@ async def start_build(pipeline_id: int) -> Response | WerkzeugResponse:
     pipeline = await pipelines.existing(pipeline_id)
     form = await forms.fields()
     branch, environment = form.get("branch", "").strip(), forms.lines(form.get("environment", ""))
+    what = form.get("what", _SOURCES[0])
     try:
+        source = {forms.one_of(what, _SOURCES, "what"): branch} if branch else {}
         job = await services().beginning.start(
             pipeline.id,
             cause("web"),
-            branch=branch or None,
+            **source,
             environment=_variables(environment),
         )
     except (Invalid, TooManyRequests) as error:
         return await pipeline_page(
-            pipeline, error.status, branch=branch, environment=environment, start_problems=_problems(error)
+            pipeline,
+            error.status,
+            what=what,
+            branch=branch,
+            environment=environment,
+            start_problems=_problems(error),
         )
     return redirect(f"/ui/jobs/{job.id}", 303)
 
@@ -153,6 +167,8 @@ async def pipeline_page(pipeline: Pipeline, status: int = 200, **typed: Any) -> 
     shown: dict[str, Any] = {
         "config": pipeline.definition.config,
         "secret_name": request.args.get("secret", ""),
+        "repository": await repositories.of_pipeline(pipeline.id) if pipeline.path is not None else None,
+        "sources": _SOURCES,
     }
     if may(Role.ADMIN):
         everyone = await users.listed()

@@ -7,7 +7,11 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.pages.blueprint import blueprint
 
-_ACTIONS = "cancel, retry, delete, jobs, visibility, role, password, remove, secrets"
+_ACTIONS = (
+    "approve, cancel, change, connect, delete, jobs, password, poll, reject, remove, replay, retry, role, "
+    "secret, secrets, visibility"
+)
+_KINDS = "deliveries, jobs, pipelines, repositories, users"
 """What the forms of one thing's page do, as their addresses end."""
 
 
@@ -26,7 +30,7 @@ async def redirect_to_api() -> WerkzeugResponse:
     return redirect("/ui/api", 303)
 
 
-@blueprint.get(f"/ui/<any(jobs, pipelines, users):kind>/<number>/<any({_ACTIONS}):_action>")
+@blueprint.get(f"/ui/<any({_KINDS}):kind>/<number>/<any({_ACTIONS}):_action>")
 async def redirect_back(kind: str, number: str, _action: str) -> WerkzeugResponse:
     """To a page from the address of a form on it, where reloading a rejected form leads."""
     return redirect(f"/ui/{kind}/{number}", 303)

@@ -59,10 +59,15 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/ui/jobs/<job_id>/log/outline"): VIEWER,
     ("GET", "/ui/pipelines"): VIEWER,
     ("GET", "/ui/pipelines/<pipeline_id>"): VIEWER,
+    ("GET", "/ui/repositories"): VIEWER,
+    ("GET", "/ui/repositories/<repository_id>"): VIEWER,
+    ("GET", "/ui/repositories/<repository_id>/branches"): VIEWER,
+    ("GET", "/ui/repositories/<repository_id>/events"): VIEWER,
     (
         "GET",
-        "/ui/<any(jobs, pipelines, users):kind>/<number>"
-        "/<any(cancel, retry, delete, jobs, visibility, role, password, remove, secrets):_action>",
+        "/ui/<any(deliveries, jobs, pipelines, repositories, users):kind>/<number>"
+        "/<any(approve, cancel, change, connect, delete, jobs, password, poll, reject, remove, replay, "
+        "retry, role, secret, secrets, visibility):_action>",
     ): VIEWER,
     # Their own affairs
     ("GET", "/tokens"): VIEWER,
@@ -86,6 +91,9 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("POST", "/ui/pipelines/<pipeline_id>/jobs"): BUILDER,
     ("POST", "/ui/jobs/<job_id>/cancel"): BUILDER,
     ("POST", "/ui/jobs/<job_id>/retry"): BUILDER,
+    ("POST", "/ui/jobs/<job_id>/approve"): BUILDER,
+    ("POST", "/ui/jobs/<job_id>/reject"): BUILDER,
+    ("POST", "/ui/repositories/<repository_id>/poll"): BUILDER,
     # Administration
     ("POST", "/pipelines"): ADMIN,
     ("POST", "/repositories"): ADMIN,
@@ -117,6 +125,15 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("PUT", "/pipelines/<pipeline_id>/secrets/<name>"): ADMIN,
     ("DELETE", "/pipelines/<pipeline_id>/secrets/<name>"): ADMIN,
     ("POST", "/ui/pipelines/<pipeline_id>/visibility"): ADMIN,
+    ("GET", "/ui/repositories/new"): ADMIN,
+    ("POST", "/ui/repositories"): ADMIN,
+    ("POST", "/ui/repositories/<repository_id>/change"): ADMIN,
+    ("POST", "/ui/repositories/<repository_id>/connect"): ADMIN,
+    ("POST", "/ui/repositories/<repository_id>/secret"): ADMIN,
+    ("POST", "/ui/repositories/<repository_id>/remove"): ADMIN,
+    ("GET", "/ui/repositories/<repository_id>/deliveries"): ADMIN,
+    ("GET", "/ui/deliveries/<delivery_id>"): ADMIN,
+    ("POST", "/ui/deliveries/<delivery_id>/replay"): ADMIN,
     ("GET", "/ui/users"): ADMIN,
     ("POST", "/ui/users"): ADMIN,
     ("GET", "/ui/users/<user_id>"): ADMIN,
