@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -33,6 +34,7 @@ _OUTCOMES = {
 }
 
 
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _STARTERS = {"poll": "polling", "push": "git hook"}
 
 
@@ -85,6 +87,15 @@ def built_ref(build: _Origin) -> str:
     if build.pull_request is not None:
         return f"#{build.pull_request.get('number')} {build.pull_request.get('source') or ''}".strip()
     return ref_name(build.ref) or build.branch or ""
+
+
+@blueprint.app_template_filter("plain")
+def plain(text: str) -> str:
+    """The text with control characters, and those that turn the direction of writing, as escapes.
+
+    Whoever is to judge a definition must see it as the server reads it.
+    """
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 @blueprint.app_template_filter("web_address")

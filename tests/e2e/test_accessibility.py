@@ -12,6 +12,8 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, expect
 
 from tests.support import images
+from tests.support.repos import Repo
+from tests.support.repositories import add, deliver, events, handled, pull_request, push
 from tests.support.server import Server
 from tests.support.users import add_user, session_of, token_of
 
@@ -33,6 +35,35 @@ class Pages:
 
     addresses: dict[str, str]
     cookie: str
+    others: list[str]
+    """Clone URLs of repositories that can be added."""
+
+
+def happened(server: Server, repo: Repo) -> tuple[str, str, str]:
+    """Addresses of a repository with events of all outcomes, of a build that waits, and of a delivery."""
+    definition = (
+        "name: A pipeline with a rather long name that goes on\non: [push, pull_request]\nsteps: ['true']\n"
+    )
+    repo.commit({".rapidflow/a.yml": definition, ".rapidflow/b.yml": "name: b\nsteps: 1\n"})
+    added = add(server, repo)
+    repo.commit(
+        {"a": "b"}, "A title that is rather long and goes on for quite a while, as some people write them"
+    )
+    push(server, added["id"], repo)
+    repo.git("branch", "a-branch-with-a-name-that-goes-on-and-on-and-on")
+    repo.commit({"a": "c"}, "Nothing [skip ci]")
+    push(server, added["id"], repo)
+    base, head = repo.git("rev-parse", "HEAD"), repo.commit({"a": "d"}, "From outside")
+    repo.git("update-ref", "refs/pull/1/head", head)
+    repo.git("reset", "-q", "--hard", base)
+    answer = deliver(server, added, "pull_request", pull_request(1, head, "From outside", "stranger"), "axe")
+    handled(server, answer.json["delivery"])
+    (decision,) = [one for one in events(server, added["id"])[0]["decisions"] if one["job_id"]]
+    return (
+        f"{server.url}/ui/repositories/{added['id']}",
+        f"{server.url}/ui/jobs/{decision['job_id']}",
+        f"{server.url}/ui/deliveries/{answer.json['delivery']}",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +74,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
         folder / "busy", default_image=images.ensure(images.BASH), concurrency="1", grace="1s"
     ).start()
     empty = Server(folder / "empty", executor="process").start()
+    listening = Server(folder / "listening", executor="process", file_roots=str(folder)).start()
+    others: list[str] = []
+    for name in WINDOWS:
+        other = Repo(folder / name)
+        other.commit({".rapidflow.yml": "name: other\nsteps: ['true']\n"})
+        others.append(other.url)
+    repository, approval, delivery = happened(listening, Repo(folder / "repo"))
     team = Server(folder / "team", executor="process").start()
     team.pipeline({"name": "Seen by some", "secrets": ["MISSING", "OF_ALL"], "steps": ["true"]})
     for user, role in (("root", "admin"), ("a.rather-long-name@department.example.org", "viewer")):
@@ -93,14 +131,27 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
             "list": team.url,
             "no account": f"{empty.url}/ui/account",
             "no users": f"{empty.url}/ui/users",
+            "no repositories": f"{empty.url}/ui/repositories",
+            "new repository": f"{empty.url}/ui/repositories/new",
+            "repositories": f"{listening.url}/ui/repositories",
+            "repository": repository,
+            "branches": f"{repository}/branches",
+            "events": f"{repository}/events",
+            "deliveries": f"{repository}/deliveries",
+            "delivery": delivery,
+            "approval": approval,
+            "of a repository": f"{listening.url}/ui/pipelines/1",
+            "added": f"{listening.url}/ui/repositories/new",
             **{status: f"{busy.url}/ui/jobs/{job}" for status, job in jobs.items()},
         },
         cookie,
+        others,
     )
     for job in (pending, running):
         busy.post(f"/jobs/{job}/cancel")
     busy.stop()
     empty.stop()
+    listening.stop()
     team.stop()
 
 
@@ -137,6 +188,13 @@ async def test_axe_finds_nothing_and_nothing_scrolls_sideways(pages: Pages, cont
             await tab.get_by_label("Name").fill("axe")
             await tab.get_by_role("button", name="Make token").click()
             await expect(tab.locator("#made")).to_be_visible()
+        if name == "added":
+            await tab.get_by_label("Clone URL").fill(pages.others.pop())
+            await tab.get_by_role("button", name="Add repository").click()
+            await expect(tab.locator("#made")).to_be_visible()
+        if name == "delivery":
+            await tab.get_by_role("button", name="Dry run").click()
+            await expect(tab.locator("#foreseen")).to_be_visible()
         await tab.evaluate(OPEN)
         await tab.add_script_tag(path=AXE)
         for scheme in WINDOWS[window][1]:
