@@ -23,6 +23,8 @@ blueprint = Blueprint("hooks", __name__)
 )
 async def take_delivery(key: str) -> Response:
     """Take a delivery of a webhook. It is answered once it is stored; its builds follow."""
+    # Whoever does not know the key can't have the server hold a body.
+    await services().triggers.hooks.repository_of(key)
     body = await request.get_data(cache=True, as_text=False, parse_form_data=False)
     headers = [(str(name), str(value)) for name, value in request.headers.items()]
     return _answer(await services().triggers.hooks.take(key, headers, body))

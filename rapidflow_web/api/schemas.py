@@ -340,7 +340,10 @@ class NewJob(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     branch: str | None = None
-    commit: Annotated[str | None, Field(description="The full hash of the commit to build.")] = None
+    commit: Annotated[
+        str | None,
+        Field(description="The full hash of a commit, where the definition stands in a repository."),
+    ] = None
     tag: Annotated[str | None, Field(description="A tag, where the definition stands in a repository.")] = (
         None
     )

@@ -93,7 +93,7 @@ class Beginning:
         variables = {**parsed.env, **(environment or {})}
         _check(parsed, branch, commit, variables, pipeline_id)
         if tag is not None:
-            said = "only a pipeline whose definition stands in a repository can build a tag; give its commit"
+            said = "only a pipeline whose definition stands in a repository can build a tag; give a branch"
             raise Invalid([Problem("tag", said)])
         fields = {
             **columns_of(parsed),

@@ -15,6 +15,7 @@ from rapidflow_web.db.database import uncancelled
 from rapidflow_web.db.models import Job
 from rapidflow_web.db.trigger_models import Event, Repository
 from rapidflow_web.triggers import sync
+from rapidflow_web.triggers.access import can_tell
 from rapidflow_web.triggers.judging import Build, Judgement, Verdict
 
 
@@ -75,7 +76,7 @@ async def _decide(
         job = await _begin(repository, judgement, verdict, verdict.build, pipeline_id, beginning)
         job_id = job.id
     await events.decide(event.id, pipeline_id, verdict.outcome, verdict.reason, job_id)
-    if judgement.commit is None or judgement.untrusted:
+    if judgement.commit is None or judgement.untrusted or not await can_tell(repository):
         return
     if verdict.outcome == "failed" or verdict.left_out:
         state = "success" if verdict.left_out else "failure"

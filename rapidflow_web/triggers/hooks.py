@@ -47,14 +47,19 @@ class Hooks:
         self._repositories = repositories
         self._wake = wake
 
+    async def repository_of(self, key: str) -> Repository:
+        """The repository whose webhook has this key. Raises `NotFound`."""
+        repository = await repositories.with_hook(key)
+        if repository is None:
+            raise NotFound("there is no webhook at this address; add the repository, or connect it again")
+        return repository
+
     async def take(self, key: str, headers: Headers, body: bytes) -> Answer:
         """Takes a delivery to the webhook with this key.
 
         Raises `NotFound`, `Unauthorized` for a wrong signature, `BadRequest` for what can't be read.
         """
-        repository = await repositories.with_hook(key)
-        if repository is None:
-            raise NotFound("there is no webhook at this address; add the repository, or connect it again")
+        repository = await self.repository_of(key)
         event, kept = forges.event_name(headers), _kept(headers)
         try:
             secrets = await self._repositories.secrets_of(repository)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -184,3 +185,18 @@ def test_who_may_not_see_the_pipelines_of_a_repository_does_not_see_it(server: S
     assert server.get(path, viewer).status == server.get(f"{path}/events", viewer).status == 404
     assert server.get("/repositories", viewer).json == []
     assert len(server.get(path, root).json["pipelines"]) == 2
+
+
+def test_a_pipeline_that_is_stored_on_the_server_builds_no_commit_by_its_hash(
+    server: Server, repo: Repo
+) -> None:
+    commit = repo.commit({"a": "b"})
+    pipeline_id = server.pipeline({"name": "stored", "repo_name": repo.url, "steps": ["true"]})
+    answer = server.post(f"/pipelines/{pipeline_id}/jobs", {"commit": commit})
+    assert answer.status == 422 and "give a branch" in answer.json["error"]
+
+
+def test_strangers_to_a_webhook_are_answered_before_their_body_is_read(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(b"POST /hooks/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000000\r\n\r\n{")
+        assert connection.recv(100).startswith(b"HTTP/1.1 404")
