@@ -225,10 +225,8 @@ class Beginning:
 
 def _as_before(steps: Sequence[StepDefinition], rows: Sequence[Step]) -> list[StepDefinition]:
     """The steps of a build that is done again: what was left out before it ran is left out again."""
-    return [
-        replace(step, skipped=None if row.skipped == NO_FAILURE else row.skipped)
-        for step, row in zip(steps, rows, strict=True)
-    ]
+    before = {row.order_num: row.skipped for row in rows if row.skipped != NO_FAILURE}
+    return [replace(step, skipped=before.get(number)) for number, step in enumerate(steps, 1)]
 
 
 def _check(

@@ -101,6 +101,7 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
         _end_surely()
         services.streams.cut()
         services.builds.abort_waits()
+        services.triggers.repositories.server_ends.set()
 
     Connection.most, Connection.refusal = _most_connections(settings), protocol.too_many()
     Connection.shut_out = services.executor.addresses

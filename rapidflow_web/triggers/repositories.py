@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import secrets as randomness
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from tortoise.transactions import in_transaction
 
-from rapidflow_web.db import repositories, statuses
+from rapidflow_web.builds.service import ShuttingDown
+from rapidflow_web.db import repositories, statuses, visibility
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.trigger_models import Repository
@@ -23,10 +23,13 @@ from rapidflow_web.pipeline.clone_credentials import login_in, without_password
 from rapidflow_web.pipeline.repositories import check_url
 from rapidflow_web.secrets.vault import FORGE_TOKEN, HOOK_SECRET, OLD_HOOK_SECRET, Vault
 from rapidflow_web.settings import Settings
+from rapidflow_web.shielding import EndedEarly, unless
 from rapidflow_web.source.mirrors import Account, Mirrors
 from rapidflow_web.triggers import definitions, sync
 from rapidflow_web.triggers.access import account_of
 from rapidflow_web.triggers.definitions import DefinitionFile
+
+T = TypeVar("T")
 
 POLL_SECONDS = 300
 """How often a repository is looked at unless somebody says otherwise."""
@@ -58,6 +61,8 @@ class Repositories:
         self._mirrors = mirrors
         self._vault = vault
         self._look = look
+        self.server_ends = asyncio.Event()
+        """Set when the server ends: nobody is to wait for git any more."""
 
     async def add(self, url: str, forge: str | None, token: str | None, by: str) -> Added:
         """Reads the default branch and makes a pipeline of each definition file. Builds nothing.
@@ -78,7 +83,7 @@ class Repositories:
         if login is not None:
             await self._vault.put_login(scope, login, by)
         try:
-            refs, branch, files = await self._look_at(public, Account(scope, login))
+            refs, branch, files = await self._waited_for(self._look_at(public, Account(scope, login)))
         except BuildError as error:
             raise Invalid([Problem("url", str(error))]) from None
         hook_secret = forges.new_secret()
@@ -199,10 +204,21 @@ class Repositories:
         repository = await repositories.existing(repository_id)
         try:
             # What it means for pipelines that who asks may not see is judged, too.
-            await asyncio.create_task(_call(self._look, repository), context=contextvars.Context())
+            await self._waited_for(self._look_for_all(repository))
         except BuildError as error:
             raise BadRequest(str(error)) from None
         return await repositories.existing(repository_id)
+
+    async def _look_for_all(self, repository: Repository) -> None:
+        visibility.set_current(visibility.UNRESTRICTED)  # in the task that `unless` makes for this
+        await self._look(repository)
+
+    async def _waited_for(self, work: Coroutine[Any, Any, T]) -> T:
+        """What git finds out. Raises `ShuttingDown` where the server ends first."""
+        try:
+            return await unless(self.server_ends, work)
+        except EndedEarly:
+            raise ShuttingDown("the server is ending; try again when it has started again") from None
 
     async def account(self, repository: Repository) -> Account:
         """On whose behalf it is fetched. Raises `VaultError`."""
@@ -215,10 +231,6 @@ class Repositories:
             names.append(OLD_HOOK_SECRET)
         found = [await self._vault.of_repository(repository.id, name) for name in names]
         return [secret for secret in found if secret]
-
-
-async def _call(look: Callable[[Repository], Awaitable[None]], repository: Repository) -> None:
-    await look(repository)
 
 
 def _checked_forge(forge: str) -> str:
