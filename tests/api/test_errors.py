@@ -191,7 +191,7 @@ def test_what_is_not_json_is_not_understood(
         ('{"environments": {"A": null}}', "environments.A", "environments.A: input should be a valid string"),
         ('{"environments": {"A": true}}', "environments.A", "environments.A: input should be a valid string"),
         ('{"Branch": "main"}', "Branch", "unknown key 'Branch', did you mean 'branch'?"),
-        ('{"steps": []}', "steps", "unknown key 'steps'; there is branch, environments"),
+        ('{"steps": []}', "steps", "unknown key 'steps'; there is branch, commit, tag, environments"),
         ('{"branch": ""}', "branch", "'' is not the name of a branch"),
         ('{"branch": "-x"}', "branch", "'-x' is not the name of a branch"),
         ('{"branch": "a b"}', "branch", "'a b' is not the name of a branch"),
