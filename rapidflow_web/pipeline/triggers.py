@@ -17,10 +17,8 @@ from rapidflow_web.pipeline.patterns import Patterns, shown
 
 EVENTS = ("push", "tag", "pull_request", "schedule", "manual", "api")
 """What `when` can ask for."""
-ACTIONS = (
-    "opened", "synchronize", "reopened", "ready_for_review", "edited", "labeled", "unlabeled", "closed",
-)  # fmt: skip
-"""What can happen to a pull request, in GitHub's words."""
+ACTIONS = ("opened", "synchronize", "reopened", "ready_for_review", "edited", "labeled", "unlabeled")
+"""What can happen to a pull request that is built, in GitHub's words. Closed ones are not."""
 DEFAULT_ACTIONS = ("opened", "synchronize", "reopened")
 OCCASIONS = ("broken", "fixed", "failed", "always")
 DEFAULT_OCCASIONS = frozenset(("broken", "fixed"))
