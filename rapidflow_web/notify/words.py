@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from rapidflow_web.pipeline.durations import format_duration
+from rapidflow_web.pipeline.durations import format_elapsed
 
 
 def one_line(text: str, most: int) -> str:
@@ -18,7 +18,7 @@ def one_line(text: str, most: int) -> str:
 
 
 def lasted(started_at: int | None, finished_at: int | None) -> str | None:
-    """How long a build ran, such as `2m5s`; None where it did not. Times are in ms."""
+    """How long a build ran, such as `2m05s`; None where it did not. Times are in ms."""
     if started_at is None or finished_at is None:
         return None
-    return format_duration(max(round((finished_at - started_at) / 1000), 1))
+    return format_elapsed(finished_at - started_at)

@@ -160,6 +160,9 @@ ONE_OF = "an item of 'notify' needs one of mail, webhook, slack and ntfy"
          r"line 3, column 24: braces mean nothing here; write a pattern for each, or '\{' for a brace"),
         (f"on: {{push: {{paths: [{'a, ' * 51}]}}}}",
          "line 3, column 20: there are 51 patterns in 'paths'; at most 50 are taken"),
+        ("on: {pull_request: {types: [opened, closed]}}",
+         "line 3, column 37: 'types' can't be 'closed'; "
+         "use opened, synchronize, reopened, ready_for_review, edited, labeled, unlabeled"),
         ("on: {pull_request: {types: [open]}}",
          "line 3, column 29: 'types' can't be 'open', did you mean 'opened'?"),
         ("on: {pull_request: {draft: 7}}", "line 3, column 28: 'draft' must be true or false"),
@@ -203,6 +206,8 @@ ONE_OF = "an item of 'notify' needs one of mail, webhook, slack and ntfy"
         ("notify: [{male: a@b}]", "line 3, column 11: unknown key 'male', did you mean 'mail'?"),
         ("notify: [{mail: 'a@b, c@d'}]",
          "line 3, column 17: 'a@b, c@d' is not a mail address; write one like team@example.com"),
+        ("notify: [{mail: a..b@c.de}]",
+         "line 3, column 17: 'a..b@c.de' is not a mail address; write one like team@example.com"),
         ('notify: [{mail: "a@b\\r\\nBcc: c@d"}]',
          "line 3, column 17: 'a@b Bcc: c@d' is not a mail address; write one like team@example.com"),
         ("notify: [{webhook: 'https://example.com/a'}]",
