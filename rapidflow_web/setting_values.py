@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from rapidflow_web import addresses
 from rapidflow_web.pipeline import limits
 from rapidflow_web.pipeline.durations import parse_duration
+from rapidflow_web.pipeline.mail_addresses import is_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +230,6 @@ def sender(text: str) -> Sender | None:
     if not text:
         return None
     name, address = parseaddr(text)
-    if not re.fullmatch(r"[^\s@<>(),;:\\\"]+@[A-Za-z0-9.-]+", address) or not text.isprintable():
+    if not is_address(address) or not text.isprintable():
         raise ValueError("write it as builds@example.com or RapidFlow <builds@example.com>")
     return Sender(name or "RapidFlow", address)

@@ -174,7 +174,7 @@ class Client:
         else:
             hint = f"; {purpose.hint}" if purpose.hint else ""
             message = f"{self.host} refused to {purpose.act} with the status {status}{addition}{hint}"
-        retry_at = _retry_after(answer.headers, now)
+        retry_at = retry_after(answer.headers, now)
         return ForgeError(message, status, retry_at=retry_at, permanent=status in _PERMANENT)
 
 
@@ -208,7 +208,7 @@ def _allowed_again(answer: Answer, said: str, now: float) -> float | None:
     limited = used_up or "Retry-After" in headers or "rate limit" in said.lower()
     if answer.status != 429 and not limited:
         return None
-    if (after := _retry_after(headers, now)) is not None:
+    if (after := retry_after(headers, now)) is not None:
         return after
     if used_up:
         for name in ("X-RateLimit-Reset", "RateLimit-Reset"):
@@ -218,7 +218,8 @@ def _allowed_again(answer: Answer, said: str, now: float) -> float | None:
     return now + _SECONDARY_LIMIT
 
 
-def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """When one may call again by the header Retry-After, within a day; in seconds since 1970, as `now`."""
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
         return _bounded(now + int(value[:12]), now)

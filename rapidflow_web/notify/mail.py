@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 from datetime import UTC, datetime
 from email.headerregistry import Address
@@ -15,13 +14,13 @@ from rapidflow_web.notify import news
 from rapidflow_web.notify.news import News
 from rapidflow_web.notify.outcome import NotTaken
 from rapidflow_web.notify.words import one_line
+from rapidflow_web.pipeline.mail_addresses import is_address
 from rapidflow_web.setting_values import MailServer, Sender
 
 _TIMEOUT = 30.0
 """Seconds, for each thing that is said to the mail server."""
 _LONGEST = 120.0
 """Seconds, for all of it."""
-_ADDRESS = re.compile(r"[^\s@,;:<>()\[\]\\\"]{1,64}@[^\s@,;:<>()\[\]\\\"]{1,255}")
 
 
 def message(told: News, sender: Sender, to: str, key: str, at: int) -> EmailMessage:
@@ -29,8 +28,8 @@ def message(told: News, sender: Sender, to: str, key: str, at: int) -> EmailMess
 
     Raises `NotTaken` for an address that is none.
     """
-    if not _ADDRESS.fullmatch(to):
-        raise NotTaken(f"'{one_line(to, 100)}' is no mail address; correct it in notify", hopeless=True)
+    if not is_address(to):
+        raise NotTaken(f"'{one_line(to, 100)}' is not a mail address; correct it in notify", hopeless=True)
     mail = EmailMessage(SMTP)
     mail["Subject"] = news.subject(told)
     mail["From"] = Address(sender.name, addr_spec=sender.address)

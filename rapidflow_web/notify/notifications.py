@@ -120,6 +120,9 @@ class NotificationMessages:
             await self._failed(row, error)
         except RapidFlowError as error:  # of the secret
             await self._failed(row, NotTaken(str(error), permanent=True))
+        except Exception as error:  # of ours: it must not hold the lane
+            _log.exception("a notification of job %d could not be sent", row.job_id)
+            await self._failed(row, NotTaken(f"the server failed to send it: {type(error).__name__}"))
         else:
             # Not before it was taken: whoever is killed between sends it once more, under the same id.
             await notifications.sent(row.id)

@@ -11,16 +11,15 @@ import binascii
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
-from rapidflow_web.db.database import now_ms
-from rapidflow_web.forges.client import proxy_of
+from rapidflow_web.forges.client import proxy_of, retry_after
 from rapidflow_web.notify import news
 from rapidflow_web.notify.news import News
 from rapidflow_web.notify.outcome import NotTaken
@@ -115,11 +114,11 @@ async def send(post: Post, name: str) -> None:
         ):
             said = await answer.content.read(_ANSWER)
             _judge(answer, said.decode(errors="replace"), name)
-    except aiohttp.ClientError as error:
-        # What the library says may have the URL in it.
-        raise NotTaken(f"the webhook in the secret {name} can't be reached: {type(error).__name__}") from None
     except TimeoutError:
         raise NotTaken(f"the webhook in the secret {name} did not answer in time") from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        # What the library says may have the URL in it.
+        raise NotTaken(f"the webhook in the secret {name} can't be reached: {type(error).__name__}") from None
 
 
 def _judge(answer: aiohttp.ClientResponse, said: str, name: str) -> None:
@@ -133,19 +132,10 @@ def _judge(answer: aiohttp.ClientResponse, said: str, name: str) -> None:
             f"the webhook in the secret {name} answered {status}; redirects are not followed, "
             "so store its new URL"
         )
+    again = retry_after(answer.headers, time.time())
     raise NotTaken(
         message,
-        not_before=_retry_after(answer.headers.get("Retry-After", "")),
+        not_before=None if again is None else int(again * 1000),
         permanent=300 <= status < 500 and status not in _TEMPORARY,
         hopeless=status == _GONE,
     )
-
-
-def _retry_after(text: str) -> int | None:
-    """The time in ms that a header Retry-After means."""
-    if text.isascii() and text.isdigit() and len(text) < 9:
-        return now_ms() + int(text) * 1000
-    try:
-        return int(parsedate_to_datetime(text).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return None

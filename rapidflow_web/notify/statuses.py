@@ -131,6 +131,9 @@ class StatusMessages:
             await self._failed(status, ForgeError("the forge does not answer; it is asked again"))
         except RapidFlowError as error:  # of the token
             await self._failed(status, ForgeError(str(error), 401, permanent=True))
+        except Exception as error:  # of ours: it must not hold the lane
+            _log.exception("the status of job %s could not be sent", status.job_id)
+            await self._failed(status, ForgeError(f"the server failed to send it: {type(error).__name__}"))
         else:
             # Not before the forge answered: whoever is killed between sends it once more.
             await statuses.sent(status.id, status.serial)

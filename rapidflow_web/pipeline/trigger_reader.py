@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -10,6 +9,7 @@ import yaml
 
 from rapidflow_web.pipeline import repositories
 from rapidflow_web.pipeline.cron import NeverComes, check_cron, check_timezone
+from rapidflow_web.pipeline.mail_addresses import is_address
 from rapidflow_web.pipeline.patterns import MAX_PATTERNS, Patterns, check_pattern
 from rapidflow_web.pipeline.reader import Reader, is_null, kind_of
 from rapidflow_web.pipeline.suggestions import did_you_mean, near, short
@@ -36,7 +36,6 @@ MAX_SCHEDULES = 20
 MAX_TARGETS = 20
 MAX_SCHEDULE_NAME = 100
 MAX_GROUP = 200
-MAX_ADDRESS = 254
 _MAX_WORDS = 20
 
 ON_KEYS = ("push", "tag", "pull_request", "schedule")
@@ -44,7 +43,6 @@ WHEN_KEYS = ("event", "branches", "tags", "paths", "status")
 _STATUSES = ("success", "failure", "always")
 _BUSY = ("queue", "replace", "cancel")
 _KINDS = ("mail", "webhook", "slack", "ntfy")
-_MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,200}[A-Za-z0-9])?")
 
 T = TypeVar("T")
 
@@ -323,7 +321,7 @@ def _check_group(text: str) -> str:
 
 
 def _check_mail(text: str) -> str:
-    if len(text) > MAX_ADDRESS or not _MAIL.fullmatch(text):
+    if not is_address(text):
         raise ValueError(f"'{short(text)}' is not a mail address; write one like team@example.com")
     return text
 

@@ -175,6 +175,40 @@ async def test_a_secret_that_is_no_url_is_not_repeated(vault: Vault, value: str 
     assert row.error is not None and said in row.error and "hunter2" not in row.error
 
 
+@pytest.mark.parametrize("value", ["https://a..b/", f"https://{'a' * 64}.example.com/"])
+async def test_a_host_that_can_not_be_looked_up_is_given_up_in_time(vault: Vault, value: str) -> None:
+    pipeline = await add_pipeline("{webhook: TEAM_HOOK, when: always}")
+    await vault.put(pipeline, "TEAM_HOOK", value, "test")
+    await build(pipeline, "failed")
+    await send_all(messages_of(vault))
+    row = await Notification.get()
+    assert row.attempts == 1 and row.next_at is not None
+    assert row.error == "the webhook in the secret TEAM_HOOK can't be reached: UnicodeError"
+    await Notification.all().update(next_at=0, created_at=0)
+    await send_all(messages_of(vault))
+    assert await notifications.waiting() == 0
+
+
+async def test_a_message_that_the_server_fails_to_make_is_given_up_in_time(
+    vault: Vault, receiver: Receiver
+) -> None:
+    pipeline = await add_pipeline("{webhook: TEAM_HOOK, when: always}")
+    await vault.put(pipeline, "TEAM_HOOK", receiver.url, "test")
+    job_id = await build(pipeline, "failed")
+    await build(pipeline, "failed")
+
+    def as_json(job: Job) -> dict[str, Any]:
+        if job.id == job_id:
+            raise KeyError(job_id)
+        return representations.job(job)
+
+    await Notification.filter(job_id=job_id).update(created_at=0)
+    await send_all(NotificationMessages(from_environment({}), vault, as_json))
+    first, second = await Notification.all().order_by("id")
+    assert (first.error, first.attempts) == ("the server failed to send it: KeyError", 1)
+    assert second.sent_at is not None
+
+
 async def test_redirects_are_not_followed_and_what_is_gone_is_given_up(
     vault: Vault, receiver: Receiver
 ) -> None:

@@ -333,3 +333,20 @@ async def _connect(server: Server, pipeline_id: int, url: str) -> None:
         vault = Vault(Keys(server.data, ()))
         await vault.put_of_repository(repository.id, FORGE_TOKEN, TOKEN, "test")
         assert await OutboxRow.all().count() == 0
+
+
+@pytest.mark.usefixtures("database")
+async def test_a_status_that_the_server_fails_to_send_is_tried_again_later(forge: Receiver) -> None:
+    await build(await add_pipeline(f"{forge.url}/team/web"))
+    await all_noted()
+
+    async def no_token(repository_id: int) -> str | None:
+        raise KeyError(repository_id)
+
+    messages = StatusMessages(no_token, "https://ci.example.com")
+    (lane,) = await messages.lanes(now_ms())
+    assert await messages.send_next(lane)
+    row = await CommitStatus.get()
+    assert row.error == "the server failed to send it: KeyError" and row.attempts == 1
+    assert (await messages.lanes(row.changed_at)) == []
+    assert row.description == "Succeeded in 1m05s"

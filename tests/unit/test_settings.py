@@ -303,7 +303,7 @@ def test_a_wrong_mail_server_is_refused_without_its_password(text: str, why: str
 
 def test_a_mail_server_needs_a_sender() -> None:
     assert "RAPIDFLOW_MAIL_FROM is not" in refusal("RAPIDFLOW_SMTP_URL", "smtp://mail")
-    for text in ("nobody", "a@b@c", "a b@c.d", "x <a@b>\nBcc: y@z", "<>"):
+    for text in ("nobody", "a@b@c", "a b@c.d", "x <a@b>\nBcc: y@z", "<>", "a..b@c.de", ".a@c.de", "a@c..de"):
         assert "builds@example.com" in refusal("RAPIDFLOW_MAIL_FROM", text)
 
 
