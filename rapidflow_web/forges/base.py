@@ -87,16 +87,16 @@ def delivery_key(headers: Headers) -> str | None:
 
 
 def read(forge: str, headers: Headers, body: bytes) -> Read:
-    """What a delivery says. `forge` counts where the headers do not tell. Raises `Unreadable`.
+    """What a delivery says. One that names no event follows Standard Webhooks. Raises `Unreadable`.
 
     Call it in a thread: that of 25 MB takes a second or two, in which other threads run.
     """
     sender, event = _event(headers)
     field = Field(payloads.parsed(body, header(headers, "content-type") or ""))
     match sender or forge:
-        case "gitea":
+        case "gitea" if event:
             return gitea.read(event, field)
-        case "gitlab":
+        case "gitlab" if event:
             return gitlab.read(event, field)
         case "github" if event:
             return github.read(event, field)

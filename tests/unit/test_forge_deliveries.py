@@ -408,6 +408,13 @@ def test_a_plain_delivery_may_be_what_a_forge_sends(name: str) -> None:
     assert (change.kind, change.ref, change.after) == ("push", payload(name)["ref"], payload(name)["after"])
 
 
+@pytest.mark.parametrize("forge", base.NAMES)
+def test_a_plain_delivery_is_read_whichever_forge_the_repository_is_at(forge: str) -> None:
+    (change,) = base.read(forge, [], b'{"type": "push", "data": {"ref": "refs/heads/main"}}').changes
+
+    assert (change.kind, change.ref) == ("push", "refs/heads/main")
+
+
 def test_a_plain_delivery_of_another_type_says_which_there_are() -> None:
     found = base.read("git", [], b'{"type": "invoice.paid"}')
 
