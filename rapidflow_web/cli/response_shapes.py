@@ -92,10 +92,14 @@ REPOSITORY = fields(**_REPOSITORY)
 ADDED = fields(hook_secret=text, **_REPOSITORY)
 REPOSITORIES = several(REPOSITORY)
 _DECISION = fields(pipeline_id=optional(number), outcome=text, reason=text)
-_EVENT = fields(kind=text, ref=optional(text), after=optional(text), decisions=several(_DECISION))
-EVENTS = several(
-    fields(id=number, source=text, sender=optional(text), title=optional(text), at=moment, decisions=anything)
-)
+_WHAT: dict[str, Shape] = {
+    "kind": text,
+    "ref": optional(text),
+    "after": optional(text),
+    "decisions": several(_DECISION),
+}
+_EVENT = fields(**_WHAT)
+EVENTS = several(fields(source=text, sender=optional(text), title=optional(text), at=text, **_WHAT))
 DELIVERIES = several(
     fields(id=number, event=text, at=moment, status=number, reason=optional(text), outcome=optional(text))
 )

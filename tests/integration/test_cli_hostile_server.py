@@ -119,6 +119,25 @@ def test_each_command_ends_with_a_sentence(said: str, tmp_path: Path) -> None:
         assert sentences and sentences[-1].startswith("rapidflow: "), block
 
 
+EVENT = {
+    "id": 1, "url": "u", "forge": "git", "default_branch": "main", "hook_url": "h", "connected": False,
+    "poll": "5m", "pipelines": [], "problems": [], "poll_error": None,
+    "kind": "push", "ref": None, "after": None, "source": "poll", "sender": None, "title": None,
+    "at": "2026-01-01T00:00:00Z", "decisions": [],
+}  # fmt: skip
+"""It is a repository, too."""
+
+
+@pytest.mark.parametrize("wrong", [{"kind": 7, "ref": 7}, {"after": 7}, {"decisions": None}])
+def test_events_that_are_none_are_no_answer(wrong: dict[str, object]) -> None:
+    with answering(answer(json.dumps([{**EVENT, **wrong}]).encode())) as url:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, json.dumps([["events", "1"]])],
+            env={**os.environ, "RAPIDFLOW_URL": url}, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    assert done.stderr == f"$ events 1\nrapidflow: what answers at {url} is not RapidFlow\n= 2\n"
+
+
 def test_an_answer_without_end_is_no_answer() -> None:
     program = "from rapidflow_web.cli import client; client._LONGEST_ANSWER = 100_000\n" + PROGRAM
     body = b'{"id": 1, "x": "' + b"x" * 200_000 + b'"}'
