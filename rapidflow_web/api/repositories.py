@@ -42,7 +42,7 @@ async def list_repositories(page: schemas.RepositoryPage) -> Response:
     """List the repositories, newest first."""
     found = await repositories.listed(before=page.before, limit=page.limit + 1)
     pipelines = await repositories.visible_pipelines_of([row.id for row in found])
-    problems = {row.id: await repositories.visible_problems_of(row) for row in found}
+    problems = await repositories.visible_problems_of(found)
     return list_response(
         found,
         page,
@@ -172,7 +172,7 @@ async def reject(job_id: int) -> Response:
 
 async def _answer(repository: Repository) -> Response:
     pipelines = (await repositories.visible_pipelines_of([repository.id]))[repository.id]
-    problems = await repositories.visible_problems_of(repository)
+    problems = (await repositories.visible_problems_of([repository]))[repository.id]
     return json_response(representations.repository(repository, pipelines, problems, hook_url(repository)))
 
 

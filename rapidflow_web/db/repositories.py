@@ -169,10 +169,14 @@ async def visible_pipelines_of(repository_ids: Sequence[int]) -> dict[int, list[
 
 
 @uncancelled
-async def visible_problems_of(repository: Repository) -> list[dict[str, str]]:
-    """What is wrong with definition files, without those of pipelines that may not be seen."""
-    if current().is_unrestricted:
-        return repository.problems
-    known = await Pipeline.filter(repository_id=repository.id).only("id", "path")
-    hidden = {pipeline.path for pipeline in known if not current().shows(pipeline.id)}
-    return [problem for problem in repository.problems if problem["path"] not in hidden]
+async def visible_problems_of(found: Sequence[Repository]) -> dict[int, list[dict[str, str]]]:
+    """What is wrong with their definition files, without those of pipelines that may not be seen."""
+    problems = {one.id: one.problems for one in found}
+    if current().is_unrestricted or not any(problems.values()):
+        return problems
+    known = await Pipeline.filter(repository_id__in=list(problems)).only("id", "repository_id", "path")
+    hidden = {(one.repository_id, one.path) for one in known if not current().shows(one.id)}
+    return {
+        repository_id: [problem for problem in listed if (repository_id, problem["path"]) not in hidden]
+        for repository_id, listed in problems.items()
+    }
