@@ -84,11 +84,6 @@ async def delete_pipeline(pipeline_id: int) -> Response:
 async def start_job(pipeline_id: int) -> Response:
     """Start a build of a pipeline. The optional body overrides the definition."""
     wanted = await requests.body(schemas.NewJob)
-    pipeline = await pipelines.existing(pipeline_id)
-    if wanted.commit is not None and pipeline.path is None:
-        # Forges serve commits of forks by their hash, and nothing would tell these from the repository's own.
-        said = "only a pipeline whose definition stands in a repository can build a commit; give a branch"
-        raise Invalid([Problem("commit", said)])
     job = await services().beginning.start(
         pipeline_id,
         requests.cause(),

@@ -80,27 +80,28 @@ class Beginning:
     ) -> Job:
         """Starts a build; `branch` and `environment` override the pipeline's own.
 
-        `commit` is the full hash of the commit to build; without it, the build takes the head of the branch.
-        Where the definition stands in a repository, a `tag` can be built, too, and the definition is read
-        from the commit as the first thing that the job does.
+        Where the definition stands in a repository, a `commit` by its full hash or a `tag` can be built, too,
+        and the definition is read from the commit as the first thing that the job does.
         Raises `NotFound`, `Invalid`, and `TooManyRequests` where too many wait already.
         """
         pipeline = await pipelines.existing(pipeline_id)
         if pipeline.path is not None:
             return await self._start_unread(pipeline, cause, branch, commit, tag, environment or {})
+        # Forges serve commits of forks by their hash, and nothing would tell these from the repository's own.
+        for name, value in (("commit", commit), ("tag", tag)):
+            if value is not None:
+                said = f"only a pipeline whose definition stands in a repository can build a {name}"
+                raise Invalid([Problem(name, f"{said}; give a branch")])
         settings, definition = self._settings, pipeline.definition
         parsed = definitions.parse(settings, definition.config, definition.name)
         variables = {**parsed.env, **(environment or {})}
-        _check(parsed, branch, commit, variables, pipeline_id)
-        if tag is not None:
-            said = "only a pipeline whose definition stands in a repository can build a tag; give a branch"
-            raise Invalid([Problem("tag", said)])
+        if problems := [*_of_source(branch), *check_variables(parsed, variables, pipeline_id)]:
+            raise Invalid(problems[: parser.MAX_PROBLEMS])
         fields = {
             **columns_of(parsed),
             "pipeline_id": pipeline.id,
             "definition_id": pipeline.definition_id,
             "branch": branch or parsed.branch,
-            "commit": commit,
             "repo_name": parsed.repo_name,
         }
         facts = Facts(event=cause.event, branch=branch or parsed.branch, pipeline=parsed.name)
@@ -229,28 +230,13 @@ def _as_before(steps: Sequence[StepDefinition], rows: Sequence[Step]) -> list[St
     return [replace(step, skipped=before.get(number)) for number, step in enumerate(steps, 1)]
 
 
-def _check(
-    parsed: ParsedPipeline,
-    branch: str | None,
-    commit: str | None,
-    variables: Mapping[str, str],
-    pipeline_id: int,
-) -> None:
-    """Raises `Invalid` with all that the build can't be given."""
-    problems = [*_of_source(branch, commit), *check_variables(parsed, variables, pipeline_id)]
-    if commit is not None and parsed.repo_name is None:
-        problems = [Problem("commit", "a commit needs a repository; the pipeline has no 'repo_name'")]
-    if problems:
-        raise Invalid(problems[: parser.MAX_PROBLEMS])
-
-
 def columns_of(parsed: ParsedPipeline) -> dict[str, Any]:
     """What a job has of its definition in columns of its own, without the source."""
     names = "language", "version", "folder", "expose_ports", "image"
     return {name: getattr(parsed, name) for name in names}
 
 
-def _of_source(branch: str | None, commit: str | None, tag: str | None = None) -> list[Problem]:
+def _of_source(branch: str | None, commit: str | None = None, tag: str | None = None) -> list[Problem]:
     problems: list[Problem] = []
     given = [name for name, value in (("branch", branch), ("commit", commit), ("tag", tag)) if value]
     if tag is not None:

@@ -10,6 +10,8 @@ import pytest
 from rapidflow_web.builds.beginning import Beginning, Cause
 from rapidflow_web.db import jobs, pipelines
 from rapidflow_web.db.database import sqlite_url
+from rapidflow_web.db.models import Job, Pipeline
+from rapidflow_web.db.trigger_models import Repository
 from rapidflow_web.errors import BadRequest, Invalid, NotFound, TooManyRequests
 from rapidflow_web.settings import from_environment
 from tests.support.databases import opened
@@ -51,8 +53,18 @@ async def test_build_starts_without_a_request_and_says_its_cause(beginning: Begi
     assert queue.told == 1
 
 
+async def _of_repository() -> Pipeline:
+    """A pipeline whose definition stands in a repository."""
+    pipeline, url = await pipelines.create("some", _REPOSITORY), "https://example.com/team/service"
+    repository = await Repository.create(
+        url=url, forge="git", default_branch="main", hook_key=url, created_at=0, updated_at=0
+    )
+    await Pipeline.filter(id=pipeline.id).update(repository_id=repository.id, path=".rapidflow.yml")
+    return pipeline
+
+
 async def test_build_of_a_commit_has_the_commit_from_the_start(beginning: Beginning) -> None:
-    pipeline = await pipelines.create("some", _REPOSITORY)
+    pipeline = await _of_repository()
 
     job = await beginning.start(pipeline.id, Cause("push"), branch="topic", commit=_COMMIT)
 
@@ -64,7 +76,7 @@ async def test_build_of_a_commit_has_the_commit_from_the_start(beginning: Beginn
 async def test_commit_that_is_no_full_hash_is_refused(
     beginning: Beginning, queue: _Queue, commit: str
 ) -> None:
-    pipeline = await pipelines.create("some", _REPOSITORY)
+    pipeline = await _of_repository()
 
     with pytest.raises(Invalid) as raised:
         await beginning.start(pipeline.id, Cause("push"), commit=commit)
@@ -73,16 +85,20 @@ async def test_commit_that_is_no_full_hash_is_refused(
     assert queue.told == 0
 
 
-async def test_commit_without_a_repository_is_refused(beginning: Beginning) -> None:
-    pipeline = await pipelines.create("some", "name: some\nsteps: ['true']")
+@pytest.mark.parametrize("source", [{"commit": _COMMIT}, {"tag": "v1"}])
+async def test_stored_pipeline_builds_neither_commits_nor_tags(
+    beginning: Beginning, source: dict[str, str]
+) -> None:
+    pipeline = await pipelines.create("some", _REPOSITORY)
 
-    with pytest.raises(Invalid, match="a commit needs a repository"):
-        await beginning.start(pipeline.id, Cause("push"), commit=_COMMIT)
+    with pytest.raises(Invalid, match=f"can build a {next(iter(source))}; give a branch"):
+        await beginning.start(pipeline.id, Cause("push"), branch=None, environment=None, **source)
 
 
 async def test_retry_keeps_the_commit_and_has_a_cause_of_its_own(beginning: Beginning, queue: _Queue) -> None:
-    pipeline = await pipelines.create("some", _REPOSITORY)
+    pipeline = await _of_repository()
     job = await beginning.start(pipeline.id, Cause("push"), commit=_COMMIT)
+    await Job.filter(id=job.id).update(unread=False)
     with pytest.raises(BadRequest, match="it can be retried when it has finished"):
         await beginning.retry(job.id, Cause("anna"))
     await jobs.claim()
