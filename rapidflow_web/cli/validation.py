@@ -11,12 +11,12 @@ import click
 
 from rapidflow_web.cli.client import ClientError
 from rapidflow_web.errors import Invalid, Problem
-from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.terminal import note, out
 
 # Importing this where it is used keeps the other commands fast.
 if TYPE_CHECKING:
     from rapidflow_web.forges.base import Change
+    from rapidflow_web.pipeline.definition import ParsedPipeline
 
 _FAILED = 1
 _FILE, _FOLDER, _ENDINGS = ".rapidflow.yml", ".rapidflow", (".yml", ".yaml")

@@ -114,3 +114,10 @@ def test_one_module_alone_touches_private_parts_of_the_docker_client() -> None:
 
     # The attachment reads an HTTP connection as bytes, for which it needs a private part of aiohttp.
     assert touched == {"engine_client.py", "attachment.py"}
+
+
+def test_commands_that_ask_a_server_do_not_load_the_language_of_pipelines() -> None:
+    program = "import sys, rapidflow_web.cli.main; print(*sys.modules, sep='\\n')"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    rooms = {name.removeprefix("rapidflow_web.") for name in loaded.stdout.split()}
+    assert not rooms & {"pipeline.definition", "pipeline.triggers", "pipeline.parser", "db", "forges"}
