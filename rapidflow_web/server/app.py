@@ -55,6 +55,7 @@ from rapidflow_web.source.mirrors import Mirrors
 from rapidflow_web.triggers.triggers import Triggers
 from rapidflow_web.web import assets, errors, gate, prefix, route_roles, security_headers
 from rapidflow_web.web.disconnect import finish_after_disconnect
+from rapidflow_web.web.large_deliveries import LargeDeliveries
 from rapidflow_web.web.response_cache import CachedDetails, ResponseCache
 from rapidflow_web.web.services import EXTENSION, Services
 from rapidflow_web.web.streaming import OpenStreams
@@ -137,7 +138,7 @@ def create_app(settings: Settings) -> Quart:
         SecretChanges(vault, builds.put_clone_password),
         details,
     )
-    app.asgi_app = CachedDetails(app.asgi_app, details, access)
+    app.asgi_app = LargeDeliveries(CachedDetails(app.asgi_app, details, access))
     errors.install(app, settings.hook_body_limit)
     gate.install(app)
     security_headers.install(app)

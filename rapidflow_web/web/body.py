@@ -14,7 +14,7 @@ _DROPPED = 16 * 1024 * 1024
 _MOST_FIELDS = 1_000
 _URL_ENCODED = ("application/x-www-form-urlencoded", "application/x-url-encoded")
 _LOGIN = "/login"
-_HOOKS = "/hooks/"
+HOOKS = "/hooks/"
 _LARGEST_LOGIN = 16 * 1024
 
 
@@ -89,6 +89,6 @@ class PatientRequest(Request):
     ) -> None:
         if path == _LOGIN:
             max_content_length = min(_LARGEST_LOGIN, max_content_length or _LARGEST_LOGIN)
-        elif path.startswith(_HOOKS):
+        elif path.startswith(HOOKS):
             max_content_length = self.most_of_delivery
         super().__init__(method, scheme, path, *others, max_content_length=max_content_length, **more)
