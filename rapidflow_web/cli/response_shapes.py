@@ -68,14 +68,7 @@ JOBS = several(
         finished_at=optional(moment),
     )
 )
-WAITING = fields(
-    status=text,
-    commit=optional(text),
-    title=optional(text),
-    author=optional(text),
-    ref=optional(text),
-    waits_for=optional(text),
-)
+WAITING = fields(commit=optional(text), title=optional(text), author=optional(text), ref=optional(text))
 _REPOSITORY: dict[str, Shape] = {
     "id": number,
     "url": text,
@@ -105,9 +98,7 @@ DELIVERIES = several(
 )
 DELIVERY = fields(handled_at=optional(moment), outcome=optional(text), events=several(_EVENT))
 REPLAYED = fields(delivery=optional(number), events=several(_EVENT))
-EXPLANATIONS = several(
-    fields(ref=optional(text), commit=optional(text), stored=anything, outcome=text, reason=text)
-)
+EXPLANATIONS = several(fields(ref=optional(text), commit=optional(text), outcome=text, reason=text))
 ME = fields(name=optional(text))
 PIPELINES = several(fields(id=number, name=text, config=text))
 SECRETS = several(fields(name=text, updated_at=text, updated_by=optional(text)))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-ORDER = ("broken", "fixed", "failed", "always")
-"""The first that applies and is wanted is the one that the message names."""
-
 
 def occasions_of(status: str, before: str | None) -> tuple[str, ...]:
-    """What the end of a build is, in `ORDER`. `before` is how the build before it ended, None: there is none.
+    """What the end of a build is; the first that is wanted is the one that the message names.
 
+    `before` is how the build before it ended, None: there is none.
     The first failure of a branch breaks it, also if nothing was built there before.
     """
     if status == "failed":

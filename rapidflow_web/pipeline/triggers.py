@@ -195,14 +195,6 @@ class When:
         """Whether `status` lets it run where no step before it failed, or one did."""
         return self.after_failure if failed else self.after_success
 
-    def refusal(self, facts: Facts, failed: bool) -> str | None:
-        """Why the step does not run; `failed` is whether a step before it did."""
-        if (reason := self.left_out(facts)) is not None:
-            return reason
-        if self.runs_after(failed):
-            return None
-        return "a step before it failed" if failed else NO_FAILURE
-
     @property
     def reads_event(self) -> bool:
         """Whether it may differ between a push and a pull request of the same commit."""

@@ -84,40 +84,40 @@ WHEN = "{event: [push, pull_request], branches: main, paths: 'src/**'}"
 
 
 @pytest.mark.parametrize(
-    ("when", "facts", "failed", "reason"),
+    ("when", "facts", "failed", "reason", "runs"),
     [
-        (WHEN, {"event": "push", "branch": "main"}, False, None),
-        (WHEN, {"event": "push", "branch": "main", "paths": ("src/a",)}, False, None),
+        (WHEN, {"event": "push", "branch": "main"}, False, None, True),
+        (WHEN, {"event": "push", "branch": "main", "paths": ("src/a",)}, False, None, True),
         (WHEN, {"event": "push", "branch": "main", "paths": ("a",)}, False,
-         "no changed file fits when.paths [src/**]; changed: a"),
+         "no changed file fits when.paths [src/**]; changed: a", False),
         (WHEN, {"event": "tag", "tag": "v1"}, False,
-         "the event 'tag' does not fit when.event [push, pull_request]"),
+         "the event 'tag' does not fit when.event [push, pull_request]", False),
         (WHEN, {"event": "pull_request", "target": "main", "ref": "refs/heads/main"}, False,
-         "there is no branch that could fit when.branches [main]"),
-        ("{paths: a}", {"event": "schedule", "paths": ("b",)}, False, None),
-        ("{paths: a}", {"event": "tag", "paths": ("b",)}, False, None),
-        ("{paths: a}", {"event": "manual", "paths": ("b",)}, False, None),
-        ("{tags: 'v*'}", {"event": "api", "tag": "v1"}, False, None),
-        ("{tags: 'v*'}", {"event": "api", "tag": "w1"}, False, "the tag 'w1' does not fit when.tags [v*]"),
-        ("{}", {"event": "push"}, False, None),
-        ("{}", {"event": "push"}, True, "a step before it failed"),
-        ("{status: failure}", {"event": "push"}, True, None),
-        ("{status: failure}", {"event": "push"}, False,
-         "no step before it failed, and when.status is failure"),
-        ("{status: always}", {"event": "push"}, True, None),
-        ("{status: always}", {"event": "push"}, False, None),
-        ("{status: [success, failure]}", {"event": "push"}, True, None),
+         "there is no branch that could fit when.branches [main]", False),
+        ("{paths: a}", {"event": "schedule", "paths": ("b",)}, False, None, True),
+        ("{paths: a}", {"event": "tag", "paths": ("b",)}, False, None, True),
+        ("{paths: a}", {"event": "manual", "paths": ("b",)}, False, None, True),
+        ("{tags: 'v*'}", {"event": "api", "tag": "v1"}, False, None, True),
+        ("{tags: 'v*'}", {"event": "api", "tag": "w1"}, False,
+         "the tag 'w1' does not fit when.tags [v*]", False),
+        ("{}", {"event": "push"}, False, None, True),
+        ("{}", {"event": "push"}, True, None, False),
+        ("{status: failure}", {"event": "push"}, True, None, True),
+        ("{status: failure}", {"event": "push"}, False, None, False),
+        ("{status: always}", {"event": "push"}, True, None, True),
+        ("{status: always}", {"event": "push"}, False, None, True),
+        ("{status: [success, failure]}", {"event": "push"}, True, None, True),
         ("{status: failure, event: tag}", {"event": "push"}, True,
-         "the event 'push' does not fit when.event [tag]"),
+         "the event 'push' does not fit when.event [tag]", False),
     ],
 )  # fmt: skip
 def test_step_runs_or_is_left_out_with_the_reason(
-    when: str, facts: dict[str, Any], failed: bool, reason: str | None
+    when: str, facts: dict[str, Any], failed: bool, reason: str | None, runs: bool
 ):
     (step,) = parse(f"name: x\nsteps: [{{content: ls, when: {when}}}]").steps
-    assert step.when is not None and step.when.refusal(Facts(**facts), failed) == reason
+    assert step.when is not None and step.when.left_out(Facts(**facts)) == reason
     (step,) = judged([step], Facts(**facts))
-    assert step.runs_after(failed) is (reason is None)
+    assert step.runs_after(failed) is runs
 
 
 @pytest.mark.parametrize(
