@@ -28,12 +28,12 @@ _COLOURS = {
 _WIDTH = 7
 """Pixels of a letter, rounded up, so that other fonts fit."""
 _ANSWER = Text(
-    request_headers={"If-None-Match": "The ETag of the badge that is there."},
+    request_headers={"If-None-Match": "The ETag of the cached badge."},
     responses={
         "200": {
             "description": "The badge. It says `unknown` if there is no build, no such pipeline, or one that "
             "is restricted.",
-            "headers": {"ETag": header("What identifies it.")},
+            "headers": {"ETag": header("Identifies this version.")},
             "content": {"image/svg+xml": {"schema": {"type": "string"}}},
         },
         "304": {"description": "The badge has not changed."},

@@ -60,11 +60,11 @@ async def get_repository(repository_id: int) -> Response:
 @blueprint.put("/repositories/<repository_id>")
 @operation(schemas.Repository, body=schemas.ChangedRepository)
 async def change_repository(repository_id: int) -> Response:
-    """Change how often a repository is looked at, its forge, its token, or what builds of forks get."""
+    """Update the poll interval, forge, token, secrets or fork policy."""
     await repositories.existing(repository_id)
     wanted = (await requests.body(schemas.ChangedRepository)).model_dump(exclude_unset=True)
     if nothing := [name for name, value in wanted.items() if value is None]:
-        raise Invalid([Problem(nothing[0], f"{nothing[0]} can't be null; leave it out, so that it stays")])
+        raise Invalid([Problem(nothing[0], f"{nothing[0]} can't be null; omit it to keep the current value")])
     if "poll" in wanted:
         wanted["poll"] = poll_seconds(wanted["poll"])
     changed = await services().triggers.repositories.change(repository_id, requests.started_by(), **wanted)
@@ -91,7 +91,7 @@ async def connect_repository(repository_id: int) -> Response:
 @blueprint.post("/repositories/<repository_id>/secret")
 @operation(schemas.HookSecret)
 async def renew_hook_secret(repository_id: int) -> Response:
-    """Make a new secret for the webhook. The one before counts for 24 hours more."""
+    """Make a new secret for the webhook. The old secret stays valid for 24 hours."""
     secret = await services().triggers.repositories.new_secret(repository_id, requests.started_by())
     return json_response({"hook_secret": secret})
 
@@ -99,14 +99,14 @@ async def renew_hook_secret(repository_id: int) -> Response:
 @blueprint.post("/repositories/<repository_id>/poll")
 @operation(schemas.Repository)
 async def poll_repository(repository_id: int) -> Response:
-    """Look at the repository now. What has changed is built."""
+    """Poll the repository now and build what has changed."""
     return await _answer(await services().triggers.repositories.poll(repository_id))
 
 
 @blueprint.get("/repositories/<repository_id>/events")
 @operation(schemas.Events, query=schemas.RepositoryPage, listed=True)
 async def list_events(page: schemas.RepositoryPage, repository_id: int) -> Response:
-    """List what happened at a repository, and what it meant for each pipeline, newest first."""
+    """List events with the decision for each pipeline, newest first."""
     await repositories.existing(repository_id)
     found = await events.listed(repository_id, before=page.before, limit=page.limit + 1)
     rendered = {event["id"]: event for event in await rendered_events(found)}
@@ -136,7 +136,7 @@ async def get_delivery(delivery_id: int) -> Response:
     schemas.Replayed, status=202, query=schemas.ReplayQuery, other={200: "With `dry_run`: what would happen."}
 )
 async def replay_delivery(query: schemas.ReplayQuery, delivery_id: int) -> Response:
-    """Judge a delivery anew, and build what that means. With `dry_run`, only say what would happen."""
+    """Replay a delivery and start the resulting builds. With `dry_run`, only say what would happen."""
     if query.dry_run:
         foreseen = await services().triggers.foresee(delivery_id)
         return json_response(
@@ -157,7 +157,7 @@ async def explain(query: schemas.ExplainQuery, pipeline_id: int) -> Response:
 @blueprint.post("/jobs/<job_id>/approve")
 @operation(Job, body=schemas.ApprovedCommit, conflict=True)
 async def approve(job_id: int) -> Response:
-    """Let a build begin that waits for an approval of its commit."""
+    """Approve a waiting build."""
     wanted = await requests.body(schemas.ApprovedCommit)
     return json_response(representations.job(await services().triggers.approve(job_id, wanted.commit)))
 
@@ -165,7 +165,7 @@ async def approve(job_id: int) -> Response:
 @blueprint.post("/jobs/<job_id>/reject")
 @operation(Job, body=schemas.ApprovedCommit, conflict=True)
 async def reject(job_id: int) -> Response:
-    """End a build that waits for an approval of its commit."""
+    """Reject a waiting build."""
     wanted = await requests.body(schemas.ApprovedCommit)
     return json_response(representations.job(await services().triggers.reject(job_id, wanted.commit)))
 

@@ -11,7 +11,7 @@ from rapidflow_web.cli.client import Client, ClientError, asks_server
 from rapidflow_web.terminal import note, out, safe
 
 _job = click.argument("job", metavar="JOB")
-_commit = click.option("--commit", metavar="COMMIT", help="Only if it is this commit that waits.")
+_commit = click.option("--commit", metavar="COMMIT", help="Fail unless this commit is waiting.")
 _LEAST_COMMIT = 7
 
 
@@ -20,7 +20,7 @@ _LEAST_COMMIT = 7
 @_commit
 @asks_server
 def approve(client: Client, job: str, commit: str | None) -> int:
-    """Let a build begin that waits for an approval of its commit."""
+    """Approve a waiting build."""
     _decide(client, job, commit, "approve")
     out(f"job {job} is approved; 'rapidflow logs -f {job}' follows it")
     return 0
@@ -31,7 +31,7 @@ def approve(client: Client, job: str, commit: str | None) -> int:
 @_commit
 @asks_server
 def reject(client: Client, job: str, commit: str | None) -> int:
-    """End a build that waits for an approval of its commit."""
+    """Reject a waiting build."""
     _decide(client, job, commit, "reject")
     out(f"job {job} is rejected")
     return 0

@@ -48,7 +48,7 @@ def add(client: Client, url: str, forge: str | None, token: str | None) -> int:
         out(f"Next: 'rapidflow connect {added['id']}' says how a push starts a build at once.")
     else:
         out(f"Next: 'rapidflow connect {added['id']} --token -' makes the webhook at {added['forge']}.")
-    out(f"Without it, the repository is looked at every {added['poll']}.")
+    out(f"Without it, the repository is polled every {added['poll']}.")
     return 0
 
 
@@ -133,7 +133,7 @@ def deliveries(client: Client, repository: str, limit: int) -> int:
 @click.option("--dry-run", is_flag=True, help="Only say what would happen.")
 @asks_server
 def replay(client: Client, delivery: str, dry_run: bool) -> int:
-    """Judge a delivery anew, and build what that means."""
+    """Replay a delivery and start the resulting builds."""
     path = f"/deliveries/{quote(delivery, safe='')}/replay"
     answer = client.call(
         "POST", f"{path}?dry_run=true" if dry_run else path, also=(202,), shape=response_shapes.REPLAYED
@@ -220,7 +220,7 @@ def _print_hook(client: Client, repository: dict[str, Any]) -> None:
     out("")
     if needs_token:
         out("TOKEN is one of a builder: 'rapidflow token add USER post-receive --role builder' makes it.")
-    out(f"Without the hook, the repository is looked at every {repository['poll']}.")
+    out(f"Without the hook, the repository is polled every {repository['poll']}.")
 
 
 def _print_events(events: Sequence[dict[str, Any]]) -> None:
