@@ -145,3 +145,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     server = Server(tmp_path_factory.mktemp("world") / "data", executor="process", grace="1s").start()
     yield World(server)
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def document(server: Server) -> dict[str, Any]:
+    """The OpenAPI document."""
+    answer = server.get("/openapi.json")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    return answer.json
