@@ -9,21 +9,18 @@ import github
 import gitlab
 import pytest
 
-from rapidflow_web.forges import base
 from tests.support import forges
 from tests.support.forges import COMMIT, TOKEN, Forgejo, Gitea, GitHub, GitLab, StandIn
+from tests.support.forges.calls import HOOK, PAGE, api_of
 from tests.support.payloads import SECRET
 
-HOOK = "https://builds.example.com/hooks/abc"
 OTHER = "https://elsewhere.example.com/hook"
 FAST = {"seconds_between_writes": 0, "seconds_between_requests": 0}
-PAGE = "https://builds.example.com/jobs/1"
 
 
 async def connect(forge: StandIn) -> str:
     """What the server does: the webhook, and two statuses."""
-    api = base.api_for(forge.name, forge.clone_url, TOKEN)
-    assert api is not None
+    api = api_of(forge)
     for state in ("running", "failure"):
         await api.set_status(COMMIT, "rapidflow/app", state, f"it is {state}", PAGE)
     return await api.connect(HOOK, SECRET)
