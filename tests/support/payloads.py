@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rapidflow_web.forges import base
+from rapidflow_web.forges.base import Change
+
+Body = dict[str, Any]
 FOLDER = Path(__file__).parents[1] / "payloads"
 SECRET = "0123456789abcdef0123456789abcdef"
 NOW = 1_790_000_000.0
@@ -83,3 +89,19 @@ def standard_headers(
         "webhook-timestamp": str(timestamp),
         "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
     }
+
+
+def read(name: str, change: Callable[[Body], object] = lambda body: None, *, event: str = "") -> base.Read:
+    """What the payload of that name says once it was changed."""
+    body = copy.deepcopy(payload(name))
+    change(body)
+    data = json.dumps(body).encode()
+    return base.read("git", headers_for(forge_of(name), event or event_of(name), data), data)
+
+
+def only(name: str, change: Callable[[Body], object] = lambda body: None, *, event: str = "") -> Change:
+    """The only change of a payload."""
+    found = read(name, change, event=event)
+    assert found.reason is None
+    (one,) = found.changes
+    return one
