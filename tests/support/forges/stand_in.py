@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from aiohttp import web
 
@@ -41,15 +42,15 @@ class Canned:
     hold: Awaitable[object] | None = None
 
 
-class StandIn:
+class StandIn(ABC):
     """A forge with one repository, which has the commits `commits`, and one token, TOKEN.
 
     `hooks` are the webhooks by their id. `statuses` are what it was told, the newest last. `calls` are all
     requests. What is in `first` is answered first. The token may make webhooks if `may_hook`.
     """
 
-    name = ""
-    api = ""
+    name: ClassVar[str]
+    api: ClassVar[str]
     path = "team/app"
 
     def __init__(self) -> None:
@@ -67,9 +68,9 @@ class StandIn:
         """Where the repository would be cloned from."""
         return f"{self.url}/{self.path}.git"
 
+    @abstractmethod
     def routes(self) -> list[tuple[str, str, Handler]]:
         """Methods, paths below the API, and what answers."""
-        raise NotImplementedError
 
     def is_authorized(self, request: web.Request) -> bool:
         """Whether the request has the token."""
@@ -79,7 +80,7 @@ class StandIn:
         """What is answered where the token may not make webhooks."""
         return 403, {"message": "403 Forbidden"}
 
-    def check(self, template: str, request: web.Request, body: Any, said: Said | None) -> None:
+    def check(self, template: str, request: web.Request, body: Any, said: Said | None) -> None:  # noqa: B027
         """Called with each request, and again with its answer."""
 
     def new_id(self) -> int:
