@@ -399,7 +399,7 @@ def test_the_audit_log_says_whom_it_was_about(new_server: Callable[..., Server])
         assert words in page
 
 
-def test_ten_thousand_deeds_are_read_page_by_page_and_by_user(new_server: Callable[..., Server]):
+def test_audit_entries_are_read_page_by_page_and_by_user(new_server: Callable[..., Server]):
     team = Team(new_server(executor="process").start())
     token = team.make_token("anna")
     assert team.server.request("POST", "/prune", None, as_(token)).status == 403
@@ -410,7 +410,7 @@ def test_ten_thousand_deeds_are_read_page_by_page_and_by_user(new_server: Callab
         database.executemany(
             "INSERT INTO deed (at, actor, user_name, address, action, target, status) "
             "VALUES (?, ?, ?, '', 'x', 'y', 200)",
-            [(at, who, who.partition(" (token ")[0]) for at in range(10_000) for who in [actors[at % 4]]],
+            [(at, who, who.partition(" (token ")[0]) for at in range(1_200) for who in [actors[at % 4]]],
         )
     team.server.start()
     seen: list[str] = []
@@ -420,7 +420,7 @@ def test_ten_thousand_deeds_are_read_page_by_page_and_by_user(new_server: Callab
         seen += re.findall(r'<tr id="entry-(\d+)"', page)
         older = re.search(r'rel="next" href="([^"]+)"', page)
         address = older[1].replace("&amp;", "&") if older is not None else ""
-    assert len(seen) == len(set(seen)) == 5_000
+    assert len(seen) == len(set(seen)) == 600
     assert seen == sorted(seen, key=int, reverse=True)
     assert {entry["actor"] for entry in team.get("root", "/audit?user=a_na&limit=200").json} == {"a_na"}
     whole = team.get("root", "/ui/audit?before=nonsense").text

@@ -7,6 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.support import gates
+from tests.support.repos import Repo
 from tests.support.server import Answer, Server
 from tests.support.users import add_user, as_, token_of
 
@@ -37,6 +39,27 @@ def test_a_badge_shows_how_the_newest_build_of_a_branch_ended(new_server: Callab
     assert shown(server.get(path)) == "failed"
     server.request("DELETE", f"/pipelines/{pipeline}")
     assert shown(server.get(path)) == "unknown"
+
+
+def test_a_badge_shows_the_newest_finished_build_of_its_branch(server: Server, repo: Repo) -> None:
+    repo.commit({"a": "b"})
+    repo.git("branch", "other")
+    script = f'[ -z "$HOLD" ] || {{ echo holding; {gates.waiting()}; }}; test "$RAPIDFLOW_BRANCH" = main'
+    pipeline = server.pipeline(
+        {"name": "badge", "repo_name": repo.url, "branch": "main", "env": {"HOLD": ""}, "steps": [script]}
+    )
+    for branch in ("main", "other"):
+        server.wait_finished(server.start_build(pipeline, branch=branch))
+
+    def of(branch: str) -> str:
+        return shown(server.get(f"/pipelines/{pipeline}/badge.svg?branch={branch}"))
+
+    assert [of(branch) for branch in ("main", "other", "gone")] == ["success", "failed", "unknown"]
+    held = server.start_build(pipeline, branch="main", environments={"HOLD": "1"})
+    server.wait_output(held, "holding")
+    assert of("main") == "success"
+    gates.let_go(server, held)
+    server.wait_finished(held)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.support import payloads
+from tests.support.deliveries import ZERO
 from tests.support.openapi import BADGE, CALLS, HOOK, JSON, TEXT, Truth, operations
 from tests.support.repos import Repo
-from tests.support.repositories import ZERO, definition, events
+from tests.support.repositories import definition, events
 from tests.support.server import Answer, Server, wait_for
 from tests.support.users import PASSWORD, session_of
 

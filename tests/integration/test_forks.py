@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.deliveries import Hook, outcomes
 from tests.support.git_server import git_server
+from tests.support.receiver import receiving
 from tests.support.repos import Repo
 from tests.support.repositories import add, definition, events, handled, put
 from tests.support.server import FINISHED, Answer, Server, wait_for
@@ -30,9 +31,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, repos: Path) -> Iterator[Se
     made.stop()
 
 
-def secret(server: Server, name: str, pipeline_id: int | None = None) -> None:
+def secret(server: Server, name: str, pipeline_id: int | None = None, value: str = _SECRET) -> None:
     path = f"/secrets/{name}" if pipeline_id is None else f"/pipelines/{pipeline_id}/secrets/{name}"
-    answer = server.request("PUT", path, json.dumps({"value": _SECRET}), {"Content-Type": "application/json"})
+    answer = server.request("PUT", path, json.dumps({"value": value}), {"Content-Type": "application/json"})
     assert answer.status in (200, 201), answer.text
 
 
@@ -186,15 +187,20 @@ def test_a_fork_has_a_concurrency_group_of_its_own_and_tells_nobody(
     more = "concurrency: {group: one, when_busy: cancel}\nnotify: [{webhook: TOKEN, when: always}]\n"
     text = definition(on="[push, pull_request]", more=more, steps="while [ ! -e go ]; do sleep 0.05; done")
     put(server, added["id"], forks="run")
-    trusted = repo.commit({".rapidflow.yml": text})
-    own = told(server, added, hook.push("github", trusted))["decision"]["job_id"]
-    wait_for(lambda: server.job(own)["status"] == "running", "it runs")
-    commit = pull(repo, {".rapidflow.yml": text.replace("while [ ! -e go ]; do sleep 0.05; done", "exit 1")})
-    fork = told(server, added, hook.pull_request(commit))["decision"]["job_id"]
-    assert server.wait_finished(fork)["job"]["status"] == "failed"
-    assert (server.job(own)["status"], server.job(own)["superseded_by"]) == ("running", None)
-    server.post(f"/jobs/{own}/cancel")
-    assert server.wait_finished(own)["job"]["status"] in FINISHED
+    with receiving() as receiver:
+        secret(server, "TOKEN", added["pipelines"][0]["id"], f"{receiver.url}/told")
+        trusted = repo.commit({".rapidflow.yml": text})
+        own = told(server, added, hook.push("github", trusted))["decision"]["job_id"]
+        wait_for(lambda: server.job(own)["status"] == "running", "it runs")
+        failing = text.replace("while [ ! -e go ]; do sleep 0.05; done", "exit 1")
+        commit = pull(repo, {".rapidflow.yml": failing})
+        fork = told(server, added, hook.pull_request(commit))["decision"]["job_id"]
+        assert server.wait_finished(fork)["job"]["status"] == "failed"
+        assert (server.job(own)["status"], server.job(own)["superseded_by"]) == ("running", None)
+        server.post(f"/jobs/{own}/cancel")
+        assert server.wait_finished(own)["job"]["status"] in FINISHED
+        wait_for(lambda: receiver.received, "the end of the trusted build is told")
+        assert [request.json["data"]["job"]["id"] for request in receiver.received] == [own]
 
 
 def test_a_fork_makes_no_pipeline(server: Server, repo: Repo, added: dict[str, Any], hook: Hook) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.deliveries import ZERO
 from tests.support.repos import Repo
-from tests.support.repositories import ZERO, add, definition, events, push, pushed, put
+from tests.support.repositories import add, definition, events, push, pushed, put
 from tests.support.server import Server, wait_for
 from tests.support.users import add_user, as_, token_of
 

@@ -26,8 +26,8 @@ def states(details: dict[str, Any]) -> list[tuple[str, int | None, str | None]]:
     return [(step["status"], step["exit_code"], step["skipped"]) for step in details["steps"]]
 
 
-def test_step_that_is_left_out_stays_pending_and_is_not_in_the_log(server: Server) -> None:
-    details = server.run(
+def test_step_that_is_left_out_stays_pending_and_is_not_in_the_log(process_server: Server) -> None:
+    details = process_server.run(
         pipeline(step("echo publish", event="tag"), "echo one", step("x", event=["tag", "push"]), "echo two")
     )
     assert (details["job"]["status"], details["job"]["error"]) == ("success", None)
@@ -37,16 +37,16 @@ def test_step_that_is_left_out_stays_pending_and_is_not_in_the_log(server: Serve
         ("pending", None, "the event 'api' does not fit when.event [tag, push]"),
         ("success", 0, None),
     ]
-    assert server.stream(details["job"]["id"]) == (
+    assert process_server.stream(details["job"]["id"]) == (
         "=== Step 2 (bash) ===\none\n\n=== Step 4 (bash) ===\ntwo\n\n=== Build completed ===\n"
     )
     skipped = details["steps"][0]
     assert (skipped["output"], skipped["started_at"], skipped["finished_at"]) == ("", None, None)
-    assert server.get(f"/steps/{skipped['id']}").json["skipped"] == NOT_A_TAG
-    assert_ended_once(server, details["job"]["id"])
+    assert process_server.get(f"/steps/{skipped['id']}").json["skipped"] == NOT_A_TAG
+    assert_ended_once(process_server, details["job"]["id"])
 
 
-def test_branch_and_not_its_like_in_a_tag_decides(server: Server, repo: Repo) -> None:
+def test_branch_and_not_its_like_in_a_tag_decides(process_server: Server, repo: Repo) -> None:
     repo.commit({"a": b""})
     repo.git("branch", "release/1")
     config = pipeline(
@@ -56,14 +56,14 @@ def test_branch_and_not_its_like_in_a_tag_decides(server: Server, repo: Repo) ->
         step("echo paths", paths="nothing/**"),
         repo_name=repo.url,
     )
-    details = server.run(config, branch="release/1")
+    details = process_server.run(config, branch="release/1")
     assert [status for status, _, _ in states(details)] == ["success", "pending", "pending", "success"]
     assert details["steps"][1]["skipped"] == "the branch 'release/1' does not fit when.branches [main]"
     assert details["steps"][2]["skipped"] == "there is no tag that could fit when.tags [**]"
 
 
-def test_steps_for_a_failure_run_after_one_and_the_build_fails_with_the_first(server: Server) -> None:
-    details = server.run(
+def test_steps_for_a_failure_run_after_one_and_the_build_fails_with_the_first(process_server: Server) -> None:
+    details = process_server.run(
         pipeline(
             step("echo early", status="failure"),
             "echo broken; exit 3",
@@ -85,25 +85,27 @@ def test_steps_for_a_failure_run_after_one_and_the_build_fails_with_the_first(se
         ("success", 0, None),
         ("pending", None, NOT_A_TAG),
     ]
-    assert server.stream(job["id"]) == (
+    assert process_server.stream(job["id"]) == (
         "=== Step 2 (bash) ===\nbroken\n\n=== Step 4 (bash) ===\nreport\n\n"
         "=== Step 5 (bash) ===\nbroken too\n\n=== Step 6 (bash) ===\nclean\n\n"
         "=== Build failed: step 2 (bash) exited with 3 ===\n=== Build completed ===\n"
     )
-    assert_ended_once(server, job["id"])
+    assert_ended_once(process_server, job["id"])
 
 
-def test_steps_for_a_failure_are_left_out_of_a_success(server: Server) -> None:
-    details = server.run(
+def test_steps_for_a_failure_are_left_out_of_a_success(process_server: Server) -> None:
+    details = process_server.run(
         pipeline("echo fine", step("echo report", status="failure"), step("echo clean", status="always"))
     )
     assert details["job"]["status"] == "success"
     assert states(details) == [("success", 0, None), ("pending", None, NO_FAILURE), ("success", 0, None)]
-    assert_ended_once(server, details["job"]["id"])
+    assert_ended_once(process_server, details["job"]["id"])
 
 
-def test_build_whose_last_step_is_left_out_ends_after_the_one_before(server: Server) -> None:
-    details = server.run(pipeline("echo one", step("echo report", status="failure"), step("x", event="tag")))
+def test_build_whose_last_step_is_left_out_ends_after_the_one_before(process_server: Server) -> None:
+    details = process_server.run(
+        pipeline("echo one", step("echo report", status="failure"), step("x", event="tag"))
+    )
     assert details["job"]["status"] == "success"
     assert [status for status, _, _ in states(details)] == ["success", "pending", "pending"]
 
@@ -118,28 +120,28 @@ def test_build_of_which_all_steps_are_left_out_succeeds_without_a_container(serv
 
 
 def test_retry_leaves_out_what_the_first_run_left_out_and_judges_failures_anew(
-    server: Server,
+    process_server: Server,
 ) -> None:
     report = step("echo report", status="failure")
     config = pipeline(step("echo x", event="tag"), "exit $FAIL", report, env={"FAIL": "0"})
-    first = server.run(config)
+    first = process_server.run(config)
     assert states(first) == [
         ("pending", None, NOT_A_TAG),
         ("success", 0, None),
         ("pending", None, NO_FAILURE),
     ]
-    retried = server.post(f"/jobs/{first['job']['id']}/retry").json["id"]
-    assert states(server.wait_finished(retried)) == states(first)
-    failed = server.run(config, environments={"FAIL": "1"})
+    retried = process_server.post(f"/jobs/{first['job']['id']}/retry").json["id"]
+    assert states(process_server.wait_finished(retried)) == states(first)
+    failed = process_server.run(config, environments={"FAIL": "1"})
     assert states(failed) == [("pending", None, NOT_A_TAG), ("failed", 1, None), ("success", 0, None)]
-    server.sql("UPDATE environment SET value = '1' WHERE job_id = ?", first["job"]["id"])
-    again = server.post(f"/jobs/{first['job']['id']}/retry").json["id"]
-    assert states(server.wait_finished(again)) == states(failed)
+    process_server.sql("UPDATE environment SET value = '1' WHERE job_id = ?", first["job"]["id"])
+    again = process_server.post(f"/jobs/{first['job']['id']}/retry").json["id"]
+    assert states(process_server.wait_finished(again)) == states(failed)
 
 
 @pytest.mark.parametrize("failing", ["", "; exit 5"])
-def test_cancel_runs_no_further_step(server: Server, failing: str) -> None:
-    job_id = server.start_job(
+def test_cancel_runs_no_further_step(process_server: Server, failing: str) -> None:
+    job_id = process_server.start_job(
         pipeline(
             step("echo x", event="tag"),
             f"trap 'echo bye{failing}; exit' TERM; echo up; sleep 60 & wait",
@@ -147,39 +149,43 @@ def test_cancel_runs_no_further_step(server: Server, failing: str) -> None:
             step("echo report", status="failure"),
         )
     )
-    server.wait_output(job_id, "up\n")
-    assert server.post(f"/jobs/{job_id}/cancel").status == 200
-    details = assert_ended_once(server, job_id)
+    process_server.wait_output(job_id, "up\n")
+    assert process_server.post(f"/jobs/{job_id}/cancel").status == 200
+    details = assert_ended_once(process_server, job_id)
     assert [step["status"] for step in details["steps"]] == ["pending", *["cancelled"] * 3]
-    assert "always" not in server.stream(job_id) and "report" not in server.stream(job_id)
+    assert "always" not in process_server.stream(job_id) and "report" not in process_server.stream(job_id)
 
 
-def test_cancel_during_a_step_for_a_failure_ends_the_build_as_cancelled(server: Server) -> None:
-    job_id = server.start_job(
+def test_cancel_during_a_step_for_a_failure_ends_the_build_as_cancelled(process_server: Server) -> None:
+    job_id = process_server.start_job(
         pipeline("exit 3", step("echo up; sleep 60", status="always"), step("echo late", status="always"))
     )
-    server.wait_output(job_id, "up\n")
-    server.post(f"/jobs/{job_id}/cancel")
-    details = assert_ended_once(server, job_id)
+    process_server.wait_output(job_id, "up\n")
+    process_server.post(f"/jobs/{job_id}/cancel")
+    details = assert_ended_once(process_server, job_id)
     assert details["job"]["status"] == "cancelled"
     assert [step["status"] for step in details["steps"]] == ["failed", "cancelled", "cancelled"]
-    assert "late" not in server.stream(job_id)
+    assert "late" not in process_server.stream(job_id)
 
 
-def test_timeout_runs_no_further_step(server: Server) -> None:
-    details = server.run(pipeline("echo up; sleep 60", step("echo late", status="always"), timeout="3s"))
+def test_timeout_runs_no_further_step(process_server: Server) -> None:
+    details = process_server.run(
+        pipeline("echo up; sleep 60", step("echo late", status="always"), timeout="3s")
+    )
     assert details["job"]["error"] == "the build timed out after 3s"
     assert [step["status"] for step in details["steps"]] == ["failed", "pending"]
-    assert_ended_once(server, details["job"]["id"])
+    assert_ended_once(process_server, details["job"]["id"])
 
 
-def test_timeout_of_a_step_after_a_failure_leaves_the_first_failure_as_the_reason(server: Server) -> None:
-    details = server.run(
+def test_timeout_of_a_step_after_a_failure_leaves_the_first_failure_as_the_reason(
+    process_server: Server,
+) -> None:
+    details = process_server.run(
         pipeline("exit 3", step("sleep 60", status="always"), step("x", status="always"), timeout="5s")
     )
     assert details["job"]["error"] == "step 1 (bash) exited with 3"
     assert [step["status"] for step in details["steps"]] == ["failed", "failed", "pending"]
-    assert_ended_once(server, details["job"]["id"])
+    assert_ended_once(process_server, details["job"]["id"])
 
 
 def test_memory_that_ran_out_is_the_reason_also_after_a_step_that_cleans_up(server: Server) -> None:

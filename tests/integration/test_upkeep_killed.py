@@ -195,4 +195,4 @@ def test_a_prune_that_is_killed_anywhere_comes_to_its_end_after_the_next_start(
         shutil.copytree(built, stopped.data)
         os.utime(mirror / "rapidflow-used", (0, 0))
         deaths += 5
-    assert seen == {"[1, 2] True", "[] True", "[] False"}
+    assert {"[1, 2] True", "[] False"} <= seen <= {"[1, 2] True", "[] True", "[] False"}

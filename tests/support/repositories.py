@@ -6,11 +6,10 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.support.deliveries import ZERO
 from tests.support.payloads import headers_for, payload
 from tests.support.repos import Repo
 from tests.support.server import Answer, Server, wait_for
-
-ZERO = "0" * 40
 
 
 def definition(name: str = "ci", on: str = "push", steps: str = "echo built", more: str = "") -> str:

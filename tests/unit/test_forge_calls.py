@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 
@@ -91,9 +92,9 @@ async def test_nobody_is_made_to_wait_for_ever(github: GitHub, value: str) -> No
     assert error.retry_at is not None and error.retry_at <= time.time() + 24 * 60 * 60
 
 
-@pytest.mark.parametrize("value", ["soon", "-5", "", "١٢", "Thu, 01 Jan 1970 00:00:00 GMT", "1e9"])
+@pytest.mark.parametrize("value", ["soon", "-5", "", "Thu, 01 Jan 1970 00:00:00 GMT", "1e9"])
 async def test_a_retry_after_that_is_none_does_no_harm(github: GitHub, value: str) -> None:
-    github.first = [Canned(429, {"Retry-After": value} if value.isascii() else {})]
+    github.first = [Canned(429, {"Retry-After": value})]
 
     error = await failure(github)
 
@@ -164,10 +165,10 @@ async def test_a_server_that_hangs_is_given_up(github: GitHub, monkeypatch: pyte
 
 
 async def test_a_proxy_of_the_environment_is_used_but_no_login_of_netrc(
-    github: GitHub, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+    github: GitHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    netrc = tmp_path / "netrc"  # type: ignore[operator]
-    netrc.write_text("machine forge.example login someone password else")
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine forge login someone password else")
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("http_proxy", github.url)
     for name in ("no_proxy", "NO_PROXY"):

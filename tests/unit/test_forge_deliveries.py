@@ -8,9 +8,9 @@ import pytest
 
 from rapidflow_web.forges import base
 from rapidflow_web.forges.base import Change, Unreadable
+from tests.support.deliveries import ZERO
 from tests.support.payloads import Body, headers_for, only, payload, read
 
-ZEROS = "0" * 40
 A, B = "a" * 40, "b" * 40
 
 PUSHES = [
@@ -74,7 +74,7 @@ def test_a_deletion_has_no_commit_afterwards(name: str, ref: str) -> None:
 @pytest.mark.parametrize("name", ["gitlab-push", "gitea-push", "forgejo-push", "github-push"])
 def test_a_branch_that_leads_to_zeros_is_deleted(name: str) -> None:
     def delete(body: Body) -> None:
-        body.update(after=ZEROS, checkout_sha=None, head_commit=None, commits=[])
+        body.update(after=ZERO, checkout_sha=None, head_commit=None, commits=[])
 
     assert only(name, delete).kind == "delete"
 
@@ -101,7 +101,7 @@ def test_the_two_deliveries_for_a_tag_of_gitea_are_the_same_change(forge: str) -
     created = only(f"{forge}-create-tag", lambda body: body.update(sha=A))
     pushed = only(
         f"{forge}-push",
-        lambda body: body.update(ref="refs/tags/v1.0.0", before=ZEROS, after=A, head_commit={"id": B}),
+        lambda body: body.update(ref="refs/tags/v1.0.0", before=ZERO, after=A, head_commit={"id": B}),
     )
 
     assert (created.kind, created.ref, created.after) == (pushed.kind, pushed.ref, pushed.after)
@@ -214,8 +214,8 @@ def test_a_plain_delivery_says_what_git_says(body: Body) -> None:
 @pytest.mark.parametrize(
     ("body", "kind", "after"),
     [
-        ({"ref": "refs/tags/v1", "before": ZEROS, "after": A}, "tag", A),
-        ({"ref": "refs/heads/old", "before": A, "after": ZEROS}, "delete", None),
+        ({"ref": "refs/tags/v1", "before": ZERO, "after": A}, "tag", A),
+        ({"ref": "refs/heads/old", "before": A, "after": ZERO}, "delete", None),
         ({"type": "delete", "ref": "refs/heads/old"}, "delete", None),
         ({"ref": "refs/heads/main"}, "push", None),
     ],
