@@ -125,8 +125,12 @@ def test_what_builds_nothing_is_taken_with_a_reason(hook: Hook, event: str) -> N
     assert answer.status == 200 and answer.json["reason"], answer.text
 
 
-def test_the_outcome_of_a_delivery_names_an_action_that_starts_nothing(server: Server, hook: Hook) -> None:
-    answer = hook.send("github", payload("octokit/pull-request-labeled"), event="pull_request")
+def test_the_outcome_of_a_delivery_names_an_action_that_starts_nothing(
+    server: Server, repo: Repo, hook: Hook
+) -> None:
+    commit = repo.git("rev-parse", "HEAD")
+    repo.git("update-ref", "refs/pull/1/head", commit)
+    answer = hook.pull_request(commit, action="labeled")
     assert answer.status == 202
     handled(server, answer.json["delivery"])
     outcome = server.get(f"/deliveries/{answer.json['delivery']}").json["outcome"]
