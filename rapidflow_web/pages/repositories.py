@@ -27,8 +27,8 @@ _BRANCHES = 50
 _EVENTS = 5
 _DONE = {
     "changed": "The settings are saved.",
-    "connected": "The webhook is made: the forge sends pushes, tags and pull requests from now on.",
-    "polled": "The repository was polled. What has changed is an event.",
+    "connected": "Webhook created. The forge now sends pushes, tags and pull requests.",
+    "polled": "Polled. Changes are listed under Latest events.",
     "removed": "The repository is removed. Its builds stay.",
 }
 
@@ -96,8 +96,14 @@ async def secret_page(repository: Repository, secret: str, *, added: bool = Fals
         secret=secret,
         added=added,
         pipelines=await repositories.pipelines_of(repository.id),
+        poll=_poll_of(repository),
         **connecting(repository),
     )
+
+
+def _poll_of(repository: Repository) -> str:
+    """How often it is polled, as people write it."""
+    return "off" if repository.poll is None else format_duration(repository.poll)
 
 
 def connecting(repository: Repository) -> dict[str, Any]:
@@ -120,7 +126,7 @@ async def repository_page(repository: Repository, status: int = 200, **values: A
     """The page of a repository, with what was typed into its forms and what is wrong with that."""
     pipelines = (await repositories.visible_pipelines_of([repository.id]))[repository.id]
     bars = await build_lists.bars_of_each([pipeline.id for pipeline in pipelines], 1)
-    shown: dict[str, Any] = {"poll": "off" if repository.poll is None else format_duration(repository.poll)}
+    shown: dict[str, Any] = {"poll": _poll_of(repository)}
     if may(Role.ADMIN):
         stored = [secret.name for secret in await secrets.listed(secrets.EVERYWHERE)]
         shown |= {

@@ -16,7 +16,7 @@ WAITS = {"name": "Waits", "steps": [{"name": "a long step", "content": "sleep 12
 async def test_an_empty_installation_says_how_to_begin(page: Page, new_server: Callable[..., Server]):
     server = new_server(executor="process").start()
     await page.goto(server.url)
-    await expect(page.get_by_role("heading", name="Add the first pipeline")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Add a repository or a pipeline")).to_be_visible()
     await page.locator("#empty").get_by_role("link", name="New pipeline").click()
     await expect(page).to_have_url(f"{server.url}/ui/pipelines/new")
 
