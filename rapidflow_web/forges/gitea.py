@@ -9,7 +9,7 @@ from urllib.parse import quote
 from rapidflow_web.forges import github
 from rapidflow_web.forges.client import Client, Purpose, cut, shortened
 from rapidflow_web.forges.fields import Field
-from rapidflow_web.forges.shapes import Change, Read, State
+from rapidflow_web.forges.shapes import BRANCH, TAG, Change, Read, State
 
 _ACTIONS = {"synchronized": "synchronize", "label_updated": "labeled", "label_cleared": "unlabeled"}
 _DRAFTS = ("wip:", "[wip]")
@@ -56,7 +56,7 @@ def _read_ref(event: str, body: Field) -> Read:
     is_tag = kind == "tag"
     change = Change(
         kind="delete" if event == "delete" else "tag" if is_tag else "push",
-        ref=body["ref"].ref_below(github.TAG if is_tag else github.BRANCH),
+        ref=body["ref"].ref_below(TAG if is_tag else BRANCH),
         before=None,
         after=None if event == "delete" else body["sha"].commit(),
         sender=github.sender(body),

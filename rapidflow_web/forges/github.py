@@ -7,11 +7,9 @@ from urllib.parse import quote
 
 from rapidflow_web.forges.client import Client, Purpose, cut, shortened
 from rapidflow_web.forges.fields import Field
-from rapidflow_web.forges.shapes import Change, PullRequest, Read, State
+from rapidflow_web.forges.shapes import TAG, Change, PullRequest, Read, State, neither_branch_nor_tag
 
 _URLS = ("clone_url", "ssh_url", "git_url", "html_url")
-TAG = "refs/tags/"
-BRANCH = "refs/heads/"
 _DESCRIPTION = 140
 _CONTEXT = 255
 _STATES: Mapping[State, str] = {
@@ -51,8 +49,8 @@ def read_push(body: Field, *, peeled: bool) -> Read:
     """
     ref = body["ref"].ref()
     is_tag = ref.startswith(TAG)
-    if not is_tag and not ref.startswith(BRANCH):
-        return Read((), f"nothing is built for '{ref[:100]}', which is neither a branch nor a tag")
+    if (nothing := neither_branch_nor_tag(ref)) is not None:
+        return nothing
     head = body["head_commit"]
     after = None if body["deleted"].flag() else body["after"].commit()
     if after and is_tag and peeled:

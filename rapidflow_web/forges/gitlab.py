@@ -9,11 +9,17 @@ from urllib.parse import quote
 
 from rapidflow_web.forges.client import Client, Purpose, cut, shortened
 from rapidflow_web.forges.fields import Field
-from rapidflow_web.forges.shapes import Change, ForgeError, PullRequest, Read, State
+from rapidflow_web.forges.shapes import (
+    TAG,
+    Change,
+    ForgeError,
+    PullRequest,
+    Read,
+    State,
+    neither_branch_nor_tag,
+)
 
 _URLS = ("git_http_url", "git_ssh_url", "http_url", "ssh_url", "web_url", "homepage")
-_TAG = "refs/tags/"
-_BRANCH = "refs/heads/"
 _ACTIONS = {"open": "opened", "reopen": "reopened", "close": "closed", "merge": "closed", "update": "edited"}
 _TEXT = 255
 _KEY_BYTES = 32
@@ -50,9 +56,9 @@ def read(event: str, body: Field) -> Read:
 
 def _read_push(body: Field) -> Read:
     ref = body["ref"].ref()
-    is_tag = ref.startswith(_TAG)
-    if not is_tag and not ref.startswith(_BRANCH):
-        return Read((), f"nothing is built for '{ref[:100]}', which is neither a branch nor a tag")
+    is_tag = ref.startswith(TAG)
+    if (nothing := neither_branch_nor_tag(ref)) is not None:
+        return nothing
     after = body["after"].commit()
     if after and is_tag:
         # Of an annotated tag, `after` is the tag itself.

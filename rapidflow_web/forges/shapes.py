@@ -11,6 +11,9 @@ from rapidflow_web.errors import RapidFlowError
 NAMES = ("github", "gitlab", "gitea", "forgejo", "bitbucket", "git")
 """`git` is any other: it has no API, and its deliveries follow Standard Webhooks."""
 
+BRANCH = "refs/heads/"
+TAG = "refs/tags/"
+
 Headers = Sequence[Sequence[str]]
 """Names and values in the order in which they came, as `Delivery.headers` keeps them."""
 
@@ -89,6 +92,13 @@ class Read:
 
     changes: tuple[Change, ...]
     reason: str | None = None
+
+
+def neither_branch_nor_tag(ref: str) -> Read | None:
+    """What a delivery about such a ref comes to; None for that of a branch or a tag."""
+    if ref.startswith((BRANCH, TAG)):
+        return None
+    return Read((), f"nothing is built for '{ref[:100]}', which is neither a branch nor a tag")
 
 
 class Api(Protocol):

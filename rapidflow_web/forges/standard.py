@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from rapidflow_web.forges import github
 from rapidflow_web.forges.fields import Field
-from rapidflow_web.forges.shapes import Change, Read
+from rapidflow_web.forges.shapes import TAG, Change, Read, neither_branch_nor_tag
 
 _TYPES = ("push", "tag", "delete")
 
@@ -21,9 +20,9 @@ def read(body: Field) -> Read:
         return Read((), f"nothing is built for the type '{kind}': send one of {', '.join(_TYPES)}")
     data = body["data"] or body
     ref = data["ref"].ref()
-    is_tag = ref.startswith(github.TAG)
-    if not is_tag and not ref.startswith(github.BRANCH):
-        return Read((), f"nothing is built for '{ref[:100]}', which is neither a branch nor a tag")
+    is_tag = ref.startswith(TAG)
+    if (nothing := neither_branch_nor_tag(ref)) is not None:
+        return nothing
     after = data["after"].commit()
     gone = word == "delete" or (after is None and bool(data["after"]))
     change = Change(
