@@ -10,8 +10,8 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
+from tests.support.deliveries import Hook, pull_request_body
 from tests.support.repos import Repo
-from tests.support.repositories import deliver, pull_request
 from tests.support.server import Answer, Server, wait_for
 from tests.support.users import add_user, as_, session_of, token_of
 
@@ -73,9 +73,9 @@ class Team:
         head = self.repo.commit({"fork": str(number)}, TITLE)
         self.repo.git("update-ref", f"refs/pull/{number}/head", head)
         self.repo.git("reset", "-q", "--hard", base)
-        body = pull_request(number, head, TITLE, SCRIPT, BRANCH)
+        body = pull_request_body(head, number=number, title=TITLE, sender=SCRIPT, source=BRANCH)
         body["pull_request"]["html_url"] = "javascript:alert(1)"
-        answer = deliver(self.server, self.added, "pull_request", body, key)
+        answer = Hook(self.server, self.added).send("github", body, event="pull_request", identifier=key)
         assert answer.status == 202, answer.text
         (event,) = self.handled(answer.json["delivery"])
         return event["decisions"][0]

@@ -12,8 +12,9 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, expect
 
 from tests.support import images
+from tests.support.deliveries import Hook
 from tests.support.repos import Repo
-from tests.support.repositories import add, deliver, events, handled, pull_request, push
+from tests.support.repositories import add, events, handled, push
 from tests.support.server import Server
 from tests.support.users import add_user, session_of, token_of
 
@@ -56,7 +57,7 @@ def happened(server: Server, repo: Repo) -> tuple[str, str, str]:
     base, head = repo.git("rev-parse", "HEAD"), repo.commit({"a": "d"}, "From outside")
     repo.git("update-ref", "refs/pull/1/head", head)
     repo.git("reset", "-q", "--hard", base)
-    answer = deliver(server, added, "pull_request", pull_request(1, head, "From outside", "stranger"), "axe")
+    answer = Hook(server, added).pull_request(head)
     handled(server, answer.json["delivery"])
     (decision,) = [one for one in events(server, added["id"])[0]["decisions"] if one["job_id"]]
     return (

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
+from tests.support.deliveries import Hook
 from tests.support.repos import Repo
-from tests.support.repositories import deliver, handled, pull_request, push, put
+from tests.support.repositories import handled, push, put
 from tests.support.server import Server
 
 
@@ -61,8 +62,7 @@ async def test_a_repository_is_added_pushed_to_and_a_fork_approved(
     head = repo.commit({"c": "d"}, "From outside")
     repo.git("update-ref", "refs/pull/7/head", head)
     repo.git("reset", "-q", "--hard", base)
-    body = pull_request(7, head, "From outside", "stranger", "topic")
-    answer = await asyncio.to_thread(deliver, server, added, "pull_request", body, "e2e")
+    answer = await asyncio.to_thread(Hook(server, added).pull_request, head, number=7, source="topic")
     await asyncio.to_thread(handled, server, answer.json["delivery"])
     await page.goto(f"{server.url}/ui/repositories/{number}/events")
     event = page.locator(".events > li").first

@@ -35,12 +35,21 @@ def push_body(forge: str, ref: str, before: str | None, after: str) -> dict[str,
 
 
 def pull_request_body(
-    after: str, *, number: int = 1, action: str = "opened", fork: bool = True, source: str = "feature"
+    after: str,
+    *,
+    number: int = 1,
+    action: str = "opened",
+    fork: bool = True,
+    source: str = "feature",
+    title: str = "From outside",
+    sender: str = "stranger",
 ) -> dict[str, Any]:
     """What GitHub says of a pull request into main."""
     body = payload("github-pull-request-opened")
     body |= {"action": action, "number": number}
+    body["sender"]["login"] = sender
     pull = body["pull_request"]
+    pull["title"] = title
     pull["number"] = number
     pull["head"] |= {"sha": after, "ref": source}
     pull["base"]["ref"] = "main"

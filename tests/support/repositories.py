@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import urlsplit
 
 from tests.support.deliveries import ZERO
-from tests.support.payloads import headers_for, payload
 from tests.support.repos import Repo
 from tests.support.server import Answer, Server, wait_for
 
@@ -55,24 +53,3 @@ def push(server: Server, repository_id: int, repo: Repo, ref: str = "refs/heads/
 def events(server: Server, repository_id: int) -> list[dict[str, Any]]:
     """What has happened at a repository, newest first."""
     return server.get(f"/repositories/{repository_id}/events").json
-
-
-def deliver(server: Server, added: dict[str, Any], event: str, body: dict[str, Any], key: str) -> Answer:
-    """Sends a delivery of GitHub's form to the webhook of a repository that was added."""
-    data = json.dumps(body).encode()
-    headers = dict(headers_for("github", event, data, added["hook_secret"]))
-    headers["X-GitHub-Delivery"] = key
-    return server.request("POST", urlsplit(added["hook_url"]).path, data.decode(), headers)
-
-
-def pull_request(number: int, head: str, title: str, sender: str, source: str = "feature") -> dict[str, Any]:
-    """The delivery of a pull request from a fork that was opened."""
-    body = payload("github-pull-request-opened")
-    pull = body["pull_request"]
-    body["number"] = pull["number"] = number
-    pull["title"], body["sender"]["login"] = title, sender
-    pull["head"]["sha"], pull["head"]["ref"], pull["base"]["ref"] = head, source, "main"
-    pull["head"]["repo"]["fork"] = True
-    pull["head"]["repo"]["full_name"] = "somebody/else"
-    pull["head"]["repo"]["id"] = 99
-    return body
