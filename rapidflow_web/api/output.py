@@ -1,11 +1,11 @@
-"""The output of steps inside JSON: read from the log while it is sent, so that memory stays flat."""
+"""Long texts inside JSON, such as the output of steps, made a piece at a time."""
 
 from __future__ import annotations
 
 import asyncio
 import codecs
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from json import encoder
 from typing import Any
 
@@ -48,11 +48,32 @@ class Output:
         yield b'"'
 
 
+class LongText:
+    """A text of any length as a value in what `encoded` takes. Bytes that are not UTF-8 become U+FFFD."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.start, self.end = 0, len(data)
+
+    async def check(self) -> None:
+        """It is there."""
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The text as a JSON string."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        yield b'"'
+        for position in range(0, self.end, CHUNK):
+            chunk = self._data[position : position + CHUNK]
+            yield _escape(decoder.decode(chunk, position + CHUNK >= self.end))[1:-1].encode()
+            await asyncio.sleep(0)
+        yield b'"'
+
+
 async def encoded(value: Any) -> bytes | AsyncIterator[bytes]:
     """`value` as JSON with its outputs: bytes where they are short, else what reads them while it is sent."""
-    outputs: list[Output] = []
+    outputs: list[Output | LongText] = []
 
-    def place(output: Output) -> str:
+    def place(output: Output | LongText) -> str:
         outputs.append(output)
         return _PLACE
 
@@ -66,7 +87,7 @@ async def encoded(value: Any) -> bytes | AsyncIterator[bytes]:
     return b"".join([piece async for piece in pieces])
 
 
-async def _joined(around: list[bytes], outputs: list[Output]) -> AsyncIterator[bytes]:
+async def _joined(around: list[bytes], outputs: Sequence[Output | LongText]) -> AsyncIterator[bytes]:
     yield around[0]
     for output, following in zip(outputs, around[1:], strict=True):
         async for piece in output.pieces():

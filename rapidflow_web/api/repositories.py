@@ -11,13 +11,14 @@ from rapidflow_web.api import repository_representations as representations
 from rapidflow_web.api import repository_schemas as schemas
 from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.openapi import operation
+from rapidflow_web.api.output import encoded
 from rapidflow_web.api.schemas import Job, Message
 from rapidflow_web.db import deliveries, events, repositories
 from rapidflow_web.db.trigger_models import Event, Repository
 from rapidflow_web.errors import Invalid, Problem
 from rapidflow_web.web import requests
 from rapidflow_web.web.repositories import hook_url, poll_seconds
-from rapidflow_web.web.responses import json_response
+from rapidflow_web.web.responses import encoded_response, json_response
 from rapidflow_web.web.services import services
 
 blueprint = Blueprint("repositories", __name__)
@@ -128,7 +129,8 @@ async def get_delivery(delivery_id: int) -> Response:
     """Get a delivery with its headers, its body and what it led to."""
     found = await deliveries.existing(delivery_id)
     made = await rendered_events(await events.of_delivery(delivery_id))
-    return json_response(representations.delivery(found, made))
+    body = await encoded(representations.delivery(found, made))
+    return encoded_response(body if isinstance(body, bytes) else b"".join([piece async for piece in body]))
 
 
 @blueprint.post("/deliveries/<delivery_id>/replay")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rapidflow_web.api.output import LongText
 from rapidflow_web.api.representations import job, time
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.trigger_models import Decision, Delivery, Event, Repository
@@ -86,7 +87,7 @@ def delivery_summary(row: Delivery) -> dict[str, Any]:
 
 def delivery(row: Delivery, events: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A delivery with all that is kept of it."""
-    body = None if row.body is None else bytes(row.body).decode("utf-8", "replace")
+    body = None if row.body is None else LongText(bytes(row.body))
     return {**delivery_summary(row), "headers": row.headers, "body": body, "events": list(events)}
 
 

@@ -6,6 +6,8 @@ from rapidflow_web.db import jobs
 from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.pipeline.triggers import Facts
 
+_FORKS = ", forks"
+
 
 def group_of(
     parsed: ParsedPipeline, facts: Facts, repository_id: int | None = None, *, untrusted: bool = False
@@ -17,7 +19,13 @@ def group_of(
     if parsed.concurrency is None:
         return None
     scope = "installation" if repository_id is None else f"repository {repository_id}"
-    return f"{scope}{', forks' if untrusted else ''}: {parsed.concurrency.group_of(facts)}"
+    return f"{scope}{_FORKS if untrusted else ''}: {parsed.concurrency.group_of(facts)}"
+
+
+def of_forks(group: str | None) -> str | None:
+    """The group in which builds of forks are that name this one."""
+    scope, separator, name = (group or "").partition(": ")
+    return group if group is None or scope.endswith(_FORKS) else f"{scope}{_FORKS}{separator}{name}"
 
 
 async def take_turn(parsed: ParsedPipeline, group: str | None, job_id: int) -> None:

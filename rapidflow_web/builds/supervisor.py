@@ -148,7 +148,8 @@ class Supervisor:
         await job.fetch_related("definition")
         steps, variables = await jobs.steps_of(job.id), await jobs.environment_of(job.id)
         try:
-            planned = plan(job, steps, variables, self._tools.settings)
+            # Who wrote the definition may have made it slow to read.
+            planned = await asyncio.to_thread(plan, job, steps, variables, self._tools.settings)
         except Invalid as error:
             # A later version may be stricter than the one that stored it.
             await self._ending.ended(job.id, "failed", f"the pipeline is no longer valid: {error}")

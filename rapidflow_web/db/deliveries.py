@@ -20,7 +20,7 @@ MOST_BYTES = 1024**3
 _MOST_REFUSED = 100
 """Refused deliveries that are kept of a repository: anybody can send them."""
 _LIST = (
-    "id", "repository_id", "key", "event", "headers", "size", "at", "status", "reason", "replay_of",
+    "id", "repository_id", "key", "event", "size", "at", "status", "reason", "replay_of",
     "handled_at", "outcome",
 )  # fmt: skip
 

@@ -25,6 +25,7 @@ _WAITING_LOCK = 0x52617069
 # Whether another build of a concurrency group runs is asked of the jobs themselves: nothing that is stored
 # beside them could be left over by a server that was killed.
 _CLAIMABLE = """SELECT id FROM job WHERE status = 'pending' AND NOT cancelled AND NOT unread
+AND superseded_by IS NULL
 AND (approval IS NULL OR approval <> 'waiting') AND (concurrency_group IS NULL OR NOT EXISTS (
     SELECT 1 FROM job AS other
     WHERE other.status = 'running' AND other.concurrency_group = job.concurrency_group

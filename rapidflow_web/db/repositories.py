@@ -27,7 +27,6 @@ async def begin(url: str, forge: str, hook_key: str) -> Repository:
         default_branch="",
         hook_key=hook_key,
         created_at=now,
-        updated_at=now,
         deleted_at=now,
     )
 
@@ -35,7 +34,7 @@ async def begin(url: str, forge: str, hook_key: str) -> Repository:
 @uncancelled
 async def settle(repository_id: int, refs: Mapping[str, str], **fields: Any) -> None:
     """Lets a repository be found from now on, with its refs as they are now; for a transaction."""
-    await Repository.filter(id=repository_id).update(deleted_at=None, updated_at=now_ms(), **fields)
+    await Repository.filter(id=repository_id).update(deleted_at=None, **fields)
     every = list(refs.items())
     for start in range(0, len(every), _BATCH):
         # Not all at once: there may be tens of thousands, and objects of the ORM take their time.

@@ -46,7 +46,6 @@ class Repository(Model):
     # What is wrong with definition files of the default branch: `[{"path", "message"}]`.
     problems: fields.Field[list[dict[str, str]]] = fields.JSONField(default=list)
     created_at: int = fields.BigIntField()
-    updated_at: int = fields.BigIntField()
     deleted_at: int | None = fields.BigIntField(null=True)
 
     class Meta(Model.Meta):
@@ -66,7 +65,7 @@ class RepositoryRef(Model):
 
     class Meta(Model.Meta):
         table = "repository_ref"
-        indexes = (Index(fields=("repository_id",)),)
+        indexes = (Index(fields=("repository_id", "ref")),)
 
 
 class Delivery(Model):
@@ -83,8 +82,6 @@ class Delivery(Model):
     event = fields.CharField(max_length=64)
     # In the order in which they came, without the values of those that are secret.
     headers: fields.Field[list[list[str]]] = fields.JSONField(default=list)
-    # As it came. Null where the signature was wrong.
-    body: bytes | None = fields.BinaryField(null=True)
     size: int = fields.BigIntField()
     at: int = fields.BigIntField()
     # What it was answered.
@@ -95,6 +92,8 @@ class Delivery(Model):
     handled_at: int | None = fields.BigIntField(null=True)
     # Why nothing came of it, or what went wrong.
     outcome: str | None = fields.TextField(null=True)
+    # As it came, null where the signature was wrong. The last column, so that lists need not read past it.
+    body: bytes | None = fields.BinaryField(null=True)
 
     class Meta(Model.Meta):
         table = "delivery"
@@ -131,7 +130,11 @@ class Event(Model):
 
     class Meta(Model.Meta):
         table = "event"
-        indexes = (Index(fields=("repository_id", "id")), Index(fields=("repository_id", "after")))
+        indexes = (
+            Index(fields=("repository_id", "id")),
+            Index(fields=("repository_id", "after")),
+            Index(fields=("delivery_id",)),
+        )
 
 
 class Decision(Model):

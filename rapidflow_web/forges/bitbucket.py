@@ -88,8 +88,8 @@ def _read_pull_request(action: str, body: Field) -> Change:
     )
     return Change(
         kind="pull_request",
-        # Bitbucket has no refs of pull requests.
-        ref=f"refs/heads/{branch}",
+        # No ref of the repository, as Bitbucket has none of pull requests; the branch has its own changes.
+        ref=f"refs/pull-requests/{pull_request.number}/from",
         before=None,
         after=source["commit"]["hash"].short_commit(),
         sender=_sender(body),

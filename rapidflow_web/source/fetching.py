@@ -88,16 +88,23 @@ async def fetch_everything(mirror: Path, options: GitOptions, commit: str, refer
     """
     if not _OBJECT_ID.fullmatch(commit):
         raise BuildError(f"could not fetch the source: '{commit[:80]}' is not the id of a commit")
+    if await _is_at(mirror, reference, commit):
+        return commit  # it came with another one
     await _fetch_refs(mirror, options, _BRANCHES, "+refs/tags/*:refs/tags/*")
+    there = await _has(mirror, commit)
     for wanted in (commit, reference):
-        if not await _has(mirror, commit) and wanted is not None:
+        if not there and wanted is not None:
             # Not every server gives a commit by its id, and not every reference is there yet.
             with contextlib.suppress(GitError):
                 await _fetch_refs(mirror, options, f"+{wanted}:{_FETCHED}")
+            there = await _has(mirror, commit)
     try:
-        commit = (await git("rev-parse", "--verify", f"{commit}^{{commit}}", cwd=mirror)).strip()
+        peeled = await git("rev-parse", "--verify", f"{commit}^{{commit}}", cwd=mirror) if there else ""
     except GitError:
-        raise NoSuchCommit(f"the repository has no commit {commit[:12]}") from None
+        peeled = ""
+    if not peeled:
+        raise NoSuchCommit(f"the repository has no commit {commit[:12]}")
+    commit = peeled.strip()
     await _keep(mirror, commit)
     return commit
 
@@ -134,6 +141,27 @@ def _read_refs(listing: bytes) -> RemoteRefs:
             # An annotated tag comes before the commit that it leads to.
             values[name.removesuffix("^{}")] = value
     return RemoteRefs(default, values)
+
+
+async def _is_at(mirror: Path, reference: str | None, commit: str) -> bool:
+    """Whether a branch or tag was at this commit when it was last fetched, and the commit was kept."""
+    if reference is None or not reference.startswith(("refs/heads/", "refs/tags/")):
+        return False
+    known = reference.replace("refs/heads", HEADS, 1)
+    try:
+        found = await git("rev-parse", "--verify", "--quiet", f"{known}^{{commit}}", cwd=mirror)
+        return found.strip() == commit and await is_kept(mirror, commit)
+    except GitError:
+        return False
+
+
+async def is_kept(mirror: Path, commit: str) -> bool:
+    """Whether a commit was fetched before, with all that belongs to it."""
+    try:
+        await git("rev-parse", "--verify", "--quiet", f"{COMMITS}/{commit}", cwd=mirror)
+    except GitError:
+        return False
+    return True
 
 
 async def _fetch_refs(mirror: Path, options: GitOptions, *references: str) -> None:

@@ -113,10 +113,16 @@ async def changed(mirror: Path, base: str, commit: str) -> tuple[str, ...] | Non
     return tuple(found)
 
 
-async def is_own(mirror: Path, commit: str) -> bool:
-    """Whether a branch or tag of the repository, as last fetched, has the commit. A fork's has none."""
+async def is_own(mirror: Path, commit: str, branch: str | None = None) -> bool:
+    """Whether a branch or tag of the repository, as last fetched, has the commit. A fork's has none.
+
+    Where it is probably in a `branch`, that is asked first, which is faster. Raises `GitError`.
+    """
+    if branch is not None and await is_ancestor(mirror, commit, f"{HEADS}/{branch}"):
+        return True
     query = "for-each-ref", "--count=1", f"--contains={commit}", "--format=%(refname)", HEADS, "refs/tags"
-    return bool(await _said(mirror, *query))
+    async with _limit("find the branches that have the commit"):
+        return bool(await git(*query, cwd=mirror))
 
 
 async def head_of(mirror: Path, branch: str) -> str | None:

@@ -31,6 +31,7 @@ from rapidflow_web.source.fetching import (
     fetch_commit,
     fetch_everything,
     forget_references,
+    is_kept,
     list_refs,
 )
 from rapidflow_web.source.git import GitError, GitOptions, git, plain, without_credentials
@@ -154,11 +155,13 @@ class Mirrors:
         mirror = self._folder / folder_name(remote.url, _whose(remote, account))
         try:
             async with asyncio.timeout(self.timeout) as limit, _lock(self._fetching, mirror):
-                commit, branch = await self._fetch(
-                    mirror, remote, branch, commit, everything=everything, reference=reference
-                )
-                limit.reschedule(None)
-                await self._tidy_up(mirror)
+                await self._ensure(mirror, remote.url)
+                if commit is None or everything or not await is_kept(mirror, commit):
+                    commit, branch = await self._fetch(
+                        mirror, remote, branch, commit, everything=everything, reference=reference
+                    )
+                    limit.reschedule(None)
+                    await self._tidy_up(mirror)
                 await asyncio.to_thread((mirror / _USED).touch)
                 # What is relative to a submodule with a login of its own is fetched with that.
                 account = Account(account.pipeline_id, login or account.login)
@@ -206,7 +209,6 @@ class Mirrors:
                 return await fetch_commit(mirror, options, commit), branch
             return await fetch_branch(mirror, options, branch)
 
-        await self._ensure(mirror, remote.url)
         try:
             return await remote.contact(mirror, fetch)
         except GitError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from tortoise.transactions import in_transaction
@@ -14,6 +13,8 @@ from rapidflow_web.db import events, outbox, pipelines, repositories, statuses
 from rapidflow_web.db.database import uncancelled
 from rapidflow_web.db.models import Job
 from rapidflow_web.db.trigger_models import Event, Repository
+from rapidflow_web.errors import BuildError
+from rapidflow_web.forges.base import PullRequest
 from rapidflow_web.triggers import sync
 from rapidflow_web.triggers.access import can_tell
 from rapidflow_web.triggers.judging import Build, Judgement, Verdict
@@ -32,6 +33,9 @@ async def store(
     """
     occurrence, commit = judgement.occurrence, judgement.commit
     async with in_transaction():
+        if await repositories.get(repository.id) is None:
+            raise BuildError("the repository was removed meanwhile")
+        tells = judgement.commit is not None and not judgement.untrusted and await can_tell(repository)
         event = await events.create(
             repository_id=repository.id,
             delivery_id=occurrence.delivery_id,
@@ -42,7 +46,7 @@ async def store(
             source=occurrence.source,
             sender=occurrence.sender,
             title=commit.title if commit is not None else occurrence.title,
-            pull_request=pull_request(judgement),
+            pull_request=pull_request(occurrence.pull_request),
         )
         made: Mapping[str, int] = {}
         if judgement.files is not None and not judgement.untrusted and occurrence.kind == "push":
@@ -52,7 +56,13 @@ async def store(
             pipeline_id = verdict.pipeline_id
             if pipeline_id is None:
                 pipeline_id = made[verdict.file.path] if verdict.file is not None else 0
-            await _decide(repository, judgement, event, verdict, pipeline_id, beginning)
+            job_id = verdict.job_id
+            if verdict.build is not None:
+                job = await _begin(repository, judgement, verdict, verdict.build, pipeline_id, beginning)
+                job_id = job.id
+            await events.decide(event.id, pipeline_id, verdict.outcome, verdict.reason, job_id)
+            if tells:
+                await _tell(repository, judgement, verdict, pipeline_id)
         if occurrence.kind == "delete":
             await repositories.saw(repository.id, occurrence.ref, None)
         elif commit is not None and judgement.is_newer and occurrence.kind != "schedule":
@@ -63,28 +73,16 @@ async def store(
     return event
 
 
-async def _decide(
-    repository: Repository,
-    judgement: Judgement,
-    event: Event,
-    verdict: Verdict,
-    pipeline_id: int,
-    beginning: Beginning,
-) -> None:
-    job_id = verdict.job_id
-    if verdict.build is not None:
-        job = await _begin(repository, judgement, verdict, verdict.build, pipeline_id, beginning)
-        job_id = job.id
-    await events.decide(event.id, pipeline_id, verdict.outcome, verdict.reason, job_id)
-    if judgement.commit is None or judgement.untrusted or not await can_tell(repository):
+async def _tell(repository: Repository, judgement: Judgement, verdict: Verdict, pipeline_id: int) -> None:
+    """Has the forge show what no build tells: an invalid definition, or a pipeline that `paths` left out."""
+    if judgement.commit is None or (verdict.outcome != "failed" and not verdict.left_out):
         return
-    if verdict.outcome == "failed" or verdict.left_out:
-        state = "success" if verdict.left_out else "failure"
-        name = verdict.file.parsed.name if verdict.file is not None and verdict.file.parsed else None
-        context = statuses.context_of(name or await pipelines.name_of(pipeline_id))
-        await statuses.report(
-            repository.id, judgement.commit.id, context, state, verdict.reason, None, pipeline_id
-        )
+    state = "success" if verdict.left_out else "failure"
+    name = verdict.file.parsed.name if verdict.file is not None and verdict.file.parsed else None
+    context = statuses.context_of(name or await pipelines.name_of(pipeline_id))
+    await statuses.report(
+        repository.id, judgement.commit.id, context, state, verdict.reason, None, pipeline_id
+    )
 
 
 async def _begin(
@@ -109,7 +107,7 @@ async def _begin(
         "ref": occurrence.ref,
         "title": commit.title,
         "author": commit.author,
-        "pull_request": pull_request(judgement),
+        "pull_request": pull_request(occurrence.pull_request),
         "before": occurrence.before,
         "base": build.base,
         "untrusted": judgement.untrusted,
@@ -121,10 +119,7 @@ async def _begin(
     return job
 
 
-def pull_request(judgement: Judgement) -> dict[str, Any] | None:
+def pull_request(request: PullRequest | None) -> dict[str, Any] | None:
     """A pull request as jobs and events have it."""
-    request = judgement.occurrence.pull_request
-    if request is None:
-        return None
-    every = asdict(request)
-    return {name: every[name] for name in ("number", "title", "url", "source", "target", "fork")}
+    names = "number", "title", "url", "source", "target", "fork"
+    return None if request is None else {name: getattr(request, name) for name in names}

@@ -26,17 +26,16 @@ _LINK, _SUBMODULE = "120000", "160000"
 
 @dataclass(frozen=True, slots=True)
 class DefinitionFile:
-    """A definition file at one commit: its text and what that means, or else the `problem` in a sentence."""
+    """A definition file at one commit: its text and what that means, or else the `problem` in a sentence.
+
+    A problem `of_all` leaves unknown which definitions there are.
+    """
 
     path: str
     text: str = ""
     parsed: ParsedPipeline | None = None
     problem: str | None = None
-
-    @property
-    def default_name(self) -> str:
-        """The name of a pipeline whose file has none."""
-        return default_name(self.path)
+    of_all: bool = False
 
 
 def default_name(path: str) -> str:
@@ -52,27 +51,28 @@ async def read(mirror: Path, commit: str, settings: Settings) -> list[Definition
     try:
         entries = await history.entries(mirror, commit, FILE, FOLDER, f"{FOLDER}/")
     except TooManyEntries:
-        return [
-            DefinitionFile(FOLDER, problem=f"{FOLDER}/ has too many files; at most {MAX_FILES} can be used")
-        ]
+        return _of_all(FOLDER, f"{FOLDER}/ has too many files; at most {MAX_FILES} can be used")
     odd = [entry for entry in entries if entry.path == FOLDER]
     if odd:
-        return [DefinitionFile(FOLDER, problem=f"{FOLDER} {_is_no_folder(odd[0])}; make it a folder")]
+        return _of_all(FOLDER, f"{FOLDER} {_is_no_folder(odd[0])}; make it a folder")
     chosen = [entry for entry in entries if entry.path == FILE or entry.path.endswith(_ENDINGS)]
     if len(chosen) > 1 and any(entry.path == FILE for entry in chosen):
-        problem = f"there are both {FILE} and files in {FOLDER}/; keep the one or the other"
-        return [DefinitionFile(FILE, problem=problem)]
+        return _of_all(FILE, f"there are both {FILE} and files in {FOLDER}/; keep the one or the other")
     if len(chosen) > MAX_FILES:
-        problem = f"{FOLDER}/ has {len(chosen)} definition files; at most {MAX_FILES} can be used"
-        return [DefinitionFile(FOLDER, problem=problem)]
+        said = f"{FOLDER}/ has {len(chosen)} definition files; at most {MAX_FILES} can be used"
+        return _of_all(FOLDER, said)
     files = [await _file(mirror, entry, settings) for entry in chosen]
     return _with_repeated_names(files)
 
 
 async def read_one(mirror: Path, commit: str, path: str, settings: Settings) -> DefinitionFile | None:
     """The definition file at `path`; None where the commit has none. Raises `GitError`."""
-    found = [file for file in await read(mirror, commit, settings) if file.path in (path, FOLDER)]
-    return found[0] if found else None
+    files = await read(mirror, commit, settings)
+    return next((file for file in files if file.of_all or file.path == path), None)
+
+
+def _of_all(path: str, problem: str) -> list[DefinitionFile]:
+    return [DefinitionFile(path, problem=problem, of_all=True)]
 
 
 async def _file(mirror: Path, entry: Entry, settings: Settings) -> DefinitionFile:
@@ -111,7 +111,7 @@ def _with_repeated_names(files: Sequence[DefinitionFile]) -> list[DefinitionFile
     for file in files:
         name = file.parsed.name if file.parsed is not None else None
         if name is not None and name in first:
-            problem = f"the name '{name}' is that of {first[name]}, too; give each pipeline its own"
+            problem = f"{first[name]} already uses the name '{name}'; names must be unique"
             found.append(DefinitionFile(file.path, file.text, problem=problem))
             continue
         if name is not None:

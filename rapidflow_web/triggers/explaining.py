@@ -55,9 +55,7 @@ class Explaining:
             ]
         repository = await repositories.get(pipeline.repository_id) if pipeline.repository_id else None
         if repository is None:
-            raise BadRequest(
-                "nothing has happened there, and the pipeline stands in no repository that is listened to"
-            )
+            raise BadRequest("no event is stored for it, and the pipeline does not belong to a repository")
         try:
             account = await account_of(self._vault, repository)
             seen = await self._mirrors.refs(repository.url, account)

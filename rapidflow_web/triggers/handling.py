@@ -22,10 +22,11 @@ from rapidflow_web.source.mirrors import Mirrors
 from rapidflow_web.triggers import decisions
 from rapidflow_web.triggers.access import account_of
 from rapidflow_web.triggers.hooks import is_refs, read_refs
-from rapidflow_web.triggers.judging import Judge, Judgement
+from rapidflow_web.triggers.judging import Judge
 from rapidflow_web.triggers.occurrence import HEADS, TAGS, Occurrence
 
 _LONGEST_PAUSE = 3600
+_BROKEN = "internal error; the server's log has more"
 _EARLY = 60_000
 """Milliseconds in which a forge makes the ref of a pull request that it has told of."""
 _NEW_COMMITS = ("opened", "synchronize", "reopened")
@@ -66,12 +67,10 @@ class Handling:
             remarks: list[str] = []
             for occurrence in occurrences:
                 early = delivery.at > now_ms() - _EARLY
-                if occurrence.ref not in done and (
-                    said := await self.happened(repository, occurrence, early=early)
-                ):
+                if occurrence.ref in done:
+                    continue
+                if (said := await self.happened(repository, occurrence, early=early)) is not None:
                     remarks.append(said)
-                    # It may have made pipelines, or been the first of the default branch.
-                    repository = await repositories.get(repository.id) or repository
             await deliveries.handled(delivery.id, "; ".join(remarks) or None)
 
     async def happened(
@@ -126,7 +125,7 @@ class Handling:
                 repository_id=repository.id, delivery_id=occurrence.delivery_id, kind=occurrence.kind,
                 ref=occurrence.ref, before=occurrence.before, after=occurrence.after,
                 source=occurrence.source, sender=occurrence.sender, title=occurrence.title,
-                pull_request=decisions.pull_request(Judgement(occurrence, ())),
+                pull_request=decisions.pull_request(occurrence.pull_request),
             )  # fmt: skip
 
     async def look(self, repository: Repository) -> None:
@@ -135,14 +134,19 @@ class Handling:
         Raises `BuildError` where that can't be done; when it is tried again is stored.
         """
         async with self.lock(repository.id):
-            now = now_ms()
+            current = await repositories.get(repository.id)
+            if current is None:
+                return  # it was removed meanwhile
+            repository, now = current, now_ms()
             try:
                 await self._look(repository)
-            except RapidFlowError as error:
+            except Exception as error:
+                said = str(error) if isinstance(error, RapidFlowError) else _BROKEN
                 failures = repository.poll_failures + 1
-                pause = min((repository.poll or 60) * 2 ** min(failures, 10), _LONGEST_PAUSE)
+                usual = repository.poll or 60
+                pause = max(usual, min(usual * 2 ** min(failures, 10), _LONGEST_PAUSE))
                 await repositories.update(
-                    repository.id, polled_at=now, poll_failures=failures, poll_error=str(error),
+                    repository.id, polled_at=now, poll_failures=failures, poll_error=said,
                     next_poll_at=_soon(now, pause),
                 )  # fmt: skip
                 raise
@@ -172,10 +176,9 @@ def _soon(now: int, seconds: float) -> int:
 def changes(known: dict[str, str], seen: dict[str, str]) -> list[Occurrence]:
     """What has happened between two looks at branches and tags: branches first, and what is gone last."""
     found: list[Occurrence] = []
-    for ref, value in sorted(seen.items()):
-        if known.get(ref) != value:
-            kind = "push" if ref.startswith(HEADS) else "tag"
-            found.append(Occurrence(kind, "poll", ref, known.get(ref), value))
+    for ref in sorted(ref for ref, value in seen.items() if known.get(ref) != value):
+        kind = "push" if ref.startswith(HEADS) else "tag"
+        found.append(Occurrence(kind, "poll", ref, known.get(ref), seen[ref]))
     gone = [ref for ref in known if ref not in seen and ref.startswith((HEADS, TAGS))]
     return found + [Occurrence("delete", "poll", ref, known[ref]) for ref in sorted(gone)]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from rapidflow_web.db import deliveries, repositories
+from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.trigger_models import Delivery, Repository
 from rapidflow_web.errors import BadRequest, NotFound, Unauthorized
 from rapidflow_web.forges import base as forges
@@ -73,7 +74,7 @@ class Hooks:
         if delivery_key is not None:
             there = await deliveries.with_key(repository.id, delivery_key)
             if there is not None:
-                return Answer(200, there, f"this delivery has come before, as {there}")
+                return Answer(200, there, f"duplicate of delivery {there}")
         reason = None
         try:
             read = await _in_thread_if_large(body, forges.read, repository.forge, headers, body)
@@ -85,7 +86,7 @@ class Hooks:
         delivery = await self._store(repository, event, delivery_key, kept, body, status, reason)
         if delivery is None:
             there = await deliveries.with_key(repository.id, delivery_key or "")
-            return Answer(200, there, f"this delivery has come before, as {there}")
+            return Answer(200, there, f"duplicate of delivery {there}")
         if reason is None:
             self._wake()
         return Answer(status, delivery.id, reason)
@@ -121,7 +122,7 @@ class Hooks:
         return await deliveries.create(
             repository_id=repository.id, key=key, event=event, headers=headers, body=body, size=len(body),
             status=status, reason=reason, outcome=reason,
-            **({} if status == 202 else {"handled_at": int(time.time() * 1000)}),
+            **({} if status == 202 else {"handled_at": now_ms()}),
         )  # fmt: skip
 
 

@@ -27,10 +27,11 @@ from rapidflow_web.source.mirrors import Mirrors, Source
 from rapidflow_web.triggers import definitions
 from rapidflow_web.triggers.access import account_of
 from rapidflow_web.triggers.definitions import DefinitionFile, problem_of
-from rapidflow_web.triggers.occurrence import Occurrence
+from rapidflow_web.triggers.occurrence import HEADS, Occurrence
 
 _FULL_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _BUILT_ONCE = ("push", "pull_request")
+_NO_FORKS = "Bitbucket has no refs of pull requests, so a fork's can't be fetched"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,10 @@ class _Case:
     mirror: Path
     commit: Commit
     untrusted: bool
-    skipped: str | None = field(default=None)
+    skipped: str | None
+    files: tuple[DefinitionFile, ...]
+    changed: dict[str, tuple[str, ...] | None] = field(default_factory=dict[str, "tuple[str, ...] | None"])
+    """The changed files by the commit that they are counted from, as far as they were looked up."""
 
 
 class Judge:
@@ -99,23 +103,24 @@ class Judge:
 
     async def judge(self, repository: Repository, occurrence: Occurrence) -> Judgement:
         """Judges what happened. Raises `BuildError` where the repository can't be reached."""
-        stored = await self._pipelines(repository, occurrence)
         if occurrence.kind == "delete":
             return Judgement(occurrence, ())
+        stored = await self._pipelines(repository, occurrence)
+        if repository.forge == "bitbucket" and occurrence.from_fork:
+            return _without_commit(occurrence, stored, "ignored", _NO_FORKS)
         try:
             source = await self._fetched(repository, occurrence)
         except NoSuchCommit as error:
-            return Judgement(occurrence, tuple(_without_commit(repository, occurrence, stored, str(error))))
+            return _without_commit(occurrence, stored, "failed", str(error))
         mirror, commit = source.mirror, await history.commit_of(source.mirror, source.commit)
-        untrusted = not await history.is_own(mirror, commit.id) or (
-            occurrence.pull_request is not None and occurrence.pull_request.fork
-        )
-        case = _Case(repository, occurrence, mirror, commit, untrusted, _skipped(occurrence, commit))
-        files = await definitions.read(mirror, commit.id, self._settings)
-        verdicts = [await self._verdict(case, *pair) for pair in _matched(case, stored, files)]
-        return Judgement(
-            occurrence, tuple(verdicts), commit, untrusted, tuple(files), await self._is_newer(case)
-        )
+        untrusted = occurrence.from_fork or not await history.is_own(mirror, commit.id, occurrence.branch)
+        files = tuple(await definitions.read(mirror, commit.id, self._settings))
+        skipped = _skipped(occurrence, commit)
+        case = _Case(repository, occurrence, mirror, commit, untrusted, skipped, files)
+        # Who wrote the texts may have made them slow to read.
+        pairs = await asyncio.to_thread(_matched, case, stored)
+        verdicts = [await self._verdict(case, *pair) for pair in pairs]
+        return Judgement(occurrence, tuple(verdicts), commit, untrusted, files, await self._is_newer(case))
 
     async def _pipelines(self, repository: Repository, occurrence: Occurrence) -> list[Pipeline]:
         found = await repositories.pipelines_of(repository.id) + await pipelines.stored_for(repository.url)
@@ -123,21 +128,24 @@ class Judge:
 
     async def _fetched(self, repository: Repository, occurrence: Occurrence) -> Source:
         account = await account_of(self._vault, repository)
-        after = occurrence.after
+        after, request = occurrence.after, occurrence.pull_request
         if after is None or not _FULL_ID.fullmatch(after):
-            # Some forges shorten the commit; the branch says the same.
-            branch = occurrence.ref.removeprefix("refs/heads/")
-            return await self._mirrors.fetch(repository.url, branch, account=account)
+            # Some deliveries shorten the commit, or have none: the ref says the same.
+            ref = occurrence.ref if request is None else f"{HEADS}{request.source}"
+            after = (await self._mirrors.refs(repository.url, account)).values.get(ref)
+            if after is None:
+                raise NoSuchCommit(f"the repository has no {ref}")
         return await self._mirrors.fetch(
             repository.url, commit=after, account=account, everything=True, reference=occurrence.ref
         )
 
     async def _is_newer(self, case: _Case) -> bool:
-        last = await repositories.value_of(case.repository.id, case.occurrence.ref)
-        if last is None or last == case.commit.id or case.occurrence.kind == "tag":
+        branch = case.occurrence.branch
+        if branch is None or await history.head_of(case.mirror, branch) == case.commit.id:
             return True
         # Deliveries overtake each other.
-        return not await history.is_ancestor(case.mirror, case.commit.id, last)
+        last = await repositories.value_of(case.repository.id, case.occurrence.ref)
+        return last is None or not await history.is_ancestor(case.mirror, case.commit.id, last)
 
     async def _verdict(self, case: _Case, pipeline: Pipeline | None, file: DefinitionFile | None) -> Verdict:
         pipeline_id = pipeline.id if pipeline is not None else None
@@ -187,7 +195,9 @@ class Judge:
 
     async def _facts(self, case: _Case, parsed: ParsedPipeline, base: str | None) -> Facts:
         occurrence, request = case.occurrence, case.occurrence.pull_request
-        paths = None if base is None else await history.changed(case.mirror, base, case.commit.id)
+        if base is not None and base not in case.changed:
+            case.changed[base] = await history.changed(case.mirror, base, case.commit.id)
+        paths = None if base is None else case.changed[base]
         return Facts(
             event=occurrence.kind,
             branch=occurrence.branch,
@@ -212,12 +222,11 @@ class Judge:
         return None
 
 
-def _matched(
-    case: _Case, stored: Sequence[Pipeline], files: Sequence[DefinitionFile]
-) -> list[tuple[Pipeline | None, DefinitionFile | None]]:
+def _matched(case: _Case, stored: Sequence[Pipeline]) -> list[tuple[Pipeline | None, DefinitionFile | None]]:
     """Each pipeline with its definition at the commit; new pipelines only where the commit is trusted."""
     found: list[tuple[Pipeline | None, DefinitionFile | None]] = []
-    left = {file.path: file for file in files}
+    left = {file.path: file for file in case.files}
+    of_all = next((file for file in case.files if file.of_all), None)
     for pipeline in stored:
         if pipeline.path is None:
             file = _of_stored(pipeline)
@@ -230,15 +239,10 @@ def _matched(
         if pipeline.path is None or pipeline.path in of_paths:
             continue
         renamed = [one for one in left.values() if one.parsed and one.parsed.name == pipeline.definition.name]
-        found.append((pipeline, left.pop(renamed[0].path) if renamed else _broken(files)))
-    if not case.untrusted and case.occurrence.only is None:
+        found.append((pipeline, left.pop(renamed[0].path) if renamed else of_all))
+    if not case.untrusted and case.occurrence.kind == "push":
         found += [(None, file) for file in left.values() if file.parsed is not None]
     return found
-
-
-def _broken(files: Sequence[DefinitionFile]) -> DefinitionFile | None:
-    """What is wrong with all the files of a commit at once."""
-    return next((one for one in files if one.parsed is None and not one.text and len(files) == 1), None)
 
 
 def _of_stored(pipeline: Pipeline) -> DefinitionFile:
@@ -251,12 +255,10 @@ def _of_stored(pipeline: Pipeline) -> DefinitionFile:
 
 
 def _without_commit(
-    repository: Repository, occurrence: Occurrence, stored: Sequence[Pipeline], said: str
-) -> list[Verdict]:
-    outcome, reason = "failed", said
-    if repository.forge == "bitbucket" and occurrence.pull_request is not None:
-        outcome, reason = "ignored", "Bitbucket has no refs of pull requests, so a fork's can't be fetched"
-    return [Verdict(pipeline.id, None, outcome, reason) for pipeline in stored]
+    occurrence: Occurrence, stored: Sequence[Pipeline], outcome: str, reason: str
+) -> Judgement:
+    """What it means that there is no commit to build."""
+    return Judgement(occurrence, tuple(Verdict(pipeline.id, None, outcome, reason) for pipeline in stored))
 
 
 def _skipped(occurrence: Occurrence, commit: Commit) -> str | None:
@@ -265,7 +267,7 @@ def _skipped(occurrence: Occurrence, commit: Commit) -> str | None:
 
 def _of_fork(case: _Case, pipeline_id: int | None, build: Build) -> Verdict:
     """What a commit gets that no branch or tag of the repository has."""
-    fork = case.occurrence.pull_request is not None and case.occurrence.pull_request.fork
+    fork = case.occurrence.from_fork
     whose = "it comes from a fork" if fork else "no branch or tag of the repository has the commit"
     if case.repository.forks == "never":
         reason = f"{whose}, and the repository builds none of these"

@@ -40,6 +40,11 @@ class Occurrence:
         )  # fmt: skip
 
     @property
+    def from_fork(self) -> bool:
+        """Whether it is a pull request from another repository."""
+        return self.pull_request is not None and self.pull_request.fork
+
+    @property
     def branch(self) -> str | None:
         """The branch that was pushed, or that a schedule names; None for tags and pull requests."""
         if self.pull_request is not None or not self.ref.startswith(HEADS):

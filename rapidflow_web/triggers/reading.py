@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from tortoise.transactions import in_transaction
@@ -10,6 +11,7 @@ from rapidflow_web.builds import concurrency
 from rapidflow_web.builds.beginning import check_variables, columns_of
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.db import jobs, pipelines, repositories
+from rapidflow_web.db.database import is_away
 from rapidflow_web.db.models import Job, Pipeline
 from rapidflow_web.db.trigger_models import Repository
 from rapidflow_web.errors import BuildError, Invalid, RapidFlowError
@@ -25,6 +27,8 @@ from rapidflow_web.source.mirrors import Mirrors, Source
 from rapidflow_web.triggers import definitions
 from rapidflow_web.triggers.access import account_of
 from rapidflow_web.triggers.occurrence import HEADS, TAGS
+
+_log = logging.getLogger(__name__)
 
 
 class Reading:
@@ -45,6 +49,12 @@ class Reading:
             await self._read(job)
         except RapidFlowError as error:
             await self._ending.failed_before_start(job_id, str(error))
+        except Exception as error:
+            if is_away(error):
+                raise  # the database; it is tried again
+            _log.exception("job %d: unexpected error", job_id)
+            said = f"the build server failed: {type(error).__name__}: {error}"
+            await self._ending.failed_before_start(job_id, said)
 
     async def _read(self, job: Job) -> None:
         pipeline = await pipelines.existing(job.pipeline_id, also_deleted=True)
@@ -53,9 +63,9 @@ class Reading:
             raise BuildError("its repository was removed from this server")
         source = await self._fetched(repository, job)
         fork = job.pull_request is not None and bool(job.pull_request.get("fork"))
-        untrusted = fork or not await history.is_own(source.mirror, source.commit)
+        untrusted = fork or not await history.is_own(source.mirror, source.commit, job.branch)
         commit = await history.commit_of(source.mirror, source.commit)
-        fields = {
+        fields: dict[str, object] = {
             "commit": commit.id,
             "title": commit.title,
             "author": commit.author,
@@ -63,6 +73,9 @@ class Reading:
             "approval": self._approval(repository, untrusted),
         }
         if await jobs.steps_of(job.id):
+            if untrusted:
+                # It had its turn in a group of trusted builds, which it may not share any more.
+                fields["concurrency_group"] = concurrency.of_forks(job.concurrency_group)
             await jobs.define(job.id, None, {}, **fields)  # a retry of what was read before
             return
         await self._define(job, pipeline, repository, source, fields)
@@ -136,5 +149,8 @@ class Reading:
 async def _event(job: Job) -> str:
     """What started a job, or the first of those that it is a retry of."""
     while job.event == "retry" and job.retry_of is not None:
-        job = await jobs.existing(job.retry_of)
+        first = await jobs.get(job.retry_of)
+        if first is None:
+            break  # it was pruned
+        job = first
     return job.event

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets as randomness
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.builds.service import ShuttingDown
-from rapidflow_web.db import repositories, statuses, visibility
+from rapidflow_web.db import repositories, secrets, statuses, visibility
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.trigger_models import Repository
@@ -26,7 +25,6 @@ from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import EndedEarly, unless
 from rapidflow_web.source.mirrors import Account, Mirrors
 from rapidflow_web.triggers import definitions, sync
-from rapidflow_web.triggers.access import account_of
 from rapidflow_web.triggers.definitions import DefinitionFile
 
 T = TypeVar("T")
@@ -76,20 +74,22 @@ class Repositories:
             raise Invalid([Problem("url", str(error).replace("'repo_name'", "the URL"))]) from None
         public = without_password(url).rstrip("/")
         forge = _checked_forge(forge) if forge is not None else forges.guess(public)
+        if token is not None:
+            _checked_token(token)
         await self._refuse_twice(public)
         self._vault.check_key()
         repository = await repositories.begin(public, forge, randomness.token_urlsafe(24))
         scope = self._vault.scope_of_repository(repository.id)
-        if login is not None:
-            await self._vault.put_login(scope, login, by)
         try:
-            refs, branch, files = await self._waited_for(self._look_at(public, Account(scope, login)))
+            refs, branch, files = await self.waited_for(self._look_at(public, Account(scope, login)))
         except BuildError as error:
             raise Invalid([Problem("url", str(error))]) from None
         hook_secret = forges.new_secret()
         await self._vault.put_of_repository(repository.id, HOOK_SECRET, hook_secret, by)
+        if login is not None:
+            await self._vault.put_login(scope, login, by)
         if token is not None:
-            await self._vault.put_of_repository(repository.id, FORGE_TOKEN, _checked_token(token), by)
+            await self._vault.put_of_repository(repository.id, FORGE_TOKEN, token, by)
         async with in_transaction():
             await self._refuse_twice(public)
             await repositories.settle(
@@ -122,10 +122,7 @@ class Repositories:
         Raises `NotFound`, `Invalid`, `VaultError`.
         """
         repository = await repositories.existing(repository_id)
-        if "token" in wanted:
-            token = _checked_token(wanted.pop("token"))
-            await self._vault.put_of_repository(repository_id, FORGE_TOKEN, token, by)
-            await statuses.retry_now(repository_id)
+        token = _checked_token(wanted.pop("token")) if "token" in wanted else None
         if "forge" in wanted:
             _checked_forge(wanted["forge"])
         if "forks" in wanted and wanted["forks"] not in FORKS:
@@ -136,7 +133,10 @@ class Repositories:
                 raise Invalid([Problem("poll", f"use at least {LEAST_POLL}s, or off")])
             wanted["next_poll_at"] = None if poll is None else now_ms() + poll * 1000
         if wanted:
-            await repositories.update(repository.id, updated_at=now_ms(), **wanted)
+            await repositories.update(repository.id, **wanted)
+        if token is not None:
+            await self._vault.put_of_repository(repository_id, FORGE_TOKEN, token, by)
+            await statuses.retry_now(repository_id)
         return await repositories.existing(repository_id)
 
     async def remove(self, repository_id: int) -> str | None:
@@ -154,6 +154,9 @@ class Repositories:
             except (ForgeError, BadRequest) as error:
                 left = f"its webhook could not be removed: {error}"
         await repositories.delete(repository_id)
+        # The login stays, with which builds that have begun fetch their submodules.
+        for name in (HOOK_SECRET, OLD_HOOK_SECRET, FORGE_TOKEN):
+            await secrets.remove(self._vault.scope_of_repository(repository_id), name)
         return left
 
     async def new_secret(self, repository_id: int, by: str) -> str:
@@ -204,7 +207,7 @@ class Repositories:
         repository = await repositories.existing(repository_id)
         try:
             # What it means for pipelines that who asks may not see is judged, too.
-            await self._waited_for(self._look_for_all(repository))
+            await self.waited_for(self._look_for_all(repository))
         except BuildError as error:
             raise BadRequest(str(error)) from None
         return await repositories.existing(repository_id)
@@ -213,21 +216,17 @@ class Repositories:
         visibility.set_current(visibility.UNRESTRICTED)  # in the task that `unless` makes for this
         await self._look(repository)
 
-    async def _waited_for(self, work: Coroutine[Any, Any, T]) -> T:
+    async def waited_for(self, work: Coroutine[Any, Any, T]) -> T:
         """What git finds out. Raises `ShuttingDown` where the server ends first."""
         try:
             return await unless(self.server_ends, work)
         except EndedEarly:
             raise ShuttingDown("the server is ending; try again when it has started again") from None
 
-    async def account(self, repository: Repository) -> Account:
-        """On whose behalf it is fetched. Raises `VaultError`."""
-        return await account_of(self._vault, repository)
-
     async def secrets_of(self, repository: Repository) -> list[str]:
         """The secrets that its webhook may be signed with."""
         names = [HOOK_SECRET]
-        if (repository.old_secret_until or 0) > time.time() * 1000:
+        if (repository.old_secret_until or 0) > now_ms():
             names.append(OLD_HOOK_SECRET)
         found = [await self._vault.of_repository(repository.id, name) for name in names]
         return [secret for secret in found if secret]

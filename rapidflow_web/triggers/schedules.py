@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import UTC, datetime
 
@@ -55,13 +56,14 @@ class Schedules:
         """Makes the rows fit the definitions."""
         wanted: dict[tuple[int, str], int] = {}
         for pipeline in await schedules.pipelines_with_any():
-            for schedule in _of(pipeline):
+            for schedule in await asyncio.to_thread(_of, pipeline):
                 wanted[pipeline.id, schedule.key()] = _next(pipeline, schedule, now)
         await schedules.replace(wanted)
 
     async def _start(self, row: Schedule, now: int) -> None:
         pipeline = await pipelines.get(row.pipeline_id)
-        found = [one for one in _of(pipeline) if one.key() == row.key] if pipeline is not None else []
+        every = await asyncio.to_thread(_of, pipeline) if pipeline is not None else ()
+        found = [one for one in every if one.key() == row.key]
         if pipeline is None or not found:
             await schedules.remove(row.id)
             return

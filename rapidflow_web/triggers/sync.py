@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rapidflow_web.db import pipelines, repositories
+from rapidflow_web.db import pipelines, repositories, users
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.trigger_models import Repository
-from rapidflow_web.triggers.definitions import FILE, FOLDER, DefinitionFile
+from rapidflow_web.triggers.definitions import DefinitionFile
 from rapidflow_web.triggers.judging import Verdict
 
 
@@ -36,13 +36,13 @@ async def apply(
     for file in files:
         pipeline = by_path.get(file.path)
         pipeline_id = renamed.get(file.path) or (pipeline.id if pipeline is not None else None)
-        if pipeline_id is None and file.parsed is not None:
-            pipeline_id = _with_name(known, files, file)
         if file.parsed is None:
             problems.append({"path": file.path, "message": file.problem or ""})
             if whole and pipeline is not None:
                 await Pipeline.filter(id=pipeline.id).update(problem=file.problem)
                 found[file.path] = pipeline.id
+        elif not whole and pipeline is None and pipeline_id is not None:
+            found[file.path] = pipeline_id  # another branch renames the file; the default branch counts
         elif whole or pipeline is None or pipeline.deleted_at is not None:
             made = await pipelines.define(
                 pipeline_id,
@@ -53,30 +53,26 @@ async def apply(
                 name=file.parsed.name,
                 config=file.text,
             )
+            if pipeline_id is None:
+                await _restrict_like(made.id, known)
             found[file.path] = made.id
         else:
             found[file.path] = pipeline.id
     if whole:
         await repositories.update(repository.id, problems=problems)
-        if not _is_about_all(files):
+        if not any(file.of_all for file in files):
             stayed = set(found.values())
             gone = [one.id for one in known if one.on_default_branch and one.id not in stayed]
             await Pipeline.filter(id__in=gone, deleted_at__isnull=True).update(deleted_at=now_ms())
     return found
 
 
-def _with_name(
-    known: Sequence[Pipeline], files: Sequence[DefinitionFile], file: DefinitionFile
-) -> int | None:
-    """The pipeline whose file was renamed to this one: it has the name, and its own file is gone."""
-    paths = {one.path for one in files}
-    for pipeline in known:
-        same = file.parsed is not None and pipeline.definition.name == file.parsed.name
-        if same and pipeline.path not in paths and pipeline.deleted_at is None:
-            return pipeline.id
-    return None
-
-
-def _is_about_all(files: Sequence[DefinitionFile]) -> bool:
-    """Whether what is wrong says nothing of which definitions there are."""
-    return any(file.parsed is None and not file.text and file.path in (FILE, FOLDER) for file in files)
+async def _restrict_like(pipeline_id: int, siblings: Sequence[Pipeline]) -> None:
+    """Restricts a new pipeline where all others of its repository are, to those who may see all of them."""
+    present = [one for one in siblings if one.deleted_at is None]
+    if not present or not all(one.restricted for one in present):
+        return
+    names = set((await users.visibility(present[0].id))[1])
+    for one in present[1:]:
+        names &= set((await users.visibility(one.id))[1])
+    await users.apply_visibility(pipeline_id, True, sorted(names))

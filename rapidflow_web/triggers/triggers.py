@@ -13,7 +13,7 @@ from rapidflow_web.forges.base import Unreadable
 from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.settings import Settings
 from rapidflow_web.source.mirrors import Mirrors
-from rapidflow_web.triggers.explaining import Explaining
+from rapidflow_web.triggers.explaining import Explaining, Explanation
 from rapidflow_web.triggers.handling import Handling, occurrences_of
 from rapidflow_web.triggers.hooks import Hooks, replayable
 from rapidflow_web.triggers.judging import Judge, Judgement
@@ -44,7 +44,6 @@ class Triggers:
         self.repositories = Repositories(settings, mirrors, vault, handling.look)
         self.hooks = Hooks(self.repositories, self.worker.wake)
         self._explaining = Explaining(self._judge, mirrors, vault)
-        self.explain = self._explaining.explain
         self._wake = beginning.wake
 
     async def foresee(self, delivery_id: int) -> list[Judgement]:
@@ -52,12 +51,19 @@ class Triggers:
         delivery = await replayable(delivery_id)
         repository = await repositories.existing(delivery.repository_id)
         delivery.replay_of = delivery.id
+
+        async def judged() -> list[Judgement]:
+            every = await occurrences_of(repository, delivery)
+            return [await self._judge.judge(repository, one) for one in every]
+
         try:
-            return [
-                await self._judge.judge(repository, one) for one in await occurrences_of(repository, delivery)
-            ]
+            return await self.repositories.waited_for(judged())
         except (BuildError, Unreadable) as error:
             raise BadRequest(str(error)) from None
+
+    async def explain(self, pipeline_id: int, ref: str | None, commit: str | None) -> list[Explanation]:
+        """Why a ref or commit was built or not, newest first. Raises `NotFound`, `BadRequest`."""
+        return await self.repositories.waited_for(self._explaining.explain(pipeline_id, ref, commit))
 
     async def approve(self, job_id: int, commit: str) -> Job:
         """Lets a build begin. Raises `NotFound`, and `Conflict` where it does not wait for that commit."""

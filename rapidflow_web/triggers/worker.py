@@ -23,7 +23,7 @@ _TICK_SECONDS = 5.0
 _DAY = 24 * 3600 * 1000
 _LONGEST_PAUSE = 600.0
 _LOOK_AGAIN_SECONDS = 3.0
-_BROKEN = "it could not be handled because of an error of the server, which its log has; replay it"
+_BROKEN = "internal error (see the server's log); replay the delivery"
 
 
 class Worker:

@@ -54,7 +54,7 @@ def test_a_push_that_a_forge_tells_of_is_built_once(
     assert (answer.status, set(answer.json)) == (202, {"delivery"}), answer.text
     again = hook.send(forge, body, identifier="one")
     assert (again.status, again.json["delivery"]) == (200, answer.json["delivery"])
-    assert "has come before" in again.json["reason"]
+    assert "duplicate of delivery" in again.json["reason"]
     handled(server, answer.json["delivery"])
     (event,) = events(server, added["id"])
     assert (event["source"], event["after"], event["title"]) == ("webhook", commit, f"From {forge}")

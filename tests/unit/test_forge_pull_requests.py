@@ -20,7 +20,7 @@ PULL_REQUESTS = [
     ("forgejo-pull-request-opened", "refs/pull/1/head", "opened", "feature/changes", "main"),
     ("gitlab-merge-request-opened", "refs/merge-requests/1/head", "opened", "feature", "master"),
     ("gitlab-merge-request-subgroup", "refs/merge-requests/1/head", "opened", "feature", "master"),
-    ("bitbucket-pull-request-created", "refs/heads/develop", "opened", "develop", "master"),
+    ("bitbucket-pull-request-created", "refs/pull-requests/1/from", "opened", "develop", "master"),
 ]
 
 

@@ -79,7 +79,6 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("created_at", fields.BigIntField()),
-                ("updated_at", fields.BigIntField()),
                 ("deleted_at", fields.BigIntField(null=True)),
             ],
             options={
@@ -151,7 +150,6 @@ class Migration(migrations.Migration):
                         default=list, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
                     ),
                 ),
-                ("body", fields.BinaryField(null=True)),
                 ("size", fields.BigIntField()),
                 ("at", fields.BigIntField()),
                 ("status", fields.IntField()),
@@ -159,6 +157,7 @@ class Migration(migrations.Migration):
                 ("replay_of", fields.BigIntField(null=True)),
                 ("handled_at", fields.BigIntField(null=True)),
                 ("outcome", fields.TextField(null=True, unique=False)),
+                ("body", fields.BinaryField(null=True)),
             ],
             options={
                 "table": "delivery",
@@ -219,7 +218,11 @@ class Migration(migrations.Migration):
             options={
                 "table": "event",
                 "app": "rapidflow",
-                "indexes": [Index(fields=["repository_id", "id"]), Index(fields=["repository_id", "after"])],
+                "indexes": [
+                    Index(fields=["repository_id", "id"]),
+                    Index(fields=["repository_id", "after"]),
+                    Index(fields=["delivery_id"]),
+                ],
                 "pk_attr": "id",
                 "table_description": "What happened at a repository: a ref changed, or a schedule was due.",
             },
@@ -300,7 +303,7 @@ class Migration(migrations.Migration):
             options={
                 "table": "repository_ref",
                 "app": "rapidflow",
-                "indexes": [Index(fields=["repository_id"])],
+                "indexes": [Index(fields=["repository_id", "ref"])],
                 "pk_attr": "id",
                 "table_description": "A branch, tag or head of a pull request as it was last seen. `value` is the id of a commit or tag.",
             },
