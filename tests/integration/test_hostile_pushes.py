@@ -99,9 +99,7 @@ def test_what_a_folder_has_too_much_of_is_told(server: Server, repo: Repo) -> No
     repo.commit({".rapidflow/a.yml": definition("a"), ".rapidflow/b.yml": definition("a")})
     added = add(server, repo)
     (problem,) = added["problems"]
-    assert problem["path"] == ".rapidflow/b.yml" and "the name 'a' is that of .rapidflow/a.yml" in str(
-        problem
-    )
+    assert problem["path"] == ".rapidflow/b.yml" and "already uses the name 'a'" in str(problem)
     blob = repo.git("hash-object", "-w", ".rapidflow/a.yml")
     listing = "".join(f"100644 blob {blob}\tf{number}.yml\n" for number in range(10_001))
     for text in (listing[: len(listing) // 90], listing):
