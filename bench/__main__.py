@@ -7,22 +7,31 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import load, log_viewer, output, pages, push, start
+from bench import load, log_viewer, output, pages, pool, push, requests, start
 from bench.table import Row, show
 from tests.support import images
 from tests.support.server import Server
 
 _MEASURES: dict[str, Callable[[Server, str], Row]] = {
     "first-output": start.first_output,
+    "in-a-row": start.in_a_row,
+    "unknown-image": start.unknown_image,
     "further-step": start.further_step,
     "push": lambda _, image: push.first_output(image),
     "throughput": output.throughput,
+    "lines-to-end": output.lines_until_end,
+    "flood-to-end": output.flood_until_end,
     "masking": output.masking,
     "live-delay": output.live_delay,
     "followers": output.many_followers,
+    "500-followers": lambda server, image: output.many_followers(server, image, 500, 120),
     "memory": load.memory,
     # These have servers of their own.
+    "small-builds": pool.many_small,
+    "at-once": pool.at_once,
+    "parked": pool.idle,
     "details": lambda *_: load.details(),
+    "requests": lambda *_: requests.requests(),
     "at-rest": lambda *_: load.at_rest(),
     "pages": lambda *_: pages.pages(),
     "log-viewer": log_viewer.log_viewer,

@@ -135,8 +135,8 @@ def at_rest() -> Row:
     resident = int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
     return Row(
         "at rest; start to first answer",
-        "under 90 MB; under 1.5 s",
+        "under 75 MB; under 0.9 s",
         f"{resident:.0f} MB; {seconds:.2f} s",
         "",
-        resident < 90 and seconds < 1.5,
+        resident < 75 and seconds < 0.9,
     )

@@ -18,7 +18,7 @@ DATABASE = "rapidflow.db"
 SECRETS_KEY = "secrets.key"
 RESTORING = "restoring"
 """The folder in which a restore works; while something is in it, nothing else in the data folder counts."""
-_FOLDERS = ("logs", "mirrors", "work")
+_FOLDERS = ("logs", "mirrors", "work", "uploads")
 _LEFT_BY_A_START = ("installation", "key", "lock")
 
 
@@ -94,10 +94,10 @@ class DataFolder:
     def __init__(self, root: Path) -> None:
         self._root = root
         self.database = root / DATABASE
-        self.logs, self.mirrors, self.work = (root / name for name in _FOLDERS)
+        self.logs, self.mirrors, self.work, self.uploads = (root / name for name in _FOLDERS)
         with self._usable():
             # Variables of builds and URLs with passwords in them are nobody else's business.
-            for folder in (root, self.logs, self.mirrors, self.work):
+            for folder in (root, *(root / name for name in _FOLDERS)):
                 make_folder(folder)
 
     def installation(self) -> str:

@@ -58,15 +58,23 @@ class Conflict(RequestError):
 
 
 class Forbidden(RequestError):
-    """Not permitted, or not from this origin."""
+    """Not permitted, or not from this origin. `by_role` where another role would be let in."""
 
     status = 403
 
+    def __init__(self, message: str, *, by_role: bool = False) -> None:
+        super().__init__(message)
+        self.by_role = by_role
+
 
 class NotFound(RequestError):
-    """Not found."""
+    """Not found. `on_page` says it to people, who know a job as a build; by default it is the message."""
 
     status = 404
+
+    def __init__(self, message: str, on_page: str | None = None) -> None:
+        super().__init__(message)
+        self.on_page = on_page
 
 
 class UnsupportedMediaType(RequestError):

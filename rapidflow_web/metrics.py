@@ -25,6 +25,7 @@ QUEUE_AGE = Gauge("rapidflow_queue_age_seconds", "Age of the oldest queued build
 FOLLOWERS = Gauge("rapidflow_followers", "Current number of open log streams.")
 LOG_BYTES = Counter("rapidflow_log_bytes", "Total bytes written to logs.")
 SENT_BYTES = Counter("rapidflow_stream_bytes", "Total bytes sent to log streams.")
+CACHED = Counter("rapidflow_cached_responses", "Total responses served from the response cache.")
 LOOP_LAG = Histogram(
     "rapidflow_loop_lag_seconds",
     "Event loop lag in seconds, sampled twenty times a second under load, and once a second at rest.",
@@ -35,6 +36,12 @@ LOOP_STALLS = Counter(
     "Total event loop stalls over 100 ms, by kind: busy, or blocked in a call.",
     ["kind"],
 )
+CONTAINERS = Counter(
+    "rapidflow_build_containers",
+    "Total containers that builds were given, by how: parked, or created for the build.",
+    ["origin"],
+)
+PARKED = Gauge("rapidflow_parked_containers", "Current number of containers that wait for a build.")
 READY = Gauge("rapidflow_ready", "Whether this part is ready (1) or not (0).", ["part"])
 DRAINING = Gauge(
     "rapidflow_draining", "Whether the server is draining (1): it shuts down after running builds."
@@ -50,6 +57,8 @@ UNSENT = Gauge("rapidflow_unsent_messages", "Current number of messages that are
 
 for _result in ("success", "failed", "cancelled"):
     BUILDS.labels(_result)  # so that it is 0 and not absent before the first one
+for _origin in ("parked", "created"):
+    CONTAINERS.labels(_origin)
 for _kind in ("busy", "blocked"):
     LOOP_STALLS.labels(_kind)
 for _kind in ("status", "notification"):

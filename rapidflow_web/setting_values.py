@@ -150,6 +150,10 @@ def size(text: str) -> int | None:
     return None if text == "none" else limits.parse_size(text)
 
 
+def uploads(text: str) -> int:
+    return 0 if text == "off" else limits.parse_size(text)
+
+
 def keys(text: str) -> tuple[str, ...]:
     keys = tuple(key.strip() for key in text.split(",") if key.strip())
     if not all(re.fullmatch(r"[A-Za-z0-9_-]{43}=", key) for key in keys):

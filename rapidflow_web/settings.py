@@ -114,11 +114,11 @@ class Settings:
     dns: tuple[str, ...] = _setting(
         values.address_list, "", "Name servers of builds, separated by commas. Default: the engine's."
     )
-    spare_networks: int = _setting(
-        values.whole(0, 100),
-        "2",
-        "The number of networks kept ready for the next builds, until ten minutes after the last one. Each "
-        "is an idle container.",
+    parked: int = _setting(
+        values.whole(0, 200),
+        "10",
+        "The maximum number of containers kept ready for builds like the last ones, until half an hour after "
+        "them. Each takes some 4 MB of memory, with the engine's process for it.",
     )
     connections: int = _setting(
         values.whole(1, 10_000), "4096", "The maximum number of connected clients; more are refused."
@@ -204,6 +204,12 @@ class Settings:
     body_limit: int = _setting(limits.parse_size, "1m", "The maximum size of a request body.")
     hook_body_limit: int = _setting(
         limits.parse_size, "25m", "The maximum size of the body of a webhook delivery."
+    )
+    upload_limit: int = _setting(
+        values.uploads,
+        "500m",
+        "The maximum size of an uploaded working tree (`rapidflow run .`), packed by git. `off` refuses "
+        "uploads.",
     )
     file_roots: tuple[str, ...] = _setting(
         values.roots, "", "Folders with `file://` repositories, separated by `:`. Default: none."

@@ -33,6 +33,15 @@ def safe_json(text: str) -> str:
     return text.translate(_UNSAFE_IN_JSON)
 
 
+def shown_size(size: float) -> str:
+    """A number of bytes for people, e.g. `1.5 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
 def out(text: object) -> None:
     """Prints a line to standard output. Raises `OSError`, perhaps only when that is flushed."""
     print(safe(text))

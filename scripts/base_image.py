@@ -11,6 +11,7 @@ from pathlib import Path
 import aiodocker
 
 from rapidflow_web.errors import RapidFlowError
+from rapidflow_web.progress import untold
 from scripts import debian, engine
 
 _SUITE = "bookworm"
@@ -31,7 +32,7 @@ async def ensure(usual: str, scratch: Path) -> str:
     print(f"Pulling the base image {usual}", flush=True)
     try:
         async with engine.connected(_PULL_SECONDS) as executor:
-            await executor.images.provide(usual, lambda progress: None)
+            await executor.images.provide(usual, untold)
     except RapidFlowError as error:
         print(f"{error}\nBuilding {_BUILT} from Debian packages instead; it takes a minute", flush=True)
     else:

@@ -13,15 +13,11 @@ from typing import Any
 
 from rapidflow_web.cli import response_shapes
 from rapidflow_web.cli.client import Client, ClientError, Unreachable
+from rapidflow_web.forges import post_receive
 
 _EXAMPLES = Path(__file__).parent.parent / "examples"
 _START_SECONDS = 60.0
 _POLL_SECONDS = 10
-_HOOK = """#!/bin/sh
-# Tells the server of a push. Without this, the push is found within {seconds} seconds.
-exec >/dev/null 2>&1
-curl -f -H 'Content-Type: text/plain' --data-binary @- {url}/repositories/{repository_id}/refs
-"""
 _PLAIN_GIT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -58,6 +54,7 @@ class Example:
         _git(work, "commit", "--quiet", "--message", "A histogram for the terminal")
         _git(work, "clone", "--quiet", "--bare", "--template=", str(work), str(origin))
         _git(work, "remote", "add", "origin", str(self.origin))
+        _give_identity(work)
         _git(work, "config", "branch.main.remote", "origin")
         _git(work, "config", "branch.main.merge", "refs/heads/main")
         work.rename(self.work)
@@ -97,19 +94,30 @@ class Example:
         """Has pushes be built at once, and pushes a commit."""
         hook = self.origin / "hooks" / "post-receive"
         hook.parent.mkdir(exist_ok=True)
-        hook.write_text(_HOOK.format(url=url, repository_id=repository_id, seconds=_POLL_SECONDS))
+        script = post_receive.script(url, repository_id, with_token=False)
+        # Where there is no curl, a push is found by a poll soon enough.
+        hook.write_text(f"{script}\n")
         hook.chmod(0o700)
         with (self.work / "README.md").open("a") as readme:
             readme.write("\nThe number is how often a line comes.\n")
         _git(self.work, "commit", "--quiet", "--all", "--message", "Say what the number is")
-        _git(self.work, "push", "--quiet", "origin", "main")
+        # What the hook says is for whoever pushes later.
+        _git(self.work, "push", "--quiet", "origin", "main", stderr=subprocess.DEVNULL)
         # Where there is no curl, or the server has users.
         client.call("POST", f"/repositories/{repository_id}/poll", shape=response_shapes.REPOSITORY)
 
 
-def _git(folder: Path, *arguments: str) -> None:
+def _git(folder: Path, *arguments: str, stderr: int | None = None) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | _PLAIN_GIT
-    subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True)
+    subprocess.run(["git", *arguments], cwd=folder, env=environment, stderr=stderr, check=True)
+
+
+def _give_identity(folder: Path) -> None:
+    """Lets whoever has told git no name commit in a repository, and nowhere else."""
+    for key, value in (("user.name", "RapidFlow user"), ("user.email", "user@localhost")):
+        known = subprocess.run(["git", "config", key], cwd=folder, stdout=subprocess.DEVNULL, check=False)
+        if known.returncode != 0:
+            _git(folder, "config", key, value)
 
 
 def _newest_job(client: Client, pipeline_id: int) -> int:

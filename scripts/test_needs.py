@@ -22,6 +22,7 @@ _COMMANDS = {
     "ip": "iproute2",
     "systemd-analyze": "systemd",
     "tar": "tar",
+    "tmux": "tmux",
     "wrk": "wrk",
 }
 _CLIENT = {"docker": "docker.io"}

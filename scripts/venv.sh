@@ -60,7 +60,7 @@ if ! usable; then
   rm -rf .venv
   "$python" -m venv .venv
 fi
-echo "Installing the pinned requirements into .venv"
+echo "Installing the pinned requirements into .venv (a minute or two)"
 pip install "${files[@]/#/--requirement=}"
 pip install --no-deps --no-build-isolation --editable .
 sources "${files[@]}" >"$made_from"

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import images
 from tests.support.builds import processes_of
 from tests.support.engine_proxy import EngineProxy
 from tests.support.postgres import Postgres
 from tests.support.repos import Repo
-from tests.support.server import COMMAND, Server, containers_of, sandboxes_of
+from tests.support.server import COMMAND, Server, containers_of
 
 # A shell that starts the tests in the background, or nohup, has signals ignored, by all that the tests start
 # as well.
@@ -24,13 +25,21 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for _ignored in (signal.SIGQUIT, signal.SIGHUP):
     signal.signal(_ignored, signal.SIG_DFL)
 
+# On a busy machine anything may be slow.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
+
 Server.forks = True
 
 _LONGEST = (
-    "test_schemathesis", "test_accessibility", "test_server_startup", "test_server_killed", "test_packaging",
-    "test_engine_restarts", "test_installing", "test_backup", "test_doctor", "test_overwritten_lines",
-    "test_masking", "test_roles_of_routes", "test_log_viewer", "test_hostile_text", "test_restore_killed",
-    "test_clock",
+    "test_accessibility", "test_schemathesis", "test_packaging", "test_hostile_requests",
+    "test_server_killed", "test_secrets", "test_server_shutdown", "test_installing", "test_clone_passwords",
+    "test_hostile_pushes", "test_delivery_bursts", "test_webhooks", "test_engine_outages",
+    "test_engine_restarts", "test_clock", "test_slow_clients", "test_overwritten_lines",
+    "test_account_pages", "test_forks", "test_build_lifecycle", "test_container_isolation",
+    "test_hostile_repositories", "test_concurrency_groups", "test_server_startup", "test_backup",
+    "test_doctor", "test_masking", "test_roles_of_routes", "test_log_viewer", "test_hostile_text",
+    "test_restore_killed", "test_postgres", "test_source", "test_cli",
 )  # fmt: skip
 _FOLDERS = ("e2e", "faults", "integration", "api", "contract", "unit")
 
@@ -77,7 +86,6 @@ def _shared(folder: Path, repos: Path, **settings: str) -> Iterator[Server]:
     server = Server(folder / "data", file_roots=str(repos), grace="2s", concurrency="4", **settings)
     # Executed, because what a forked server has imported already can't hold its event loop.
     server.program = COMMAND
-    server.makes_tables = True
     server.start()
     yield server
     _end(server)
@@ -97,7 +105,8 @@ def new_server(tmp_path: Path, repos: Path) -> Iterator[Callable[..., Server]]:
     def make(name: str = "data", **settings: str) -> Server:
         defaults = {"file_roots": str(repos), "grace": "2s", "concurrency": "4"}
         if settings.get("executor") != "process":
-            defaults["default_image"] = images.ensure(images.BASH)
+            # So that all containers there are belong to builds.
+            defaults |= {"default_image": images.ensure(images.BASH), "parked": "0"}
         made.append(Server(tmp_path / name, **{**defaults, **settings}))
         return made[-1]
 
@@ -127,16 +136,24 @@ def proxy() -> Iterator[EngineProxy]:
 def _end(server: Server) -> None:
     server.stop()
     # A server that ends leaves its builds running, for one that never comes here.
-    if (server.data / "installation").exists() and (left := containers_of(server) + sandboxes_of(server)):
+    if (server.data / "installation").exists() and (left := containers_of(server)):
         subprocess.run(["docker", "rm", "--force", "--volumes", *left], capture_output=True)
     for process in processes_of(server.data / "work"):
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(process.split()[0]), signal.SIGKILL)
 
 
+@pytest.fixture(scope="session")
+def kept_postgres(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where new PostgreSQL servers are kept once somebody has made them."""
+    folder = tmp_path_factory.getbasetemp()
+    # That of all processes that run tests.
+    return (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "postgres"
+
+
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
+def postgres(kept_postgres: Path) -> Iterator[Postgres]:
     """A PostgreSQL server of the module's own."""
-    made = Postgres()
+    made = Postgres(kept_postgres)
     yield made
     made.close()

@@ -92,15 +92,6 @@ class Access:
         if known is self._cache:
             self._checked_at = time.monotonic()
 
-    def sees_all(self, token: str | None) -> bool:
-        """Whether it is known, without asking the database, that whoever shows `token` may see everything."""
-        now = time.monotonic()
-        if token is None:
-            fresh = now - self._checked_at <= _CACHE_SECONDS
-            return fresh and self._has_users is False and self._needs_no_login()
-        known = self._cache.get(_by_token(token))
-        return known is not None and known.until > now and known.actor.visibility.is_unrestricted
-
     def clear_cache(self) -> None:
         """Takes nothing of what was found for granted any more: users, tokens or visibility have changed."""
         # Not cleared: what somebody is finding out just now belongs to what was.
@@ -108,6 +99,35 @@ class Access:
         self._checked_at = float("-inf")
 
     # Who it is
+
+    async def who(
+        self, authorization: str | None, proxy_names: Sequence[str], session: str | None, peer: str
+    ) -> Actor:
+        """Who sends a request with this Authorization header and cookie, from the address `peer`.
+
+        `proxy_names` are the values of the header in which a proxy in front names the user, if one logs users
+        in. Raises `Unauthorized`.
+        """
+        if authorization is not None:
+            scheme, _, token = authorization.partition(" ")
+            if scheme.lower() == "bearer":
+                return await self.of_token(token.strip())
+        if self._settings.login == "proxy":
+            header = self._settings.proxy_header
+            names = [name.strip() for name in proxy_names if name.strip()]
+            if len(names) > 1:
+                raise Unauthorized(f"the header {header} came {len(names)} times; the proxy must replace it")
+            if names:
+                return await self.of_proxy(names[0], peer)
+            raise Unauthorized(f"the proxy in front must name the user in the header {header}")
+        if session and (actor := await self.of_session(session)) is not None:
+            return actor
+        if await self.is_open():
+            return ANYONE
+        raise Unauthorized(
+            "log in at /login, or send a token: Authorization: Bearer TOKEN, "
+            "which the rapidflow command takes from RAPIDFLOW_TOKEN"
+        )
 
     async def of_token(self, secret: str) -> Actor:
         """Who shows a token. Raises `Unauthorized`."""

@@ -52,6 +52,7 @@ class AccountChanges:
 
     `review` ends the streams of those who may not read them any more. `audit` tells the audit log whom or
     what a change is about. With `needs_users` nobody could log in without users, so one administrator stays.
+    `removed` takes away what a removed user leaves behind.
     """
 
     def __init__(
@@ -61,11 +62,13 @@ class AccountChanges:
         review: Callable[[], Awaitable[None]],
         audit: Callable[[str], None],
         needs_users: bool,
+        removed: Callable[[], Awaitable[None]],
     ) -> None:
         self._access = access
         self._review = review
         self._audit = audit
         self._needs_users = needs_users
+        self._removed = removed
 
     # Users
 
@@ -105,6 +108,7 @@ class AccountChanges:
         if not await users.remove(user_id, keep_one=self._needs_users):
             raise BadRequest(_LAST)
         await self.announce()
+        await self._removed()
 
     # Of whoever asks
 
@@ -140,7 +144,7 @@ class AccountChanges:
             raise BadRequest(f"you have {_MOST_TOKENS} tokens; revoke those that are not used")
         may = role_named(role) if role is not None else actor.role
         if may > actor.role:
-            raise Forbidden(f"your role is {actor.role.label}; a token can't have more")
+            raise Forbidden(f"your role is {actor.role.label}; a token can't have more", by_role=True)
         for number in only or ():
             if await pipelines.get(number) is None:
                 raise Invalid([Problem("pipelines", f"there is no pipeline {number}")])

@@ -6,16 +6,18 @@ from collections.abc import AsyncIterator
 
 from quart import Blueprint, Response
 
-from rapidflow_web.api import output, representations, schemas
-from rapidflow_web.api.lists import list_response
+from rapidflow_web.api import job_answers, output, representations, schemas
 from rapidflow_web.api.openapi import operation
+from rapidflow_web.api.repository_schemas import ApprovedCommit
 from rapidflow_web.builds.activity import activity
-from rapidflow_web.db import jobs
-from rapidflow_web.db.models import Step
+from rapidflow_web.builds.waiting import running_before
+from rapidflow_web.db import job_lists, jobs
+from rapidflow_web.db.models import Job, Step
 from rapidflow_web.logs.log import Log
 from rapidflow_web.web import requests
 from rapidflow_web.web.gate import reader
-from rapidflow_web.web.responses import encoded_response, json_response
+from rapidflow_web.web.response_cache import cacheable
+from rapidflow_web.web.responses import encoded, encoded_response, json_response
 from rapidflow_web.web.services import services
 from rapidflow_web.web.streaming import LongBody
 
@@ -27,15 +29,19 @@ blueprint = Blueprint("jobs", __name__)
 async def list_jobs(page: schemas.AllJobsPage) -> Response:
     """List the builds of all pipelines, newest first."""
     filters = page.model_dump(include={"status", "branch", "pipeline_id"}, exclude_none=True)
-    found = await jobs.listed(before=page.before, limit=page.limit + 1, **filters)
-    return list_response(found, page, representations.job)
+    cacheable()
+    found = await job_lists.listed(before=page.before, limit=page.limit + 1, **filters)
+    return await job_answers.listed(found, page)
 
 
 @blueprint.get("/jobs/<job_id>")
 @operation(schemas.Job)
 async def get_job(job_id: int) -> Response:
     """Get a job."""
-    return json_response(representations.job(await jobs.existing(job_id)))
+    job = await jobs.existing(job_id)
+    body = encoded(representations.job(job, await running_before([job])))
+    cacheable(final=_is_final(job))
+    return encoded_response(body)
 
 
 @blueprint.get("/jobs/<job_id>/details")
@@ -47,15 +53,15 @@ async def get_job_details(job_id: int) -> Response:
     log.expect(job.log_size)
     body = await output.encoded(
         {
-            "job": representations.job(job),
+            "job": representations.job(job, await running_before([job])),
             "pipeline": representations.snapshot(job),
             "steps": [representations.step(row, log) for row in steps],
             "environments": [representations.environment(row) for row in environments],
         }
     )
-    # Nothing of a job changes once the size of its log is stored, the last of all that is.
-    if job.log_size is not None and isinstance(body, bytes):
-        services().details.put(job_id, body)
+    # A build that runs also has output, which is not in the database.
+    if _is_final(job):
+        cacheable(final=True)
     return _sent(body, job.pipeline_id)
 
 
@@ -111,8 +117,23 @@ async def cancel_job(job_id: int) -> Response:
 @operation(schemas.Job, status=201, throttled=True)
 async def retry_job(job_id: int) -> Response:
     """Run a build again with the same steps, environment, image and commit."""
-    job = await services().beginning.retry(job_id, requests.cause())
-    return json_response(representations.job(job), 201, {"Location": f"/jobs/{job.id}"})
+    return await job_answers.begun(await services().beginning.retry(job_id, requests.cause()))
+
+
+@blueprint.post("/jobs/<job_id>/approve")
+@operation(schemas.Job, body=ApprovedCommit, conflict=True)
+async def approve_job(job_id: int) -> Response:
+    """Approve a waiting build."""
+    wanted = await requests.body(ApprovedCommit)
+    return await job_answers.one(await services().triggers.approve(job_id, wanted.commit))
+
+
+@blueprint.post("/jobs/<job_id>/reject")
+@operation(schemas.Job, body=ApprovedCommit, conflict=True)
+async def reject_job(job_id: int) -> Response:
+    """Reject a waiting build."""
+    wanted = await requests.body(ApprovedCommit)
+    return await job_answers.one(await services().triggers.reject(job_id, wanted.commit))
 
 
 @blueprint.get("/steps/<step_id>")
@@ -146,3 +167,8 @@ async def _log_of(step: Step) -> Log:
     if not log.size:
         log.expect((await jobs.existing(step.job_id)).log_size)
     return log
+
+
+def _is_final(job: Job) -> bool:
+    # Nothing of a job changes once the size of its log is stored, the last of all that is.
+    return job.log_size is not None

@@ -13,7 +13,8 @@ from rapidflow_web.web.responses import json_response
 
 
 class _HasId(Protocol):
-    id: int
+    @property
+    def id(self) -> int: ...
 
 
 Row = TypeVar("Row", bound=_HasId)

@@ -33,14 +33,12 @@ class Output:
         await self._log.read(self.start, 1)
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The output as a JSON string. Bytes that are not UTF-8 become U+FFFD."""
+        """The output as a JSON string. Bytes that are not UTF-8 become U+FFFD. Raises `LogUnreadable`."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         position = self.start
         yield b'"'
         while position < self.end:
             chunk = await self._log.read(position, min(CHUNK, self.end - position))
-            if not chunk:
-                break
             position += len(chunk)
             yield _escape(decoder.decode(chunk, position >= self.end))[1:-1].encode()
             # A log that is in memory is read without waiting, and others want their turn.

@@ -6,12 +6,14 @@ from typing import TypeVar
 
 from quart import Blueprint, Response
 
-from rapidflow_web.api import representations, schemas
+from rapidflow_web.api import job_answers, representations, schemas
 from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.openapi import operation
-from rapidflow_web.db import jobs, pipelines
+from rapidflow_web.db import job_lists, pipelines
 from rapidflow_web.errors import BadRequest, Invalid, Problem, UnsupportedMediaType
 from rapidflow_web.web import requests
+from rapidflow_web.web.disconnect import until_disconnect
+from rapidflow_web.web.gate import actor
 from rapidflow_web.web.pipelines import store_pipeline
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
@@ -79,11 +81,31 @@ async def delete_pipeline(pipeline_id: int) -> Response:
     return json_response({"message": "pipeline deleted successfully"})
 
 
+@blueprint.post("/pipelines/<pipeline_id>/uploads")
+@operation(
+    schemas.Upload, status=201, query=schemas.UploadQuery, text=("application/octet-stream",), throttled=True
+)
+async def upload_working_tree(query: schemas.UploadQuery, pipeline_id: int) -> Response:
+    """Upload a working tree, as the pack of a commit without parents, to start a build of it.
+
+    The body is what `git pack-objects --revs --stdout` prints for the commit.
+    """
+    taking = services().triggers.uploads
+    commit = await taking.checked(pipeline_id, query.commit)
+    owner = actor().name or ""
+    upload = await until_disconnect(taking.take(pipeline_id, commit, owner, requests.parts()))
+    return json_response(representations.upload(upload), 201, {"Location": f"/pipelines/{pipeline_id}/jobs"})
+
+
 @blueprint.post("/pipelines/<pipeline_id>/jobs")
 @operation(schemas.Job, status=201, body=schemas.NewJob, throttled=True)
 async def start_job(pipeline_id: int) -> Response:
     """Start a build of a pipeline. The optional body overrides the definition."""
     wanted = await requests.body(schemas.NewJob)
+    if wanted.upload is not None:
+        return await _start_uploaded(pipeline_id, wanted, wanted.upload)
+    if not wanted.secrets:
+        raise Invalid([Problem("secrets", "only the build of an upload can be started without its secrets")])
     job = await services().beginning.start(
         pipeline_id,
         requests.cause(),
@@ -92,7 +114,7 @@ async def start_job(pipeline_id: int) -> Response:
         tag=wanted.tag,
         environment=wanted.environments,
     )
-    return json_response(representations.job(job), 201, {"Location": f"/jobs/{job.id}"})
+    return await job_answers.begun(job)
 
 
 @blueprint.get("/pipelines/<pipeline_id>/jobs")
@@ -101,8 +123,21 @@ async def list_pipeline_jobs(page: schemas.JobPage, pipeline_id: int) -> Respons
     """List the builds of a pipeline, newest first."""
     await pipelines.existing(pipeline_id)
     filters = page.model_dump(include={"status", "branch"}, exclude_none=True)
-    found = await jobs.listed(before=page.before, limit=page.limit + 1, pipeline_id=pipeline_id, **filters)
-    return list_response(found, page, representations.job)
+    found = await job_lists.listed(
+        before=page.before, limit=page.limit + 1, pipeline_id=pipeline_id, **filters
+    )
+    return await job_answers.listed(found, page)
+
+
+async def _start_uploaded(pipeline_id: int, wanted: schemas.NewJob, upload_id: int) -> Response:
+    for name in ("branch", "commit", "tag"):
+        if getattr(wanted, name) is not None:
+            raise Invalid([Problem(name, f"an upload is built as it is; leave out {name}")])
+    upload = await services().triggers.uploads.existing(upload_id, pipeline_id, actor().name or "")
+    job = await services().beginning.start_uploaded(
+        upload, requests.cause(), environment=wanted.environments, untrusted=not wanted.secrets
+    )
+    return await job_answers.begun(job)
 
 
 async def _submitted(model: type[P]) -> P:

@@ -12,7 +12,7 @@ from rapidflow_web.api import repository_schemas as schemas
 from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.openapi import operation
 from rapidflow_web.api.output import encoded
-from rapidflow_web.api.schemas import Job, Message
+from rapidflow_web.api.schemas import Message
 from rapidflow_web.db import deliveries, events, repositories
 from rapidflow_web.db.trigger_models import Event, Repository
 from rapidflow_web.errors import Invalid, Problem
@@ -154,22 +154,6 @@ async def explain(query: schemas.ExplainQuery, pipeline_id: int) -> Response:
     """Say why a ref or a commit was built by a pipeline or not."""
     found = await services().triggers.explain(pipeline_id, query.ref, query.commit)
     return json_response([representations.explanation(one) for one in found])
-
-
-@blueprint.post("/jobs/<job_id>/approve")
-@operation(Job, body=schemas.ApprovedCommit, conflict=True)
-async def approve(job_id: int) -> Response:
-    """Approve a waiting build."""
-    wanted = await requests.body(schemas.ApprovedCommit)
-    return json_response(representations.job(await services().triggers.approve(job_id, wanted.commit)))
-
-
-@blueprint.post("/jobs/<job_id>/reject")
-@operation(Job, body=schemas.ApprovedCommit, conflict=True)
-async def reject(job_id: int) -> Response:
-    """Reject a waiting build."""
-    wanted = await requests.body(schemas.ApprovedCommit)
-    return json_response(representations.job(await services().triggers.reject(job_id, wanted.commit)))
 
 
 async def _answer(repository: Repository) -> Response:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from rapidflow_web.api.output import LongText
-from rapidflow_web.api.representations import job, time
+from rapidflow_web.api.representations import time
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.trigger_models import Decision, Delivery, Event, Repository
 from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.triggers.explaining import Explanation
 from rapidflow_web.triggers.judging import Judgement
 
-__all__ = ["delivery", "delivery_summary", "event", "explanation", "foreseen", "job", "repository"]
+__all__ = ["delivery", "delivery_summary", "event", "explanation", "foreseen", "repository"]
 
 
 def repository(

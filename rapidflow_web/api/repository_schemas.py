@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import ConfigDict, Field, RootModel
 
 from rapidflow_web.api.schemas import Absent, Page, Time
-from rapidflow_web.web.requests import Flag
+from rapidflow_web.forges.base import Forge
+from rapidflow_web.web.requests import Flag, Model
 
-Forge = Literal["github", "gitlab", "gitea", "forgejo", "bitbucket", "git"]
 Forks = Literal["approve", "run", "never"]
 
 
-class NewRepository(BaseModel):
+class NewRepository(Model):
     """A repository to add."""
 
     model_config = ConfigDict(extra="forbid")
@@ -23,7 +23,7 @@ class NewRepository(BaseModel):
     token: Annotated[str | None, Field(description="A token for the API of the forge.")] = None
 
 
-class ChangedRepository(BaseModel):
+class ChangedRepository(Model):
     """What is to be changed of a repository."""
 
     model_config = ConfigDict(extra="forbid")
@@ -39,7 +39,7 @@ class ChangedRepository(BaseModel):
     ] = None
 
 
-class RepositoryPipeline(BaseModel):
+class RepositoryPipeline(Model):
     """A pipeline of a repository."""
 
     id: int
@@ -47,14 +47,14 @@ class RepositoryPipeline(BaseModel):
     path: str
 
 
-class DefinitionProblem(BaseModel):
+class DefinitionProblem(Model):
     """What is wrong with a definition file of the default branch."""
 
     path: str
     message: str
 
 
-class Repository(BaseModel):
+class Repository(Model):
     """A repository."""
 
     id: int
@@ -73,7 +73,7 @@ class Repository(BaseModel):
     created_at: Time
 
 
-class AddedRepository(BaseModel):
+class AddedRepository(Model):
     """A repository that was added; `hook_secret` is shown only now."""
 
     id: int
@@ -93,24 +93,24 @@ class AddedRepository(BaseModel):
     created_at: Time
 
 
-class Repositories(RootModel[list[Repository]]):
+class Repositories(RootModel[list[Repository]], defer_build=True):
     """Repositories, newest first."""
 
 
-class HookSecret(BaseModel):
+class HookSecret(Model):
     """The new secret of a webhook; the one before counts for 24 hours more."""
 
     hook_secret: str
 
 
-class Taken(BaseModel):
+class Taken(Model):
     """A delivery. With `reason` there is nothing to do for it."""
 
     delivery: int | None
     reason: str | None = None
 
 
-class Decision(BaseModel):
+class Decision(Model):
     """What an event means for one pipeline."""
 
     pipeline_id: int
@@ -119,7 +119,7 @@ class Decision(BaseModel):
     job_id: int | None
 
 
-class Event(BaseModel):
+class Event(Model):
     """What happened at a repository."""
 
     id: int
@@ -134,11 +134,11 @@ class Event(BaseModel):
     decisions: list[Decision]
 
 
-class Events(RootModel[list[Event]]):
+class Events(RootModel[list[Event]], defer_build=True):
     """Events, newest first."""
 
 
-class DeliverySummary(BaseModel):
+class DeliverySummary(Model):
     """A delivery, without its headers and body."""
 
     id: int
@@ -154,7 +154,7 @@ class DeliverySummary(BaseModel):
     outcome: str | None
 
 
-class Deliveries(RootModel[list[DeliverySummary]]):
+class Deliveries(RootModel[list[DeliverySummary]], defer_build=True):
     """Deliveries, newest first."""
 
 
@@ -166,7 +166,7 @@ class Delivery(DeliverySummary):
     events: list[Event]
 
 
-class ReplayQuery(BaseModel):
+class ReplayQuery(Model):
     """How to replay."""
 
     model_config = ConfigDict(extra="forbid")
@@ -174,7 +174,7 @@ class ReplayQuery(BaseModel):
     dry_run: Annotated[Flag, Field(description="Only say what would happen.")] = False
 
 
-class Foreseen(BaseModel):
+class Foreseen(Model):
     """What an event would mean for one pipeline."""
 
     pipeline_id: int | None
@@ -182,7 +182,7 @@ class Foreseen(BaseModel):
     reason: str
 
 
-class ForeseenEvent(BaseModel):
+class ForeseenEvent(Model):
     """An event that would be made."""
 
     kind: str
@@ -192,14 +192,14 @@ class ForeseenEvent(BaseModel):
     decisions: list[Foreseen]
 
 
-class Replayed(BaseModel):
+class Replayed(Model):
     """What a replay does: the new delivery, or what would happen."""
 
     delivery: int | None
     events: list[ForeseenEvent]
 
 
-class ExplainQuery(BaseModel):
+class ExplainQuery(Model):
     """What is to be explained."""
 
     model_config = ConfigDict(extra="forbid")
@@ -210,7 +210,7 @@ class ExplainQuery(BaseModel):
     )
 
 
-class Explanation(BaseModel):
+class Explanation(Model):
     """Why a commit was built or not."""
 
     ref: str | None
@@ -222,11 +222,11 @@ class Explanation(BaseModel):
     job_id: int | None
 
 
-class Explanations(RootModel[list[Explanation]]):
+class Explanations(RootModel[list[Explanation]], defer_build=True):
     """Explanations, newest first."""
 
 
-class ApprovedCommit(BaseModel):
+class ApprovedCommit(Model):
     """The commit that is approved or rejected."""
 
     model_config = ConfigDict(extra="forbid")

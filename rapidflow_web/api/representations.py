@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -10,19 +12,35 @@ from rapidflow_web.api.output import Output
 from rapidflow_web.builds.activity import Activity
 from rapidflow_web.builds.timeline import Phase
 from rapidflow_web.builds.waiting import waits_for
+from rapidflow_web.db.job_lists import JobRow
 from rapidflow_web.db.models import AuditEntry, Environment, Job, Pipeline, Secret, Step, Token, User
+from rapidflow_web.db.trigger_models import Upload
 from rapidflow_web.logs.log import Log
 
 
 def time(milliseconds: int | None) -> str | None:
     """A time as the API writes it."""
-    if milliseconds is None:
-        return None
-    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if milliseconds is None else _second(milliseconds // 1000)
 
 
-def job(row: Job) -> dict[str, Any]:
-    """A job."""
+@functools.lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def upload(row: Upload) -> dict[str, Any]:
+    """An upload."""
+    return {
+        "id": row.id,
+        "pipeline_id": row.pipeline_id,
+        "commit": row.commit,
+        "size": row.size,
+        "created_at": time(row.created_at),
+    }
+
+
+def job(row: Job | JobRow, running: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """A job. One that may wait for another needs those that are `running` (see `running_before`)."""
     return {
         "id": row.id,
         "pipeline_id": row.pipeline_id,
@@ -50,7 +68,7 @@ def job(row: Job) -> dict[str, Any]:
         "author": row.author,
         "pull_request": row.pull_request,
         "superseded_by": row.superseded_by,
-        "waits_for": waits_for(row),
+        "waits_for": waits_for(row, running or {}),
     }
 
 

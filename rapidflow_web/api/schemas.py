@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
+from pydantic import ConfigDict, Field, RootModel, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
-from rapidflow_web.web.requests import Digits, Flag, Id, Number
+from rapidflow_web.web.requests import LARGEST_ID, Digits, Flag, Id, Model, Number
 
 Status = Literal["pending", "running", "success", "failed", "cancelled"]
 Event = Literal["manual", "api", "push", "tag", "pull_request", "schedule", "retry"]
@@ -32,7 +32,7 @@ Name = Annotated[
 """A display name."""
 
 
-class PullRequest(BaseModel):
+class PullRequest(Model):
     """The pull request that a build is for."""
 
     number: int
@@ -43,7 +43,7 @@ class PullRequest(BaseModel):
     fork: bool
 
 
-class Job(BaseModel):
+class Job(Model):
     """One build of a pipeline."""
 
     id: int
@@ -75,11 +75,11 @@ class Job(BaseModel):
     waits_for: str | None = Field(description="What a pending job waits for besides a slot.")
 
 
-class Jobs(RootModel[list[Job]]):
+class Jobs(RootModel[list[Job]], defer_build=True):
     """Jobs, newest first."""
 
 
-class PipelineSnapshot(BaseModel):
+class PipelineSnapshot(Model):
     """The pipeline as of the start of the job."""
 
     id: int
@@ -96,11 +96,11 @@ class Pipeline(PipelineSnapshot):
     path: str | None = Field(description="Its definition file in the repository.")
 
 
-class Pipelines(RootModel[list[Pipeline]]):
+class Pipelines(RootModel[list[Pipeline]], defer_build=True):
     """Pipelines, newest first."""
 
 
-class Step(BaseModel):
+class Step(Model):
     """One step of a job. `output` is its complete console output so far.
 
     `skipped` says why its `when` left it out; it then stays pending.
@@ -121,11 +121,11 @@ class Step(BaseModel):
     skipped: str | None
 
 
-class Steps(RootModel[list[Step]]):
+class Steps(RootModel[list[Step]], defer_build=True):
     """The steps of a job, in order."""
 
 
-class Environment(BaseModel):
+class Environment(Model):
     """An environment variable of a job."""
 
     id: int
@@ -134,7 +134,7 @@ class Environment(BaseModel):
     value: str
 
 
-class Details(BaseModel):
+class Details(Model):
     """A job with its pipeline, steps and environment."""
 
     job: Job
@@ -143,7 +143,7 @@ class Details(BaseModel):
     environments: list[Environment]
 
 
-class JobLogEntry(BaseModel):
+class JobLogEntry(Model):
     """The log of a step."""
 
     step_id: int
@@ -155,7 +155,7 @@ class JobLogEntry(BaseModel):
     created_at: Time
 
 
-class JobLogs(BaseModel):
+class JobLogs(Model):
     """All logs of a job."""
 
     job_id: int
@@ -163,7 +163,7 @@ class JobLogs(BaseModel):
     logs: list[JobLogEntry]
 
 
-class StepLog(BaseModel):
+class StepLog(Model):
     """The log of a step, with its job."""
 
     step_id: int
@@ -176,7 +176,7 @@ class StepLog(BaseModel):
     created_at: Time
 
 
-class TimelinePhase(BaseModel):
+class TimelinePhase(Model):
     """A phase of the preparation, before the first step."""
 
     name: Literal["queued", "image", "source", "container"]
@@ -187,11 +187,11 @@ class TimelinePhase(BaseModel):
     failed: bool
 
 
-class TimelinePhases(RootModel[list[TimelinePhase]]):
+class TimelinePhases(RootModel[list[TimelinePhase]], defer_build=True):
     """The phases before the first step, in the order in which they began."""
 
 
-class Process(BaseModel):
+class Process(Model):
     """A process of a build; `pid` is its process ID on the host."""
 
     pid: int
@@ -199,7 +199,7 @@ class Process(BaseModel):
     command: str
 
 
-class Activity(BaseModel):
+class Activity(Model):
     """The current activity of a build; all fields are null while no step runs."""
 
     job_id: int
@@ -214,7 +214,7 @@ class Activity(BaseModel):
     processes: list[Process] | None = Field(description="The running processes; null if they are unknown.")
 
 
-class PrunedBuild(BaseModel):
+class PrunedBuild(Model):
     """A build to prune, with its log."""
 
     id: int
@@ -224,7 +224,7 @@ class PrunedBuild(BaseModel):
     reason: str
 
 
-class PrunedMirror(BaseModel):
+class PrunedMirror(Model):
     """A git mirror to prune."""
 
     name: str
@@ -232,14 +232,14 @@ class PrunedMirror(BaseModel):
     used_at: Time
 
 
-class PrunedImage(BaseModel):
+class PrunedImage(Model):
     """A container image to prune."""
 
     name: str
     bytes: int
 
 
-class Pruned(BaseModel):
+class Pruned(Model):
     """Everything pruned, or with `dry_run` everything that would be."""
 
     dry_run: bool
@@ -248,19 +248,19 @@ class Pruned(BaseModel):
     images: list[PrunedImage]
 
 
-class PruneQuery(BaseModel):
+class PruneQuery(Model):
     """How to prune."""
 
     dry_run: Annotated[Flag, Field(description="Only report what would be removed.")] = False
 
 
-class Message(BaseModel):
+class Message(Model):
     """A confirmation."""
 
     message: str
 
 
-class Health(BaseModel):
+class Health(Model):
     """The server is alive."""
 
     status: Literal["ok"]
@@ -269,7 +269,7 @@ class Health(BaseModel):
     engine: str = Field(description='"ok", or why no build can start.')
 
 
-class Ready(BaseModel):
+class Ready(Model):
     """The state of each part: "ok", or one sentence that says what is wrong."""
 
     status: Literal["ready", "not ready", "draining"] = Field(
@@ -280,7 +280,7 @@ class Ready(BaseModel):
     disk: str
 
 
-class ErrorDetail(BaseModel):
+class ErrorDetail(Model):
     """A validation error in a body. YAML text has `line` and `column`."""
 
     field: str
@@ -289,14 +289,14 @@ class ErrorDetail(BaseModel):
     column: int | Absent = None
 
 
-class Error(BaseModel):
+class Error(Model):
     """One sentence: the error and how to fix it. For an invalid body, `details` lists each problem."""
 
     error: str
     details: list[ErrorDetail] | Absent = None
 
 
-class Visibility(BaseModel):
+class Visibility(Model):
     """The visibility of a pipeline: everyone, or administrators and these users."""
 
     model_config = ConfigDict(extra="forbid")
@@ -305,7 +305,7 @@ class Visibility(BaseModel):
     users: list[str] = Field(default_factory=list, max_length=1_000)
 
 
-class ChangedPipeline(BaseModel):
+class ChangedPipeline(Model):
     """A pipeline's new definition. `name` is the default if the YAML text has none."""
 
     model_config = ConfigDict(extra="forbid")
@@ -322,7 +322,7 @@ class NewPipeline(ChangedPipeline):
     )
 
 
-class NewPipelineQuery(BaseModel):
+class NewPipelineQuery(Model):
     """The visibility of a pipeline sent as YAML text; JSON has it in `visibility`."""
 
     restricted: Annotated[Flag, Field(description="Whether only administrators and `users` may see it.")] = (
@@ -334,7 +334,7 @@ class NewPipelineQuery(BaseModel):
     ] = None
 
 
-class NewJob(BaseModel):
+class NewJob(Model):
     """Overrides for one build."""
 
     model_config = ConfigDict(extra="forbid")
@@ -350,9 +350,33 @@ class NewJob(BaseModel):
     environments: dict[str, str] = Field(
         default_factory=dict, json_schema_extra={"propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}}
     )
+    upload: Annotated[
+        int | None,
+        Field(ge=1, le=LARGEST_ID, description="One of the caller's uploads, built instead of a commit."),
+    ] = None
+    secrets: Annotated[
+        bool,
+        Field(description="For an upload: false builds it like a fork's commit, without secrets and logins."),
+    ] = True
 
 
-class Page(BaseModel):
+class Upload(Model):
+    """A working tree that can be built."""
+
+    id: int
+    pipeline_id: int
+    commit: str
+    size: int = Field(description="Bytes on the server's disk.")
+    created_at: Time
+
+
+class UploadQuery(Model):
+    """What is uploaded."""
+
+    commit: Annotated[str | Absent, Field(description="The full hash of the commit in the pack.")] = None
+
+
+class Page(Model):
     """Pagination."""
 
     limit: Annotated[int, Field(ge=1, le=200, description="The maximum number of entries."), Digits] = 50
@@ -378,7 +402,7 @@ class AllJobsPage(JobPage):
     pipeline_id: Annotated[Id | Absent, Field(description="Only jobs of this pipeline.")] = None
 
 
-class StreamQuery(BaseModel):
+class StreamQuery(Model):
     """The part of a job's stream to send."""
 
     follow: Annotated[Flag, Field(description="Keep streaming until the build ends.")] = False
@@ -387,7 +411,7 @@ class StreamQuery(BaseModel):
     tail: Annotated[Number | Absent, Field(description="Start with the last lines: this many.")] = None
 
 
-class BadgeQuery(BaseModel):
+class BadgeQuery(Model):
     """The branch that a badge is about."""
 
     branch: Annotated[
@@ -396,5 +420,5 @@ class BadgeQuery(BaseModel):
     ] = None
 
 
-class NoQuery(BaseModel):
+class NoQuery(Model):
     """No parameters."""

@@ -100,6 +100,7 @@ async def stream_job_logs(query: schemas.StreamQuery, job_id: int) -> Response:
         lambda: log.layout.after(query.since),
         part.first,
         end,
+        request.scope["state"].get("connection") if end is None and request.http_version == "1.1" else None,
     )
     response = Response(body, 200 if part.content_range is None else 206, headers)
     response.timeout = None

@@ -105,6 +105,7 @@ async def get_metrics() -> Response:
         metrics.READY.labels(part).set(getattr(now, part) is None)
     metrics.DRAINING.set(now.draining)
     metrics.RUNNING.set(services().supervisor.running)
+    metrics.PARKED.set(services().executor.parked)
     if now.database is None:
         count, oldest = await jobs.waiting()
         metrics.QUEUED.set(count)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
+from pydantic import ConfigDict, Field, RootModel, StringConstraints
 
 from rapidflow_web.accounts.credentials import LONGEST_TOKEN_LIFE, LONGEST_TOKEN_NAME, USER_NAME
 from rapidflow_web.api.schemas import Absent, Name, Page, Time
-from rapidflow_web.web.requests import LARGEST_ID
+from rapidflow_web.web.requests import LARGEST_ID, Model
 
 _MANY = 1_000
 RoleName = Literal["viewer", "builder", "admin"]
@@ -17,7 +17,7 @@ _Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
 _Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 
 
-class Me(BaseModel):
+class Me(Model):
     """The authenticated user. `name` is null if no login is required."""
 
     name: str | None
@@ -25,7 +25,7 @@ class Me(BaseModel):
     token: str | None = Field(description="The name of the token that authenticated the request, if any.")
 
 
-class User(BaseModel):
+class User(Model):
     """A user account."""
 
     id: int
@@ -35,11 +35,11 @@ class User(BaseModel):
     created_at: Time
 
 
-class Users(RootModel[list[User]]):
+class Users(RootModel[list[User]], defer_build=True):
     """Users, sorted by name."""
 
 
-class NewUser(BaseModel):
+class NewUser(Model):
     """A user to add."""
 
     model_config = ConfigDict(extra="forbid")
@@ -49,7 +49,7 @@ class NewUser(BaseModel):
     password: _Password | None = None
 
 
-class ChangedUser(BaseModel):
+class ChangedUser(Model):
     """Changes to a user; omitted fields stay as they are."""
 
     model_config = ConfigDict(extra="forbid")
@@ -58,7 +58,7 @@ class ChangedUser(BaseModel):
     password: _Password | None = None
 
 
-class NewPassword(BaseModel):
+class NewPassword(Model):
     """A new password for yourself."""
 
     model_config = ConfigDict(extra="forbid")
@@ -67,7 +67,7 @@ class NewPassword(BaseModel):
     new_password: _Password
 
 
-class Token(BaseModel):
+class Token(Model):
     """An API token, which programs send instead of a password."""
 
     id: int
@@ -82,7 +82,7 @@ class Token(BaseModel):
     used_at: Time | None = Field(description="The time of its last use, to the minute.")
 
 
-class Tokens(RootModel[list[Token]]):
+class Tokens(RootModel[list[Token]], defer_build=True):
     """Tokens, newest first."""
 
 
@@ -92,7 +92,7 @@ class CreatedToken(Token):
     secret: str
 
 
-class NewToken(BaseModel):
+class NewToken(Model):
     """A token to create."""
 
     model_config = ConfigDict(extra="forbid")
@@ -103,7 +103,7 @@ class NewToken(BaseModel):
     expires_in_days: Annotated[int, Field(ge=1, le=LONGEST_TOKEN_LIFE)] | None = None
 
 
-class Secret(BaseModel):
+class Secret(Model):
     """A secret; its value is never shown."""
 
     name: str
@@ -111,11 +111,11 @@ class Secret(BaseModel):
     updated_by: str
 
 
-class Secrets(RootModel[list[Secret]]):
+class Secrets(RootModel[list[Secret]], defer_build=True):
     """Secrets, sorted by name."""
 
 
-class NewSecret(BaseModel):
+class NewSecret(Model):
     """A value to store."""
 
     model_config = ConfigDict(extra="forbid")
@@ -131,7 +131,7 @@ class AuditPage(Page):
     ] = None
 
 
-class AuditEntry(BaseModel):
+class AuditEntry(Model):
     """An audit entry: `action` on `target`, with the HTTP status of the response."""
 
     id: int
@@ -146,5 +146,5 @@ class AuditEntry(BaseModel):
     )
 
 
-class AuditEntries(RootModel[list[AuditEntry]]):
+class AuditEntries(RootModel[list[AuditEntry]], defer_build=True):
     """The audit log, newest first."""

@@ -26,6 +26,7 @@ from rapidflow_web.logs.masking.masker import Added, Masker, Piece
 from rapidflow_web.logs.writer import LogWriter
 from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.pipeline.limits import Limits, format_size
+from rapidflow_web.progress import about
 
 _HIGHEST_CODE = 255
 _LONGEST_COMPLAINT = 1000
@@ -70,18 +71,23 @@ class AgentSession:
         self._stopping = stopping
         self._archive: Archive | None = None
         """What the agent is still to be brought. An earlier server brought all of it, or no step has run."""
+        self._has_ended = False
         self._heard = b""
         """What was printed before the first step."""
         self._markers_left = 2 * progress.count + _MOST_MARKERS
         self._turn_since = 0.0
         """When others last had their turn."""
 
-    async def follow(self, running: RunningBuild, archive: Archive | None = None) -> Outcome:
+    async def follow(
+        self, running: RunningBuild, archive: Archive | None = None, *, has_ended: bool = False
+    ) -> Outcome:
         """Listens until the build ends, and says how. `archive` is what the agent is to be brought first.
+
+        Of an agent that `has_ended` all is read that it said, and nothing is told to it.
 
         Raises `StartOver` where no step has run and the connection broke, `BuildError`.
         """
-        self._archive, self._heard = archive, b""
+        self._archive, self._heard, self._has_ended = archive, b"", has_ended
         self._masker = Masker(self._masks.values, await self._writer.at_line_start())
         self._stopping.concerns(running)
         parser = protocol.MarkerParser(self._nonce, self._writer.source)
@@ -188,10 +194,14 @@ class AgentSession:
         archive, self._archive = self._archive, None
         if archive is None:
             return
+        if (phase := self._timeline.open("container")) is not None:
+            archive.progress = about("putting the source into it", phase.note)
         try:
             await running.deliver(archive, unpacks)
         except EngineUnavailable as error:
             raise StartOver(str(error)) from error
+        if phase is not None:
+            phase.detail = None
         await running.send(protocol.run_command(self._progress.first))
         archive.forget_secrets()
         await self._store_timeline()
@@ -222,6 +232,8 @@ class AgentSession:
 
     async def _synchronize(self, running: RunningBuild, current: int, last: int) -> None:
         """After the output was taken up anew: compares what the agent says with what the log says."""
+        if self._has_ended:
+            return
         if last == 0:
             raise StartOver("the connection broke before the first step")
         if current:

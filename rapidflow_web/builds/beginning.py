@@ -7,7 +7,6 @@ what starts the build.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.builds import concurrency, definitions
-from rapidflow_web.db import jobs, outbox, pipelines, repositories
+from rapidflow_web.db import jobs, outbox, pipelines, repositories, uploads
 from rapidflow_web.db.models import Job, Pipeline, Step
+from rapidflow_web.db.trigger_models import Upload
 from rapidflow_web.errors import BadRequest, Invalid, Problem, TooManyRequests
 from rapidflow_web.pipeline import parser
 from rapidflow_web.pipeline import repositories as repository_rules
@@ -34,11 +34,10 @@ from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import to_the_end
 
 _WAIT_FOR_THE_QUEUE = 30.0
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _COPIED = (
     "pipeline_id", "definition_id", "branch", "repo_name", "language", "version", "folder",
     "expose_ports", "image", "commit", "ref", "title", "author", "pull_request", "before", "base",
-    "untrusted", "approval", "concurrency_group",
+    "untrusted", "approval", "concurrency_group", "upload_id",
 )  # fmt: skip
 """The columns that a retry takes from the job that ran."""
 
@@ -57,12 +56,11 @@ class Cause:
 
 
 class Beginning:
-    """Begins builds. `wake` is told that a job waits."""
+    """Begins builds."""
 
-    def __init__(self, settings: Settings, wake: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._wake = wake
-        self._wake_reader: Callable[[], None] = wake
+        self._wake_reader: Callable[[], None] = lambda: None
 
     def on_unread(self, wake: Callable[[], None]) -> None:
         """Has `wake` told of jobs whose definition is still to be read."""
@@ -105,20 +103,11 @@ class Beginning:
             "repo_name": parsed.repo_name,
         }
         facts = Facts(event=cause.event, branch=branch or parsed.branch, pipeline=parsed.name)
-        fields["concurrency_group"] = group = concurrency.group_of(parsed, facts)
+        fields["concurrency_group"] = concurrency.group_of(parsed, facts)
         steps = judged(parsed.steps, facts)
         environment = variables | dict.fromkeys(parsed.secrets, HIDDEN)
 
-        async def store() -> Job:
-            async with in_transaction():
-                job = await self._store(fields, cause, steps, environment)
-                await concurrency.take_turn(parsed, group, job.id)
-            outbox.wake()
-            return job
-
-        job = await to_the_end(store())
-        self._wake_for(job)
-        return job
+        return await self._begin(fields, cause, steps, environment, parsed)
 
     async def _start_unread(
         self,
@@ -146,6 +135,29 @@ class Beginning:
         }
         return await self._begin(fields, cause, (), environment)
 
+    async def start_uploaded(
+        self, upload: Upload, cause: Cause, *, environment: Mapping[str, str], untrusted: bool
+    ) -> Job:
+        """Starts a build of a working tree, whose definition is read from it as the first thing that it does.
+
+        An `untrusted` one gets no secret and no login. Raises `NotFound`, `Invalid`, and `TooManyRequests`
+        where too many wait already.
+        """
+        if problems := _of_values(environment):
+            raise Invalid(problems[: parser.MAX_PROBLEMS])
+        pipeline = await pipelines.existing(upload.pipeline_id)
+        repository = await repositories.existing(pipeline.repository_id or 0)
+        fields = {
+            "pipeline_id": pipeline.id,
+            "definition_id": pipeline.definition_id,
+            "repo_name": repository.url,
+            "commit": upload.commit,
+            "upload_id": upload.id,
+            "untrusted": untrusted,
+            "unread": True,
+        }
+        return await self._begin(fields, cause, (), environment)
+
     async def add(
         self,
         fields: Mapping[str, Any],
@@ -155,26 +167,27 @@ class Beginning:
     ) -> Job:
         """Stores the build of a definition that was read from a repository; for a transaction.
 
-        Its `steps` were judged by their `when`. `wake` comes after that. However many builds wait, what was
-        pushed is built.
+        Its `steps` were judged by their `when`. `outbox.wake` comes after that. However many builds
+        wait, what was pushed is built.
         """
         secrets = () if fields["untrusted"] else parsed.secrets
         environment = {**parsed.env, **dict.fromkeys(secrets, HIDDEN)}
         every = {**columns_of(parsed), **fields, "started_by": cause.started_by, "event": cause.event}
         return await jobs.create(every, steps, environment)
 
-    def wake(self) -> None:
-        """Lets the queue look: jobs were stored, or may begin now."""
-        self._wake()
-
     async def retry(self, job_id: int, cause: Cause) -> Job:
         """Starts a build again with all that it ran with.
 
-        Raises `NotFound`, `BadRequest` while it runs, and `TooManyRequests` where too many wait already.
+        Raises `NotFound`, `BadRequest` while it runs or where its uploaded working tree is gone, and
+        `TooManyRequests` where too many wait already.
         """
         job = await jobs.with_definition(job_id)
         if job.status not in jobs.FINISHED:
             raise BadRequest(f"job {job_id} is {job.status}; it can be retried when it has finished")
+        if job.upload_id is not None and not await uploads.exists(job.upload_id):
+            raise BadRequest(
+                f"the working tree of job {job_id} is not kept any more; run 'rapidflow run' in it again"
+            )
         environment = {variable.key: variable.value for variable in await jobs.environment_of(job_id)}
         fields = {name: getattr(job, name) for name in _COPIED} | {"retry_of": job.id}
         cause = replace(cause, event="retry")
@@ -186,7 +199,9 @@ class Beginning:
                 return await self._begin(fields, cause, (), environment)
         parsed = parser.parse_stored(job.definition.config, job.definition.name)
         steps = _as_before(parsed.steps, await jobs.steps_of(job_id))
-        return await self._begin(fields, cause, steps, environment)
+        # That of a definition in a repository takes its turn once its commit is known to be trusted.
+        taking = None if fields.get("unread") else parsed
+        return await self._begin(fields, cause, steps, environment, taking)
 
     async def _begin(
         self,
@@ -194,9 +209,22 @@ class Beginning:
         cause: Cause,
         steps: Sequence[StepDefinition],
         environment: Mapping[str, str],
+        taking_turn: ParsedPipeline | None = None,
     ) -> Job:
-        job = await self._store(fields, cause, steps, environment)
-        self._wake_for(job)
+        """Stores a build and has it begin; it takes its turn in the concurrency group of a definition."""
+
+        async def store() -> Job:
+            async with in_transaction():
+                job = await self._store(fields, cause, steps, environment)
+                if taking_turn is not None:
+                    await concurrency.take_turn(taking_turn, job.concurrency_group, job.id)
+            outbox.wake()
+            return job
+
+        job = await to_the_end(store())
+        # What another takes the place of is ended by who reads definitions, too.
+        if job.unread or job.concurrency_group is not None:
+            self._wake_reader()
         return job
 
     async def _store(
@@ -215,13 +243,6 @@ class Beginning:
             raise TooManyRequests(
                 f"{error}; cancel some of them, or try again when they have begun", _WAIT_FOR_THE_QUEUE
             ) from None
-
-    def _wake_for(self, job: Job) -> None:
-        # What another takes the place of is ended by who reads definitions, too.
-        if job.unread or job.concurrency_group is not None:
-            self._wake_reader()
-        if not job.unread:
-            self._wake()
 
 
 def _as_before(steps: Sequence[StepDefinition], rows: Sequence[Step]) -> list[StepDefinition]:
@@ -251,7 +272,7 @@ def _of_source(branch: str | None, commit: str | None = None, tag: str | None = 
             repository_rules.check_branch(branch)
         except ValueError as error:
             problems.append(Problem("branch", str(error)))
-    if commit is not None and not _COMMIT.fullmatch(commit):
+    if commit is not None and not repository_rules.COMMIT_ID.fullmatch(commit):
         problems.append(Problem("commit", f"{commit[:64]!r} is not the full hash of a commit"))
     return problems
 

@@ -10,16 +10,23 @@ _FORKS = ", forks"
 
 
 def group_of(
-    parsed: ParsedPipeline, facts: Facts, repository_id: int | None = None, *, untrusted: bool = False
+    parsed: ParsedPipeline,
+    facts: Facts,
+    repository_id: int | None = None,
+    *,
+    untrusted: bool = False,
+    uploaded_by: str | None = None,
 ) -> str | None:
     """What the builds have in common of which one runs at a time, in the words of the database.
 
-    Pipelines that stand in no repository share their groups in the whole installation.
+    Pipelines that stand in no repository share their groups in the whole installation. Builds of working
+    trees share theirs with those of the same user alone.
     """
     if parsed.concurrency is None:
         return None
     scope = "installation" if repository_id is None else f"repository {repository_id}"
-    return f"{scope}{_FORKS if untrusted else ''}: {parsed.concurrency.group_of(facts)}"
+    apart = f", uploads of {uploaded_by}" if uploaded_by is not None else _FORKS if untrusted else ""
+    return f"{scope}{apart}: {parsed.concurrency.group_of(facts)}"
 
 
 def of_forks(group: str | None) -> str | None:

@@ -24,9 +24,15 @@ _log = logging.getLogger(__name__)
 
 
 class Ending:
-    """Ends builds. `strays` is the folder for logs of other jobs that had the same number."""
+    """Ends builds. `strays` is the folder for logs of other jobs that had the same number.
 
-    def __init__(self, vault: Vault, logs: LogStore, strays: Path) -> None:
+    `failed` is told of each build that failed, once its log is sealed.
+    """
+
+    def __init__(
+        self, vault: Vault, logs: LogStore, strays: Path, failed: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self._failed = failed
         self._vault = vault
         self._logs = logs
         self._strays = strays
@@ -96,3 +102,5 @@ class Ending:
                 writer.close()  # one that can't be sealed is tried again with another
         await self._vault.forget_masks(job_id)
         await jobs.update(job_id, log_size=log.size)
+        if status == "failed":
+            self._failed(job_id)

@@ -66,6 +66,8 @@ class Execution:
         self._start_record = StartRecord(self._root)
         self._nonce = protocol.nonce_for(tools.marker_key, job.id)
         self._running: RunningBuild | None = None
+        self._in_a_hurry = asyncio.Event()
+        """Set when the server ends: what is left to do is done at once."""
         self._progress = StepProgress(plan.main.steps, writer)
         self._stopping = Stopping(job.id, lambda: tools.settings.grace if self._progress.runs else 0)
         self._session = AgentSession(
@@ -102,9 +104,10 @@ class Execution:
         """Ends the build at a person's request; `finished` tells when that is done."""
         self._stopping.request(Outcome("cancelled"))
 
-    async def run(self, resume: bool) -> None:
+    async def run(self, resume: bool, ended: Callable[[], None]) -> None:
         """Builds, or with `resume` goes on with a build that an earlier server began.
 
+        Calls `ended` when the build has; what it ran in is removed after that.
         A cancelled call lets go of the build without stopping it, for the next server to take up.
         """
         try:
@@ -126,7 +129,7 @@ class Execution:
             await to_the_end(self._detach(), _PATIENCE)
             raise
         try:
-            await to_the_end(self._finish(outcome), _PATIENCE)
+            await to_the_end(self._finish(outcome, ended), _PATIENCE, self._in_a_hurry.set)
         finally:
             self._writer.close()
 
@@ -225,7 +228,7 @@ class Execution:
         # It may just have been told to begin, and no step may run twice: once it has ended, it is certain.
         await self._when_reachable(running.exit)
         if await has_begun(running, self._nonce):
-            return await self._session.follow(running)
+            return await self._session.follow(running, has_ended=True)
         _log.info("the container is lost; preparing the build anew")
         self._running = None
         # Before the container goes, because without one a build that may have run a step has failed.
@@ -298,7 +301,7 @@ class Execution:
 
     # The end
 
-    async def _finish(self, outcome: Outcome) -> None:
+    async def _finish(self, outcome: Outcome, ended: Callable[[], None]) -> None:
         """Stores the end, then tells the readers, then leaves nothing behind."""
         self.timeline.finish()
         if outcome.status != "cancelled" and (left_out := self._progress.left_out):
@@ -312,7 +315,11 @@ class Execution:
             ports=None,
             timeline=self.timeline.stored(),
         )
+        ended()
         if self._running is not None:
+            if not self._stopping.requested.is_set():
+                with contextlib.suppress(EndedEarly):
+                    await unless(self._in_a_hurry, self._tools.executor.quiet())
             try:
                 await self._running.remove()
             except RapidFlowError as problem:

@@ -21,14 +21,17 @@ from rapidflow_web.db.models import Job
 from rapidflow_web.errors import BuildError, EngineUnavailable, RapidFlowError
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
-from rapidflow_web.executors.base import BuildSpec, Executor, Progress, RunningBuild
+from rapidflow_web.executors.base import BuildSpec, Executor, RunningBuild
 from rapidflow_web.pipeline import images
+from rapidflow_web.progress import Progress, about
 from rapidflow_web.removal import remove_folder
 from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import to_the_end
 from rapidflow_web.source import history
-from rapidflow_web.source.mirrors import Account, Mirrors
+from rapidflow_web.source.git import GitError
+from rapidflow_web.source.mirrors import Account, Mirrors, Source
+from rapidflow_web.source.uploads import UploadedTrees
 from rapidflow_web.source.workspace import check_out
 
 _log = logging.getLogger(__name__)
@@ -46,6 +49,7 @@ class Tools:
     settings: Settings
     executor: Executor
     mirrors: Mirrors
+    uploads: UploadedTrees
     work: Path
     """The folder with a subfolder for each running build."""
     vault: Vault
@@ -64,6 +68,7 @@ class Tools:
             limits=plan.limits,
             network=container.network,
             new_privileges=container.new_privileges,
+            container_id=job.container_id,
         )
 
 
@@ -91,7 +96,6 @@ class Preparation:
         self._root = tools.work / str(job.id)
         self.archive = Archive(self._root)
         """What the agent needs to be brought; whoever got the agent closes it."""
-        self._stored: asyncio.Future[None] | None = None
 
     async def run(self) -> RunningBuild:
         """The started agent, its scripts and source in the build's root. Raises `BuildError`.
@@ -107,8 +111,6 @@ class Preparation:
                 launch = group.create_task(self._launch(source))
         except BaseException as error:
             await to_the_end(self.archive.close())
-            if self._stored is not None:
-                self._stored.cancel()
             if launch is not None and not launch.cancelled() and launch.exception() is None:
                 await to_the_end(_remove(launch.result()))
             first = _first(error)
@@ -126,14 +128,22 @@ class Preparation:
             await asyncio.to_thread(workspace.mkdir, exist_ok=True)
         else:
             with self._timeline.phase("source") as phase:
-                phase.note(f"fetching {job.branch or 'the default branch'}")
-                source = await self._tools.mirrors.fetch(job.repo_name, job.branch, job.commit, self._account)
-                if job.untrusted:
-                    source = source.without_credentials()
+                source = await self._fetched(job.repo_name, phase.note)
                 job.commit, job.branch = source.commit, source.branch
                 await jobs.update(job.id, commit=job.commit, branch=job.branch)
-                remarks = await check_out(source, workspace, self._tools.mirrors)
-                changed = await history.changed(source.mirror, job.base, source.commit) if job.base else None
+                checking_out = f"checking out {job.commit[:12]}"
+                phase.note(checking_out)
+                told = about(checking_out, phase.note)
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        if job.title is None and job.upload_id is None:
+                            group.create_task(self._describe(source))
+                        tree = group.create_task(check_out(source, workspace, self._tools.mirrors, told))
+                        if job.base is not None:
+                            changed = await history.changed(source.mirror, job.base, source.commit)
+                except BaseExceptionGroup as error:
+                    raise _first(error) from None  # the phase says it in its words
+                remarks = tree.result()
                 phase.note("; ".join([f"commit {job.commit[:12]}", *remarks]))
         folder = PurePosixPath(job.folder or ".")
         if not _is_folder_inside(workspace, folder):
@@ -147,6 +157,27 @@ class Preparation:
         )
         await asyncio.to_thread(variables.write_changed_files, self._root, changed or ())
         await self._tools.executor.pack(self.archive)
+
+    async def _describe(self, source: Source) -> None:
+        """Stores what the commit says of itself, where that was not known before it was fetched."""
+        try:
+            commit = await history.commit_of(source.mirror, source.commit)
+        except GitError as error:
+            _log.warning("%s", error)  # a build does not need it
+            return
+        self._job.title, self._job.author = commit.title or None, commit.author or None
+        await jobs.update(self._job.id, title=self._job.title, author=self._job.author)
+
+    async def _fetched(self, url: str, note: Progress) -> Source:
+        job = self._job
+        if job.upload_id is not None:
+            note("taking the uploaded working tree")
+            return self._tools.uploads.source(job.upload_id, url, job.commit or "")
+        fetching = f"fetching {job.branch or 'the default branch'}"
+        note(fetching)
+        told = about(fetching, note)
+        source = await self._tools.mirrors.fetch(url, job.branch, job.commit, self._account, progress=told)
+        return source.without_credentials() if job.untrusted else source
 
     async def _launch(self, source: asyncio.Task[None]) -> RunningBuild:
         job, executor = self._job, self._tools.executor
@@ -163,8 +194,6 @@ class Preparation:
         spec = self._tools.spec(job, self._plan)
         running = await when_reachable(lambda: executor.start(spec, self._created), patience, container.note)
         try:
-            if self._stored is not None:
-                await self._stored
             if running.ports is not None:
                 await jobs.update(job.id, ports=running.ports)
         except BaseException:
@@ -173,12 +202,9 @@ class Preparation:
         job.ports = running.ports
         return running
 
-    def _created(self, container_id: str) -> None:
+    async def _created(self, container_id: str) -> None:
         self._job.container_id = container_id
-        if self._stored is not None:
-            self._stored.cancel()
-        # While the container starts, which takes a hundred times as long.
-        self._stored = asyncio.ensure_future(jobs.update(self._job.id, container_id=container_id))
+        await jobs.update(self._job.id, container_id=container_id)
 
     async def _image(self, source: asyncio.Task[None]) -> str:
         """The image of the build: the plan's, or else the one for the files of the source."""
@@ -197,7 +223,9 @@ class Preparation:
         return job.image
 
 
-async def when_reachable(call: Callable[[], Awaitable[T]], seconds: float, note: Progress) -> T:
+async def when_reachable(
+    call: Callable[[], Awaitable[T]], seconds: float, note: Callable[[str], object]
+) -> T:
     """The call's result. Waits while the engine is away, for `seconds` at most; `note` is told."""
     deadline: float | None = None
     while True:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rapidflow_web.executors.base import Exit
 from rapidflow_web.pipeline.limits import Limits, format_size
 
@@ -14,6 +16,15 @@ def step(number: int, kind: str) -> str:
 def exited(number: int, kind: str, code: int) -> str:
     """A step failed."""
     return f"{step(number, kind)} exited with {code}"
+
+
+_EXITED = re.compile(r"step ([0-9]+) \([a-z]+\) exited with (-?[0-9]+)")
+
+
+def exit_in(reason: str) -> tuple[int, int] | None:
+    """The number of a step and its exit code out of what `exited` says; None of any other reason."""
+    match = _EXITED.fullmatch(reason)
+    return (int(match[1]), int(match[2])) if match is not None else None
 
 
 def out_of_memory(where: str, limits: Limits) -> str:

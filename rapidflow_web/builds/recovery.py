@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
 from pathlib import Path
 
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.db import jobs
 from rapidflow_web.db.models import Job
-from rapidflow_web.executors.base import Executor
+from rapidflow_web.executors.base import Executor, Live
 from rapidflow_web.removal import contents, remove_folder
 from rapidflow_web.server_log import about
 
@@ -52,7 +51,7 @@ class Recovery:
                 _log.warning("its end can't be stored; trying again: %s", error)
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def sweep(self, live: Collection[int]) -> None:
+    async def sweep(self, live: Live) -> None:
         """Removes what builds left in the executor and in the work folder, but those that are `live`."""
         try:
             if removed := await self._executor.sweep(live):
@@ -61,7 +60,7 @@ class Recovery:
         except Exception as error:
             _log.warning("what is left of builds that have ended can't be removed yet: %s", error)
 
-    def _sweep_work(self, live: Collection[int]) -> None:
+    def _sweep_work(self, live: Live) -> None:
         for folder in contents(self._work):
-            if not folder.name.isdigit() or int(folder.name) not in live:
+            if not folder.name.isdigit() or int(folder.name) not in live():
                 remove_folder(folder)

@@ -55,7 +55,7 @@ class Service:
         if login is not None:
             self._vault.check_key()
         try:
-            pipeline = await pipelines.create(definition.name, config, seen_by)
+            pipeline = await pipelines.create(definition.name, config, seen_by, definition.labels)
         except NoSuchUser as error:
             raise Invalid([Problem("visibility.users", str(error))]) from None
         if login is not None:
@@ -77,7 +77,7 @@ class Service:
         if login is not None:
             await self._vault.put_login(pipeline_id, login, by)
         if (definition.name, config) != (pipeline.definition.name, pipeline.definition.config):
-            await pipelines.update(pipeline_id, definition.name, config)
+            await pipelines.update(pipeline_id, definition.name, config, definition.labels)
         return await pipelines.existing(pipeline_id)
 
     async def put_clone_password(self, pipeline_id: int, password: str, by: str) -> None:

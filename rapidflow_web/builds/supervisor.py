@@ -40,8 +40,10 @@ class Supervisor:
         self._health = health
         self._recovery = Recovery(tools.executor, ending, tools.work)
         self._executions: dict[int, Execution] = {}
-        self._live: set[int] = set()
+        self._jobs: dict[int, Job] = {}
         """The jobs that may have something in the executor; each is in it before it does."""
+        self._clearing: set[int] = set()
+        """The builds that have ended and whose containers are still there."""
         self._ended = asyncio.Event()
         self.images_used: dict[str, int] = {}
         """When builds last ended that used an image, in ms."""
@@ -49,7 +51,7 @@ class Supervisor:
     @property
     def running(self) -> int:
         """How many builds run."""
-        return len(self._executions)
+        return len(self._executions.keys() - self._clearing)
 
     @property
     def stuck(self) -> str | None:
@@ -81,10 +83,14 @@ class Supervisor:
         """The images of builds that run."""
         return {one.job.image for one in self._executions.values() if one.job.image is not None}
 
+    def _live(self) -> dict[int, str | None]:
+        # Threads ask as well, while jobs come and go.
+        return {job.id: job.container_id for job in list(self._jobs.values())}
+
     async def drain(self) -> None:
         """Starts no more builds; returns when those that run have ended."""
         self._queue.draining = True
-        while self._live:
+        while self._jobs:
             self._ended.clear()
             await self._ended.wait()
 
@@ -96,7 +102,7 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             running, ended = await self._recovery.unfinished()
             for job in running:
-                self._live.add(job.id)
+                self._jobs[job.id] = job
                 # It runs already, so it is heard also where there are fewer slots now.
                 slot = await self._queue.take_slot()
                 group.create_task(self._supervise(job, resume=True, slot=slot))
@@ -107,14 +113,18 @@ class Supervisor:
             group.create_task(self._watch())
             while True:
                 job = await self._queue.next()
-                self._live.add(job.id)
+                self._jobs[job.id] = job
                 group.create_task(self._supervise(job))
 
     async def _watch(self) -> None:
         """Looks after the disk and the engine, and for what is left in it of builds that have ended."""
+        expected = False
         while True:
             if self._health.engine_problem is None:
                 await self._recovery.sweep(self._live)
+                if not expected:
+                    await self._expect()
+                    expected = True
             await asyncio.sleep(_LOOK_SECONDS)
             try:
                 await self._health.look()
@@ -122,11 +132,30 @@ class Supervisor:
                 _log.exception("disk and engine can't be looked after")
             self._queue.wake()
 
+    async def _expect(self) -> None:
+        """What was built last is likely to be built next."""
+        for job in await jobs.last_in_containers(self._tools.settings.parked):
+            try:
+                steps, variables = await jobs.steps_of(job.id), await jobs.environment_of(job.id)
+                planned = await asyncio.to_thread(plan, job, steps, variables, self._tools.settings)
+                await self._tools.executor.expect(self._tools.spec(job, planned))
+            except Exception as error:
+                _log.info("no container is kept ready for builds like job %d: %s", job.id, error)
+
     async def _supervise(self, job: Job, *, resume: bool = False, slot: bool = True) -> None:
+        def ended() -> None:
+            """The next build need not wait until what this one ran in is gone."""
+            nonlocal slot
+            self._clearing.add(job.id)
+            settings = self._tools.settings
+            if slot and len(self._clearing) <= max(settings.concurrency, settings.parked):
+                self._queue.free_slot()
+                slot = False
+
         with about(job.id):
             try:
                 if (execution := await self._execution(job, resume)) is not None:
-                    await execution.run(resume)
+                    await execution.run(resume, ended)
             except Exception as error:
                 # Nothing may stay "running" for ever, whatever went wrong.
                 _log.exception("unexpected error")
@@ -136,7 +165,8 @@ class Supervisor:
                     execution.finished.set()
             finally:
                 self._executions.pop(job.id, None)
-                self._live.discard(job.id)
+                self._jobs.pop(job.id, None)
+                self._clearing.discard(job.id)
                 self._ended.set()
                 if job.image is not None:
                     self.images_used[job.image] = now_ms()

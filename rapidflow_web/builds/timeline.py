@@ -12,22 +12,27 @@ from rapidflow_web.db.database import now_ms
 
 @dataclass(slots=True)
 class Phase:
-    """One phase. Times are milliseconds since 1970; `detail` is a sentence, also on how far it is."""
+    """One phase. Times are milliseconds since 1970; `detail` is a sentence, also on how far it is.
+
+    `done` is the part of it that is done, from 0 to 1, while that is known. It is not stored.
+    """
 
     name: str
     started_at: int
     finished_at: int | None = None
     detail: str | None = None
     failed: bool = False
+    done: float | None = None
     hide: Callable[[str], str] = field(default=str, repr=False)
     """Takes the secrets out of a sentence."""
 
-    def note(self, detail: str) -> None:
+    def note(self, detail: str, done: float | None = None) -> None:
         """Says how far the phase is; replaces what was said before."""
-        self.detail = self.hide(detail)
+        self.detail, self.done = self.hide(detail), done
 
     def finish(self) -> None:
         """Takes note of the end; the first one counts."""
+        self.done = None
         if self.finished_at is None:
             self.finished_at = now_ms()
 
@@ -65,6 +70,10 @@ class Timeline:
             raise
         finally:
             phase.finish()
+
+    def open(self, name: str) -> Phase | None:
+        """The last phase of that name, unless it has ended."""
+        return next((one for one in self.phases[::-1] if one.name == name and one.finished_at is None), None)
 
     def finish(self) -> None:
         """Takes note of the end of all phases."""

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
+from rapidflow_web.db.build_lists import Build
+from rapidflow_web.db.job_lists import JobRow
 from rapidflow_web.db.models import Job
+from rapidflow_web.db.related_builds import running_in
 
 
-def waits_for(job: Job) -> str | None:
-    """What a pending job waits for besides a slot, in a few words; None for nothing."""
+async def running_before(rows: Iterable[Job | JobRow | Build]) -> dict[str, int]:
+    """The builds that run, by concurrency group, as far as one of these jobs waits for that."""
+    groups = {job.concurrency_group for job in rows if job.status == "pending"}
+    return await running_in([group for group in groups if group is not None])
+
+
+def waits_for(job: Job | JobRow, running: Mapping[str, int]) -> str | None:
+    """What a pending job waits for besides a slot, in a few words; None for nothing.
+
+    `running` has the build that runs of each concurrency group.
+    """
     if job.status != "pending":
         return None
     if job.unread:
         return "its definition to be read from the commit"
     if job.approval == "waiting":
         return f"an approval of the commit {job.commit}"
-    if job.concurrency_group is not None:
-        return f"its turn in the concurrency group '{job.concurrency_group.partition(': ')[2]}'"
+    if job.concurrency_group is not None and (other := running.get(job.concurrency_group)):
+        return f"job {other} of the concurrency group '{job.concurrency_group.partition(': ')[2]}' to end"
     return None

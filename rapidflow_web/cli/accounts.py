@@ -25,6 +25,7 @@ from rapidflow_web.terminal import note, out
 if TYPE_CHECKING:
     from rapidflow_web.db.models import User
 
+_DATA = "RAPIDFLOW_DATA"
 _role = click.Choice(["viewer", "builder", "admin"])
 _pipeline = click.option("--pipeline", metavar="ID", help="A secret of this pipeline alone.")
 
@@ -62,11 +63,20 @@ def add_user(name: str, role: str, no_password: bool) -> int:
         from rapidflow_web.accounts.authentication import hashed
         from rapidflow_web.db import users
 
+        is_first = not await users.any_exist()
+        if is_first and role != "admin":
+            raise ClientError(
+                f"the first user must be an administrator: rapidflow user add {name} --role admin"
+            )
         stored = await hashed(password, name) if password is not None else None
         if await users.create(name, role, stored) is None:
             raise ClientError(f"there is a user {name} already; 'rapidflow user set' changes it")
         await _note("user add", name)
         out(f"{role} {name} added")
+        if is_first:
+            note(
+                "From now on everybody logs in, and hooks and programs need a token ('rapidflow token add')."
+            )
 
     _check_name(name)
     return _run(add, first=True)
@@ -121,7 +131,10 @@ def list_users() -> int:
     async def show() -> None:
         from rapidflow_web.db import users
 
-        for one in await users.listed():
+        listed = await users.listed()
+        if not listed:
+            note("there are no users")
+        for one in listed:
             out(f"{one.name:<32} {one.role:<8} {'' if one.password else 'no password'}".rstrip())
 
     return _run(show)
@@ -162,7 +175,10 @@ def list_tokens() -> int:
     async def show() -> None:
         from rapidflow_web.db import users
 
-        for one in await users.tokens():
+        listed = await users.tokens()
+        if not listed:
+            note("there are no tokens")
+        for one in listed:
             expires = f"expires {_time(one.expires_at)}" if one.expires_at is not None else "for ever"
             used = f"used {_time(one.used_at)}" if one.used_at is not None else "never used"
             out(f"{one.id:>5} {one.user.name:<20} {one.role:<8} {expires}, {used}  {one.name}")
@@ -215,7 +231,10 @@ def remove_secret(client: Client, name: str, pipeline: str | None) -> int:
 @asks_server
 def list_secrets(client: Client, pipeline: str | None) -> int:
     """List the names of secrets, without their values."""
-    for one in client.call("GET", _secrets_path(pipeline), shape=response_shapes.SECRETS):
+    listed = client.call("GET", _secrets_path(pipeline), shape=response_shapes.SECRETS)
+    if not listed:
+        note("there are no secrets")
+    for one in listed:
         out(f"{one['name']:<40} {one['updated_at']}  {one['updated_by']}")
     return 0
 
@@ -265,6 +284,9 @@ def _run(command: Callable[[], Awaitable[None]], *, first: bool = False) -> int:
 
     settings = from_environment(os.environ)
     check_is_whole(settings.data)
+    if not settings.database_url and not os.environ.get(_DATA) and not (settings.data / DATABASE).exists():
+        # Otherwise the user would be added to a new folder that no server uses.
+        raise ClientError(f"no installation is in {settings.data}; name its folder with {_DATA}")
     url = settings.database_url or sqlite_url(settings.data / DATABASE)
 
     async def run() -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import quote, urlencode
 
 import click
 
 from rapidflow_web.cli import response_shapes
 from rapidflow_web.cli.client import Client, ClientError, asks_server
-from rapidflow_web.cli.validation import read_definition, stands_in_repository
+from rapidflow_web.cli.meter import Meter
+from rapidflow_web.cli.validation import read_definition
 from rapidflow_web.errors import Invalid
+from rapidflow_web.pipeline.definition_files import is_definition
 from rapidflow_web.pipeline.durations import format_elapsed
+from rapidflow_web.progress import ByteCount
 from rapidflow_web.terminal import note, out, safe
 
 _FAILED, _INTERRUPTED = 1, 130
@@ -24,31 +29,48 @@ _STATUSES = ("pending", "running", "success", "failed", "cancelled")
 
 
 @click.command
-@click.argument("pipeline", metavar="FILE|PIPELINE", type=click.Path())
+@click.argument("what", metavar="FOLDER|FILE|PIPELINE", type=click.Path())
 @click.option("--branch", metavar="BRANCH", help="Build this branch instead of the pipeline's.")
 @click.option("--commit", metavar="COMMIT", help="Build this commit, given by its full hash.")
 @click.option("--tag", metavar="TAG", help="Build this tag, where the definition stands in a repository.")
 @click.option("--env", multiple=True, metavar="KEY=VALUE", help="Set a variable; can be repeated.")
+@click.option("--pipeline", metavar="NAME|FILE", help="The definition to build, if the folder has several.")
+@click.option("--no-secrets", is_flag=True, help="Build the folder like a pull request from a fork.")
 @asks_server
 def run(
     client: Client,
-    pipeline: str,
+    what: str,
     branch: str | None,
     commit: str | None,
     tag: str | None,
     env: tuple[str, ...],
+    pipeline: str | None,
+    no_secrets: bool,
 ) -> int:
     """Start a build and follow it; exit with 0 only if it succeeds.
 
-    The build is that of a YAML file, which is stored first, or of a stored pipeline, given by its id or name.
+    A folder, such as ".", builds the git working tree around it as it is now, before you push: what git
+    tracks, and new files that it does not ignore. A definition file of a repository stands for its working
+    tree. Any other YAML file is stored first. A stored pipeline is given by its id or name.
     """
-    body: dict[str, Any] = {"environments": _variables(env)}
+    variables = _variables(env)
     chosen = {"branch": branch, "commit": commit, "tag": tag}
-    body |= {key: value for key, value in chosen.items() if value is not None}
-    number = _pipeline_of(client, pipeline)
-    return _follow(
-        client, client.call("POST", f"/pipelines/{number}/jobs", body, shape=response_shapes.STORED)
-    )
+    chosen = {key: value for key, value in chosen.items() if value is not None}
+    if (tree := _working_tree(client, what)) is None:
+        for name, given in (("--pipeline", pipeline), ("--no-secrets", no_secrets)):
+            if given:
+                raise ClientError(f"{name} is for a folder, and '{what}' is not one")
+        body: dict[str, Any] = {"environments": variables, **chosen}
+        number = _pipeline_of(client, what)
+        path = f"/pipelines/{number}/jobs"
+        return _follow(client, client.call("POST", path, body, shape=response_shapes.STORED))
+    for name in chosen:
+        raise ClientError(f"the working tree is built as it is; leave out --{name}")
+    from rapidflow_web.cli import trying
+
+    folder, file = tree
+    job = trying.start(client, folder, file, pipeline, variables, secrets=not no_secrets)
+    return _follow(client, job)
 
 
 @click.command
@@ -61,7 +83,13 @@ def logs(client: Client, job: str, follow: bool, tail: int | None) -> int:
     query: dict[str, Any] = {"follow": "true"} if follow else {}
     if tail is not None:
         query["tail"] = tail
-    _print(client.stream(job, query))
+    if follow or not _is_file(sys.stdout):
+        # Where a program reads it, that may draw on the terminal itself.
+        _print(client.stream(job, query))
+        return 0
+    with Meter("downloading", sys.stdout) as meter:
+        count = ByteCount(meter)
+        _print(client.stream(job, query, count.expect), count.add)
     return 0
 
 
@@ -82,6 +110,8 @@ def jobs(client: Client, pipeline: str | None, status: str | None, limit: int) -
     pipelines = client.call("GET", "/pipelines?limit=200", shape=response_shapes.PIPELINES)
     names = {one["id"]: one["name"] for one in pipelines}
     out(row.format("JOB", "STATUS", "PIPELINE", "BRANCH", "COMMIT", "CREATED", "DURATION"))
+    if not found:
+        note("there are no jobs")
     for job in found:
         commit, branch = safe(job["commit"] or "-")[:12], safe(job["branch"] or "-")[:20]
         out(
@@ -103,8 +133,8 @@ def jobs(client: Client, pipeline: str | None, status: str | None, limit: int) -
 @asks_server
 def cancel(client: Client, job: str) -> int:
     """Cancel a job and wait until its build has stopped."""
-    answer = client.call("POST", f"/jobs/{quote(job, safe='')}/cancel", shape=response_shapes.MESSAGE)
-    out(answer["message"])
+    client.call("POST", f"/jobs/{quote(job, safe='')}/cancel", shape=response_shapes.MESSAGE)
+    out(f"job {job} cancelled")
     return 0
 
 
@@ -158,10 +188,33 @@ def _why_it_waits(client: Client) -> str:
     return "; ".join(ready[part] for part in ("database", "engine", "disk") if ready[part] != "ok")
 
 
-def _print(chunks: Iterable[bytes]) -> None:
+def _print(chunks: Iterable[bytes], count: Callable[[int], object] = lambda _: None) -> None:
     for chunk in chunks:
         sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
+        count(len(chunk))
+
+
+def _is_file(stream: TextIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except OSError:
+        return False
+
+
+def _working_tree(client: Client, named: str) -> tuple[Path, Path | None] | None:
+    """The folder whose working tree is meant, and the definition file, if named; None for a pipeline."""
+    path = Path(named)
+    if path.is_file() and is_definition(path.absolute()):
+        return path.absolute().parent, path
+    if not path.is_dir():
+        return None
+    if named in (".", "..") or os.sep in named:
+        return path, None
+    is_pipeline = named.isdecimal() or client.call(
+        "GET", f"/pipelines?{_query(name=named)}", shape=response_shapes.PIPELINES
+    )
+    return None if is_pipeline else (path, None)
 
 
 def _pipeline_of(client: Client, named: str) -> str:
@@ -186,11 +239,6 @@ def pipeline_id(client: Client, named: str) -> str:
 def _stored(client: Client, file: Path) -> str:
     from rapidflow_web.pipeline.clone_credentials import taken_out
 
-    if stands_in_repository(file):
-        raise ClientError(
-            f"{file} is read from its repository; add that with 'rapidflow add URL', push, and run the "
-            "pipeline by its name"
-        )
     try:
         config, definition = read_definition(file)
     except Invalid as error:

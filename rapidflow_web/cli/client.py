@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.client
 import json
 import os
 import re
+import select
 import socket
+import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Concatenate, ParamSpec
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 import click
@@ -36,6 +39,12 @@ _LONGEST_ANSWER = 256 * 1024 * 1024
 _LONGEST_SENTENCE = 4096
 _BROKEN = (OSError, http.client.HTTPException, ValueError)
 """The last where the parts of a body have sizes that no part can have."""
+
+
+class Readable(Protocol):
+    """A file that is sent."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 class ClientError(RapidFlowError):
@@ -90,10 +99,26 @@ class Client:
         Raises `ClientError` with the server's own sentence.
         """
         data = None if body is None else json.dumps(body).encode()
+        return self._called(method, path, data, {}, shape, also)
+
+    def upload(self, path: str, file: Readable, size: int, *, shape: Shape) -> Any:
+        """The JSON answer to a POST of the `size` bytes that are left of a file. Raises `ClientError`."""
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        return self._called("POST", path, file, headers, shape, ())
+
+    def _called(
+        self,
+        method: str,
+        path: str,
+        data: bytes | Readable | None,
+        headers: Mapping[str, str],
+        shape: Shape,
+        also: Sequence[int],
+    ) -> Any:
         # A cancel answers when the build is stopped, which takes as long as its grace period.
         connection = self._connection(timeout=None if method == "POST" else _TIMEOUT)
         try:
-            response = self._send(connection, method, path, data)
+            response = self._send(connection, method, path, data, headers)
             text = response.read(_LONGEST_ANSWER)
             is_whole = not response.read(1)
             if is_whole and response.length:
@@ -113,8 +138,10 @@ class Client:
             raise Unreachable(f"what answers at {self._url} is not RapidFlow")
         return answer
 
-    def stream(self, job_id: str, query: dict[str, Any]) -> Iterator[bytes]:
-        """A job's log to its end, every byte once.
+    def stream(
+        self, job_id: str, query: dict[str, Any], sized: Callable[[int], object] = lambda _: None
+    ) -> Iterator[bytes]:
+        """A job's log to its end, every byte once. `sized` is told how many there will be, if that is known.
 
         A connection that breaks off is made anew from the byte where it was. Raises `Unreachable` where the
         server never was there, or has been away for ten minutes, `Unreadable` where it can't read the log.
@@ -134,6 +161,8 @@ class Client:
                 if response.status != 200:
                     raise http.client.HTTPException(f"it answered with status {response.status}")
                 at = _offset(response)
+                if position is None and response.length is not None:
+                    sized(response.length)
                 stuck += response.length is not None  # only a finished log has a length
                 if stuck > _TRIES_AT_ONE_BYTE:
                     raise Unreadable(_UNREADABLE.format(job=job_id, at=at))
@@ -173,7 +202,12 @@ class Client:
         return kind(self._host, self._port, timeout=timeout)
 
     def _send(
-        self, connection: http.client.HTTPConnection, method: str, path: str, data: bytes | None = None
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        data: bytes | Readable | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> http.client.HTTPResponse:
         connection.connect()
         self._was_there = True
@@ -189,7 +223,13 @@ class Client:
             if not (token.isascii() and token.isprintable()):
                 raise ClientError("RAPIDFLOW_TOKEN is not a token; set it to one that a server made")
             headers["Authorization"] = f"Bearer {token}"
-        connection.request(method, self._base + path, data, headers)
+        headers |= more or {}
+        if data is None or isinstance(data, bytes):
+            connection.request(method, self._base + path, data, headers)
+        else:
+            # A server that refuses a large body says so before it has all of it, and hangs up.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, self._base + path, _until_answered(data, connection.sock), headers)
         return connection.getresponse()
 
     def _unreachable(self, error: Exception) -> Unreachable:
@@ -218,6 +258,15 @@ class _Patience:
             self._deadline = time.monotonic() + _GIVE_UP_SECONDS
         time.sleep(_RETRY_SECONDS[min(self.failures, len(_RETRY_SECONDS) - 1)])
         self.failures += 1
+
+
+def _until_answered(file: Readable, connection: socket.socket) -> Iterator[bytes]:
+    """The parts of a file; no more once there is an answer."""
+    while part := file.read(_CHUNK):
+        # What comes over TLS before an answer need not be one.
+        if not isinstance(connection, ssl.SSLSocket) and select.select([connection], [], [], 0)[0]:
+            return
+        yield part
 
 
 def _path(job_id: str) -> str:

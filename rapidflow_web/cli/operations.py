@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -15,9 +16,10 @@ import click
 
 from rapidflow_web.cli import response_shapes
 from rapidflow_web.cli.client import Client, ClientError, asks_server
+from rapidflow_web.cli.meter import Meter
 from rapidflow_web.data_folder import SECRETS_KEY
 from rapidflow_web.errors import RapidFlowError
-from rapidflow_web.terminal import note, out
+from rapidflow_web.terminal import note, out, shown_size
 
 # What these need is imported where it is used, because that takes a second.
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ def serve(drain: bool) -> int:
 
     RAPIDFLOW_* variables configure it; docs/settings.md lists them.
     """
+    # No import is garbage, and looking for some takes a quarter of the start. The app enables it again.
+    gc.disable()
     from rapidflow_web import server_log
     from rapidflow_web.server import run
     from rapidflow_web.settings import from_environment
@@ -70,7 +74,8 @@ def backup(file: str) -> int:
 
     settings = from_environment(os.environ)
     if file == "-":
-        counts = asyncio.run(back_up(settings, sys.stdout.buffer))
+        with Meter("backing up", sys.stdout) as meter:
+            counts = asyncio.run(back_up(settings, sys.stdout.buffer, meter))
         _say_backed_up(*counts, settings, "standard output")
         return 0
     target = Path(file)
@@ -80,8 +85,8 @@ def backup(file: str) -> int:
         raise ClientError(f"{target} is there already; name another file")
     if not target.parent.is_dir():
         raise ClientError(f"there is no folder {target.parent}; make it, or name a file in another")
-    with written(target) as output:
-        counts = asyncio.run(back_up(settings, output))
+    with Meter("backing up") as meter, written(target) as output:
+        counts = asyncio.run(back_up(settings, output, meter))
     _say_backed_up(*counts, settings, str(target))
     return 0
 
@@ -112,7 +117,8 @@ def restore(file: str, take_over: bool) -> int:
     settings = from_environment(os.environ)
 
     def read(source: IO[bytes]) -> int:
-        return backups.restore(settings, source, take_over=take_over)
+        with Meter("restoring") as meter:
+            return backups.restore(settings, source, take_over=take_over, progress=meter)
 
     if file == "-":
         secrets = read(sys.stdin.buffer)
@@ -140,13 +146,16 @@ async def _examine(*, fix: bool) -> int:
 
     settings = from_environment(os.environ)
     left = mendable = 0
-    async for finding in doctor.examine(settings, lambda folders: executor_of(settings, folders)):
-        if fix and finding.mend is not None:
-            left += not await _mended(finding.what, finding.mend)
-        else:
-            left += 1
-            mendable += finding.mend is not None
-            out(finding.what)
+    with Meter("examining") as meter:
+        found = doctor.examine(settings, lambda folders: executor_of(settings, folders), meter)
+        async for finding in found:
+            meter.clear()
+            if fix and finding.mend is not None:
+                left += not await _mended(finding.what, finding.mend)
+            else:
+                left += 1
+                mendable += finding.mend is not None
+                out(finding.what)
     if not left:
         out(f"all is well in {settings.data}")
         return 0
@@ -179,25 +188,19 @@ def prune(client: Client, dry_run: bool) -> int:
         "POST", f"/prune?dry_run={'true' if dry_run else 'false'}", shape=response_shapes.PRUNED
     )
     for build in pruned["builds"]:
-        out(f"job {build['id']:<8} {build['finished_at']}  {_size(build['bytes']):>9}  {build['reason']}")
+        out(
+            f"job {build['id']:<8} {build['finished_at']}  {shown_size(build['bytes']):>9}  {build['reason']}"
+        )
     for mirror in pruned["mirrors"]:
-        out(f"mirror {mirror['name']}  {_size(mirror['bytes'])}  last used {mirror['used_at']}")
+        out(f"mirror {mirror['name']}  {shown_size(mirror['bytes'])}  last used {mirror['used_at']}")
     for image in pruned["images"]:
-        out(f"image {image['name']}  {_size(image['bytes'])}")
+        out(f"image {image['name']}  {shown_size(image['bytes'])}")
     kinds = [(pruned["builds"], "build"), (pruned["mirrors"], "mirror"), (pruned["images"], "image")]
     counts = ", ".join(_count(len(found), kind) for found, kind in kinds)
     total = sum(one["bytes"] for found, _ in kinds for one in found)
-    out(f"{'would remove' if dry_run else 'removed'} {counts}: {_size(total)}")
+    out(f"{'would remove' if dry_run else 'removed'} {counts}: {shown_size(total)}")
     return 0
 
 
 def _count(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

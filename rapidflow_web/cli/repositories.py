@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -15,18 +16,19 @@ import click
 from rapidflow_web.cli import response_shapes
 from rapidflow_web.cli.builds import pipeline_id
 from rapidflow_web.cli.client import Client, ClientError, asks_server
+from rapidflow_web.cli.lookups import all_repositories
+from rapidflow_web.forges import post_receive
+from rapidflow_web.forges.shapes import NAMES
 from rapidflow_web.terminal import note, out, safe
 
-_FORGES = ("github", "gitlab", "gitea", "forgejo", "bitbucket", "git")
 _TOKEN = "RAPIDFLOW_FORGE_TOKEN"  # noqa: S105
-_PAGE = 200
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _HANDLED_SECONDS = 60
 _repo = click.argument("repository", metavar="URL|ID")
 _limit = click.option(
     "-n", "--limit", type=int, default=20, show_default=True, metavar="N", help="At most N."
 )
-_forge = click.option("--forge", type=click.Choice(_FORGES), help="The forge. Default: guessed from the URL.")
+_forge = click.option("--forge", type=click.Choice(NAMES), help="The forge. Default: guessed from the URL.")
 _token = click.option(
     "--token", metavar="TOKEN", help=f"A token of the forge; - reads standard input. Default: {_TOKEN}."
 )
@@ -43,12 +45,17 @@ def add(client: Client, url: str, forge: str | None, token: str | None) -> int:
     These are .rapidflow.yml, or all of .rapidflow/*.yml, of the default branch. Nothing is built
     before the next push.
     """
+    _refuse_path(url)
     added = _added(client, url, forge, _token_of(token))
     if added["forge"] == "git":
         out(f"Next: 'rapidflow connect {added['id']}' says how a push starts a build at once.")
+        out(f"Without it, the repository is polled every {added['poll']}.")
+        out("If you send signed webhooks instead:")
+        _print_webhook(added)
     else:
+        _print_webhook(added)
         out(f"Next: 'rapidflow connect {added['id']} --token -' makes the webhook at {added['forge']}.")
-    out(f"Without it, the repository is polled every {added['poll']}.")
+        out(f"Without it, the repository is polled every {added['poll']}.")
     return 0
 
 
@@ -68,7 +75,10 @@ def connect(client: Client, repository: str, forge: str | None, token: str | Non
     if found is None:
         if repository.isdigit():
             raise ClientError(f"there is no repository {repository}; 'rapidflow repositories' lists them")
+        _refuse_path(repository)
         found = _added(client, repository, forge, given)
+        if found["forge"] != "git":
+            _print_webhook(found)
     else:
         changes = {key: value for key, value in (("forge", forge), ("token", given)) if value is not None}
         if changes:
@@ -88,7 +98,10 @@ def repositories(client: Client) -> int:
     """List the repositories, newest first."""
     row = "{:>10}  {:<9}  {:<9}  {:<6}  {:<40}  {}"
     out(row.format("REPOSITORY", "FORGE", "CONNECTED", "POLL", "PIPELINES", "URL"))
-    for one in _all(client):
+    listed = all_repositories(client)
+    if not listed:
+        note("there are no repositories; 'rapidflow add URL' adds one")
+    for one in listed:
         names = ", ".join(f"{pipeline['id']} {pipeline['name']}" for pipeline in one["pipelines"])
         connected = "yes" if one["connected"] else "no"
         out(row.format(one["id"], one["forge"], connected, one["poll"], safe(names)[:40], safe(one["url"])))
@@ -105,7 +118,10 @@ def events(client: Client, repository: str, limit: int) -> int:
     found = _existing(client, repository)
     names = _names(found)
     path = f"/repositories/{found['id']}/events?{urlencode({'limit': limit})}"
-    for event in client.call("GET", path, shape=response_shapes.EVENTS):
+    listed = client.call("GET", path, shape=response_shapes.EVENTS)
+    if not listed:
+        note("there are no events")
+    for event in listed:
         who = f" by {event['sender']}" if event["sender"] else ""
         out(f"{event['at']}  {_what(event)}  {event['source']}{who}  {event['title'] or ''}".rstrip())
         _print_decisions(event["decisions"], names)
@@ -122,7 +138,10 @@ def deliveries(client: Client, repository: str, limit: int) -> int:
     path = f"/repositories/{found['id']}/deliveries?{urlencode({'limit': limit})}"
     row = "{:>8}  {:<20}  {:<24}  {:>6}  {}"
     out(row.format("DELIVERY", "CAME", "EVENT", "ANSWER", "RESULT"))
-    for one in client.call("GET", path, shape=response_shapes.DELIVERIES):
+    listed = client.call("GET", path, shape=response_shapes.DELIVERIES)
+    if not listed:
+        note("there are no deliveries")
+    for one in listed:
         result = safe(one["outcome"] or one["reason"] or "-")
         out(row.format(one["id"], one["at"], safe(one["event"] or "-")[:24], one["status"], result))
     return 0
@@ -167,7 +186,9 @@ def explain(client: Client, pipeline: str, what: str | None) -> int:
     """
     number = pipeline_id(client, pipeline)
     if what is None:
-        what = next((one["default_branch"] for one in _all(client) if int(number) in _names(one)), None)
+        what = next(
+            (one["default_branch"] for one in all_repositories(client) if int(number) in _names(one)), None
+        )
         if what is None:
             raise ClientError(f"pipeline {number} stands in no repository; say which REF or COMMIT is meant")
     query = {"commit" if _COMMIT.fullmatch(what) else "ref": what}
@@ -175,8 +196,15 @@ def explain(client: Client, pipeline: str, what: str | None) -> int:
     for one in client.call("GET", path, shape=response_shapes.EXPLANATIONS):
         when, commit = one.get("at") or "judged now", (one["commit"] or "-")[:12]
         job = f" (job {one['job_id']})" if one.get("job_id") else ""
-        out(f"{when}  {one['ref'] or '-'}  {commit}  {one['outcome']}: {one['reason']}{job}")
+        outcome = "would be built" if one["outcome"] == "built" and not one.get("at") else one["outcome"]
+        out(f"{when}  {one['ref'] or '-'}  {commit}  {outcome}: {one['reason']}{job}")
     return 0
+
+
+def _refuse_path(url: str) -> None:
+    """Raises `ClientError` for the path of a local repository, which the server takes only as a URL."""
+    if "://" not in url and (url.startswith("/") or Path(url).is_dir()):
+        raise ClientError(f"use {Path(os.path.normpath(Path(url).absolute())).as_uri()}")
 
 
 def _added(client: Client, url: str, forge: str | None, token: str | None) -> dict[str, Any]:
@@ -192,9 +220,12 @@ def _added(client: Client, url: str, forge: str | None, token: str | None) -> di
     _say_problems(added)
     if not added["pipelines"] and not added["problems"]:
         out("  no definition: push a file .rapidflow.yml, and its pipeline is made")
+    return added
+
+
+def _print_webhook(added: dict[str, Any]) -> None:
     out(f"  webhook {added['hook_url']}")
     out(f"  secret  {added['hook_secret']} (shown only now)")
-    return added
 
 
 def _say_problems(repository: dict[str, Any]) -> None:
@@ -209,14 +240,10 @@ def _print_hook(client: Client, repository: dict[str, Any]) -> None:
     """Says how a repository without a forge tells of pushes."""
     base = repository["hook_url"].rpartition("/hooks/")[0]
     needs_token = client.call("GET", "/me", shape=response_shapes.ME)["name"] is not None
-    login = "-H 'Authorization: Bearer TOKEN' " if needs_token else ""
     out("Put these lines into hooks/post-receive of the repository, and make it executable:")
     out("")
-    out("#!/bin/sh")
-    out(
-        f"curl -fsS {login}-H 'Content-Type: text/plain' --data-binary @- "
-        f"{base}/repositories/{repository['id']}/refs"
-    )
+    for line in post_receive.script(base, repository["id"], with_token=needs_token).splitlines():
+        out(line)
     out("")
     if needs_token:
         out("TOKEN is one of a builder: 'rapidflow token add USER post-receive --role builder' makes it.")
@@ -266,15 +293,6 @@ def _find(client: Client, named: str) -> dict[str, Any] | None:
     from rapidflow_web.pipeline.clone_credentials import without_password
 
     url = without_password(named).rstrip("/")
-    return next((one for one in _all(client) if str(one["id"]) == named or one["url"] == url), None)
-
-
-def _all(client: Client) -> list[dict[str, Any]]:
-    """All repositories, newest first."""
-    found: list[dict[str, Any]] = []
-    while True:
-        query = {"limit": _PAGE} | ({"before": found[-1]["id"]} if found else {})
-        page = client.call("GET", f"/repositories?{urlencode(query)}", shape=response_shapes.REPOSITORIES)
-        found += page
-        if len(page) < _PAGE:
-            return found
+    return next(
+        (one for one in all_repositories(client) if str(one["id"]) == named or one["url"] == url), None
+    )

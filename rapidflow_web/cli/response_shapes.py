@@ -99,6 +99,7 @@ DELIVERIES = several(
 DELIVERY = fields(handled_at=optional(moment), outcome=optional(text), events=several(_EVENT))
 REPLAYED = fields(delivery=optional(number), events=several(_EVENT))
 EXPLANATIONS = several(fields(ref=optional(text), commit=optional(text), outcome=text, reason=text))
+UPLOAD = fields(id=number)
 ME = fields(name=optional(text))
 PIPELINES = several(fields(id=number, name=text, config=text))
 SECRETS = several(fields(name=text, updated_at=text, updated_by=optional(text)))

@@ -11,6 +11,8 @@ import click
 
 from rapidflow_web.cli.client import ClientError
 from rapidflow_web.errors import Invalid, Problem
+from rapidflow_web.forges.shapes import NAMES
+from rapidflow_web.pipeline.definition_files import FILE, default_name, is_definition
 from rapidflow_web.terminal import note, out
 
 # Importing this where it is used keeps the other commands fast.
@@ -19,14 +21,12 @@ if TYPE_CHECKING:
     from rapidflow_web.pipeline.definition import ParsedPipeline
 
 _FAILED = 1
-_FILE, _FOLDER, _ENDINGS = ".rapidflow.yml", ".rapidflow", (".yml", ".yaml")
-_FORGES = ("github", "gitlab", "gitea", "forgejo", "bitbucket", "git")
 
 
 @click.command
 @click.argument("file", metavar="FILE", type=click.Path())
 @click.option("--event", metavar="JSON", type=click.Path(), help="The body of a webhook delivery, in a file.")
-@click.option("--forge", type=click.Choice(_FORGES), help="The forge that sent it. Default: guessed.")
+@click.option("--forge", type=click.Choice(NAMES), help="The forge that sent it. Default: guessed.")
 @click.option("--header", multiple=True, metavar="NAME: VALUE", help="A header of it; can be repeated.")
 def validate(file: str, event: str | None, forge: str | None, header: tuple[str, ...]) -> int:
     """Check a pipeline file; - reads standard input.
@@ -34,6 +34,8 @@ def validate(file: str, event: str | None, forge: str | None, header: tuple[str,
     With --event, also say whether that delivery would start a build. The files that a push changes are not
     known here, so a filter on paths fits.
     """
+    if Path(file).is_dir():
+        raise ClientError(f"{file} is a folder; name a file, such as {Path(file) / FILE}")
     name = "standard input" if file == "-" else file
     try:
         _, definition = read_definition(None if file == "-" else Path(file))
@@ -62,15 +64,10 @@ def read_definition(file: Path | None) -> tuple[str, ParsedPipeline]:
         text = data.decode()
     except UnicodeDecodeError:
         raise Invalid([Problem("", "this is not a text file in UTF-8")]) from None
-    if file is not None and stands_in_repository(file):
-        return text, parse_in_repository(text, default_name=file.stem.removeprefix("."))
+    if file is not None and is_definition(file.absolute()):
+        return text, parse_in_repository(text, default_name=default_name(file))
     # Which file repositories are allowed is for the server to say.
     return text, parse(text, ("/",))
-
-
-def stands_in_repository(file: Path) -> bool:
-    """Whether it is a definition file of a repository, by its name."""
-    return file.name == _FILE or (file.absolute().parent.name == _FOLDER and file.suffix in _ENDINGS)
 
 
 def _judged(definition: ParsedPipeline, file: Path, forge: str | None, given: Sequence[str]) -> Iterator[str]:
@@ -83,7 +80,7 @@ def _judged(definition: ParsedPipeline, file: Path, forge: str | None, given: Se
     try:
         if not event_name(headers):
             headers += [*likely_headers(forge, body)]
-        found = read(forge or "git", headers, body)
+        found = read(headers, body)
     except Unreadable as error:
         raise ClientError(f"{file}: {error}") from None
     if not found.changes:
@@ -102,26 +99,15 @@ def _header(text: str) -> tuple[str, str]:
 
 def _refusal(definition: ParsedPipeline, change: Change) -> str | None:
     """Why a change would not be built, as the server judges it; None where it would."""
-    from rapidflow_web.pipeline.triggers import Facts, skip_word
+    from rapidflow_web.pipeline.triggers import skip_word
     from rapidflow_web.triggers.occurrence import Occurrence
 
     if change.kind == "delete":
         return "what is deleted can't be built"
     if definition.on is None:
         return "it has no 'on', so only people and programs start it"
-    occurrence, request = Occurrence.of(change, 0, "webhook", replay=False), change.pull_request
-    facts = Facts(
-        event=change.kind,
-        ref=change.ref,
-        branch=occurrence.branch,
-        tag=occurrence.tag,
-        target=request.target if request is not None else None,
-        action=request.action if request is not None else None,
-        draft=request is not None and request.draft,
-        pipeline=definition.name,
-        pull_request=request.number if request is not None else None,
-    )
-    if (refusal := definition.on.refusal(facts)) is not None:
+    occurrence = Occurrence.of(change, 0, "webhook", replay=False)
+    if (refusal := definition.on.refusal(occurrence.facts(definition.name))) is not None:
         return refusal
     # Of a pull request, the title is its own, not that of the commit.
     word = skip_word(change.title or "") if change.kind == "push" else None

@@ -41,6 +41,17 @@ async def listed(repository: Repository, limit: int, offset: int) -> list[Branch
     ]
 
 
+@uncancelled
+async def names(repository_id: int, most: int) -> list[str]:
+    """Up to `most` branches of a repository as they were last seen."""
+    found = await rows(
+        "SELECT ref FROM repository_ref WHERE repository_id = ?1 AND ref LIKE 'refs/heads/%' "
+        "ORDER BY ref LIMIT ?2",
+        [repository_id, most],
+    )
+    return [row[0].removeprefix("refs/heads/") for row in found]
+
+
 # However many jobs there are, each ref and pipeline is one look into the index (pipeline_id, ref, id).
 
 

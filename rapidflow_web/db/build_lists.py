@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rapidflow_web.db.database import uncancelled
-from rapidflow_web.db.jobs import STATUSES
+from rapidflow_web.db.jobs import FINISHED
 from rapidflow_web.db.sql import dialect, rows
 from rapidflow_web.db.visibility import current
 
@@ -31,6 +31,8 @@ class Build:
     retry_of: int | None
     cancelled: bool
     error: str | None
+    found: str | None
+    """Why it failed, as JSON (see `logs.failure`)."""
     event: str
     ref: str | None
     title: str | None
@@ -40,6 +42,12 @@ class Build:
     unread: bool
     approval: str | None
     superseded_by: int | None
+    concurrency_group: str | None
+
+    @property
+    def failure(self) -> dict[str, Any] | None:
+        """Why it failed."""
+        return None if self.found is None else json.loads(self.found)
 
     @property
     def pull_request(self) -> dict[str, Any] | None:
@@ -50,49 +58,9 @@ class Build:
 _SELECT = (
     'SELECT job.id, job.pipeline_id, definition.name, job.status, job.branch, job."commit", job.created_at, '
     "job.started_at, job.finished_at, job.started_by, job.retry_of, job.cancelled, job.error, "
-    "job.event, job.ref, job.title, job.author, job.pull_request, job.unread, job.approval, "
-    "job.superseded_by FROM job JOIN definition ON definition.id = job.definition_id"
+    "job.failure, job.event, job.ref, job.title, job.author, job.pull_request, job.unread, job.approval, "
+    "job.superseded_by, job.concurrency_group FROM job JOIN definition ON definition.id = job.definition_id"
 )
-
-
-@uncancelled
-async def newest(
-    limit: int,
-    *,
-    pipeline_id: int | None = None,
-    statuses: Sequence[str] = (),
-    branch: str | None = None,
-    before: int | None = None,
-    after: int | None = None,
-) -> list[Build]:
-    """Up to `limit` builds, newest first, with ids below `before` or, those nearest to it, above `after`.
-
-    `statuses` are the ones that are taken, all by default.
-    """
-    conditions = current().conditions("job.pipeline_id")
-    values: list[object] = []
-    for condition, value in (
-        ("job.pipeline_id = ", pipeline_id),
-        ("job.branch = ", branch),
-        ("job.id < ", before),
-        ("job.id > ", after),
-    ):
-        if value is not None:
-            values.append(value)
-            conditions.append(f"{condition}?{len(values)}")
-    order = f"ORDER BY job.id {'DESC' if after is None else 'ASC'} LIMIT {int(limit)}"
-    # An index has the ids of one status in order, not those of several: each status is asked for by itself,
-    # so that the database never sorts or passes over what is not shown.
-    if not statuses and branch is not None:
-        statuses = STATUSES
-    parts: list[str] = []
-    for status in statuses:
-        values.append(status)
-        parts.append(_part([*conditions, f"job.status = ?{len(values)}"], order))
-    parts = parts or [_part(conditions, order)]
-    found = [Build(*row) for row in await rows(" UNION ALL ".join(parts), values)]
-    found.sort(key=lambda build: build.id, reverse=after is None)
-    return sorted(found[:limit], key=lambda build: build.id, reverse=True)
 
 
 def _part(conditions: Sequence[str], order: str) -> str:
@@ -101,11 +69,29 @@ def _part(conditions: Sequence[str], order: str) -> str:
 
 
 @uncancelled
-async def oldest(limit: int, status: str) -> list[Build]:
-    """Up to `limit` builds of a status, oldest first."""
-    where = " AND ".join(["job.status = ?1", *current().conditions("job.pipeline_id")])
-    statement = f"{_SELECT} WHERE {where} ORDER BY job.id LIMIT ?2"
-    return [Build(*row) for row in await rows(statement, [status, limit])]
+async def now_and_recent(
+    running: int, waiting: int, recent: int
+) -> tuple[list[Build], list[Build], list[Build]]:
+    """The builds that run and those that wait, the oldest first; those that have ended, the newest first.
+
+    No more of each than so many. One query, because the dashboard is asked for all the time.
+    """
+    seen = current().conditions("job.pipeline_id")
+    parts = [
+        _part(["job.status = 'running'", *seen], f"ORDER BY job.id LIMIT {int(running)}"),
+        _part(["job.status = 'pending'", *seen], f"ORDER BY job.id LIMIT {int(waiting)}"),
+    ]
+    for status in FINISHED:
+        order = f"ORDER BY job.id DESC LIMIT {int(recent)}"
+        parts.append(_part([f"job.status = '{status}'", *seen], order))
+    found = [Build(*row) for row in await rows(" UNION ALL ".join(parts))]
+    found.sort(key=lambda build: build.id)
+    ended = [build for build in found if build.status in FINISHED]
+    return (
+        [build for build in found if build.status == "running"],
+        [build for build in found if build.status == "pending"],
+        ended[: -recent - 1 : -1],
+    )
 
 
 @uncancelled

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tortoise.functions import Count, Lower
+from tortoise.functions import Count
 
 from rapidflow_web.db.database import uncancelled
-from rapidflow_web.db.models import Job, Pipeline, Step
+from rapidflow_web.db.models import Job, Step
+from rapidflow_web.db.sql import rows
 from rapidflow_web.db.visibility import current
 
 
@@ -24,6 +25,8 @@ class Progress:
 @uncancelled
 async def progress(job_ids: Sequence[int]) -> dict[int, Progress]:
     """Where running builds are, by the id of the job."""
+    if not job_ids:
+        return {}
     counts = (
         await Step.filter(job_id__in=job_ids)
         .annotate(count=Count("id"))
@@ -56,12 +59,11 @@ class PipelineName:
 @uncancelled
 async def pipelines(limit: int, offset: int) -> list[PipelineName]:
     """Up to `limit` pipelines in the order of their names, without the first `offset`."""
-    rows = (
-        await Pipeline.filter(deleted_at__isnull=True, **current().filters("id"))
-        .annotate(lower=Lower("definition__name"))
-        .order_by("lower", "id")
-        .offset(offset)
-        .limit(limit)
-        .values_list("id", "definition__name", "restricted")
+    conditions = ["pipeline.deleted_at IS NULL", *current().conditions("pipeline.id")]
+    found = await rows(
+        "SELECT pipeline.id, definition.name, pipeline.restricted FROM pipeline "  # noqa: S608, no value is in it
+        "JOIN definition ON definition.id = pipeline.definition_id "
+        f"WHERE {' AND '.join(conditions)} ORDER BY LOWER(definition.name), pipeline.id LIMIT ?1 OFFSET ?2",
+        [limit, offset],
     )
-    return [PipelineName(*row) for row in rows]
+    return [PipelineName(number, name, bool(restricted)) for number, name, restricted in found]

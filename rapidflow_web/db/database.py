@@ -15,12 +15,14 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import closing
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from tortoise import Tortoise, connections
+from tortoise.backends.base.config_generator import expand_db_url  # pyright: ignore[reportUnknownVariableType]
 from tortoise.exceptions import DBConnectionError, OperationalError
 
 from rapidflow_web import private_files
+from rapidflow_web.db import sqlite_client
 from rapidflow_web.db.sql import dialect, rows
 from rapidflow_web.errors import DatabaseError
 from rapidflow_web.shielding import to_the_end
@@ -31,6 +33,8 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _MIGRATIONS = "rapidflow_web.db.migrations"
+SCHEMA = Path(__file__).with_name("schema.sql")
+"""The tables that a new SQLite database begins with; `scripts/schema.py` writes them."""
 _RETRY_SECONDS = 1.0
 _TRIES_PER_WARNING = 60
 _is_command = ContextVar("_is_command", default=False)
@@ -40,8 +44,11 @@ _AWAY = (OperationalError, DBConnectionError, sqlite3.OperationalError, OSError)
 
 def tortoise_config(url: str) -> dict[str, Any]:
     """What Tortoise is given, here and by its command line (`make migration`)."""
+    database = cast("dict[str, Any]", expand_db_url(url))
+    if url.startswith("sqlite://"):
+        database["engine"] = sqlite_client.__name__
     return {
-        "connections": {"default": url},
+        "connections": {"default": database},
         "apps": {
             "rapidflow": {
                 "models": ["rapidflow_web.db.models", "rapidflow_web.db.trigger_models"],
@@ -143,7 +150,7 @@ def _refuse_newer(known: Sequence[str], applied: Sequence[str]) -> None:
 async def _migrate(url: str, copies: Path | None) -> None:
     known, path = _known(), sqlite_path(url)
     if path is not None:
-        await asyncio.to_thread(_check_file, path)
+        await asyncio.to_thread(_prepare_file, path)
     applied = await _applied(url)
     _refuse_newer(known, applied)
     if set(known) == set(applied):
@@ -178,15 +185,19 @@ async def _applied(url: str) -> list[str]:
         await Tortoise.close_connections()
 
 
-def _check_file(path: Path) -> None:
-    """Raises what is wrong with the file, before the library leaves a thread behind that fails on it."""
+def _prepare_file(path: Path) -> None:
+    """Makes the tables of a new database: all migrations would take seconds, and memory that stays.
+
+    Raises what is wrong with the file, before the library leaves a thread behind that fails on it.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     private_files.make(path)
     for name in ("wal", "shm"):
         # New ones have the mode of the database.
         private_files.close(path.with_name(f"{path.name}-{name}"))
     with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA schema_version")
+        if database.execute("SELECT NOT EXISTS (SELECT 1 FROM sqlite_master)").fetchone()[0]:
+            database.executescript(SCHEMA.read_text())
 
 
 def _back_up(path: Path, version: str) -> None:

@@ -12,7 +12,7 @@ from rapidflow_web.db import outbox
 from rapidflow_web.db.database import now_ms, patient, uncancelled
 from rapidflow_web.db.models import Definition, Environment, Job, Step
 from rapidflow_web.db.sql import dialect, rows
-from rapidflow_web.db.visibility import current, if_visible
+from rapidflow_web.db.visibility import if_visible
 from rapidflow_web.errors import NotFound
 from rapidflow_web.pipeline.definition import StepDefinition
 
@@ -279,7 +279,7 @@ async def existing(job_id: int) -> Job:
 
 def _found(job: Job | None, job_id: int) -> Job:
     if job is None:
-        raise NotFound(f"there is no job {job_id}")
+        raise NotFound(f"there is no job {job_id}", f"there is no build {job_id}")
     return job
 
 
@@ -342,6 +342,13 @@ async def unsealed() -> list[Job]:
 
 
 @uncancelled
+async def last_in_containers(limit: int) -> list[Job]:
+    """The last jobs that ran in containers, with their definitions, oldest first."""
+    ran = Job.filter(container_id__isnull=False, image__isnull=False)
+    return (await ran.order_by("-id").limit(limit).select_related("definition"))[::-1] if limit else []
+
+
+@uncancelled
 async def ids(*, ended: bool) -> list[int]:
     """The ids of all jobs, or with `ended` of those that are wholly finished; the oldest first."""
     where = "WHERE log_size IS NOT NULL" if ended else ""
@@ -349,12 +356,10 @@ async def ids(*, ended: bool) -> list[int]:
 
 
 @uncancelled
-async def listed(*, before: int | None = None, limit: int = 50, **filters: Any) -> list[Job]:
-    """Up to `limit` jobs, newest first, with ids below `before` and columns as in `filters`."""
-    query = Job.filter(**filters).filter(**current().filters("pipeline_id"))
-    if before is not None:
-        query = query.filter(id__lt=before)
-    return await query.order_by("-id").limit(limit)
+async def unexplained(most: int) -> list[int]:
+    """Of the last `most` jobs that failed, those whose logs were not looked at, the newest first."""
+    query = Job.filter(status="failed", log_size__isnull=False).order_by("-id").limit(most)
+    return [job.id for job in await query.only("id", "failure") if job.failure is None]
 
 
 async def supersede(group: str, by: int, *, also_running: bool) -> None:

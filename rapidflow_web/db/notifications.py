@@ -19,10 +19,14 @@ async def status_before(job: Job) -> str | None:
     """How the build before ended, "success" or "failed"; None if there is none.
 
     That is the newest earlier one of the same pipeline and branch, or ref where there is no branch, that
-    ended by itself. Builds of commits for which nothing vouches do not count.
+    ended by itself. Builds of working trees and of commits for which nothing vouches do not count.
     """
     query = Job.filter(
-        pipeline_id=job.pipeline_id, id__lt=job.id, status__in=("success", "failed"), untrusted=False
+        pipeline_id=job.pipeline_id,
+        id__lt=job.id,
+        status__in=("success", "failed"),
+        untrusted=False,
+        upload_id__isnull=True,
     )
     if job.branch is not None:
         query = query.filter(branch=job.branch)
@@ -36,10 +40,29 @@ async def status_before(job: Job) -> str | None:
 
 @patient
 @uncancelled
+async def may_be_wanted(job_id: int) -> bool:
+    """Whether somebody may have to be told of a job: it is trusted, and its definition has the word `notify`.
+
+    In plain SQL, because most ends of jobs stop here.
+    """
+    found = await rows(
+        "SELECT definition.config FROM job JOIN definition ON definition.id = job.definition_id "
+        "WHERE job.id = ?1 AND NOT job.untrusted AND job.upload_id IS NULL",
+        [job_id],
+    )
+    # In YAML, a backslash can hide any word.
+    return any("notify" in config or "\\" in config for (config,) in found)
+
+
+@patient
+@uncancelled
 async def store(row: OutboxRow, new: Sequence[Notification]) -> None:
     """Stores messages, and acknowledges the row of the outbox that they come from. Safe to call again."""
+    if not new:
+        await OutboxRow.filter(id=row.id).delete()
+        return
     async with in_transaction():
-        if await OutboxRow.filter(id=row.id).delete() and new:
+        if await OutboxRow.filter(id=row.id).delete():
             await Notification.bulk_create(new)
 
 

@@ -9,6 +9,7 @@ from tortoise.transactions import in_transaction
 
 from rapidflow_web.db import users
 from rapidflow_web.db.database import now_ms, uncancelled
+from rapidflow_web.db.labels import stored as stored_labels
 from rapidflow_web.db.models import Definition, Job, Pipeline
 from rapidflow_web.db.sql import rows
 from rapidflow_web.db.visibility import current
@@ -16,7 +17,9 @@ from rapidflow_web.errors import NotFound
 
 
 @uncancelled
-async def create(name: str, config: str, seen_by: Sequence[str] | None = None) -> Pipeline:
+async def create(
+    name: str, config: str, seen_by: Sequence[str] | None = None, labels: Sequence[str] = ()
+) -> Pipeline:
     """Stores a pipeline, which from the first moment only administrators see and the users in `seen_by`.
 
     None lets everyone see it. Raises `users.NoSuchUser`.
@@ -24,7 +27,9 @@ async def create(name: str, config: str, seen_by: Sequence[str] | None = None) -
     async with in_transaction():
         definition = await Definition.create(name=name, config=config)
         now = now_ms()
-        pipeline = await Pipeline.create(definition=definition, created_at=now, updated_at=now)
+        pipeline = await Pipeline.create(
+            definition=definition, created_at=now, updated_at=now, labels=stored_labels(labels)
+        )
         if seen_by is not None:
             await users.apply_visibility(pipeline.id, True, seen_by)
             pipeline.restricted = True
@@ -32,18 +37,36 @@ async def create(name: str, config: str, seen_by: Sequence[str] | None = None) -
 
 
 @uncancelled
-async def update(pipeline_id: int, name: str, config: str) -> None:
+async def update(pipeline_id: int, name: str, config: str, labels: Sequence[str] = ()) -> None:
     """Gives a pipeline a new definition; jobs keep the one that they ran with."""
     async with in_transaction():
         definition = await Definition.create(name=name, config=config)
-        await Pipeline.filter(id=pipeline_id).update(definition_id=definition.id, updated_at=now_ms())
+        changed = {"definition_id": definition.id, "labels": stored_labels(labels), "updated_at": now_ms()}
+        await Pipeline.filter(id=pipeline_id).update(**changed)
+
+
+async def of_repository(repository_id: int) -> list[Pipeline]:
+    """The pipelines of a repository with their definitions, also hidden ones, oldest first."""
+    return await Pipeline.filter(repository_id=repository_id).order_by("id").select_related("definition")
+
+
+async def note_problem(pipeline_id: int, problem: str | None) -> None:
+    """Notes why the file of a pipeline can't be read; for a transaction."""
+    await Pipeline.filter(id=pipeline_id).update(problem=problem)
+
+
+async def hide(pipeline_ids: Sequence[int]) -> None:
+    """Hides pipelines whose files are gone; for a transaction."""
+    await Pipeline.filter(id__in=list(pipeline_ids), deleted_at__isnull=True).update(deleted_at=now_ms())
 
 
 async def define(pipeline_id: int | None, **fields: Any) -> Pipeline:
     """Makes a pipeline of a definition file, or changes it; for a transaction. A hidden one is back then.
 
-    `fields` are the columns `repository_id`, `path` and `problem`, and of the definition `name` and `config`.
+    `fields` are the columns `repository_id`, `path` and `problem`, and of the definition `name`, `config` and
+    `labels`.
     """
+    fields["labels"] = stored_labels(fields.get("labels", ()))
     name, config, now = fields.pop("name"), fields.pop("config"), now_ms()
     pipeline = None
     if pipeline_id is not None:
@@ -108,6 +131,17 @@ async def listed(*, name: str | None = None, before: int | None = None, limit: i
     if before is not None:
         query = query.filter(id__lt=before)
     return await query.order_by("-id").limit(limit).select_related("definition")
+
+
+@uncancelled
+async def names(limit: int) -> list[str]:
+    """Names of up to `limit` pipelines that may be seen, the newest first."""
+    seen = "".join(f" AND {condition}" for condition in current().conditions("pipeline.id"))
+    found = await rows(
+        "SELECT definition.name FROM pipeline JOIN definition ON definition.id = pipeline.definition_id "  # noqa: S608
+        f"WHERE pipeline.deleted_at IS NULL{seen} ORDER BY pipeline.id DESC LIMIT {int(limit)}"
+    )
+    return [row[0] for row in found]
 
 
 @uncancelled

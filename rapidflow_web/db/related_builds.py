@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from statistics import median
 
@@ -10,10 +12,21 @@ from tortoise.expressions import Q
 from rapidflow_web.db import build_lists
 from rapidflow_web.db.database import uncancelled
 from rapidflow_web.db.models import Job
-from rapidflow_web.db.sql import rows
+from rapidflow_web.db.sql import dialect, rows
 
 _USUAL_OF = 10
 _SILENT_OF = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """Builds of the same `ref_kind`, which is a "branch", "tag" or "pull request"."""
+
+    since: int | None
+    """The first of the failures in a row of which this build is one."""
+    last_good: int | None
+    """The last build before it that succeeded, of those that are kept."""
+    ref_kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +37,77 @@ class Related:
     following: int | None
     retries: list[int]
     usual: int | None
+    streak: Streak | None
+    """Of a build that failed."""
+    has_pipeline: bool
+    """Whether the pipeline was not deleted."""
 
 
+# One query: what it finds takes the database less time than each question takes on its way.
+_RELATED = (
+    "SELECT (SELECT MAX(id) FROM job WHERE pipeline_id = ?1 AND id < ?2), "
+    "(SELECT MIN(id) FROM job WHERE pipeline_id = ?1 AND id > ?2), "
+    "(SELECT {retries} FROM (SELECT id FROM job WHERE retry_of = ?2 ORDER BY id LIMIT 20) AS retry), "
+    "(SELECT {durations} FROM (SELECT started_at, finished_at FROM job WHERE pipeline_id = ?1 "
+    "AND status = 'success' ORDER BY id DESC LIMIT {usual_of}) AS good), "
+    "(SELECT deleted_at FROM pipeline WHERE id = ?1)"
+)
+_LIST = {"sqlite": "json_group_array({})", "postgres": "coalesce(json_agg({}), '[]')::text"}
+
+
+@uncancelled
 async def related(job: Job) -> Related:
     """What is related to a job, each by an index."""
-    before = await build_lists.newest(1, pipeline_id=job.pipeline_id, before=job.id)
-    after = await build_lists.newest(1, pipeline_id=job.pipeline_id, after=job.id)
-    return Related(
-        before[0].id if before else None,
-        after[0].id if after else None,
-        await _retries(job.id),
-        (await usual([job.pipeline_id]))[job.pipeline_id],
+    as_list = _LIST[dialect()].format
+    statement = _RELATED.format(
+        retries=as_list("id"), durations=as_list("finished_at - started_at"), usual_of=_USUAL_OF
     )
+    previous, following, retries, durations, deleted = (await rows(statement, [job.pipeline_id, job.id]))[0]
+    found = await streak(job) if job.status == "failed" else None
+    return Related(
+        previous, following, json.loads(retries), _usual(json.loads(durations)), found, deleted is None
+    )
+
+
+@uncancelled
+async def streak(job: Job) -> Streak | None:
+    """What came before a build of the same branch, tag or pull request; None where it is not known of which.
+
+    Retries build an old commit again, and uploads what nobody else has: neither says how a branch does. A
+    retry stands where the build stands that it repeats.
+    """
+    # Pushes have a ref, too, which builds that people start have not.
+    column = "branch" if job.branch is not None else "ref"
+    ref: str | None = getattr(job, column)
+    if ref is None or job.upload_id is not None:
+        return None
+    at = job.id if job.retry_of is None else (await rows(_REPEATED, [job.id]))[0][0]
+    # Each is one look into the index (pipeline_id, branch, status, id) or one along (pipeline_id, ref, id).
+    where = (
+        f"SELECT {{}}(id) FROM job WHERE pipeline_id = ?1 AND {column} = ?2 "  # noqa: S608
+        "AND retry_of IS NULL AND upload_id IS NULL AND id {} {} AND status = "
+    ).format
+    before = "<" if at == job.id else "<="
+    last_good = (await rows(f"{where('MAX', before, int(at))}'success'", [job.pipeline_id, ref]))[0][0]
+    since = None
+    if job.status == "failed":
+        failures = f"{where('MIN', '>', int(last_good or 0))}'failed' AND id <= {int(at)}"
+        since = (await rows(failures, [job.pipeline_id, ref]))[0][0] or job.id
+    return Streak(since, last_good, _kind(column, ref))
+
+
+_REPEATED = (
+    "WITH RECURSIVE repeated(id, retry_of) AS (SELECT id, retry_of FROM job WHERE id = ?1 UNION ALL "
+    "SELECT job.id, job.retry_of FROM job JOIN repeated ON job.id = repeated.retry_of) "
+    "SELECT MIN(coalesce(retry_of, id)) FROM repeated"
+)
+"""The id of the build that a retry repeats, perhaps through other retries."""
+
+
+def _kind(column: str, ref: str) -> str:
+    if column == "branch" or ref.startswith("refs/heads/"):
+        return "branch"
+    return "tag" if ref.startswith("refs/tags/") else "pull request"
 
 
 async def usual(pipeline_ids: list[int]) -> dict[int, int | None]:
@@ -44,9 +116,13 @@ async def usual(pipeline_ids: list[int]) -> dict[int, int | None]:
     for pipeline_id, bars in (
         await build_lists.bars_of_each(pipeline_ids, _USUAL_OF, successful=True)
     ).items():
-        durations = [bar.duration for bar in bars if bar.duration is not None]
-        found[pipeline_id] = int(median(durations)) if durations else None
+        found[pipeline_id] = _usual([bar.duration for bar in bars])
     return found
+
+
+def _usual(durations: Iterable[int | None]) -> int | None:
+    known = [max(0, duration) for duration in durations if duration is not None]
+    return int(median(known)) if known else None
 
 
 @uncancelled
@@ -62,12 +138,6 @@ async def longest_silence(job: Job, step_id: int) -> int | None:
 
 
 @uncancelled
-async def _retries(job_id: int) -> list[int]:
-    found = await Job.filter(retry_of=job_id).order_by("id").limit(20).values_list("id", flat=True)
-    return [int(str(number)) for number in found]
-
-
-@uncancelled
 async def ahead(job_id: int, most: int) -> int:
     """How many pending jobs run before a pending one; no more than `most` are counted."""
     ready = Q(approval__isnull=True) | Q(approval="approved")
@@ -76,7 +146,10 @@ async def ahead(job_id: int, most: int) -> int:
 
 
 @uncancelled
-async def runs_in_group(group: str) -> int | None:
-    """The build of a concurrency group that runs."""
-    found = await Job.filter(status="running", concurrency_group=group).first().only("id")
-    return found.id if found is not None else None
+async def running_in(groups: Collection[str]) -> dict[str, int]:
+    """The build that runs of each of these concurrency groups in which one does."""
+    if not groups:
+        return {}
+    running = Job.filter(status="running", concurrency_group__in=list(groups))
+    found = await running.order_by("-id").only("id", "concurrency_group")
+    return {job.concurrency_group or "": job.id for job in found}

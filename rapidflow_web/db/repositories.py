@@ -125,6 +125,13 @@ async def due(now: int) -> list[Repository]:
     return await query.order_by("next_poll_at").limit(100)
 
 
+@uncancelled
+async def look_again_at_failed(now: int) -> None:
+    """Makes repositories due now whose last poll failed, and which are polled less often since."""
+    query = Repository.filter(deleted_at__isnull=True, poll__isnull=False, poll_error__isnull=False)
+    await query.update(next_poll_at=now)
+
+
 @patient
 @uncancelled
 async def refs_of(repository_id: int) -> dict[str, str]:

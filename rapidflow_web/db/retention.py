@@ -29,10 +29,10 @@ _WHOLLY = "finished_at IS NOT NULL AND log_size IS NOT NULL"
 
 @uncancelled
 async def last_successes() -> set[int]:
-    """The last successful build of each pipeline."""
+    """The last successful build of each pipeline; builds of working trees do not count."""
     found = await rows(
-        "SELECT (SELECT MAX(id) FROM job WHERE pipeline_id = pipeline.id AND status = 'success') "
-        "FROM pipeline"
+        "SELECT (SELECT MAX(id) FROM job WHERE pipeline_id = pipeline.id AND status = 'success' "
+        "AND upload_id IS NULL) FROM pipeline"
     )
     return {row[0] for row in found if row[0] is not None}
 
@@ -56,16 +56,19 @@ async def _after(at: int, last: int) -> list[Finished]:
 
 @uncancelled
 async def beyond(count: int) -> list[Finished]:
-    """The finished builds of each pipeline without the newest `count`."""
+    """The finished builds of each pipeline without the newest `count`; those of uploads are counted apart."""
     found: list[Finished] = []
-    newest = (
-        "SELECT id, (SELECT id FROM job WHERE pipeline_id = pipeline.id AND finished_at IS NOT NULL "
-        "ORDER BY id DESC LIMIT 1 OFFSET ?1) FROM pipeline"
-    )
-    for pipeline_id, first_that_goes in await rows(newest, [count]):
-        if first_that_goes is not None:
-            statement = f"{_SELECT} WHERE pipeline_id = ?1 AND id <= ?2 AND {_WHOLLY} ORDER BY id"
-            found += [Finished(*row) for row in await rows(statement, [pipeline_id, first_that_goes])]
+    for kind in ("upload_id IS NULL", "upload_id IS NOT NULL"):
+        newest = (
+            "SELECT id, (SELECT id FROM job WHERE pipeline_id = pipeline.id AND finished_at IS NOT NULL "  # noqa: S608
+            f"AND {kind} ORDER BY id DESC LIMIT 1 OFFSET ?1) FROM pipeline"
+        )
+        for pipeline_id, first_that_goes in await rows(newest, [count]):
+            if first_that_goes is not None:
+                statement = (
+                    f"{_SELECT} WHERE pipeline_id = ?1 AND id <= ?2 AND {kind} AND {_WHOLLY} ORDER BY id"
+                )
+                found += [Finished(*row) for row in await rows(statement, [pipeline_id, first_that_goes])]
     return found
 
 

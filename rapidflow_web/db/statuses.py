@@ -34,6 +34,21 @@ def context_of(pipeline_name: str) -> str:
     return f"rapidflow/{pipeline_name}"[:_CONTEXT]
 
 
+@patient
+@uncancelled
+async def may_be_shown(job_id: int) -> bool:
+    """Whether a forge may have to show a job: it is of a repository, and of a commit that the forge can have.
+
+    In plain SQL, because most changes of most jobs end here.
+    """
+    found = await rows(
+        "SELECT 1 FROM job JOIN pipeline ON pipeline.id = job.pipeline_id WHERE job.id = ?1 "
+        'AND job."commit" IS NOT NULL AND job.upload_id IS NULL AND pipeline.repository_id IS NOT NULL',
+        [job_id],
+    )
+    return bool(found)
+
+
 @uncancelled
 async def report(
     repository_id: int,

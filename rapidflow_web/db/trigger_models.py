@@ -101,6 +101,26 @@ class Delivery(Model):
         indexes = (Index(fields=("repository_id", "id")), Index(fields=("handled_at", "repository_id")))
 
 
+class Upload(Model):
+    """A working tree that somebody sent to have it built. `commit` is null until all of it is there."""
+
+    id: int = fields.BigIntField(primary_key=True)
+    pipeline: fields.ForeignKeyRelation[Pipeline] = fields.ForeignKeyField(
+        "rapidflow.Pipeline", related_name="uploads", on_delete=fields.CASCADE
+    )
+    pipeline_id: int
+    # Who sent it and alone may have it built; empty where nobody needs to log in.
+    owner = fields.TextField()
+    commit = fields.CharField(max_length=64, null=True)
+    # In bytes; as much as may come until all of it is there.
+    size: int = fields.BigIntField()
+    created_at: int = fields.BigIntField()
+
+    class Meta(Model.Meta):
+        table = "upload"
+        indexes = (Index(fields=("owner",)),)
+
+
 class Event(Model):
     """What happened at a repository: a ref changed, or a schedule was due.
 

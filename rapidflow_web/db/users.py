@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from tortoise.expressions import Q
 from tortoise.transactions import in_transaction
 
+from rapidflow_web.db import uploads
 from rapidflow_web.db.database import now_ms, uncancelled
 from rapidflow_web.db.models import Grant, Pipeline, Session, Token, User
 
@@ -91,11 +92,13 @@ async def change(user_id: int, *, but: str | None = None, **fields: Any) -> bool
 async def remove(user_id: int, *, keep_one: bool = False) -> bool:
     """Removes a user with sessions and tokens; False where it is the last administrator of several users.
 
-    With `keep_one` also where it is the last of all.
+    With `keep_one` also where it is the last of all. What the user has uploaded is nobody's then.
     """
     async with in_transaction():
         if await _is_last_admin(user_id) and (keep_one or await User.all().count() > 1):
             return False
+        for user in await User.filter(id=user_id):
+            await uploads.disown(user.name)
         for model in (Session, Token, Grant):
             await model.filter(user_id=user_id).delete()
         await User.filter(id=user_id).delete()

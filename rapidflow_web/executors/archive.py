@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from rapidflow_web.errors import BuildError, one_line
+from rapidflow_web.progress import ByteCount, Progress, untold
 
 _DIFFERS = 1
 """The exit code of a tar that saw a file changed. Where it has nothing else to say, nobody wrote to it: a
@@ -22,10 +23,14 @@ class Archive:
         self._root = root
         self._tar: subprocess.Popen[bytes] | None = None
         self._complaints: IO[bytes] | None = None
+        self.progress: Progress = untold
+        """Is told how much was read."""
+        self._count = ByteCount(untold)
 
     async def begin(self, owner: tuple[int, int] = (0, 0)) -> None:
         """Begins to pack; goes on as it is read. `owner` is the user and group of all that is in it."""
         await self.close()
+        self._count = ByteCount(lambda detail, _done=None: self.progress(detail))
         # In a thread: to start a program takes some milliseconds, in which a container could be created.
         await asyncio.to_thread(self._begin, owner)
 
@@ -45,7 +50,9 @@ class Archive:
         """`count` bytes, fewer only at the end. Raises `BuildError` where not all could be packed."""
         if self._tar is None:
             await self.begin()
-        return await asyncio.to_thread(self._read, count)
+        chunk = await asyncio.to_thread(self._read, count)
+        self._count.add(len(chunk))
+        return chunk
 
     def _read(self, count: int) -> bytes:
         tar, complaints = self._tar, self._complaints

@@ -3,10 +3,11 @@
 An executor starts one command, gives its output bytes from an offset, takes lines on its input, and stops
 it. It knows nothing of steps, logs or states.
 
-The life of a sandbox, which is what one agent runs in: `Executor.start` makes it and starts the agent, and
-hands it over as `RunningBuild`. While the container comes up, `Executor.pack` packs the build's root, which
-`deliver` brings to the agent. `output` gives what the agent prints, `send` tells it the next step, and `stop`
-asks the agent to end and kills it after the grace; `exit` tells how it ended. `remove` leaves nothing behind.
+The life of a sandbox, which is what one agent runs in: `Executor.start` makes it and starts the agent, or
+takes one that `expect` had made ready, and hands it over as `RunningBuild`. Meanwhile `Executor.pack` packs
+the build's root, which `deliver` brings to the agent. `output` gives what the agent prints, `send` tells it
+the next step, and `stop` asks the agent to end and kills it after the grace; `exit` tells how it ended.
+`remove` leaves nothing behind.
 A server that ends calls `detach` instead, and the sandbox goes on; the next server gets it from `find` and
 reads on where its log ends. Whatever nobody removed, for whatever reason, `sweep` does, once no live job
 needs it. A sandbox serves one job and is never used again.
@@ -14,7 +15,7 @@ needs it. A sandbox serves one job and is never used again.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path, PurePosixPath
@@ -22,9 +23,10 @@ from typing import Protocol
 
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.pipeline.limits import NO_LIMITS, Limits
+from rapidflow_web.progress import Progress
 
-Progress = Callable[[str], None]
-"""Takes a sentence on how far something is; it replaces the one before."""
+Live = Callable[[], Mapping[int, str | None]]
+"""The jobs that run now, and what the executor calls what each runs in, as far as that is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class BuildSpec:
     `port` is the one to publish on loopback while the build runs. `nonce` is that of the markers.
     Of `limits` an executor enforces memory, CPUs, processes and the size of /dev/shm, or its warning says
     that it does not. Without `network` the build reaches nothing; with `new_privileges` its processes may
-    become another user by `sudo` and the like.
+    become another user by `sudo` and the like. `container_id` is what `start` told for this job before, if it
+    did.
     """
 
     job_id: int
@@ -46,6 +49,7 @@ class BuildSpec:
     limits: Limits = NO_LIMITS
     network: bool = True
     new_privileges: bool = False
+    container_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,11 @@ class Executor(Protocol):
         """
         ...
 
+    @property
+    def parked(self) -> int:
+        """How many containers wait for a build."""
+        ...
+
     def workspace(self, root: Path) -> PurePosixPath:
         """The workspace's path as the build sees it."""
         ...
@@ -190,11 +199,18 @@ class Executor(Protocol):
         """Begins to pack what `RunningBuild.deliver` is to bring, if the agent can't read it where it is."""
         ...
 
-    async def start(self, spec: BuildSpec, created: Callable[[str], None]) -> RunningBuild:
-        """Starts the agent; `created` is told the id before anything runs. Raises `BuildError`.
+    async def expect(self, spec: BuildSpec) -> None:
+        """Makes ready what a build like this needs, which is likely to come.
 
-        A call that fails or is cancelled leaves nothing behind. What an earlier call for the same job left,
-        which was killed, is removed first.
+        Raises `EngineUnavailable`, `BuildError`.
+        """
+        ...
+
+    async def start(self, spec: BuildSpec, created: Callable[[str], Awaitable[None]]) -> RunningBuild:
+        """Starts the agent; `created` stores the id before anything of the job runs. Raises `BuildError`.
+
+        A call that fails or is cancelled leaves nothing behind. What a call left that was killed has no job,
+        or the job's id: so it is found, or swept.
         """
         ...
 
@@ -202,15 +218,19 @@ class Executor(Protocol):
         """The agent of a build that an earlier server started, running or ended; None if there is none."""
         ...
 
-    async def orphans(self, live: Collection[int]) -> list[str]:
-        """What is here of this installation and belongs to none of the `live` jobs, each in some words."""
+    async def orphans(self, live: Live) -> list[str]:
+        """What is here of this installation and belongs to no `live` job, each in some words."""
         ...
 
-    async def sweep(self, live: Collection[int]) -> int:
+    async def sweep(self, live: Live) -> int:
         """Removes all orphans; says how many there were.
 
-        `live` is looked at just before something is removed, so jobs may be added meanwhile.
+        `live` is asked again just before something is removed, so jobs may be added meanwhile.
         """
+        ...
+
+    async def quiet(self) -> None:
+        """Waits, for a few seconds at most, until no build needs the executor in order to begin."""
         ...
 
     async def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from dataclasses import replace
 from urllib.parse import quote
 
 from rapidflow_web.forges import bitbucket, gitea, github, gitlab, locations, payloads, standard
@@ -13,6 +14,7 @@ from rapidflow_web.forges.shapes import (
     NAMES,
     Api,
     Change,
+    Forge,
     ForgeError,
     Headers,
     Kind,
@@ -28,6 +30,7 @@ __all__ = [
     "NAMES",
     "Api",
     "Change",
+    "Forge",
     "ForgeError",
     "Headers",
     "Kind",
@@ -86,21 +89,30 @@ def delivery_key(headers: Headers) -> str | None:
     return None
 
 
-def read(forge: str, headers: Headers, body: bytes) -> Read:
+def read(headers: Headers, body: bytes) -> Read:
     """What a delivery says. One that names no event follows Standard Webhooks. Raises `Unreadable`.
 
     Call it in a thread: that of 25 MB takes a second or two, in which other threads run.
     """
     sender, event = _event(headers)
     field = Field(payloads.parsed(body, header(headers, "content-type") or ""))
-    match sender or forge:
-        case "gitea" if event:
+    found = _read(sender, event, field)
+    if not sender or not found.changes:
+        return found
+    # GitLab has it under "project".
+    name = field["project" if sender == "gitlab" else "repository"]["default_branch"]
+    return replace(found, default_branch=name.text_or_none())
+
+
+def _read(sender: str, event: str, field: Field) -> Read:
+    match sender:
+        case "gitea":
             return gitea.read(event, field)
-        case "gitlab" if event:
+        case "gitlab":
             return gitlab.read(event, field)
-        case "github" if event:
+        case "github":
             return github.read(event, field)
-        case "bitbucket" if event:
+        case "bitbucket":
             return bitbucket.read(event, field)
         case _:
             return standard.read(field)

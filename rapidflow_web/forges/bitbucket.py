@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -17,7 +16,6 @@ _ACTIONS = {
     "pullrequest:fulfilled": "closed",
     "pullrequest:rejected": "closed",
 }
-_MAIL = re.compile(r"\s*<[^<>]*>\s*$")
 _TEXT = 255
 _KEY = 40
 _STATES: Mapping[State, str] = {
@@ -38,8 +36,8 @@ def read(event: str, body: Field) -> Read:
     if event in _ACTIONS:
         return Read((_read_pull_request(_ACTIONS[event], body),))
     if event == "diagnostics:ping":
-        return Read((), "Bitbucket asked whether the webhook works: it does")
-    return Read((), f"nothing is built for the event '{event}' of Bitbucket")
+        return Read((), "Bitbucket tested the webhook, and it works")
+    return Read((), f"the Bitbucket event '{event}' starts no builds")
 
 
 def _read_push(body: Field) -> Read:
@@ -61,8 +59,6 @@ def _read_push(body: Field) -> Read:
                 after=head["hash"].commit(),
                 sender=_sender(body),
                 title=head["message"].words() or None,
-                author=_author(head["author"]),
-                urls=_urls(body),
             )
         )
     return Read(tuple(changes), None if changes else "the push changed neither a branch nor a tag")
@@ -84,7 +80,6 @@ def _read_pull_request(action: str, body: Field) -> Change:
         fork=source_id is None or source_id != target["repository"]["uuid"].identity(),
         action=action,
         draft=pull["draft"].flag(),
-        head_repository=source["repository"]["full_name"].text_or_none(),
     )
     return Change(
         kind="pull_request",
@@ -94,9 +89,7 @@ def _read_pull_request(action: str, body: Field) -> Change:
         after=source["commit"]["hash"].short_commit(),
         sender=_sender(body),
         title=title,
-        author=pull["author"]["display_name"].words() or None,
         pull_request=pull_request,
-        urls=_urls(body),
     )
 
 
@@ -104,17 +97,6 @@ def _sender(body: Field) -> str | None:
     actor = body["actor"]
     name = actor["nickname"].words() or actor["username"].words() or actor["display_name"].words()
     return name or None
-
-
-def _author(author: Field) -> str | None:
-    """A name, without the address."""
-    name = author["user"]["display_name"].words() or _MAIL.sub("", author["raw"].words())
-    return name or None
-
-
-def _urls(body: Field) -> tuple[str, ...]:
-    url = body["repository"]["links"]["html"]["href"].text_or_none()
-    return (url,) if url else ()
 
 
 class Bitbucket:
@@ -146,8 +128,7 @@ class Bitbucket:
 
     async def disconnect(self, hook_id: str) -> None:
         """As `Api` says."""
-        path = f"{self._repository}/hooks/{quote(hook_id, safe='')}"
-        await self._client.call(_HOOK, "DELETE", path, allowed=(404,))
+        await self._client.remove(_HOOK, f"{self._repository}/hooks", hook_id)
 
     async def set_status(
         self, commit: str, context: str, state: State, description: str, target_url: str

@@ -11,6 +11,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import cast
+from urllib.parse import quote
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -96,6 +97,10 @@ class Client:
             return answer
         raise self._refused(purpose, answer)
 
+    async def remove(self, purpose: Purpose, path: str, name: str) -> None:
+        """Removes the item of this id below `path`, if it is there. Raises `ForgeError`."""
+        await self.call(purpose, "DELETE", f"{path}/{quote(name, safe='')}", allowed=(404,))
+
     async def listed(self, purpose: Purpose, path: str, size: str, *, below: str = "") -> list[Field]:
         """The items of a list that comes in pages of 100; `size` is the name of that parameter.
 
@@ -132,7 +137,10 @@ class Client:
             raise ForgeError(message) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise ForgeError(f"{self.host} does not answer: {_plain(str(error))}") from None
-        message = f"{self.host} sends calls for {self._what} elsewhere: has the repository moved?"
+        message = (
+            f"{self.host} redirects API calls for {self._what} to another server; if the repository has "
+            "moved, correct its URL"
+        )
         raise ForgeError(message, permanent=True)
 
     def _session(self) -> aiohttp.ClientSession:
@@ -158,16 +166,16 @@ class Client:
         now = time.time()
         if (until := _allowed_again(answer, said, now)) is not None:
             clock = time.strftime("%H:%M:%S", time.gmtime(until))
-            message = f"{self.host} allows no more calls before {clock} UTC{addition}"
+            message = f"{self.host} limits API calls; the next is allowed at {clock} UTC{addition}"
             return ForgeError(message, status, retry_at=until)
         if status == 401:
-            message = f"{self.host} does not accept the token: it may be expired or revoked; store another"
+            message = f"{self.host} rejected the token, which may have expired or been revoked; store another"
         elif status == 403:
             message = f"the token may not {purpose.act}: it needs {purpose.needs}{addition}"
         elif status == 404:
             message = (
-                f"{self.host} shows no '{self._what}' to this token, or not enough of it to {purpose.act}: "
-                f"check the URL; the token needs {purpose.needs}{addition}"
+                f"{self.host} has no '{self._what}', or the token can't access it: check the URL; to "
+                f"{purpose.act}, the token needs {purpose.needs}{addition}"
             )
         elif status >= 500:
             message = f"{self.host} failed with the status {status}{addition}"

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TypeVar, cast, get_origin
 
 from rapidflow_web.forges.shapes import Unreadable
+from rapidflow_web.pipeline.repositories import COMMIT_ID
 
 _MOST_ITEMS = 1_000
 _LONGEST_NAME = 1_000
 _LONGEST_WORDS = 255
 _LONGEST_NUMBER = 2**63 - 1
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _ZEROS = re.compile(r"0+")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -97,7 +97,7 @@ class Field:
 
     def commit(self) -> str | None:
         """The id of a commit or tag. None where this is null or zeros."""
-        return self._hash(_COMMIT, "the id of a commit: 40 or 64 hexadecimal digits")
+        return self._hash(COMMIT_ID, "the id of a commit: 40 or 64 hexadecimal digits")
 
     def short_commit(self) -> str | None:
         """The same, or only its beginning."""

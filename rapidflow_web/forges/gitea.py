@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from urllib.parse import quote
 
 from rapidflow_web.forges import github
-from rapidflow_web.forges.client import Client, Purpose, cut, shortened
+from rapidflow_web.forges.client import Purpose
 from rapidflow_web.forges.fields import Field
-from rapidflow_web.forges.shapes import BRANCH, TAG, Change, Read, State
+from rapidflow_web.forges.shapes import BRANCH, TAG, Change, Read
 
 _ACTIONS = {"synchronized": "synchronize", "label_updated": "labeled", "label_cleared": "unlabeled"}
 _DRAFTS = ("wip:", "[wip]")
 """What titles of drafts begin with, unless the forge's administrator set something else."""
-_TEXT = 255
-_STATES: Mapping[State, str] = {
-    "pending": "pending",
-    "running": "pending",
-    "success": "success",
-    "failure": "failure",
-    "cancelled": "error",
-}
-_HOOK = Purpose("make webhooks", "the scope write:repository, of a user who administers the repository")
-_STATUS = Purpose(
-    "set commit statuses", "the scope write:repository, of a user who may push to the repository"
-)
 
 
 def read(event: str, body: Field) -> Read:
@@ -37,7 +23,7 @@ def read(event: str, body: Field) -> Read:
         return Read((_read_pull_request(body),))
     if event in ("create", "delete"):
         return _read_ref(event, body)
-    return Read((), f"nothing is built for the event '{event}' of Gitea or Forgejo")
+    return Read((), f"the Gitea or Forgejo event '{event}' starts no builds")
 
 
 def _read_pull_request(body: Field) -> Change:
@@ -60,21 +46,26 @@ def _read_ref(event: str, body: Field) -> Read:
         before=None,
         after=None if event == "delete" else body["sha"].commit(),
         sender=github.sender(body),
-        urls=github.urls(body["repository"]),
     )
     return Read((change,))
 
 
-class Gitea:
-    """The API of Gitea and Forgejo."""
+class Gitea(github.GitHub):
+    """The API of Gitea and Forgejo, which is GitHub's but for its webhooks."""
 
-    def __init__(self, base: str, owner: str, name: str, token: str) -> None:
-        self._client = Client(base, {"Authorization": f"token {token}"}, f"{owner}/{name}")
-        self._repository = f"/repos/{quote(owner, safe='')}/{quote(name, safe='')}"
+    hook = Purpose("make webhooks", "the scope write:repository, of a user who administers the repository")
+    status = Purpose(
+        "set commit statuses", "the scope write:repository, of a user who may push to the repository"
+    )
+    longest_description = 255
+
+    @staticmethod
+    def headers(token: str) -> dict[str, str]:
+        """By which a request proves who sends it."""
+        return {"Authorization": f"token {token}"}
 
     async def connect(self, hook_url: str, secret: str) -> str:
         """As `Api` says. A webhook that is there is replaced: a change would leave it its secret."""
-        hooks = f"{self._repository}/hooks"
         body = {
             "type": "gitea",  # Forgejo knows it, too.
             "active": True,
@@ -82,29 +73,10 @@ class Gitea:
             "config": {"url": hook_url, "content_type": "json", "secret": secret},
         }
         with self._client.understood():
-            there = await self._client.listed(_HOOK, hooks, "limit")
-            answer = await self._client.call(_HOOK, "POST", hooks, body)
+            there = await self._client.listed(self.hook, self._hooks, "limit")
+            answer = await self._client.call(self.hook, "POST", self._hooks, body)
             made = str(answer.data["id"].number())
             for hook in there:
                 if hook["config"]["url"].value == hook_url:
                     await self.disconnect(str(hook["id"].number()))
             return made
-
-    async def disconnect(self, hook_id: str) -> None:
-        """As `Api` says."""
-        path = f"{self._repository}/hooks/{quote(hook_id, safe='')}"
-        await self._client.call(_HOOK, "DELETE", path, allowed=(404,))
-
-    async def set_status(
-        self, commit: str, context: str, state: State, description: str, target_url: str
-    ) -> None:
-        """As `Api` says."""
-        body = {
-            "state": _STATES[state],
-            "context": shortened(context, _TEXT),
-            "description": cut(description, _TEXT),
-            "target_url": target_url,
-        }
-        await self._client.call(
-            _STATUS, "POST", f"{self._repository}/statuses/{quote(commit, safe='')}", body
-        )

@@ -9,8 +9,6 @@ from rapidflow_web.forges.client import Client, Purpose, cut, shortened
 from rapidflow_web.forges.fields import Field
 from rapidflow_web.forges.shapes import TAG, Change, PullRequest, Read, State, neither_branch_nor_tag
 
-_URLS = ("clone_url", "ssh_url", "git_url", "html_url")
-_DESCRIPTION = 140
 _CONTEXT = 255
 _STATES: Mapping[State, str] = {
     "pending": "pending",
@@ -19,14 +17,6 @@ _STATES: Mapping[State, str] = {
     "failure": "failure",
     "cancelled": "error",
 }
-_HOOK = Purpose(
-    "make webhooks",
-    "the scope admin:repo_hook, or the permission 'Webhooks: read and write' if it is a fine-grained one",
-)
-_STATUS = Purpose(
-    "set commit statuses",
-    "the scope repo:status, or the permission 'Commit statuses: read and write' if it is a fine-grained one",
-)
 
 
 def read(event: str, body: Field) -> Read:
@@ -36,10 +26,10 @@ def read(event: str, body: Field) -> Read:
     if event == "pull_request":
         return Read((read_pull_request(body),))
     if event == "ping":
-        return Read((), "GitHub asked whether the webhook works: it does")
+        return Read((), "GitHub tested the webhook, and it works")
     if event in ("create", "delete"):
-        return Read((), f"GitHub sends a push for each '{event}', which is what counts")
-    return Read((), f"nothing is built for the event '{event}' of GitHub")
+        return Read((), f"GitHub also sends a push for a '{event}' event, and that one counts")
+    return Read((), f"the GitHub event '{event}' starts no builds")
 
 
 def read_push(body: Field, *, peeled: bool) -> Read:
@@ -62,8 +52,6 @@ def read_push(body: Field, *, peeled: bool) -> Read:
         after=after,
         sender=sender(body),
         title=head["message"].words() or None,
-        author=head["author"]["name"].words() or None,
-        urls=urls(body["repository"]),
     )
     return Read((change,))
 
@@ -84,7 +72,6 @@ def read_pull_request(body: Field) -> Change:
         fork=head_id is None or head_id != base_id,
         action=body["action"].text(),
         draft=pull["draft"].flag(),
-        head_repository=head["repo"]["full_name"].text_or_none(),
     )
     return Change(
         kind="pull_request",
@@ -93,9 +80,7 @@ def read_pull_request(body: Field) -> Change:
         after=head["sha"].commit(),
         sender=sender(body),
         title=pull_request.title,
-        author=pull["user"]["login"].words() or None,
         pull_request=pull_request,
-        urls=urls(body["repository"]),
     )
 
 
@@ -107,45 +92,54 @@ def sender(body: Field) -> str | None:
     return name or None
 
 
-def urls(repository: Field) -> tuple[str, ...]:
-    """Where the repository is, for git and for browsers."""
-    found = (repository[name].text_or_none() for name in _URLS)
-    return tuple(url for url in found if url)
-
-
 class GitHub:
     """The API of GitHub, and of GitHub Enterprise Server."""
 
+    hook = Purpose(
+        "make webhooks",
+        "the scope admin:repo_hook, or the permission 'Webhooks: read and write' if it is a fine-grained one",
+    )
+    status = Purpose(
+        "set commit statuses",
+        "the scope repo:status, or the permission 'Commit statuses: read and write' if it is a fine-grained "
+        "one",
+    )
+    longest_description = 140
+
     def __init__(self, base: str, owner: str, name: str, token: str) -> None:
-        headers = {
+        self._client = Client(base, self.headers(token), f"{owner}/{name}")
+        self._repository = f"/repos/{quote(owner, safe='')}/{quote(name, safe='')}"
+        self._hooks = f"{self._repository}/hooks"
+
+    @staticmethod
+    def headers(token: str) -> dict[str, str]:
+        """By which a request proves who sends it, and which answer it wants."""
+        return {
             "Accept": "application/vnd.github+json",
             "Authorization": f"Bearer {token}",
             "X-GitHub-Api-Version": "2022-11-28",
         }
-        self._client = Client(base, headers, f"{owner}/{name}")
-        self._repository = f"/repos/{quote(owner, safe='')}/{quote(name, safe='')}"
 
     async def connect(self, hook_url: str, secret: str) -> str:
         """As `Api` says."""
-        hooks = f"{self._repository}/hooks"
         body = {
             "active": True,
             "events": ["push", "pull_request"],
             "config": {"url": hook_url, "content_type": "json", "secret": secret, "insecure_ssl": "0"},
         }
         with self._client.understood():
-            for hook in await self._client.listed(_HOOK, hooks, "per_page"):
+            for hook in await self._client.listed(self.hook, self._hooks, "per_page"):
                 if hook["config"]["url"].value == hook_url:
-                    answer = await self._client.call(_HOOK, "PATCH", f"{hooks}/{hook['id'].number()}", body)
+                    path = f"{self._hooks}/{hook['id'].number()}"
+                    answer = await self._client.call(self.hook, "PATCH", path, body)
                     break
             else:
-                answer = await self._client.call(_HOOK, "POST", hooks, {"name": "web", **body})
+                answer = await self._client.call(self.hook, "POST", self._hooks, {"name": "web", **body})
             return str(answer.data["id"].number())
 
     async def disconnect(self, hook_id: str) -> None:
         """As `Api` says."""
-        path = f"{self._repository}/hooks/{quote(hook_id, safe='')}"
-        await self._client.call(_HOOK, "DELETE", path, allowed=(404,))
+        await self._client.remove(self.hook, self._hooks, hook_id)
 
     async def set_status(
         self, commit: str, context: str, state: State, description: str, target_url: str
@@ -154,9 +148,8 @@ class GitHub:
         body = {
             "state": _STATES[state],
             "context": shortened(context, _CONTEXT),
-            "description": cut(description, _DESCRIPTION),
+            "description": cut(description, self.longest_description),
             "target_url": target_url,
         }
-        await self._client.call(
-            _STATUS, "POST", f"{self._repository}/statuses/{quote(commit, safe='')}", body
-        )
+        path = f"{self._repository}/statuses/{quote(commit, safe='')}"
+        await self._client.call(self.status, "POST", path, body)

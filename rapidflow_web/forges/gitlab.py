@@ -19,7 +19,6 @@ from rapidflow_web.forges.shapes import (
     neither_branch_nor_tag,
 )
 
-_URLS = ("git_http_url", "git_ssh_url", "http_url", "ssh_url", "web_url", "homepage")
 _ACTIONS = {"open": "opened", "reopen": "reopened", "close": "closed", "merge": "closed", "update": "edited"}
 _TEXT = 255
 _KEY_BYTES = 32
@@ -51,7 +50,7 @@ def read(event: str, body: Field) -> Read:
         return _read_push(body)
     if kind == "merge_request":
         return Read((_read_merge_request(body),))
-    return Read((), f"nothing is built for the event '{event or kind}' of GitLab")
+    return Read((), f"the GitLab event '{event or kind}' starts no builds")
 
 
 def _read_push(body: Field) -> Read:
@@ -71,8 +70,6 @@ def _read_push(body: Field) -> Read:
         after=after,
         sender=(body["user_username"].words() or body["user_name"].words()) or None,
         title=head["message"].words() or None,
-        author=head["author"]["name"].words() or None,
-        urls=_urls(body),
     )
     return Read((change,))
 
@@ -100,7 +97,6 @@ def _read_merge_request(body: Field) -> Change:
         fork=source_id is None or source_id != merge["target_project_id"].identity(),
         action=_action(body),
         draft=merge["draft"].flag() or merge["work_in_progress"].flag(),
-        head_repository=merge["source"]["path_with_namespace"].text_or_none(),
     )
     return Change(
         kind="pull_request",
@@ -109,9 +105,7 @@ def _read_merge_request(body: Field) -> Change:
         after=merge["last_commit"]["id"].commit(),
         sender=body["user"]["username"].words() or None,
         title=title,
-        author=merge["last_commit"]["author"]["name"].words() or None,
         pull_request=pull_request,
-        urls=_urls(body),
     )
 
 
@@ -127,11 +121,6 @@ def _action(body: Field) -> str:
     if draft:
         return "converted_to_draft" if draft["current"].flag() else "ready_for_review"
     return "edited"
-
-
-def _urls(body: Field) -> tuple[str, ...]:
-    found = (body["project"][name].text_or_none() for name in _URLS)
-    return tuple(dict.fromkeys(url for url in found if url))
 
 
 class GitLab:
@@ -164,8 +153,7 @@ class GitLab:
 
     async def disconnect(self, hook_id: str) -> None:
         """As `Api` says."""
-        path = f"{self._project}/hooks/{quote(hook_id, safe='')}"
-        await self._client.call(_HOOK, "DELETE", path, allowed=(404,))
+        await self._client.remove(_HOOK, f"{self._project}/hooks", hook_id)
 
     async def set_status(
         self, commit: str, context: str, state: State, description: str, target_url: str

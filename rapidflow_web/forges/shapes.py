@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from rapidflow_web.errors import RapidFlowError
 
-NAMES = ("github", "gitlab", "gitea", "forgejo", "bitbucket", "git")
+Forge = Literal["github", "gitlab", "gitea", "forgejo", "bitbucket", "git"]
+NAMES: tuple[Forge, ...] = get_args(Forge)
 """`git` is any other: it has no API, and its deliveries follow Standard Webhooks."""
 
 BRANCH = "refs/heads/"
@@ -50,8 +51,7 @@ class PullRequest:
     """A pull or merge request.
 
     `action` is GitHub's word: `opened`, `synchronize` (new commits), `reopened`, `closed` or another.
-    `head_repository` is the full name of the repository that has its commits, None where that is gone.
-    `fork`: it is another one than the target's, or gone.
+    `fork`: the repository that has its commits is another one than the target's, or gone.
     """
 
     number: int
@@ -62,7 +62,6 @@ class PullRequest:
     fork: bool
     action: str
     draft: bool
-    head_repository: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class Change:
     `ref` is a full name: `refs/heads/…`, `refs/tags/…`, or the forge's ref of a pull request's head. `before`
     is None for a new ref, `after` for a deleted one, or where a delivery does not say. `after` is a commit
     where the delivery has it; for an annotated tag of some forges it is the tag. Bitbucket shortens it for
-    pull requests. `urls` are the addresses of the repository for git and for browsers.
+    pull requests.
     """
 
     kind: Kind
@@ -81,17 +80,19 @@ class Change:
     after: str | None
     sender: str | None = None
     title: str | None = None
-    author: str | None = None
     pull_request: PullRequest | None = None
-    urls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What a delivery says. Without changes, `reason` is a sentence that says why there is nothing to do."""
+    """What a delivery says. Without changes, `reason` is a sentence that says why there is nothing to do.
+
+    `default_branch` is that of the repository, None where it is not said.
+    """
 
     changes: tuple[Change, ...]
     reason: str | None = None
+    default_branch: str | None = None
 
 
 def neither_branch_nor_tag(ref: str) -> Read | None:

@@ -32,7 +32,6 @@ def read(body: Field) -> Read:
         after=None if gone else after,
         sender=_words(data["sender"]),
         title=_words(data["title"]),
-        author=_words(data["author"]),
     )
     return Read((change,))
 

@@ -1,7 +1,7 @@
 """What a reader sees of printed lines, exactly as the log viewer shows them (`static/js/log/terminal.js`).
 
-Escape sequences are not seen, other control characters as their pictures; what is written over, erased or
-moved within a line is as a terminal has it. Imports nothing of ours, for `scan.py`.
+Escape sequences and control characters are not seen; what is written over, erased or moved within a line is
+as a terminal has it (`terminal_line.py`). Imports little, for `scan.py`.
 
 Takes time in the length of the lines, whatever is in them, and memory for one of them.
 """
@@ -10,130 +10,88 @@ from __future__ import annotations
 
 import re
 
-# A control sequence, an operating system command, another escape; none goes beyond its line.
-_ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+from rapidflow_web.logs.character_widths import WIDTHS
+from rapidflow_web.logs.terminal_line import MOST, MOST_MARKS, written
 
-_OBEYED = b"\r\b\x07\x1b"
-_CONTROLS = bytes({*range(0x20), 0x7F} - {*b"\t\n"})
-_PICTURES = {
-    bytes([code]): b"" if code in _OBEYED else chr(0x2421 if code == 0x7F else 0x2400 + code).encode()
-    for code in _CONTROLS
-}
-_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
-_REWRITES = re.compile(rb"\r[^\r\n]|\x08|\x1b\[[0-?]*[ -/]*[KGCD]")
-_MOVES = re.compile(rb"\x08|\x1b\[[0-?]*[ -/]*[KGCD]")
-_PARTS = re.compile(
-    r"\x1b\[([0-?]*)[ -/]*[@-~]|\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f]"
+# A control sequence, whose final is missing where something ends it before; an operating system command;
+# other strings, of which nothing is shown; another escape; a control character. None goes beyond its line.
+_SEQUENCE = re.compile(
+    rb"\x1b\[[\x00-\x09\x0b-\x17\x19\x1c-\x3f\x7f]*[@-~]?|\x1b\][^\x07\x18\x1a\x1b\n]*\x07?"
+    rb"|\x1b[PX^_][^\x18\x1a\x1b\n]*|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]"
 )
+_CONTROLS = bytes({*range(0x20), 0x7F} - {*b"\t\n"})
+_LATE_CONTROL = re.compile(rb"\xc2[\x80-\x9f]")
+_REWRITES = re.compile(
+    rb"\r[^\r\n]|\x08|\x1b(?:\[[\x00-\x09\x0b-\x17\x19\x1c-\x3f\x7f]*[@C-KPXZ`abfsu]|[78cE]|[()]0)"
+)
+_MOVES = re.compile(rb"\x08|\t|\x1b(?:\[[\x00-\x09\x0b-\x17\x19\x1c-\x3f\x7f]*[@C-KPXZ`abfsu]|[78cE]|[()]0)")
+_BEYOND_LATIN = re.compile("[\u0300-\U0010ffff]+")
+_FEW = MOST_MARKS // 2 - 2
+"""Characters among which there are never too many marks."""
+ANNOTATION = re.compile(
+    rb"^(?:::(error|warning|notice)(?: [^\n]*?)?::|##\[(error|warning|notice)\])",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""What GitHub Actions takes from the beginning of a line that it shows as an error, a warning or a notice."""
 
-_FURTHEST = 1000
-"""Columns that a cursor moves to; a terminal is hardly as wide."""
-_MOST = 1 << 20
-"""Columns that there are; an ellipsis is in the last one of a line that has more."""
-_CELL = 4
-"""Bytes of a character in a line."""
-_ENCODING = "utf-32-le"
-_SPACE = " ".encode(_ENCODING)
+
+def announced(block: bytes) -> bytes:
+    """Whole lines, those that GitHub Actions would show as errors, warnings and notices as it does."""
+    if b"::" not in block and b"##[" not in block:
+        return block
+    return ANNOTATION.sub(lambda found: (found[1] or found[2]).capitalize() + b": ", block)
 
 
 def displayed(block: bytes) -> bytes:
     """What a reader sees of whole lines."""
-    if len(block.translate(None, _CONTROLS)) == len(block):
-        return block
-    if not block.isascii():
+    ascii_only = block.isascii()
+    if len(block) <= MOST and len(block.translate(None, _CONTROLS)) == len(block):
+        return block if ascii_only else _with_few_marks(_LATE_CONTROL.sub(b"", block))
+    if not ascii_only:
         # A character that a sequence divides is none.
         block = block.decode("utf-8", "replace").encode()
-    if not _REWRITES.search(block):
-        return _plain(block)
+    if len(block) <= MOST and not _REWRITES.search(block):
+        block = _SEQUENCE.sub(b"", block)
+        return block if ascii_only else _with_few_marks(block)
     return b"\n".join(map(_line, block.split(b"\n")))
 
 
-def _plain(text: bytes) -> bytes:
-    return _pictured(_ESCAPE.sub(b"", text))
-
-
-def _pictured(text: bytes) -> bytes:
-    return _CONTROL.sub(lambda control: _PICTURES[control[0]], text)
-
-
 def _line(line: bytes) -> bytes:
-    if not _REWRITES.search(line):
-        return _plain(line)
-    if not _MOVES.search(line):
+    long = len(line) > MOST and len(line.decode().encode("utf-16-le")) // 2 > MOST
+    if not long and not _REWRITES.search(line):
+        line = _SEQUENCE.sub(b"", line)
+        return line if line.isascii() else _with_few_marks(line)
+    if line.isascii() and not _MOVES.search(line):
         # As progress bars are: each has the length of the one before, or is longer.
-        parts = _ESCAPE.sub(b"", line).rstrip(b"\r").split(b"\r")
-        *before, last = (_pictured(part).decode() for part in parts)
-        if len(last) <= _MOST and all(len(part) <= len(last) for part in before):
-            return last.encode()
-    return _written(line.decode())
+        *before, last = (part for part in _SEQUENCE.sub(_kept, line).rstrip(b"\r").split(b"\r"))
+        if len(last) <= MOST and all(len(part) <= len(last) for part in before):
+            return last
+    return written(line.decode()).encode()
 
 
-def _written(text: str) -> bytes:
-    """What a terminal shows of one line. All in one loop, because it runs for each byte of hostile ones."""
-    characters = text.encode(_ENCODING)
-    cells = bytearray()
-    column, begin = 0, 0
-    blank, length = _MOST, 0  # the cells before `blank` are; those from `length` on are blank, and not shown
-    for part in _PARTS.finditer(text):
-        start, end = part.span()
-        if start > begin:
-            blank = min(blank, column)
-            column = _write(cells, column, characters[begin * _CELL : start * _CELL])
-            length = max(length, column)
-        begin = end
-        final = text[end - 1]
-        if end - start == 1:
-            if final == "\b":
-                column -= column > 0
-            elif final == "\r":
-                column = 0
-            elif picture := _PICTURES[final.encode()]:
-                blank = min(blank, column)
-                column = _write(cells, column, picture.decode().encode(_ENCODING))
-                length = max(length, column)
-        elif final in "KGCD" and part[1] is not None:
-            count = _count(part[1])
-            if final == "G":
-                column = min(max(0, count - 1), _FURTHEST)
-            elif final == "C":
-                column = min(column + max(1, count), max(column, _FURTHEST))
-            elif final == "D":
-                column = max(0, column - max(1, count))
-            elif count == 1:
-                # Up to the cursor; what is blank already costs nothing.
-                until = min(column + 1, length)
-                if until > blank:
-                    cells[blank * _CELL : until * _CELL] = _SPACE * (until - blank)
-                    blank = until
-            elif count == 2:
-                if length > blank:
-                    cells[blank * _CELL : length * _CELL] = _SPACE * (length - blank)
-                blank, length = _MOST, 0
-            else:
-                del cells[column * _CELL :]
-                length = min(length, column)
-    if begin < len(text):
-        length = max(length, _write(cells, column, characters[begin * _CELL :]))
-    return cells[: length * _CELL].decode(_ENCODING).encode()
+def _kept(sequence: re.Match[bytes]) -> bytes:
+    """The carriage returns in a sequence."""
+    return b"\r" * sequence[0].count(b"\r")
 
 
-def _write(cells: bytearray, column: int, characters: bytes) -> int:
-    """Writes into a line from a column on; returns the one that follows."""
-    at, most = column * _CELL, _MOST * _CELL
-    if at > len(cells):
-        cells += _SPACE * (column - len(cells) // _CELL)
-    end = at + len(characters)
-    if end <= most:
-        cells[at:end] = characters
-        return end // _CELL
-    cells[at:most] = characters[: most - at]
-    if len(cells) == most:
-        cells[-_CELL:] = "…".encode(_ENCODING)
-    return _MOST
+def _with_few_marks(block: bytes) -> bytes:
+    """No character has more marks than a cell of a terminal, however many were printed."""
+    text = block.decode("utf-8", "surrogateescape")
+    return _BEYOND_LATIN.sub(_marked, text).encode("utf-8", "surrogateescape")
 
 
-def _count(parameters: str) -> int:
-    first = parameters.partition(";")[0].lstrip("0")
-    if not first.isdigit():
-        return 0
-    return int(first) if len(first) < 10 else _MOST
+def _marked(run: re.Match[str]) -> str:
+    text = run[0]
+    if len(text) <= _FEW:
+        return text
+    kept: list[str] = []
+    units = int(run.start() > 0 and run.string[run.start() - 1] != "\n")
+    for character in text:
+        size = 1 + (character > "\uffff")
+        if WIDTHS[character]:
+            units = 0
+        elif units + size > MOST_MARKS:
+            continue
+        units += size
+        kept.append(character)
+    return "".join(kept)

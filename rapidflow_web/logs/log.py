@@ -63,14 +63,14 @@ class Log:
         if count <= 0:
             return b""
         at, latest = self.latest
-        if at == offset and len(latest) == count:
-            return latest
+        if at <= offset and offset - at + count <= len(latest):
+            return latest[offset - at : offset - at + count]
         try:
             if self._file is None:
                 self._file = open_file(self.path)
-            if (data := self._file.read_now(offset, count)) is not None:
-                return data
-            return await asyncio.to_thread(self._file.read, offset, count)
+            data = self._file.read_now(offset, count)
+            if data is None:
+                data = await asyncio.to_thread(self._file.read, offset, count)
         except FileNotFoundError:
             raise self._missing() from None
         except Damaged as error:
@@ -80,6 +80,9 @@ class Log:
             raise LogUnreadable(
                 f"the log of job {self.path.stem} can't be read: {error.strerror or error}"
             ) from error
+        if not data:
+            raise self._damaged(f"its file ends before byte {offset}")
+        return data
 
     def expect(self, stored_size: int | None) -> None:
         """Raises `LogUnreadable` where a log is not there as it was stored, with `stored_size` bytes."""

@@ -1,10 +1,11 @@
 """Looks through a whole log, in a process of its own: it may take seconds, and can be killed.
 
-    python scan.py PATH SIZE <request.json
+    python scan.py PATH SIZE [PATH SIZE] <request.json
 
-answers a request of `{"seconds": …, "search": …}` or `{"seconds": …, "outline": …}` in JSON on standard
-output, and ends after so many seconds in any case; `search.py` says more. With `"packages": …` that folder
-has the engine for regular expressions, which takes time in the length of the log and no more.
+answers a request of `{"seconds": …, "search": …}`, `{"seconds": …, "outline": …}`, `{"seconds": …,
+"telling_line": …}` or, of two logs, `{"seconds": …, "difference": …}` in JSON on standard output, and ends
+after so many seconds in any case; `search.py` says more. With `"packages": …` that folder has the engine for
+regular expressions, which takes time in the length of the log and no more.
 Imports little, so that it starts in some milliseconds.
 
 All that is here takes time in the length of what it is given, whatever that is, and bounded memory.
@@ -28,20 +29,21 @@ from typing import Any
 if __name__ == "__main__":  # where the script is, without pathlib, which takes as long to import as all else
     sys.path.append(__file__.rsplit("/", 3)[0])
 
-from rapidflow_web.logs.displayed_text import displayed
+from rapidflow_web.logs.carried_styles import carried_styles
+from rapidflow_web.logs.displayed_text import announced, displayed
+from rapidflow_web.logs.first_error import first_error, telling_line
 
 _BLOCK = 1024 * 1024
 _MOST_MEMORY = 256 * 1024 * 1024
 """Bytes of address space, besides the log's own, that the process may have."""
 _MOST_LINES = 10_000
 _MOST_GROUPS = 5_000
-_MOST_CANDIDATES = 20_000
 _MOST_MARKERS = 100_000
 """Beginnings and ends of groups that are looked at."""
 _MOST_OPEN = 100
 """Groups within groups; a build that prints more never closes any."""
 _LONGEST_LINE = 2_000
-"""Bytes of a line that are looked at for an error or a title."""
+"""Bytes of a line that are looked at for a title."""
 _LONGEST_SEARCHED = 4 * 1024 * 1024
 """Bytes of a line that are searched, for it is held in memory; the rest of a longer one is not."""
 
@@ -75,7 +77,7 @@ def search(log: Log, text: str, case: bool, regex: bool) -> dict[str, Any]:
     matching = _by_regex(text, case) if regex else _by_text(text, case)
     count, lines, first = 0, list[int](), 0
     for block in _blocks(log):
-        for line in matching(displayed(block)):
+        for line in matching(displayed(announced(block))):
             count += 1
             if len(lines) < _MOST_LINES:
                 lines.append(first + line)
@@ -154,25 +156,58 @@ _BUILDKITE = (b"--- ", b"+++ ", b"~~~ ")
 _GITLAB = re.compile(rb"section_(start|end):[0-9]{1,20}:([^\s\[\r]{1,200})(\[[^\]\r\n]{0,200}\])?\r?")
 
 
-def outline(log: Log, steps: list[list[int]], failed: list[int] | None) -> dict[str, Any]:
-    """The groups in the `steps`, each a first and a last offset, and the first error in the `failed` one."""
+def outline(
+    log: Log,
+    steps: list[list[int]],
+    suspect: list[int] | None,
+    has_failed: bool = True,
+    points: list[int] | None = None,
+) -> dict[str, Any]:
+    """The groups in the `steps`, each a first and a last offset, and the first error in the `suspect` one.
+
+    `marked` says of a group that its last line is nothing but a marker. With `points`, also the `styles` with
+    which the parts of the log begin that begin there, where they change, for those before `styles_until`.
+    """
     made = (group for start, end in steps for group in _groups(log, start, end))
     groups = list(itertools.islice(made, _MOST_GROUPS))
-    error = _error(log, *failed) if failed else None
+    error = first_error(log, suspect[0], suspect[1], has_failed) if suspect else None
     places = {at for group in groups for at in group["at"]}
     if error is not None:
         places.add(error)
     line_of, counted, lines = dict[int, int](), 0, 0
     for place in sorted(places):
-        # A mapped file can't be counted in, only what is copied out of it.
-        for start in range(counted, place, _BLOCK):
-            lines += log[start : min(start + _BLOCK, place)].count(b"\n")
+        lines += _count(log, counted, place)
         line_of[place], counted = lines, place
+    firsts = {line_of[group["at"][0]] for group in groups}
     for group in groups:
         start, end = group.pop("at")
         # What ends a group at the start of a line is not part of it, unless it is its own end marker.
-        group["line"], group["end"] = line_of[start], max(line_of[end] - group.pop("before"), line_of[start])
-    return {"groups": groups, "error": None if error is None else {"line": line_of[error], "offset": error}}
+        before = group.pop("before")
+        group["line"], group["end"] = line_of[start], max(line_of[end] - before, line_of[start])
+        if group["end"] in firsts and not before:
+            group["end"] = max(group["end"] - 1, group["line"])  # that line begins the next one
+            before = 1
+        group["marked"] = not before and group["end"] > group["line"] and _is_only_a_marker(log, end)
+    return {
+        "groups": groups,
+        "error": None if error is None else {"line": line_of[error], "offset": error},
+        **_styles(log, points or []),
+    }
+
+
+def _count(log: Log, start: int, end: int) -> int:
+    """The newlines between two offsets."""
+    # A mapped file can't be counted in, only what is copied out of it.
+    return sum(log[at : min(at + _BLOCK, end)].count(b"\n") for at in range(start, end, _BLOCK))
+
+
+def _styles(log: Log, points: list[int]) -> dict[str, Any]:
+    try:
+        carried = carried_styles(log, points)
+    except Exception as error:
+        # Colours are no reason to go without groups and errors.
+        return {"styles": [], "styles_until": 0, "styles_missing": repr(error)[:200]}
+    return {"styles": carried.styles, "styles_until": carried.until}
 
 
 def _groups(log: Log, start: int, end: int) -> Iterator[dict[str, Any]]:
@@ -242,6 +277,16 @@ def _named(log: Log, start: int, end: int) -> Iterator[_Marker]:
         at = log.find(b"section_", after, end)
 
 
+def _is_only_a_marker(log: Log, at: int) -> bool:
+    """Whether the line with a marker at `at` shows nothing else, and begins no group."""
+    near = max(0, at - _LONGEST_LINE)
+    start, newline = log.rfind(b"\n", near, at) + 1, log.find(b"\n", at, at + _LONGEST_LINE)
+    if (not start and near) or (newline < 0 and len(log) > at + _LONGEST_LINE):
+        return False
+    shown = displayed(log[start : newline if newline >= 0 else len(log)]).strip()
+    return not shown or shown in _CLOSES or _GITLAB.fullmatch(shown) is not None
+
+
 def _line_starts(log: Log, needle: bytes, start: int, end: int) -> Iterator[int]:
     if log[start : start + len(needle)] == needle:
         yield start
@@ -270,86 +315,22 @@ def _title(log: Log, at: int, end: int) -> str:
 
 # The first error
 
-_HINTS = (b"error", b"fail", b"panic", b"traceback", b"fatal", b"exception", b"not found", b"***", b"not ok")
-_STRONG = re.compile(
-    rb"""
-      ^[^\s:]+:\d+(?::\d+)?:\s+(?:fatal\s+)?error\b      # gcc, clang, mypy, go vet
-    | ^\s*error(?:\[\w+\])?:\s                            # rustc, pip, many
-    | ^error\s+TS\d+ | \(\d+,\d+\):\s+error\s             # tsc, msbuild
-    | ^(?:FAILED|ERROR)\s+\S+                             # pytest's summary, maven, bazel
-    | ^E\s{3,}\S                                           # pytest
-    | ^\s*---\ FAIL:\ | ^\s*FAIL\b                           # go test, jest
-    | ^\s*not\ ok\b                                       # tap
-    | ^Traceback\ \(most\ recent\ call\ last\)
-    | ^\[ERROR\]\s | ^npm\ (?:ERR!|error)
-    | ^panic:\s | \bpanicked\ at\b | ^Exception\ in\ thread
-    | ^::error\b | ^\#\#\[error\]
-    | ^fatal:\s
-    | (?:command\ not\ found|:\ not\ found)$
-    """,
-    re.VERBOSE,
-)
-_WEAK = re.compile(
-    rb"^\s*[\w.]*(?:Error|Exception)\b:?|\bERROR\b|(?:^|[:\s])error:|^make(?:\[\d+\])?: \*\*\* |\bfailed\b",
-)
-_NONE = re.compile(
-    # Options are looked for at the start of a word only, or each of many dashes would begin one.
-    rb"\b(?:0|no) (?:errors?|fail(?:ed|ures?))\b|\berrors?[:=] ?0\b|(?<!\S)--\S*error",
-    re.IGNORECASE,
-)
+
+def telling(log: Log, start: int, end: int) -> dict[str, int] | None:
+    """The first line between two offsets that tells of an error; None where none does."""
+    offset = telling_line(log, start, end)
+    return None if offset is None else {"line": _count(log, 0, offset), "offset": offset}
 
 
-def _error(log: Log, start: int, end: int) -> int | None:
-    """The offset of the line that a person would look for first; the last line where nothing tells."""
-    weak: int | None = None
-    for at, line in _candidates(log, start, end):
-        if _NONE.search(line):
-            continue
-        if _STRONG.search(line):
-            return at
-        if weak is None and _WEAK.search(line):
-            weak = at
-    return weak if weak is not None else _last_line(log, start, end)
+# Difference
 
 
-def _candidates(log: Log, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """Lines that may tell of an error, with their offsets, as a reader sees them."""
-    taken = 0
-    for block_start in range(start, end, _BLOCK):
-        # Lines that lie across the end of a block are found by what of them is in either.
-        block_end = min(block_start + _BLOCK, end)
-        block = log[block_start:block_end].lower()
-        seen: set[int] = set()
-        for hint in (*_HINTS, b"\ne   "):
-            at = block.find(hint)
-            while at >= 0 and len(seen) < _MOST_CANDIDATES:
-                at += hint.startswith(b"\n")
-                if (begin := _line_start(log, block_start + at, start)) is not None:
-                    seen.add(begin)
-                newline = block.find(b"\n", at)
-                at = block.find(hint, newline) if newline >= 0 else -1
-        for at in sorted(seen):
-            newline = log.find(b"\n", at, min(end, at + _LONGEST_LINE))
-            line = log[at : newline if newline >= 0 else min(end, at + _LONGEST_LINE)]
-            yield at, displayed(line)
-        taken += len(seen)
-        if taken > _MOST_CANDIDATES:
-            return
-
-
-def _line_start(log: Log, at: int, start: int) -> int | None:
-    """Where the line begins that `at` is in; None where that is further away than is looked at."""
-    nearest = max(start, at - _LONGEST_LINE)
-    newline = log.rfind(b"\n", nearest, at)
-    return newline + 1 if newline >= 0 else start if nearest == start else None
-
-
-def _last_line(log: Log, start: int, end: int) -> int | None:
-    for block_end in range(end, start, -_BLOCK):
-        block_start = max(start, block_end - _BLOCK)
-        if block := log[block_start:block_end].rstrip():
-            return max(log.rfind(b"\n", start, block_start + len(block)) + 1, start)
-    return None
+def difference(one: Log, other: Log, one_goes_on: bool, other_goes_on: bool) -> dict[str, Any] | None:
+    """Where two logs first differ (see `difference.Difference`); None where they say the same."""
+    compare: Any = importlib.import_module("rapidflow_web.logs.difference")
+    found = compare.first_difference(one[:], other[:], one_goes_on=one_goes_on, other_goes_on=other_goes_on)
+    names = "line", "one", "other", "at_one", "at_other"
+    return None if found is None else {name: getattr(found, name) for name in names}
 
 
 def _limit(seconds: int, size: int) -> None:
@@ -360,24 +341,32 @@ def _limit(seconds: int, size: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _mapped(path: str, size: int) -> Log:
+    if not size:
+        return b""
+    with open(path, "rb") as file:  # noqa: PTH123 - pathlib takes as long to import as all else
+        return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+
+
 def main() -> None:
     """Answers one request."""
     request: dict[str, Any] = json.load(sys.stdin)
     # Who asks ends this process earlier, unless it was killed itself.
     signal.alarm(request["seconds"])
-    size = int(sys.argv[2])
-    _limit(request["seconds"], size)
+    sizes = [int(size) for size in sys.argv[2::2]]
+    _limit(request["seconds"], sum(sizes))
     if "packages" in request:
         sys.path.append(request["packages"])
-    log: Log = b""
-    if size:
-        with open(sys.argv[1], "rb") as file:  # noqa: PTH123 - pathlib takes as long to import as all else
-            log = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+    logs: list[Any] = [_mapped(path, size) for path, size in zip(sys.argv[1::2], sizes, strict=True)]
     try:
         if "search" in request:
-            answer = search(log, **request["search"])
+            answer = search(logs[0], **request["search"])
+        elif "telling_line" in request:
+            answer = telling(logs[0], **request["telling_line"])
+        elif "difference" in request:
+            answer = difference(*logs, **request["difference"])
         else:
-            answer = outline(log, **request["outline"])
+            answer = outline(logs[0], **request["outline"])
     except BadPattern as error:
         answer = {"error": str(error)}
     json.dump(answer, sys.stdout)

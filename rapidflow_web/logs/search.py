@@ -1,8 +1,8 @@
-"""Search and outline of a log. `scan.py` does the work, in a process that is killed when it takes long.
+"""Search, outline and comparison of logs. `scan.py` does it, in a process that is killed when it takes long.
 
 Or when nobody wants to know any more: what is cancelled here leaves no process behind. Everybody has one
-search and one outline at a time, so that slow ones of one user keep no others waiting; outlines, which come
-with each page, don't wait for searches.
+search, one outline and one comparison at a time, so that slow ones of one user keep no others waiting;
+outlines, which come with each page, don't wait for searches.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from rapidflow_web.errors import RapidFlowError, TooManyRequests
+from rapidflow_web.logs import difference, line_map
 from rapidflow_web.logs.files import File, PlainFile, open_file
 from rapidflow_web.logs.log import CHUNK, Log
+from rapidflow_web.processes import Program
 from rapidflow_web.shielding import to_the_end
 
 _log = logging.getLogger(__name__)
 
 _SCAN = Path(__file__).with_name("scan.py")
 _SECONDS = 10
-_TOO_LONG = "this takes too long to search for; make the expression simpler"
 _LONGEST_REASON = 200
 _AT_ONCE = 2
 _MOST_WAITING = 20
@@ -79,15 +80,40 @@ class _Slots:
                 del self._of[who]
 
 
-_searches, _outlines = _Slots("searches"), _Slots("outlines")
+_searches = _Slots("searches")
+outline_slots = _Slots("outlines")
+"""What it takes to outline a log."""
+comparisons = _Slots("comparisons")
+"""What it takes to compare two builds, with all that is asked for it."""
 
 
 class CannotSearch(RapidFlowError):
-    """The pattern can't be searched for; the message says why."""
+    """What is asked for can't be searched for, or takes too much; the message says why."""
 
 
 class SearchFailed(CannotSearch):
-    """It is not the pattern's fault that nothing was searched; the message says why."""
+    """It is not the fault of what is asked for that nothing was searched; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is done with logs, for messages."""
+
+    doing: str
+    advice: str = ""
+    """What whoever asked for it can do when it takes too much."""
+
+    def too_much(self, what: str) -> CannotSearch:
+        return CannotSearch(f"{self.doing} takes too {what}{self.advice}")
+
+    def failed(self, reason: object) -> SearchFailed:
+        return SearchFailed(f"{self.doing} failed: {reason}")
+
+
+_SEARCHING = _Task("searching this log", "; make the expression simpler")
+_OUTLINING = _Task("outlining this log")
+_EXPLAINING = _Task("looking for an error in this log")
+_COMPARING = _Task("comparing these logs")
 
 
 async def search(log: Log, text: str, *, case: bool, regex: bool, who: str = "") -> dict[str, Any]:
@@ -97,41 +123,88 @@ async def search(log: Log, text: str, *, case: bool, regex: bool, who: str = "")
     """
     request = {"search": {"text": text, "case": case, "regex": regex}, "packages": _PACKAGES}
     async with _searches.turn(who):
-        answer = await _scan(log, request)
+        answer = await _scan(_SEARCHING, request, log)
     if "error" in answer:
         raise CannotSearch(f"this is not a regular expression: {answer['error']}")
     return answer
 
 
-async def outline(log: Log, failed_step: int | None, *, who: str = "") -> dict[str, Any]:
-    """The groups that a build printed, and the first error in the step with the id `failed_step`.
+async def outline(log: Log, step: int | None, *, has_failed: bool = True) -> dict[str, Any]:
+    """The groups that a build printed, and the first error in the step with the id `step`.
 
-    `{"groups": [{"line", "end", "title", "closed"}], "error": {"line", "offset"} or None}`; lines count
-    from 0. `who` asks for it. Raises `CannotSearch`, `TooManyRequests`.
+    Of a step that has not failed, only a line counts that is surely an error.
+    `{"groups": [{"line", "end", "title", "closed", "marked"}], "error": {"line", "offset"} or None, "styles":
+    [[offset, parameters]], "styles_until", "size"}`; lines count from 0, and styles are those with which the
+    parts of the line map begin that begin before `styles_until`: where one has another style than the part
+    before it; the first is plain. For who has one of `outline_slots`. Raises `CannotSearch`.
     """
     steps = [[span.start, log.size if span.end is None else span.end] for span in log.layout.spans]
-    span = log.layout.span(failed_step) if failed_step is not None else None
-    failed = [span.start, log.size if span.end is None else span.end] if span is not None else None
-    async with _outlines.turn(who):
-        return await _scan(log, {"outline": {"steps": steps, "failed": failed}})
+    span = log.layout.span(step) if step is not None else None
+    suspect = [span.start, log.size if span.end is None else span.end] if span is not None else None
+    size = log.size
+    outlined: dict[str, Any] = {"steps": steps, "suspect": suspect, "has_failed": has_failed}
+    points = await asyncio.to_thread(line_map.points, log.path.with_suffix(".index"), size)
+    outlined["points"] = [offset for offset, _ in points]
+    answer = await _scan(_OUTLINING, {"outline": outlined}, log)
+    if missing := answer.pop("styles_missing", None):
+        _log.error("the styles of %s can't be read: %s", log.path.name, missing)
+    return answer | {"size": size}
 
 
-async def _scan(log: Log, request: dict[str, Any]) -> dict[str, Any]:
+async def telling_line(log: Log, step: int) -> dict[str, int] | None:
+    """The first line of the step with the id `step` that tells of an error: its `line` and `offset`.
+
+    None where none does. Raises `CannotSearch`, `TooManyRequests`.
+    """
+    span = log.layout.span(step)
+    if span is None:
+        return None
+    asked = {"start": span.start, "end": log.size if span.end is None else span.end}
+    async with outline_slots.turn(""):
+        return await _scan(_EXPLAINING, {"telling_line": asked}, log)
+
+
+async def first_difference(one: Log, other: Log) -> difference.Difference | None:
+    """Where two logs first differ in their first `difference.MOST` bytes; for who has one of `comparisons`.
+
+    None where they say the same. Raises `CannotSearch`.
+    """
+    most = difference.MOST
+    goes_on = {
+        "one_goes_on": one.size > most or not one.sealed,
+        "other_goes_on": other.size > most or not other.sealed,
+    }
+    found = await _scan(_COMPARING, {"difference": goes_on}, one, other, most=most)
+    return None if found is None else difference.Difference(**found)
+
+
+async def _scan(task: _Task, request: dict[str, Any], *logs: Log, most: int | None = None) -> Any:
+    """What `scan.py` answers of up to `most` bytes of each log."""
+    try:
+        async with contextlib.AsyncExitStack() as opened:
+            files = [await opened.enter_async_context(_plain(log, most)) for log in logs]
+            return await _run(task, request, files)
+    except OSError as error:
+        # To close a file may fail as well, on a full disk.
+        raise task.failed(error.strerror or error) from error
+
+
+@contextlib.asynccontextmanager
+async def _plain(log: Log, most: int | None) -> AsyncGenerator[tuple[Path, int]]:
+    """A file with up to `most` bytes of a log, and how many. Raises `OSError`."""
+    size = log.size if most is None else min(log.size, most)
     try:
         file = open_file(log.path)
     except FileNotFoundError:
-        return await _run(log.path, 0, request)  # nothing was written yet
-    except OSError as error:
-        raise _failure(error) from error
+        yield log.path, 0  # nothing was written yet
+        return
     if isinstance(file, PlainFile):
-        return await _run(log.path, log.size, request)
-    try:
-        # On the disk, because a log may be larger than memory; it has no name, and goes when it is closed.
-        with tempfile.TemporaryFile(dir=log.path.parent) as plain:
-            await to_the_end(asyncio.to_thread(_unpack, file, log.size, plain))
-            return await _run(Path(f"/proc/{os.getpid()}/fd/{plain.fileno()}"), log.size, request)
-    except OSError as error:
-        raise _failure(error) from error  # to close the file may fail as well, on a full disk
+        yield log.path, size
+        return
+    # On the disk, because a log may be larger than memory; it has no name, and goes when it is closed.
+    with tempfile.TemporaryFile(dir=log.path.parent) as plain:
+        await to_the_end(asyncio.to_thread(_unpack, file, size, plain))
+        yield Path(f"/proc/{os.getpid()}/fd/{plain.fileno()}"), size
 
 
 def _unpack(file: File, size: int, plain: IO[bytes]) -> None:
@@ -140,46 +213,32 @@ def _unpack(file: File, size: int, plain: IO[bytes]) -> None:
     plain.flush()
 
 
-def _failure(error: OSError) -> SearchFailed:
-    return SearchFailed(f"this log can't be searched now: {error.strerror or error}")
-
-
-async def _run(path: Path, size: int, request: dict[str, Any]) -> dict[str, Any]:
-    """What `scan.py` answers. When it is cancelled, the process is gone."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", str(_SCAN), str(path), str(size)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except OSError as error:
-        raise _failure(error) from error
-    try:
-        async with asyncio.timeout(_SECONDS):
-            answer, complaints = await process.communicate(
-                json.dumps({"seconds": 2 * _SECONDS, **request}).encode()
-            )
-    except TimeoutError:
-        raise CannotSearch(_TOO_LONG) from None
-    finally:
-        if process.returncode is None:
+async def _run(task: _Task, request: dict[str, Any], files: Sequence[tuple[Path, int]]) -> Any:
+    """What `scan.py` answers. When it is cancelled, the process is gone. Raises `OSError`."""
+    words = [str(word) for file in files for word in file]
+    with Program(sys.executable, "-I", "-S", str(_SCAN), *words, has_input=True) as process:
+        try:
+            async with asyncio.timeout(_SECONDS):
+                answer, complaints = await process.communicate(
+                    json.dumps({"seconds": 2 * _SECONDS, **request}).encode()
+                )
+        except TimeoutError:
+            raise task.too_much("long") from None
+        finally:
             process.kill()
-            await process.communicate()  # its end is not noticed before its output is read
-    if process.returncode != 0:
-        raise _told(process.returncode or 0, complaints)
+            code = await process.wait()
+    if code != 0:
+        raise _told(task, code, complaints)
     return json.loads(answer)
 
 
-def _told(code: int, complaints: bytes) -> CannotSearch:
+def _told(task: _Task, code: int, complaints: bytes) -> CannotSearch:
     """Why a scan ended without an answer."""
     if -code in (signal.SIGALRM, signal.SIGXCPU):
-        return CannotSearch(_TOO_LONG)
+        return task.too_much("long")
     if b"MemoryError" in complaints or b"bad_alloc" in complaints:
-        return CannotSearch("this takes too much memory to search for; make the expression simpler")
+        return task.too_much("much memory")
     words = complaints.decode("utf-8", "replace").strip().splitlines()
     reason = words[-1][:_LONGEST_REASON] if words else ""
-    _log.error("a search ended with code %d: %s", code, reason or "it said nothing")
-    if code < 0:
-        return SearchFailed(f"the search was ended by signal {-code}; try again")
-    return SearchFailed("the search failed; the server's log says why")
+    _log.error("%s ended with code %d: %s", task.doing, code, reason or "it said nothing")
+    return task.failed(f"ended by signal {-code}; try again" if code < 0 else "the server's log says why")

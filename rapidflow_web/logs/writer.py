@@ -128,6 +128,7 @@ class LogWriter:
         at = self.log.size
         await self._append(final_lines)
         await self._record(Kind.SEAL, at)
+        self.log.latest = 0, b""  # the log may be kept for long, and is read from its file
         # After the readers have it: they need not wait for the disk.
         try:
             await asyncio.to_thread(os.fsync, self._data)

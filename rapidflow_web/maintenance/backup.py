@@ -17,9 +17,10 @@ import os
 import re
 import shutil
 import sqlite3
+import stat
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
@@ -28,12 +29,14 @@ from rapidflow_web import __version__
 from rapidflow_web.data_folder import DataFolder, check_is_whole, locked, make_folder
 from rapidflow_web.db import jobs, secrets
 from rapidflow_web.db.database import connected, dump_postgres, postgres_program, sqlite_path, sqlite_url
+from rapidflow_web.errors import DatabaseError
 from rapidflow_web.logs import index
 from rapidflow_web.logs.compressed import path_of
 from rapidflow_web.logs.files import open_file
 from rapidflow_web.logs.log import CHUNK, LogStore
 from rapidflow_web.maintenance.backup_file import MANIFEST, BackupError, scratch
 from rapidflow_web.maintenance.restore_staging import Staging
+from rapidflow_web.progress import ByteCount, Counted, Progress, untold
 from rapidflow_web.settings import Settings
 
 _END = "end"
@@ -44,8 +47,8 @@ _LOG = re.compile(r"logs/[0-9]{4,}/[0-9]+\.(log|index)(\.zst)?")
 _KEPT = ("installation", "key")
 
 
-async def back_up(settings: Settings, output: IO[bytes]) -> tuple[int, int]:
-    """Writes a backup to `output`; returns how many jobs and secrets are in it.
+async def back_up(settings: Settings, output: IO[bytes], progress: Progress = untold) -> tuple[int, int]:
+    """Writes a backup to `output`; returns how many jobs and secrets are in it. `progress` is told.
 
     Raises `RapidFlowError`, `OSError`.
     """
@@ -55,31 +58,44 @@ async def back_up(settings: Settings, output: IO[bytes]) -> tuple[int, int]:
         raise BackupError(f"there is nothing to back up in {root}; set RAPIDFLOW_DATA as for the server")
     folders = DataFolder(root)
     url = settings.database_url or sqlite_url(folders.database)
-    with (
-        scratch(root) as folder,
-        tarfile.open(fileobj=output, mode="w|") as tar,
-    ):
+    with scratch(root) as folder:
+        progress("copying the database")
         async with connected(url):
             # What had ended before the snapshot is sealed for good; all else is copied as far as it is.
             ended = set(await jobs.ids(ended=True))
             snapshot = await asyncio.to_thread(_snapshot, url, folder)
             every, secret_count = await jobs.ids(ended=False), await secrets.count()
-        manifest = {
-            "format": _FORMAT,
-            "version": __version__,
-            "created_at": int(time.time()),
-            "secrets": secret_count,
-        }
-        _add(tar, MANIFEST, json.dumps(manifest).encode())
-        tar.add(snapshot, snapshot.name)
-        for name in _KEPT:
-            if (root / name).exists():
-                _add(tar, name, (root / name).read_bytes())
         logs = LogStore(folders.logs)
-        for job_id in every:
-            await asyncio.to_thread(_add_log, tar, root, logs.path(job_id), job_id in ended)
-        _add(tar, _END, b"")
+        total = await asyncio.to_thread(_size, snapshot, [logs.path(job_id) for job_id in every])
+        counted = Counted(output, ByteCount(progress, total))
+        with tarfile.open(fileobj=counted, mode="w|") as tar:
+            manifest = {
+                "format": _FORMAT,
+                "version": __version__,
+                "created_at": int(time.time()),
+                "secrets": secret_count,
+            }
+            _add(tar, MANIFEST, json.dumps(manifest).encode())
+            tar.add(snapshot, snapshot.name)
+            for name in _KEPT:
+                if (root / name).exists():
+                    _add(tar, name, (root / name).read_bytes())
+            for job_id in every:
+                await asyncio.to_thread(_add_log, tar, root, logs.path(job_id), job_id in ended)
+            _add(tar, _END, b"")
     return len(every), secret_count
+
+
+def _size(snapshot: Path, logs: Sequence[Path]) -> int:
+    """How many bytes the backup will have, about: builds go on, and logs are compressed meanwhile."""
+    total = snapshot.stat().st_size
+    for log in logs:
+        for file in log, log.with_suffix(".index"):
+            for form in file, path_of(file):
+                with contextlib.suppress(FileNotFoundError):
+                    total += form.stat().st_size + tarfile.BLOCKSIZE
+                    break
+    return total
 
 
 def _snapshot(url: str, folder: Path) -> Path:
@@ -150,10 +166,10 @@ class _Chunks(io.RawIOBase):
 # Restore
 
 
-def restore(settings: Settings, source: IO[bytes], *, take_over: bool) -> int:
+def restore(settings: Settings, source: IO[bytes], *, take_over: bool, progress: Progress = untold) -> int:
     """Makes the data folder of the settings, which must be missing or unused, from a backup.
 
-    Returns the number of secrets in it, for which the key is to be put back.
+    Returns the number of secrets in it, for which the key is to be put back. `progress` is told.
 
     With `take_over` the restored server is the one that was backed up, and takes its containers up: that one
     must not run any more. Without, it is a new one. Raises `RapidFlowError`, `OSError`, and changes nothing
@@ -167,7 +183,8 @@ def restore(settings: Settings, source: IO[bytes], *, take_over: bool) -> int:
         try:
             staging = Staging(root)
             with staging.unpacking() as fresh:
-                manifest = _unpack(source, fresh)
+                manifest = _unpack(Counted(source, ByteCount(progress, _length(source))), fresh)
+                progress("restoring the database")
                 if not take_over:
                     (fresh / "installation").unlink(missing_ok=True)
                 elsewhere = _restore_database(settings, fresh)
@@ -186,7 +203,16 @@ def restore(settings: Settings, source: IO[bytes], *, take_over: bool) -> int:
     return int(manifest.get("secrets", 0))
 
 
-def _unpack(source: IO[bytes], fresh: Path) -> dict[str, Any]:
+def _length(source: IO[bytes]) -> int | None:
+    """The bytes of a file; None of a pipe."""
+    try:
+        found = os.fstat(source.fileno())
+    except (OSError, AttributeError):
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+def _unpack(source: Counted, fresh: Path) -> dict[str, Any]:
     names: list[str] = []
     manifest: dict[str, Any] = {}
     try:
@@ -242,14 +268,7 @@ def _restore_database(settings: Settings, fresh: Path) -> dict[str, Path]:
             raise BackupError(
                 "this backup is of a PostgreSQL database; set RAPIDFLOW_DATABASE_URL to an empty one"
             )
-        postgres_program(
-            "pg_restore",
-            "--no-owner",
-            "--single-transaction",
-            "--exit-on-error",
-            f"--dbname={url}",
-            str(dump),
-        )
+        _restore_dump(dump, url)
         dump.unlink()
         return {}
     if path is None:
@@ -259,3 +278,18 @@ def _restore_database(settings: Settings, fresh: Path) -> dict[str, Path]:
     if path == snapshot:
         return {}
     return {_SNAPSHOT: path.absolute()}
+
+
+def _restore_dump(dump: Path, url: str) -> None:
+    """Restores all of a dump, or nothing. Raises `RapidFlowError`."""
+    options = ("--no-owner", "--single-transaction", "--exit-on-error", f"--dbname={url}")
+    try:
+        postgres_program("pg_restore", *options, str(dump))
+    except DatabaseError as error:
+        if "already exists" not in str(error):
+            raise
+        raise BackupError(
+            "the PostgreSQL database has tables already, perhaps from a restore that was killed; "
+            "set RAPIDFLOW_DATABASE_URL to an empty one, or empty this one (DROP SCHEMA public CASCADE; "
+            "CREATE SCHEMA public), and restore again"
+        ) from error

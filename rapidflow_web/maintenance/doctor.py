@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import re
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 
 from rapidflow_web.builds import disk
@@ -29,6 +29,7 @@ from rapidflow_web.maintenance.finding import Finding
 from rapidflow_web.maintenance.log_check import LogCheck
 from rapidflow_web.maintenance.state_check import StateCheck, file_findings
 from rapidflow_web.pipeline import parser
+from rapidflow_web.progress import Progress
 from rapidflow_web.removal import contents, remove_surely
 from rapidflow_web.secrets.keys import Keys
 from rapidflow_web.secrets.vault import Vault
@@ -53,13 +54,14 @@ class Doctor:
         self._server_runs = server_runs
         self._vault = Vault(Keys(settings.data, settings.secrets_key))
 
-    async def findings(self) -> AsyncIterator[Finding]:
-        """All that is wrong."""
+    async def findings(self, progress: Progress) -> AsyncIterator[Finding]:
+        """All that is wrong. `progress` is told."""
         for problem in (self._access(), disk.problem(self._settings.data)):
             if problem is not None:
                 yield Finding(problem)
         url = self._settings.database_url or sqlite_url(self._folders.database)
         path = sqlite_path(url)
+        progress("the database")
         found = await file_findings(path, self._server_runs) if path is not None and path.exists() else []
         for finding in found:
             yield finding
@@ -69,12 +71,15 @@ class Doctor:
             if problem := await self._vault.problem():
                 yield Finding(problem)
             known = set(await jobs.ids(ended=False))
-            for examine in (self._jobs, StateCheck(self._folders.logs).findings, self._log_check.findings):
-                async for finding in examine():
+            checked = self._log_check.findings(progress)
+            for findings in (self._jobs(), StateCheck(self._folders.logs).findings(), checked):
+                async for finding in findings:
                     yield finding
-            unfinished = {job.id for job in await jobs.unsealed()}
+            progress("files")
+            unfinished = {job.id: job.container_id for job in await jobs.unsealed()}
             async for finding in self._files(known):
                 yield finding
+            progress("the engine")
             async for finding in self._engine(unfinished):
                 yield finding
 
@@ -93,7 +98,9 @@ class Doctor:
         for job in await jobs.unsealed():
             if job.status == "running":
                 try:
-                    running = await self._executor.find(BuildSpec(job.id, job.image, "", self._root(job.id)))
+                    running = await self._executor.find(
+                        BuildSpec(job.id, job.image, "", self._root(job.id), container_id=job.container_id)
+                    )
                 except RapidFlowError:
                     continue  # what is wrong with the engine is said once
                 if running is None and await self._is_lost(job):
@@ -183,24 +190,26 @@ class Doctor:
 
     # The engine
 
-    async def _engine(self, unfinished: Collection[int]) -> AsyncIterator[Finding]:
+    async def _engine(self, unfinished: Mapping[int, str | None]) -> AsyncIterator[Finding]:
         try:
             await self._executor.check()
-            orphans = [] if self._server_runs else await self._executor.orphans(unfinished)
+            orphans = [] if self._server_runs else await self._executor.orphans(lambda: unfinished)
         except RapidFlowError as error:
             yield Finding(str(error))
             return
         for orphan in orphans:
-            yield Finding(f"{orphan} is left over", lambda: self._executor.sweep(unfinished))
+            yield Finding(f"{orphan} is left over", lambda: self._executor.sweep(lambda: unfinished))
         for path in contents(self._folders.work) if not self._server_runs else ():
             if not (path.name.isdigit() and int(path.name) in unfinished):
                 yield Finding(f"the work folder {path} is left over", _removal(path))
 
 
 async def examine(
-    settings: Settings, executor_of: Callable[[DataFolder], Executor]
+    settings: Settings, executor_of: Callable[[DataFolder], Executor], progress: Progress
 ) -> AsyncIterator[Finding]:
     """All that is wrong with the installation of `settings`; no server can be started meanwhile.
+
+    `progress` is told.
 
     Raises `RapidFlowError`.
     """
@@ -218,7 +227,7 @@ async def examine(
         except InUse:
             server_runs = True
         try:
-            async for finding in Doctor(settings, folders, executor, server_runs).findings():
+            async for finding in Doctor(settings, folders, executor, server_runs).findings(progress):
                 yield finding
         finally:
             await executor.close()

@@ -15,6 +15,7 @@ from rapidflow_web.logs.log import LogStore
 from rapidflow_web.logs.reindex import KnownStep, reindex
 from rapidflow_web.logs.salvage import salvage
 from rapidflow_web.maintenance.finding import Finding
+from rapidflow_web.progress import Paced, Progress
 
 
 class LogCheck:
@@ -25,9 +26,12 @@ class LogCheck:
         self._server_runs = server_runs
         self._logs = LogStore(folder)
 
-    async def findings(self) -> AsyncIterator[Finding]:
-        """All logs that are not as they were stored."""
-        for job_id, status, error, size in await retention.stored_logs():
+    async def findings(self, progress: Progress) -> AsyncIterator[Finding]:
+        """All logs that are not as they were stored. `progress` is told."""
+        told = Paced(progress)
+        stored = await retention.stored_logs()
+        for number, (job_id, status, error, size) in enumerate(stored):
+            told(f"log {number + 1} of {len(stored)}", number / len(stored))
             problem = await asyncio.to_thread(self._problem, job_id, size)
             if problem and await jobs.get(job_id) is not None:
                 # A running server keeps logs open, and would go on with what it knows of them.

@@ -1,11 +1,11 @@
-"""Compresses logs that nobody writes any more, and removes what is not kept: now and then, or when asked."""
+"""Compresses logs that nobody writes any more, packs mirrors, and removes what is not kept."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -21,7 +21,8 @@ from rapidflow_web.maintenance.backup_file import remove_left_over
 from rapidflow_web.maintenance.removing import Removing
 from rapidflow_web.maintenance.retention import Expired, Rules, expired
 from rapidflow_web.server_log import about
-from rapidflow_web.source.mirrors import MirrorSize
+from rapidflow_web.source.mirror_folders import MirrorSize
+from rapidflow_web.triggers.uploads import Uploads
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +49,10 @@ class Pruned:
 
 
 class Maintenance:
-    """`run` is its life; `prune` is also for everybody. `forget` is told of each job that is removed."""
+    """`run` is its life; `prune` is also for everybody.
+
+    `forget` is told of each job that is removed, before and after its log is deleted.
+    """
 
     def __init__(
         self,
@@ -56,12 +60,14 @@ class Maintenance:
         supervisor: Supervisor,
         health: Health,
         logs: LogStore,
+        uploads: Uploads,
         forget: Callable[[int], None],
     ) -> None:
         self._tools = tools
         self._supervisor = supervisor
         self._health = health
         self._logs = logs
+        self._uploads = uploads
         self._forget = forget
         self._changing = asyncio.Lock()
         self._removing = Removing(tools.settings.data / "removing.json")
@@ -73,15 +79,19 @@ class Maintenance:
         """Looks after what there is, until cancelled."""
         rounds = 0
         while True:
-            try:
-                if not rounds:
-                    await self._clear_away()
-                await self.compress_finished_logs()
-                # Not at once: whoever has set a rule wrongly has a minute.
-                if rounds % _ROUNDS_PER_PRUNE == 1 and not self._clock.jumped():
-                    await self.prune()
-            except Exception:
-                _log.exception("the maintenance failed; it is tried again")
+            work: list[Callable[[], Awaitable[object]]] = []
+            if not rounds:
+                work.append(self._clear_away)
+            work += [self.compress_finished_logs, self._tools.mirrors.tidy_up]
+            # Not at once: whoever has set a rule wrongly has a minute.
+            if rounds % _ROUNDS_PER_PRUNE == 1 and not self._clock.jumped():
+                work.append(self.prune)
+            for one in work:
+                # What fails, each time perhaps, keeps nothing else from being done.
+                try:
+                    await one()
+                except Exception:
+                    _log.exception("the maintenance failed; it is tried again")
             rounds += 1
             await asyncio.sleep(_ROUND_SECONDS)
 
@@ -126,6 +136,14 @@ class Maintenance:
 
     async def prune(self, *, dry_run: bool = False) -> Pruned:
         """Removes what the settings do not keep, or with `dry_run` only says what that is."""
+        try:
+            return await self._prune(dry_run)
+        finally:
+            if not dry_run:
+                # Whatever failed before: they may be what fills the disk.
+                await self._uploads.forget()
+
+    async def _prune(self, dry_run: bool) -> Pruned:
         async with self._changing:
             pruned = Pruned(
                 await self._prune_builds(dry_run),
@@ -152,6 +170,7 @@ class Maintenance:
             for job_id in batch:
                 self._forget(job_id)
                 await asyncio.to_thread(self._logs.delete, job_id)
+                self._forget(job_id)  # whoever read the log meanwhile
             await asyncio.to_thread(self._removing.end)
         return found
 

@@ -53,8 +53,10 @@ class Notifications:
     async def _messages(self, row: OutboxRow) -> list[Notification]:
         if row.status not in jobs.FINISHED:
             return []
+        if not await notifications.may_be_wanted(row.job_id):
+            return []
         job = await jobs.with_pipeline(row.job_id)
-        if job is None or job.untrusted:
+        if job is None:
             return []
         targets = await asyncio.to_thread(_targets, job)
         before = await notifications.status_before(job) if targets else None

@@ -73,10 +73,11 @@ class StatusReports:
 
     async def note(self, job_id: int) -> None:
         """Stores how a build is now, if it is one of a repository whose forge can be told. Safe to repeat."""
-        job = await jobs.with_pipeline(job_id)
-        if job is None or job.commit is None or job.pipeline.repository is None:
+        if not await statuses.may_be_shown(job_id):
             return
-        repository = job.pipeline.repository
+        job = await jobs.with_pipeline(job_id)
+        if job is None or job.commit is None or (repository := job.pipeline.repository) is None:
+            return
         if await self._listens(repository):
             name = job.pipeline.definition.name
             await statuses.report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Any
 
@@ -11,6 +12,7 @@ from rapidflow_web.accounts.roles import Role
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.web import gate
 from rapidflow_web.web.prefix import prefix_of
+from rapidflow_web.web.repositories import server_url
 from rapidflow_web.web.security_headers import FIRST_SCRIPT
 from rapidflow_web.web.services import services
 from rapidflow_web.web.templates import render
@@ -19,8 +21,13 @@ blueprint = Blueprint("pages", __name__)
 
 
 def static(name: str) -> str:
-    """The address of a static file."""
-    return prefix_of(current_app) + url_for("static", filename=name)
+    """The address of a static file. Pages have dozens, and the framework takes its time to make one."""
+    return _static(prefix_of(current_app), name)
+
+
+@functools.lru_cache
+def _static(prefix: str, name: str) -> str:
+    return prefix + url_for("static", filename=name)
 
 
 async def fragment(template: str, **values: Any) -> Response:
@@ -46,7 +53,7 @@ def _template_globals() -> dict[str, Any]:
         "static": static,
         "first_script": FIRST_SCRIPT,
         "now": now_ms(),
-        "origin": _origin() if request else "",
+        "origin": server_url() if request else "",
         "posted": bool(request) and request.method == "POST",
         "warning": here.executor.warning if known else None,
         "engine_problem": here.health.engine_problem if known else None,
@@ -58,10 +65,3 @@ def _template_globals() -> dict[str, Any]:
         "may_build": gate.may(Role.BUILDER),
         "may_administer": gate.may(Role.ADMIN),
     }
-
-
-def _origin() -> str:
-    """How the browser calls this server, with the path below which it is."""
-    if (public := services().settings.public_url) is not None:
-        return str(public)
-    return f"{'https' if gate.is_secure() else 'http'}://{request.host}"

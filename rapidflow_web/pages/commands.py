@@ -19,11 +19,17 @@ def reproduce(
     commit: str | None,
     folder: str | None,
     network: bool = True,
+    uploaded: bool = False,
 ) -> str:
-    """What runs the same steps on the reader's machine: the source beside, all steps in one container."""
+    """What runs the same steps on the reader's machine: the source beside, all steps in one container.
+
+    The source of a build that was `uploaded` is the folder in which it runs, for nobody else has it.
+    """
     lines: list[str] = []
     mount = ""
-    if repo_name is not None:
+    if uploaded:
+        mount = ' -v "$PWD:/workspace"'
+    elif repo_name is not None:
         lines.append(f"git clone --recurse-submodules {shlex.quote(repo_name)} source")
         if commit is not None:
             lines.append(f"git -C source checkout --recurse-submodules {shlex.quote(commit)}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 from datetime import UTC, datetime
 from typing import Protocol
 
 from markupsafe import Markup, escape
 
-from rapidflow_web.builds import reasons
-from rapidflow_web.db.models import Step
+from rapidflow_web.pages import documents
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.pipeline.durations import format_elapsed
 
@@ -31,7 +30,9 @@ def mark(status: str, word: str) -> Markup:
     )
 
 
-_STATUSES = {status: mark(status, status) for status in _SHAPES} | {"skipped": mark("cancelled", "skipped")}
+_STATUSES = {status: mark(status, status) for status in _SHAPES} | {
+    word: mark("cancelled", word) for word in ("skipped", "not run")
+}
 
 _VIA = {
     "api": "via API",
@@ -81,35 +82,45 @@ def running_time(timed: _Timed) -> Markup:
 @blueprint.app_template_global("since")
 def since(at: int) -> Markup:
     """How long something goes on since a time, which `page.js` counts."""
-    return Markup(f'<time class="number" data-since="{at:d}">since {clock(at)}</time>')  # noqa: S704
+    return Markup(  # noqa: S704
+        f'<time class="number" data-since="{at:d}" title="since {_exact(at)}">since {_minute(at)}</time>'
+    )
 
 
 @blueprint.app_template_global("ago")
+@functools.lru_cache(maxsize=4096)
 def ago(at: int | None) -> Markup:
     """A time, which `page.js` replaces by how long ago that was."""
     if at is None:
         return Markup("–")
-    said = clock(at)
     # Numbers only, and pages have many of them: `Markup.format` takes ten times as long.
-    return Markup(f'<time data-ago="{at:d}" datetime="{iso(at)}" title="{said}">{said}</time>')  # noqa: S704
+    return Markup(  # noqa: S704
+        f'<time data-ago="{at:d}" datetime="{_iso(at)}" title="{_exact(at)}">{_minute(at)}</time>'
+    )
 
 
-@blueprint.app_template_filter("clock")
-def clock(at: int) -> str:
-    """A time, UTC. `page.js` replaces it by how long ago that was."""
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+_STYLES = {"day": "%Y-%m-%d", "minute": "%Y-%m-%d %H:%M UTC", "second": "%Y-%m-%d %H:%M:%S UTC"}
 
 
-@blueprint.app_template_filter("second")
-def second(at: int) -> str:
-    """What a clock showed at a time, UTC."""
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%H:%M:%S")
+@blueprint.app_template_global("moment")
+def moment(at: int, style: str = "minute") -> Markup:
+    """A time, UTC, with seconds when one points at it. `page.js` replaces it by the reader's local time."""
+    return Markup(  # noqa: S704
+        f'<time data-at="{at:d}" data-style="{style}" datetime="{_iso(at)}" title="{_exact(at)}">'
+        f"{_said(at, _STYLES[style])}</time>"
+    )
 
 
-@blueprint.app_template_filter("day")
-def day(at: int) -> str:
-    """The day of a time, UTC."""
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d")
+def _said(at: int, form: str) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime(form)
+
+
+def _minute(at: int) -> str:
+    return _said(at, _STYLES["minute"])
+
+
+def _exact(at: int) -> str:
+    return _said(at, _STYLES["second"])
 
 
 @blueprint.app_template_global("may_do")
@@ -118,10 +129,9 @@ def may_do(role: str) -> str:
     return _MAY_DO[role]
 
 
-@blueprint.app_template_filter("iso")
-def iso(at: int) -> str:
+def _iso(at: int) -> str:
     """A time as machines read it."""
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _said(at, "%Y-%m-%dT%H:%M:%SZ")
 
 
 @blueprint.app_template_filter("capitalize_first")
@@ -130,21 +140,23 @@ def capitalize_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+@blueprint.app_template_filter("sentence")
+def sentence(text: str) -> str:
+    """The text as a sentence; what others said, such as git, may have its period."""
+    text = capitalize_first(text.rstrip())
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
 @blueprint.app_template_filter("via")
 def via(started_by: str) -> str:
     """What started a build, as the end of a sentence."""
     return _VIA.get(started_by) or f"by {started_by}"
 
 
-@blueprint.app_template_filter("failure")
-def failure(error: str, steps: Sequence[Step]) -> str:
-    """Why a job failed, with the name of the step where it has one. The API and the log name its type."""
-    for number, step in enumerate(steps, 1):
-        if step.exit_code and error == reasons.exited(number, step.type, step.exit_code):
-            return (
-                f"step {number}{f' “{step.name}”' if step.name else ''} failed (exit code {step.exit_code})"
-            )
-    return error
+@blueprint.app_template_filter("documented")
+def documented(field: str) -> str:
+    """Where the page on pipelines tells of the field that a problem is about."""
+    return documents.anchor_of(field)
 
 
 @blueprint.app_template_filter("code")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from quart import Response
+from quart import Response, request
 
 from rapidflow_web.errors import Invalid, Problem
 from rapidflow_web.web import requests
@@ -50,3 +50,8 @@ def one_of(word: str, words: Sequence[str], field: str) -> str:
     if word not in words:
         raise Invalid([Problem(field, f"{field}: use one of {', '.join(words)}")])
     return word
+
+
+def words(name: str, most: int) -> str:
+    """What the query has by a name, as it is searched for: up to `most` characters, without NUL."""
+    return request.args.get(name, "").replace("\0", "").strip()[:most]

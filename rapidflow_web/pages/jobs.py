@@ -8,19 +8,24 @@ from typing import Any
 from quart import Response, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from rapidflow_web.accounts.roles import Role
 from rapidflow_web.builds.activity import Activity, activity
 from rapidflow_web.builds.execution import Execution
-from rapidflow_web.db import jobs
+from rapidflow_web.builds.failures import is_awaited
+from rapidflow_web.builds.waiting import running_before
+from rapidflow_web.db import jobs, pipelines
 from rapidflow_web.db.models import Job
-from rapidflow_web.db.related_builds import ahead, related, runs_in_group
-from rapidflow_web.errors import Invalid, LogUnreadable
-from rapidflow_web.logs.displayed_text import displayed
-from rapidflow_web.pages import commands, forms
+from rapidflow_web.db.related_builds import ahead, related
+from rapidflow_web.errors import LogUnreadable
+from rapidflow_web.logs.displayed_text import announced, displayed
+from rapidflow_web.pages import commands, forms, named_secrets, start_forms
 from rapidflow_web.pages.blueprint import blueprint, fragment
-from rapidflow_web.pipeline import parser
+from rapidflow_web.pages.first_output import before_first_output
 from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.public_url import name_of
+from rapidflow_web.web.gate import may
 from rapidflow_web.web.requests import cause
+from rapidflow_web.web.response_cache import cacheable
 from rapidflow_web.web.services import services
 from rapidflow_web.web.templates import render
 
@@ -35,7 +40,14 @@ _MOST_POLLED = 16_384
 async def show_job(job_id: int) -> str:
     """A job with its live log."""
     state = await _state(job_id, polled=False)
-    return await render("job.html", tail=await _tail(state["job"]), **state)
+    try:
+        tail = await _tail(state["job"])
+        # Nothing outside of the database changes the page of a build whose log is complete and can be read.
+        if state["job"].log_size is not None:
+            cacheable()
+    except LogUnreadable as error:
+        tail = str(error)
+    return await render("job.html", tail=tail, **state)
 
 
 @blueprint.get("/ui/jobs/<job_id>/state")
@@ -73,35 +85,39 @@ async def reject_job(job_id: int) -> WerkzeugResponse:
 
 
 async def _tail(job: Job) -> str:
-    """The end of the log for those who read without JavaScript, or why there is none."""
-    try:
-        log = services().logs.open(job.id)
-        log.expect(job.log_size)
-        tail = await log.read(max(await log.tail(_TAIL_LINES, 0), log.size - _TAIL_BYTES))
-    except LogUnreadable as error:
-        return str(error)
+    """The end of the log for those who read without JavaScript. Raises `LogUnreadable`."""
+    log = services().logs.open(job.id)
+    log.expect(job.log_size)
+    tail = await log.read(max(await log.tail(_TAIL_LINES, 0), log.size - _TAIL_BYTES))
     # A line that moves the cursor about takes a while.
-    return (await asyncio.to_thread(displayed, tail)).decode("utf-8", "replace")
+    return (await asyncio.to_thread(displayed, announced(tail))).decode("utf-8", "replace")
 
 
 async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
-    job = await jobs.with_definition(job_id)
+    job, steps, environment = await jobs.with_all(job_id)
     execution = services().supervisor.execution(job_id)
-    environment = await jobs.environment_of(job_id)
     small = len(job.definition.config) <= _MOST_POLLED
     # What a job has before its own definition is read is the pipeline's.
-    definition = _definition(job) if not job.unread and (small or not polled) else None
+    definition = None
+    if not job.unread and (small or not polled):
+        definition = await start_forms.parsed(job.definition)
     command = _command(job, definition, {variable.key: variable.value for variable in environment})
     small = small and len(command or "") <= _MOST_POLLED
+    phases, waits = services().supervisor.timeline(job).phases, await _waits(job)
+    begun = any(step.started_at is not None for step in steps)
     return {
         "job": job,
         "finished": job.status in jobs.FINISHED,
-        "steps": await jobs.steps_of(job_id),
+        "awaited": is_awaited(job),
+        "lacking": None if begun else await _lacking(job, definition),
+        "steps": steps,
         "environment": environment,
         "secrets": definition.secrets if definition is not None else (),
-        "phases": services().supervisor.timeline(job).phases,
+        "phases": phases,
+        "doing": [] if begun else before_first_output(job, phases, waits),
         "related": await related(job),
-        "waits": await _waits(job),
+        "waits": waits,
+        "fetch": services().triggers.fetch_for(job_id) if job.unread else None,
         "asks": job.status == "pending" and job.approval == "waiting" and not job.unread,
         "config": job.definition.config if small or not polled else None,
         "stall": await _stall(execution),
@@ -126,22 +142,29 @@ async def _waits(job: Job) -> str | None:
         return problem
     if services().queue.draining:
         return "The server is shutting down; this build starts after the restart"
-    if job.concurrency_group is not None and (other := await runs_in_group(job.concurrency_group)):
-        group = job.concurrency_group.partition(": ")[2]
+    group = job.concurrency_group or ""
+    if other := (await running_before([job])).get(group):
+        group = group.partition(": ")[2]
         return f"Waiting for #{other} to end, which is in the same concurrency group, {group}"
     slots, before = services().settings.concurrency, await ahead(job.id, _MOST_AHEAD)
     ahead_of = (
         f"{before} {'build is' if before == 1 else 'builds are'} ahead of it" if before else "it is next"
     )
-    return f"Waiting for one of {slots} slots; {ahead_of}"
+    return f"Waiting for {'a free slot' if slots == 1 else f'one of {slots} slots'}; {ahead_of}"
 
 
-def _definition(job: Job) -> ParsedPipeline | None:
-    """What the job was told to do; None for a definition of an earlier version that is not valid any more."""
-    try:
-        return parser.parse_stored(job.definition.config, job.definition.name)
-    except Invalid:
+async def _lacking(job: Job, definition: ParsedPipeline | None) -> named_secrets.Lacking | None:
+    """The secrets that failed a build and are still not there, for those who may start it again.
+
+    Also where the `definition` is too long for a poll: what a poll leaves out, the page loses.
+    """
+    if job.status != "failed" or job.unread or job.untrusted or not may(Role.BUILDER):
         return None
+    pipeline = await pipelines.get(job.pipeline_id)
+    definition = definition or await start_forms.parsed(job.definition)
+    if pipeline is None or definition is None:
+        return None
+    return await named_secrets.lacking(pipeline, definition.secrets)
 
 
 def _command(job: Job, definition: ParsedPipeline | None, environment: dict[str, str]) -> str | None:
@@ -165,6 +188,7 @@ def _command(job: Job, definition: ParsedPipeline | None, environment: dict[str,
         repo_name=job.repo_name,
         commit=job.commit,
         folder=job.folder,
+        uploaded=job.upload_id is not None,
     )
 
 

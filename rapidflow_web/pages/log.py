@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from typing import Any
 
-from pydantic import BaseModel
 from quart import Response
 
 from rapidflow_web.db import jobs
@@ -17,7 +16,7 @@ from rapidflow_web.logs.log import Log
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.web.disconnect import until_disconnect
 from rapidflow_web.web.gate import client_key
-from rapidflow_web.web.requests import Flag, Number, query
+from rapidflow_web.web.requests import Flag, Model, Number, query
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
 
@@ -25,16 +24,16 @@ _MOST_TIMES = 2_000
 _LONGEST_PATTERN = 1_000
 
 
-class _After(BaseModel):
+class _After(Model):
     after: Number | None = None
 
 
-class _Part(BaseModel):
+class _Part(Model):
     start: Number = 0
     end: Number = 0
 
 
-class _Search(BaseModel):
+class _Search(Model):
     q: str = ""
     case: Flag = False
     regex: Flag = False
@@ -115,10 +114,14 @@ async def search_log(job_id: int) -> Response:
 async def show_log_outline(job_id: int) -> Response:
     """The groups that a build printed, and where it first says what went wrong."""
     log = await _log(job_id)
-    failed = next((step.id for step in await jobs.steps_of(job_id) if step.status == "failed"), None)
-    made: dict[str, Any] = {"groups": [], "error": None}
+    by_status = {step.status: step.id for step in reversed(await jobs.steps_of(job_id))}
+    failed = by_status.get("failed")
+    made: dict[str, Any] = {"groups": [], "error": None, "styles": [], "styles_until": 0, "size": 0}
     with contextlib.suppress(search.CannotSearch):
-        made = await until_disconnect(search.outline(log, failed, who=client_key()))
+        suspect = failed if failed is not None else by_status.get("running")
+        made = await until_disconnect(
+            services().outlines.of(log, suspect, has_failed=failed is not None, who=client_key())
+        )
     return json_response(made)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,16 +11,18 @@ from quart import Response, current_app, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.accounts.roles import Role
-from rapidflow_web.db import build_lists, pipelines, repositories, users
+from rapidflow_web.db import build_lists, build_search, pipelines, repositories, users
 from rapidflow_web.db.jobs import STATUSES
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.errors import Conflict, Invalid, Problem, TooManyRequests
-from rapidflow_web.pages import charts, forms, named_secrets
-from rapidflow_web.pages.blueprint import blueprint
+from rapidflow_web.pages import charts, examples, forms, named_secrets, start_forms
+from rapidflow_web.pages.blueprint import blueprint, fragment
+from rapidflow_web.pipeline import language
 from rapidflow_web.web.gate import may
 from rapidflow_web.web.pipelines import store_pipeline
 from rapidflow_web.web.prefix import prefix_of
 from rapidflow_web.web.requests import cause, started_by
+from rapidflow_web.web.response_cache import cacheable
 from rapidflow_web.web.services import services
 from rapidflow_web.web.templates import render
 
@@ -28,6 +31,15 @@ _CHART = 60
 _FEW = 20
 _SOURCES = ("branch", "tag", "commit")
 """What can be built of a repository."""
+_DONE = {
+    "added": "Saved. Start a build to try it.",
+    "saved": "Saved. Builds use it from now on.",
+    "password": "Saved. Builds use it from now on. The password of the clone URL is stored separately.",
+    "same": "Nothing changed.",
+}
+"""What is said of a definition that was sent."""
+_SMALL = 16_384
+"""Characters of a definition that is checked at once."""
 _EXAMPLE = """\
 name: My project
 repo_name: https://example.com/user/repo
@@ -41,8 +53,10 @@ steps:
 
 @blueprint.get("/ui/pipelines/new")
 async def show_new_pipeline() -> Response:
-    """The form to add a pipeline."""
-    return await _new_pipeline_page(_EXAMPLE)
+    """The form to add a pipeline, with an example to begin with."""
+    name = request.args.get("example", "")
+    chosen = next((one for one in examples.every() if one.name == name), None)
+    return await _new_pipeline_page(chosen.text if chosen is not None else _EXAMPLE)
 
 
 @blueprint.post("/ui/pipelines")
@@ -57,7 +71,7 @@ async def add_pipeline() -> Response | WerkzeugResponse:
     except Invalid as error:
         return await _new_pipeline_page(config, seen_by, error.problems)
     if form.get("then") != "start":
-        return redirect(f"/ui/pipelines/{pipeline.id}", 303)
+        return redirect(f"/ui/pipelines/{pipeline.id}?done=added", 303)
     try:
         job = await services().beginning.start(pipeline.id, cause("web"))
     except (Invalid, TooManyRequests) as error:
@@ -72,6 +86,8 @@ async def _new_pipeline_page(
     page = await render(
         "new_pipeline.html",
         config=config,
+        language=language.as_json(),
+        examples=examples.every(),
         problems=problems,
         users=everyone,
         restricted=seen_by is not None,
@@ -86,8 +102,18 @@ def _problems(error: Invalid | TooManyRequests) -> Sequence[Problem]:
 
 @blueprint.get("/ui/pipelines/<pipeline_id>")
 async def show_pipeline(pipeline_id: int) -> Response:
-    """A pipeline with its builds."""
-    return await pipeline_page(await pipelines.existing(pipeline_id))
+    """A pipeline with its builds; with `from` its form has what that build ran with."""
+    cacheable()
+    pipeline = await pipelines.existing(pipeline_id)
+    return await pipeline_page(pipeline, again=request.args.get("from", ""))
+
+
+@blueprint.get("/ui/pipelines/<pipeline_id>/builds")
+async def show_builds_of_pipeline(pipeline_id: int) -> Response:
+    """The part of a pipeline's page that changes with its builds."""
+    cacheable()
+    pipeline = await pipelines.existing(pipeline_id)
+    return await fragment("_pipeline_builds.html", pipeline=pipeline, **await _builds(pipeline))
 
 
 @blueprint.post("/ui/pipelines/<pipeline_id>")
@@ -96,18 +122,26 @@ async def edit_pipeline(pipeline_id: int) -> Response | WerkzeugResponse:
     pipeline = await pipelines.existing(pipeline_id)
     config = forms.lines((await forms.fields()).get("config", ""))
     try:
-        await services().builds.change(pipeline.id, config, by=started_by("web"))
+        changed = await services().builds.change(pipeline.id, config, by=started_by("web"))
     except Invalid as error:
         return await pipeline_page(pipeline, 422, config=config, problems=error.problems)
-    return redirect(f"/ui/pipelines/{pipeline.id}", 303)
+    done = "same" if changed.definition.config == pipeline.definition.config else "saved"
+    if changed.definition.config != config:
+        done = "password"
+    return redirect(f"/ui/pipelines/{pipeline.id}?done={done}", 303)
 
 
 @blueprint.post("/ui/pipelines/check")
 async def check_pipeline() -> Response:
     """What is wrong with a definition that is being typed."""
     problems: tuple[Problem, ...] = ()
+    config = forms.lines((await forms.fields()).get("config", ""))
+    parse = services().builds.parse
     try:
-        services().builds.parse(forms.lines((await forms.fields()).get("config", "")))
+        if len(config) <= _SMALL:
+            parse(config)
+        else:
+            await asyncio.to_thread(parse, config)
     except Invalid as error:
         problems = error.problems
     return Response(await render("_problems.html", problems=problems, checked=True))
@@ -132,18 +166,20 @@ async def start_build(pipeline_id: int) -> Response | WerkzeugResponse:
     form = await forms.fields()
     branch, environment = form.get("branch", "").strip(), forms.lines(form.get("environment", ""))
     what = form.get("what", _SOURCES[0])
+    changed = start_forms.changed(form)
     try:
         source = {forms.one_of(what, _SOURCES, "what"): branch} if branch else {}
         job = await services().beginning.start(
             pipeline.id,
             cause("web"),
             **source,
-            environment=_variables(environment),
+            environment=changed | start_forms.lines_of(environment),
         )
     except (Invalid, TooManyRequests) as error:
         return await pipeline_page(
             pipeline,
             error.status,
+            values=changed,
             what=what,
             branch=branch,
             environment=environment,
@@ -152,69 +188,87 @@ async def start_build(pipeline_id: int) -> Response | WerkzeugResponse:
     return redirect(f"/ui/jobs/{job.id}", 303)
 
 
-async def pipeline_page(pipeline: Pipeline, status: int = 200, **typed: Any) -> Response:
-    """The page of a pipeline, with what was `typed` into its forms and what is wrong with that."""
-    filters = _filters()
-    found = await build_lists.newest(
-        _BUILDS + 1,
-        pipeline_id=pipeline.id,
-        statuses=[filters["status"]] if filters["status"] else [],
-        branch=filters["branch"] or None,
-        before=int(filters["before"]) if filters["before"] else None,
-    )
-    bars = (await build_lists.bars_of_each([pipeline.id], _CHART))[pipeline.id]
-    numbers = charts.statistics(bars)
+async def pipeline_page(
+    pipeline: Pipeline,
+    status: int = 200,
+    *,
+    again: str = "",
+    values: Mapping[str, str] | None = None,
+    **typed: Any,
+) -> Response:
+    """The page of a pipeline, with what was `typed` into its forms and what is wrong with that.
+
+    The form that starts a build has the `values`, or what the build `again` ran with.
+    """
     shown: dict[str, Any] = {
         "config": pipeline.definition.config,
         "secret_name": request.args.get("secret", ""),
         "repository": await repositories.of_pipeline(pipeline.id) if pipeline.path is not None else None,
         "sources": _SOURCES,
     }
-    if may(Role.ADMIN):
-        everyone = await users.listed()
-        shown |= {
-            "visible_to": (await users.visibility(pipeline.id))[1] if everyone else [],
-            "users": everyone,
-            "secrets": await named_secrets.of_pipeline(pipeline),
-        }
+    if may(Role.BUILDER):
+        definition = await start_forms.parsed(pipeline.definition)
+        secrets = definition.secrets if definition is not None else ()
+        shown |= await start_forms.fields(pipeline, definition, again, values)
+        shown["lacking"] = await named_secrets.lacking(pipeline, secrets)
+        if may(Role.ADMIN):
+            everyone = await users.listed()
+            shown |= {
+                "visible_to": (await users.visibility(pipeline.id))[1] if everyone else [],
+                "users": everyone,
+                "secrets": await named_secrets.of_pipeline(pipeline, secrets),
+                "language": language.as_json(),
+                "done": _DONE.get(request.args.get("done", "")),
+            }
+    shown["branches"] = await start_forms.branches(pipeline)
     page = await render(
         "pipeline.html",
         pipeline=pipeline,
-        builds=found[:_BUILDS],
-        older=urlencode({**filters, "before": found[_BUILDS - 1].id}) if len(found) > _BUILDS else None,
-        filters=filters,
         statuses=STATUSES,
-        chart=charts.drawing(
-            bars, "Durations of the last builds", max(_FEW, len(bars)), prefix=prefix_of(current_app)
-        )
-        if bars
-        else None,
-        charted=len(bars),
-        longest=max((bar.duration or 0 for bar in bars), default=0),
-        numbers=numbers,
+        **await _builds(pipeline),
         **shown | typed,
     )
     return Response(page, status)
 
 
-def _filters() -> dict[str, str]:
-    """What of the history is asked for; what can't be is left out."""
-    status, before = request.args.get("status", ""), request.args.get("before", "")
-    return {
+async def _builds(pipeline: Pipeline) -> dict[str, Any]:
+    """The builds that are asked for, and what all of the last ones say."""
+    status, view = request.args.get("status", ""), request.args.get("view", "")
+    filters = {
         "status": status if status in STATUSES else "",
-        "branch": request.args.get("branch", "").strip().replace("\0", ""),
-        "before": before if before.isascii() and before.isdigit() and len(before) < 19 else "",
+        "branch": forms.words("branch", 200),
+        "view": view if view == "branches" else "",
     }
-
-
-def _variables(text: str) -> dict[str, str]:
-    """Variables out of lines like KEY=value. Raises `Invalid`."""
-    variables: dict[str, str] = {}
-    for line in text.splitlines():
-        if not line.strip():
-            continue
-        key, separator, value = line.partition("=")
-        if not separator:
-            raise Invalid([Problem("environment", f"'{line[:60]}' is not KEY=value")])
-        variables[key.strip()] = value
-    return variables
+    before = forms.number(request.args.get("before", ""))
+    if filters["view"]:
+        found = await build_search.last_of_branches(
+            pipeline.id,
+            _BUILDS + 1,
+            before,
+            status=filters["status"] or None,
+            branch=filters["branch"] or None,
+        )
+    else:
+        found = await build_search.found(
+            _BUILDS + 1,
+            pipeline_id=pipeline.id,
+            status=filters["status"] or None,
+            branch=filters["branch"] or None,
+            before=before,
+        )
+    bars = (await build_lists.bars_of_each([pipeline.id], _CHART))[pipeline.id]
+    given = {name: value for name, value in filters.items() if value}
+    return {
+        "builds": found[:_BUILDS],
+        "filters": {**filters, "before": before},
+        "query": urlencode(given | ({"before": before} if before else {})),
+        "older": urlencode({**given, "before": found[_BUILDS - 1].id}) if len(found) > _BUILDS else None,
+        "chart": charts.drawing(
+            bars, "Durations of the last builds", max(_FEW, len(bars)), prefix=prefix_of(current_app)
+        )
+        if bars
+        else None,
+        "bars": bars,
+        "ceiling": charts.ceiling(bars),
+        "numbers": charts.statistics(bars),
+    }

@@ -8,8 +8,8 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from rapidflow_web.pages.blueprint import blueprint
 
 _ACTIONS = (
-    "approve, cancel, change, connect, delete, jobs, password, poll, reject, remove, replay, retry, role, "
-    "secret, secrets, visibility"
+    "approve, cancel, change, connect, delete, favourite, jobs, password, poll, reject, remove, replay, "
+    "retry, role, secret, secrets, visibility"
 )
 _KINDS = "deliveries, jobs, pipelines, repositories, users"
 """What the forms of one thing's page do, as their addresses end."""
@@ -17,17 +17,21 @@ _KINDS = "deliveries, jobs, pipelines, repositories, users"
 
 @blueprint.get("/ui", endpoint="ui")
 @blueprint.get("/ui/", endpoint="ui_folder")
-@blueprint.get("/ui/jobs", endpoint="ui_jobs")
-@blueprint.get("/ui/pipelines", endpoint="ui_pipelines")
 async def redirect_home() -> WerkzeugResponse:
-    """To the dashboard from the folders above the pages, and from the form that adds a pipeline."""
+    """To the dashboard from the folder above the pages."""
     return redirect("/", 303)
 
 
+@blueprint.get("/ui/jobs")
+async def redirect_to_builds() -> WerkzeugResponse:
+    """To all builds from the folder above the pages of builds."""
+    return redirect("/ui/builds", 303)
+
+
 @blueprint.get("/docs")
-async def redirect_to_api() -> WerkzeugResponse:
-    """To the page that describes the API, from where people look for it."""
-    return redirect("/ui/api", 303)
+async def redirect_to_documents() -> WerkzeugResponse:
+    """To the documentation, from where people look for it."""
+    return redirect("/ui/docs", 303)
 
 
 @blueprint.get(f"/ui/<any({_KINDS}):kind>/<number>/<any({_ACTIONS}):_action>")
@@ -42,8 +46,8 @@ async def redirect_to_secrets() -> WerkzeugResponse:
     return redirect("/ui/secrets", 303)
 
 
-@blueprint.get("/ui/pipelines/<number>/secrets/remove")
-async def redirect_to_pipeline(number: str) -> WerkzeugResponse:
+@blueprint.get("/ui/pipelines/<number>/secrets/<any(missing, remove):_form>")
+async def redirect_to_pipeline(number: str, _form: str) -> WerkzeugResponse:
     """The same for secrets of a pipeline."""
     return redirect(f"/ui/pipelines/{number}", 303)
 

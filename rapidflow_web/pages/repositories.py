@@ -11,14 +11,15 @@ from rapidflow_web.db import branches, build_lists, events, repositories, secret
 from rapidflow_web.db.trigger_models import Repository
 from rapidflow_web.errors import RequestError
 from rapidflow_web.forges import base as forges
+from rapidflow_web.forges import post_receive
 from rapidflow_web.pages import forms
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.pages.happened import happened
 from rapidflow_web.pipeline.clone_credentials import without_password
 from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.triggers.repositories import FORKS
-from rapidflow_web.web.gate import audit_subject, may
-from rapidflow_web.web.repositories import hook_url
+from rapidflow_web.web.gate import actor, audit_subject, may
+from rapidflow_web.web.repositories import hook_url, server_url
 from rapidflow_web.web.requests import started_by
 from rapidflow_web.web.services import services
 
@@ -108,8 +109,11 @@ def _poll_of(repository: Repository) -> str:
 
 def connecting(repository: Repository) -> dict[str, Any]:
     """What is shown of how to connect a repository."""
+    needs_token = actor().name is not None
     return {
         "hook_url": hook_url(repository),
+        "post_receive": post_receive.script(server_url(), repository.id, with_token=needs_token),
+        "needs_token": needs_token,
         "has_api": forges.api_for(repository.forge, repository.url, "") is not None,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from typing import Any
 
@@ -114,6 +115,7 @@ async def _list(status: int = 200, **values: Any) -> Response:
             "tokens": tokens,
             "roles": ROLE_NAMES,
             "login": services().settings.login,
+            "data": shlex.quote(str(services().settings.data)),
             "typed": {"name": "", "role": Role.VIEWER.label},
             **values,
         },

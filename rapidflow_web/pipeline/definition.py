@@ -39,6 +39,8 @@ class ParsedPipeline:
 
     name: str
     steps: tuple[StepDefinition, ...]
+    labels: tuple[str, ...] = ()
+    """Words by which lists find it."""
     repo_name: str | None = None
     branch: str | None = None
     folder: str | None = None
@@ -61,6 +63,13 @@ class ParsedPipeline:
     def reads_event(self) -> bool:
         """Whether the same commit may be built otherwise for a pull request than for a push, by a `when`."""
         return any(step.when is not None and step.when.reads_event for step in self.steps)
+
+    @property
+    def reads_paths(self) -> bool:
+        """Whether changed files decide what is built."""
+        filters = [self.on and self.on.push, self.on and self.on.pull_request]
+        filters += [step.when for step in self.steps]
+        return any(one is not None and one.paths is not None for one in filters)
 
 
 def judged(steps: Sequence[StepDefinition], facts: Facts) -> tuple[StepDefinition, ...]:

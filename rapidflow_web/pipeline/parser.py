@@ -11,7 +11,7 @@ from typing import Any, cast
 import yaml
 
 from rapidflow_web.errors import Invalid
-from rapidflow_web.pipeline import images, repositories
+from rapidflow_web.pipeline import images, language, repositories
 from rapidflow_web.pipeline.definition import ParsedPipeline, StepDefinition, StepType
 from rapidflow_web.pipeline.document import compose, script_taken_apart
 from rapidflow_web.pipeline.limits import NO_LIMITS, PARSERS, Limits
@@ -25,14 +25,7 @@ MAX_NAME = 200
 MAX_PATH = 1000
 MAX_SECRETS = 100
 
-KEYS = (
-    "name", "repo_name", "branch", "folder", "language", "version", "image",
-    "expose_ports", "network", "new_privileges", "env", "secrets", *PARSERS,
-    "on", "concurrency", "notify", "steps",
-)  # fmt: skip
-STEP_KEYS = ("type", "name", "content", "files", "when")
-
-_STEP_TYPES = ("bash", "sh")
+_STEP_TYPES = tuple(language.STEP["type"].values)
 _NOT_IN_REPOSITORY = {
     "repo_name": "it builds the repository in which it stands",
     "branch": "it builds the commit in which it stands, and 'on' says which branches start builds",
@@ -103,13 +96,14 @@ class _PipelineReader(TriggerReader):
         if root is None or is_null(root):
             self.note("", None, "the pipeline is empty; it needs at least 'name' and 'steps'")
             return None
-        keys = self.mapping(root, "", "the pipeline", KEYS, on="on")
+        keys = self.mapping(root, "", "the pipeline", language.PIPELINE, on="on")
         if keys is None:
             return None
         name = self.text(keys, "name", _check_name) or default_name
         if name is None and not any(problem.field == "name" for problem in self.problems):
             self.note_missing("name", root, "the pipeline needs a 'name'")
         values: dict[str, Any] = {
+            "labels": self.labels(keys),
             "repo_name": self.text(
                 keys, "repo_name", lambda url: repositories.check_url(url, self._file_roots)
             ),
@@ -147,7 +141,11 @@ class _PipelineReader(TriggerReader):
             self.note_missing("steps", node or root, "the pipeline needs 'steps'")
             return ()
         if not isinstance(node, yaml.SequenceNode):
-            self.note("steps", node.start_mark, f"'steps' must be a list, not {kind_of(node)}")
+            self.note(
+                "steps",
+                node.start_mark,
+                f"'steps' must be a list, such as \"- make test\", not {kind_of(node)}",
+            )
             return ()
         items = cast(list[yaml.Node], node.value)
         if not items:
@@ -180,7 +178,7 @@ class _PipelineReader(TriggerReader):
             message = "'[' begins a list; put a script that begins with it in quotes, or write it below '|'"
             self.note(field, node.start_mark, message)
             return None
-        keys = self.mapping(node, field, "a step", STEP_KEYS)
+        keys = self.mapping(node, field, "a step", language.STEP)
         if keys is None:
             return None
         content = self.text(keys, "content", _check_content, field, script=True)
@@ -297,7 +295,7 @@ def _check_step_type(text: str) -> StepType:
     if text not in _STEP_TYPES:
         hint = did_you_mean(near(text, _STEP_TYPES)) or "; use bash or sh"
         raise ValueError(f"unknown step type '{short(text)}'{hint}")
-    return text
+    return cast(StepType, text)
 
 
 def _check_network(text: str) -> str:

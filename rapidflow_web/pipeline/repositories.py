@@ -5,13 +5,16 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Sequence
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from rapidflow_web.pipeline import clone_credentials
 
 SCHEMES = ("https", "ssh", "git", "file")
 MAX_BRANCH = 250
 """Bytes: git keeps a branch in a file of that name."""
+
+COMMIT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+"""The whole id of a commit or another object, by SHA-1 or SHA-256."""
 
 _SCP_LIKE = re.compile(
     r"(?:[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^:/-][^:]*|/[^:]*)"
@@ -34,6 +37,9 @@ def check_url(url: str, file_roots: Sequence[str]) -> str:
         match = _SCP_LIKE.fullmatch(url)
         if match and "::" not in url and match["host"].lower() not in SCHEMES:
             return url
+        if url.startswith("/"):
+            path = quote(url[:1000], errors="replace")
+            raise ValueError(f"'repo_name' must be a URL, not a path; use file://{path}")
         raise ValueError(
             f"'repo_name' must be a clone URL that begins with https://, ssh://, git:// or file://, "
             f"or one like git@host:path, not '{url.rpartition('@')[2][:100]}'"
@@ -91,7 +97,7 @@ def check_file_path(path: str, file_roots: Sequence[str]) -> None:
         shown = path.encode("utf-8", "replace").decode()
         raise ValueError(
             f"the repository '{shown}' is not below an allowed folder ({allowed}); "
-            "the administrator can allow more with RAPIDFLOW_FILE_ROOTS"
+            "the administrator can allow more by restarting the server with RAPIDFLOW_FILE_ROOTS=/folder"
         )
 
 

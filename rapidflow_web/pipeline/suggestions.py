@@ -17,9 +17,9 @@ def did_you_mean(word: str) -> str:
 
 
 def short(text: str) -> str:
-    """The text as one line of bounded length."""
+    """The text as one line of bounded length, which moves no cursor."""
     text = " ".join(text.split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return printable(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 def printable(text: str) -> str:

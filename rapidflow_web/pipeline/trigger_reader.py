@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 import yaml
 
-from rapidflow_web.pipeline import repositories
+from rapidflow_web.pipeline import language, repositories
 from rapidflow_web.pipeline.cron import NeverComes, check_cron, check_timezone
 from rapidflow_web.pipeline.mail_addresses import is_address
 from rapidflow_web.pipeline.patterns import MAX_PATTERNS, Patterns, check_pattern
@@ -37,12 +37,12 @@ MAX_TARGETS = 20
 MAX_SCHEDULE_NAME = 100
 MAX_GROUP = 200
 _MAX_WORDS = 20
+_MAX_LABELS = 20
+_LONGEST_LABEL = 50
 
-ON_KEYS = ("push", "tag", "pull_request", "schedule")
-WHEN_KEYS = ("event", "branches", "tags", "paths", "status")
-_STATUSES = ("success", "failure", "always")
-_BUSY = ("queue", "replace", "cancel")
-_KINDS = ("mail", "webhook", "slack", "ntfy")
+_ON_WORDS = tuple(language.ON)
+_STATUSES = tuple(language.WHEN["status"].values)
+_BUSY = tuple(language.CONCURRENCY["when_busy"].values)
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class TriggerReader(Reader):
         if node is None:
             return None
         if isinstance(node, yaml.MappingNode):
-            found = self.mapping(node, "on", "'on'", ON_KEYS) or {}
+            found = self.mapping(node, "on", "'on'", language.ON) or {}
             if not found and not node.value:
                 self.note("on", node.start_mark, "'on' is empty; name push, tag, pull_request or schedule")
             return On(
@@ -68,7 +68,7 @@ class TriggerReader(Reader):
         if is_null(node):
             self.note("on", node.start_mark, "'on' is empty; name push, tag, pull_request or schedule")
             return None
-        words = self._words(node, "on", "'on'", ON_KEYS)
+        words = self._words(node, "on", "'on'", _ON_WORDS)
         if "schedule" in words:
             message = "a schedule needs a time; write schedule: [{cron: '30 3 * * 1-5'}] below 'on'"
             self.note("on", node.start_mark, message)
@@ -79,7 +79,7 @@ class TriggerReader(Reader):
         )
 
     def _push(self, on: Mapping[str, yaml.Node]) -> PushFilter | None:
-        keys = self._filter(on, "push", ("branches", "paths"))
+        keys = self._filter(on, "push", language.PUSH)
         if keys is None:
             return None
         return PushFilter(
@@ -92,7 +92,7 @@ class TriggerReader(Reader):
 
     def _pull_request(self, on: Mapping[str, yaml.Node]) -> PullRequestFilter | None:
         field = "on.pull_request"
-        keys = self._filter(on, "pull_request", ("branches", "types", "draft", "paths"))
+        keys = self._filter(on, "pull_request", language.PULL_REQUEST)
         if keys is None:
             return None
         draft = is_null(keys["draft"]) or self.flag(keys, "draft") if "draft" in keys else True
@@ -110,7 +110,7 @@ class TriggerReader(Reader):
         )
 
     def _filter(
-        self, on: Mapping[str, yaml.Node], event: str, known: tuple[str, ...]
+        self, on: Mapping[str, yaml.Node], event: str, known: Iterable[str]
     ) -> dict[str, yaml.Node] | None:
         """The keys of an event's filter; None where the event is not named."""
         node = on.get(event)
@@ -136,7 +136,7 @@ class TriggerReader(Reader):
         for item, field in self._items(on, "schedule", "on", MAX_SCHEDULES, "schedules"):
             if never:
                 break  # twenty of them would take too long
-            keys = self.mapping(item, field, "a schedule", ("name", "cron", "timezone", "branch"))
+            keys = self.mapping(item, field, "a schedule", language.SCHEDULE)
             if keys is None:
                 continue
             line = self.text(keys, "cron", check, field)
@@ -159,7 +159,7 @@ class TriggerReader(Reader):
         if node is None or is_null(node):
             return None
         field = f"{field}.when"
-        keys = self.mapping(node, field, "'when'", WHEN_KEYS) or {}
+        keys = self.mapping(node, field, "'when'", language.WHEN) or {}
         event = keys.get("event")
         status = keys.get("status")
         statuses = ("success",)
@@ -184,7 +184,7 @@ class TriggerReader(Reader):
         if isinstance(node, yaml.ScalarNode):
             group = self.text(keys, "concurrency", _check_group)
             return Concurrency(group) if group else None
-        found = self.mapping(node, "concurrency", "'concurrency'", ("group", "when_busy"))
+        found = self.mapping(node, "concurrency", "'concurrency'", language.CONCURRENCY)
         if found is None:
             return None
         group = self.text(found, "group", _check_group, "concurrency")
@@ -197,10 +197,10 @@ class TriggerReader(Reader):
         """Who is told how builds end."""
         targets: list[NotifyTarget] = []
         for item, field in self._items(keys, "notify", "", MAX_TARGETS, "items"):
-            found = self.mapping(item, field, "an item of 'notify'", (*_KINDS, "when"))
+            found = self.mapping(item, field, "an item of 'notify'", language.NOTIFY)
             if found is None:
                 continue
-            kinds = [kind for kind in _KINDS if kind in found]
+            kinds = [kind for kind in language.TARGETS if kind in found]
             if len(kinds) != 1 or is_null(found[kinds[0]]):
                 if kinds or len(found) == len(item.value):
                     message = "an item of 'notify' needs one of mail, webhook, slack and ntfy"
@@ -215,6 +215,14 @@ class TriggerReader(Reader):
                 occasions = frozenset(self._words(when, f"{field}.when", "'when'", OCCASIONS))
             targets.append(NotifyTarget(cast(Any, kind), address or "", occasions))
         return tuple(targets)
+
+    def labels(self, keys: Mapping[str, yaml.Node]) -> tuple[str, ...]:
+        """By what lists find the pipeline, each once."""
+        node = keys.get("labels")
+        if node is None or is_null(node) or node.value == []:
+            return ()
+        check = _one_line(_LONGEST_LABEL, "label")
+        return tuple(dict.fromkeys(self._list(node, "labels", "'labels'", check, "labels", _MAX_LABELS)))
 
     def _items(
         self, keys: Mapping[str, yaml.Node], key: str, field: str, most: int, what: str

@@ -6,7 +6,7 @@ Keys are read anew each time, so that a rotation beside a running server is noti
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
 from rapidflow_web.db import secrets
 from rapidflow_web.db.models import Mask, Secret
@@ -17,6 +17,7 @@ from rapidflow_web.pipeline.variables import CLONE_PASSWORD, check_secret_name
 from rapidflow_web.secrets.keys import MASK, Keys, VaultError, new_key
 
 MOST_BYTES = 64 * 1024
+_MOST_NAMED = 20
 # No names that a secret of a pipeline can have.
 HOOK_SECRET, OLD_HOOK_SECRET, FORGE_TOKEN = "hook secret", "hook secret before", "token of the forge"
 
@@ -31,13 +32,7 @@ class Vault:
 
     async def put(self, scope: int, name: str, value: str, by: str) -> None:
         """Stores a secret, or replaces it; `by` is who does. Raises `Invalid`, `VaultError`."""
-        try:
-            check_secret_name(name)
-            check_value(value)
-        except ValueError as error:
-            raise Invalid(
-                [Problem("value" if isinstance(error, _BadValue) else "name", str(error))]
-            ) from None
+        check(name, value)
         await self._store([scope, name], value, lambda sealed, _: secrets.put(scope, name, sealed, by))
 
     async def of_build(
@@ -45,24 +40,17 @@ class Vault:
     ) -> dict[str, str]:
         """The values that a build has named, of the secrets of all pipelines those that are `granted`.
 
-        Raises `BuildError` for one that is not there, `VaultError` for one that can't be read.
+        Raises `BuildError` that names all that are not there, `VaultError` for one that can't be read.
         """
         if not names:
             return {}
         every = await secrets.of_build(pipeline_id, names)
         found = {secret.name: secret for secret in every}
-        for secret in every:
-            if granted is not None and secret.scope == secrets.EVERYWHERE and secret.name not in granted:
-                raise BuildError(
-                    f"the secret {secret.name} of all pipelines is not granted to this repository; an "
-                    "administrator can grant it on the page of the repository"
-                )
-        for name in names:
-            if name not in found:
-                raise BuildError(
-                    f"there is no secret {name}; an administrator can store it with "
-                    f"'rapidflow secret set {name} --pipeline {pipeline_id}'"
-                )
+        shared = {secret.name for secret in every if secret.scope == secrets.EVERYWHERE}
+        kept = sorted(shared.difference(granted)) if granted is not None else []
+        missing = [name for name in names if name not in found]
+        if problems := [*_not_granted(kept), *_not_there(missing, pipeline_id)]:
+            raise BuildError("; ".join(problems))
         return {name: self._open(found[name]) for name in names}
 
     async def put_login(self, pipeline_id: int, login: Login, by: str) -> None:
@@ -179,6 +167,15 @@ class _BadValue(ValueError):
     pass
 
 
+def check(name: str, value: str) -> None:
+    """Raises `Invalid` for a secret that can't be stored."""
+    try:
+        check_secret_name(name)
+        check_value(value)
+    except ValueError as error:
+        raise Invalid([Problem("value" if isinstance(error, _BadValue) else "name", str(error))]) from None
+
+
 def check_value(value: str) -> None:
     """Raises ValueError for a value that can't be kept secret, or that no variable can have."""
     size = len(value.encode())
@@ -192,6 +189,34 @@ def check_value(value: str) -> None:
         raise _BadValue(f"a secret has at most {MOST_BYTES} bytes; this one has {size}")
     if "\0" in value:
         raise _BadValue("a secret has no NUL character, for no variable can have one")
+
+
+def _not_granted(names: Sequence[str]) -> Iterator[str]:
+    if names:
+        words = ("secret {} is", "it") if len(names) == 1 else ("secrets {} are", "them")
+        yield (
+            f"the shared {words[0].format(_listed(names))} not granted to this repository; an "
+            f"administrator can grant {words[1]} on the page of the repository"
+        )
+
+
+def _not_there(names: Sequence[str], pipeline_id: int) -> Iterator[str]:
+    if len(names) == 1:
+        yield (
+            f"there is no secret {names[0]}; an administrator can store it with "
+            f"'rapidflow secret set {names[0]} --pipeline {pipeline_id}'"
+        )
+    elif names:
+        yield (
+            f"{len(names)} secrets are missing: {_listed(names)}; an administrator can store them on the "
+            "page of the build or the pipeline, or each with "
+            f"'rapidflow secret set NAME --pipeline {pipeline_id}'"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _cipher():

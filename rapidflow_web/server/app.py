@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Hashable
 
 from quart import Quart, Request
 from quart.typing import ResponseTypes
@@ -28,7 +28,9 @@ from rapidflow_web.api import (
 from rapidflow_web.api import users as user_routes
 from rapidflow_web.api.openapi import Documentation, Provider
 from rapidflow_web.builds.beginning import Beginning
+from rapidflow_web.builds.comparing import Comparing
 from rapidflow_web.builds.ending import Ending
+from rapidflow_web.builds.failures import Failures
 from rapidflow_web.builds.health import Health
 from rapidflow_web.builds.preparation import Tools
 from rapidflow_web.builds.queue import Queue
@@ -42,6 +44,7 @@ from rapidflow_web.executors.base import Executor
 from rapidflow_web.executors.docker.executor import DockerExecutor
 from rapidflow_web.executors.process.executor import ProcessExecutor
 from rapidflow_web.logs.log import LogStore
+from rapidflow_web.logs.outlines import Outlines
 from rapidflow_web.maintenance.clone_passwords import take_out_passwords
 from rapidflow_web.maintenance.maintenance import Maintenance
 from rapidflow_web.notify.service import LISTENERS, Notifying
@@ -52,11 +55,12 @@ from rapidflow_web.server import connections, loop_guard
 from rapidflow_web.settings import Settings
 from rapidflow_web.source.git import end_strays
 from rapidflow_web.source.mirrors import Mirrors
+from rapidflow_web.source.uploads import UploadedTrees
 from rapidflow_web.triggers.triggers import Triggers
 from rapidflow_web.web import assets, errors, gate, prefix, route_roles, security_headers
 from rapidflow_web.web.disconnect import finish_after_disconnect
 from rapidflow_web.web.large_deliveries import LargeDeliveries
-from rapidflow_web.web.response_cache import CachedDetails, ResponseCache
+from rapidflow_web.web.response_cache import CachedResponses, ResponseCache
 from rapidflow_web.web.services import EXTENSION, Services
 from rapidflow_web.web.streaming import OpenStreams
 from rapidflow_web.web.templates import PlainEnvironment
@@ -91,21 +95,24 @@ def create_app(settings: Settings) -> Quart:
         settings=settings,
         executor=executor,
         mirrors=Mirrors(folders.mirrors, settings.file_roots, settings.fetch_timeout, settings.source_hosts),
+        uploads=UploadedTrees(
+            folders.uploads, settings.upload_limit, settings.fetch_timeout, settings.source_hosts
+        ),
         work=folders.work,
         vault=vault,
         marker_key=folders.key(),
     )
     logs = LogStore(folders.logs)
-    outbox.register(_LISTENERS)
-    ending = Ending(vault, logs, settings.data / "strays")
+    failures = Failures(logs)
+    ending = Ending(vault, logs, settings.data / "strays", failures.note)
     health = Health(executor, settings.data)
     queue = Queue(settings.concurrency, health)
+    outbox.register(_LISTENERS, queue.wake)
     supervisor = Supervisor(tools, logs, ending, queue, health)
-    details = ResponseCache()
+    cache = ResponseCache()
     notifying = Notifying(settings, vault, representations.job)
     access = Access(settings)
     streams = OpenStreams(access)
-    maintenance = Maintenance(tools, supervisor, health, logs, details.evict)
 
     app = _App(
         "rapidflow_web",
@@ -115,11 +122,16 @@ def create_app(settings: Settings) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = connections.PATIENCE
     builds = Service(supervisor, ending, vault, settings)
-    beginning = Beginning(settings, queue.wake)
-    triggers = Triggers(settings, tools.mirrors, vault, beginning, ending, builds.cancel)
+    beginning = Beginning(settings)
+    triggers = Triggers(settings, tools.mirrors, tools.uploads, vault, beginning, ending, builds.cancel)
     beginning.on_unread(triggers.worker.wake)
+    maintenance = Maintenance(tools, supervisor, health, logs, triggers.uploads, cache.evict)
     accounts = AccountChanges(
-        access, review=streams.review, audit=gate.audit_subject, needs_users=not settings.bind.is_loopback
+        access,
+        review=streams.review,
+        audit=gate.audit_subject,
+        needs_users=not settings.bind.is_loopback,
+        removed=triggers.uploads.forget,
     )
     app.extensions[EXTENSION] = Services(
         settings,
@@ -136,10 +148,18 @@ def create_app(settings: Settings) -> Quart:
         access,
         accounts,
         SecretChanges(vault, builds.put_clone_password),
-        details,
+        Comparing(tools.mirrors, vault, logs),
+        Outlines(),
     )
-    app.asgi_app = LargeDeliveries(CachedDetails(app.asgi_app, details, access))
-    errors.install(app, settings.hook_body_limit)
+
+    def state_of_pages() -> Hashable:
+        # Notices that all pages have, and what the dashboard says of the executor.
+        return (
+            executor.warning, executor.parked, health.engine_problem, supervisor.disk_problem, queue.draining
+        )  # fmt: skip
+
+    app.asgi_app = LargeDeliveries(CachedResponses(app.asgi_app, cache, access, settings, state_of_pages))
+    errors.install(app, settings.hook_body_limit, settings.upload_limit)
     gate.install(app)
     security_headers.install(app)
     Documentation(
@@ -169,15 +189,18 @@ def create_app(settings: Settings) -> Quart:
             # Before builds are begun anew where these were at work.
             await asyncio.to_thread(end_strays, settings.data)
             await asyncio.to_thread(tools.mirrors.clear_away)
+            await triggers.uploads.clear_away()
             running = asyncio.create_task(supervisor.run())
             running.add_done_callback(_say_why_it_ended)
             opened.push_async_callback(_cancel, running)
             opened.push_async_callback(_cancel, asyncio.create_task(maintenance.run()))
+            opened.push_async_callback(_cancel, asyncio.create_task(failures.run()))
             opened.push_async_callback(_cancel, asyncio.create_task(notifying.run()))
             opened.push_async_callback(_cancel, asyncio.create_task(triggers.worker.run()))
             # What is there by now stays. To look through all of it for garbage would hold the loop each time.
             gc.collect()
             gc.freeze()
+            gc.enable()
             opened.push_async_callback(_cancel, asyncio.create_task(loop_guard.watch()))
             opened.push_async_callback(_cancel, asyncio.create_task(streams.keep_reviewing()))
             opened.callback(streams.cut)
@@ -206,7 +229,7 @@ def executor_of(settings: Settings, folders: DataFolder) -> Executor:
         settings.pull_timeout,
         settings.network,
         settings.dns,
-        settings.spare_networks,
+        settings.parked,
     )
 
 

@@ -36,6 +36,8 @@ _LONGEST_END = 1.1
 
 Few enough for two seconds to be kept also on a machine that has much else to do.
 """
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""Where a server that listens on every address of this kind is found on its own machine."""
 _log = logging.getLogger(__name__)
 
 
@@ -87,7 +89,9 @@ async def _serve_alone(settings: Settings, drain: bool) -> None:
     signals = _Signals()
 
     async def announced() -> None:
-        own = f"http://{Bind(host, port)}"
+        own = f"http://{Bind(_LOOPBACK.get(str(host), str(host)), port)}"
+        if host in _LOOPBACK:
+            own += " and every other address of this machine"
         seen = f"{settings.public_url} (here {own})" if settings.public_url is not None else own
         _say_ready(f"RapidFlow Web is ready: {seen}", settings.log_format)
         await signals.next()

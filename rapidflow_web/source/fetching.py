@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rapidflow_web.errors import BuildError
-from rapidflow_web.pipeline.repositories import check_branch
+from rapidflow_web.pipeline.repositories import COMMIT_ID, check_branch
 from rapidflow_web.source.git import GitError, GitOptions, TooMuchPrinted, git, git_bytes
 
 HEADS = "refs/rapidflow/heads"
@@ -22,7 +22,6 @@ _BATCH = 1000
 _FETCHED = "refs/rapidflow/fetched"
 _MOST_REFS = 16 * 1024 * 1024
 """Bytes that the list of all branches and tags may have, about 150,000 of them."""
-_OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
 async def _default_branch(mirror: Path, options: GitOptions) -> str:
@@ -67,7 +66,7 @@ async def fetch_branch(mirror: Path, options: GitOptions, branch: str | None) ->
 
 async def fetch_commit(mirror: Path, options: GitOptions, commit: str) -> str:
     """Fetches a commit if it is not there. Raises `GitError` and `BuildError`."""
-    if not _OBJECT_ID.fullmatch(commit):
+    if not COMMIT_ID.fullmatch(commit):
         raise BuildError(f"could not fetch the source: '{commit[:80]}' is not the id of a commit")
     if not await _has(mirror, commit):
         try:
@@ -81,16 +80,34 @@ async def fetch_commit(mirror: Path, options: GitOptions, commit: str) -> str:
     return commit
 
 
-async def fetch_everything(mirror: Path, options: GitOptions, commit: str, reference: str | None) -> str:
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A commit that is in the mirror. `is_head` is whether the branch or tag asked for leads to it."""
+
+    commit: str
+    is_head: bool
+
+
+async def fetch_everything(
+    mirror: Path, options: GitOptions, commit: str | None, reference: str | None
+) -> Fetched:
     """Fetches all branches and tags, and a commit that may be in none of them, but behind `reference`.
 
-    Raises `NoSuchCommit`, `GitError` and `BuildError`.
+    Without a commit it is the one to which `reference` leads, a branch or tag. Raises `NoSuchCommit`,
+    `GitError` and `BuildError`.
     """
-    if not _OBJECT_ID.fullmatch(commit):
+    if commit is not None and not COMMIT_ID.fullmatch(commit):
         raise BuildError(f"could not fetch the source: '{commit[:80]}' is not the id of a commit")
-    if await _is_at(mirror, reference, commit):
-        return commit  # it came with another one
+    if commit is not None and await _value_of(mirror, reference) == commit and await is_kept(mirror, commit):
+        return Fetched(commit, is_head=True)  # it came with another one
     await _fetch_refs(mirror, options, _BRANCHES, "+refs/tags/*:refs/tags/*")
+    value = await _value_of(mirror, reference)
+    if commit is None and value is None:
+        raise NoSuchCommit(f"the repository has no {reference}")
+    if commit is None or value == commit:
+        # Git has made sure that a head which it fetched is there with all that belongs to it.
+        await _keep(mirror, value or "")
+        return Fetched(value or "", is_head=True)
     there = await _has(mirror, commit)
     for wanted in (commit, reference):
         if not there and wanted is not None:
@@ -106,7 +123,7 @@ async def fetch_everything(mirror: Path, options: GitOptions, commit: str, refer
         raise NoSuchCommit(f"the repository has no commit {commit[:12]}")
     commit = peeled.strip()
     await _keep(mirror, commit)
-    return commit
+    return Fetched(commit, is_head=commit == value)
 
 
 class NoSuchCommit(GitError):
@@ -137,26 +154,27 @@ def _read_refs(listing: bytes) -> RemoteRefs:
         value, _, name = line.partition("\t")
         if name == "HEAD" and value.startswith("ref: refs/heads/"):
             default = value.removeprefix("ref: refs/heads/")
-        elif name.startswith(("refs/heads/", "refs/tags/")) and _OBJECT_ID.fullmatch(value):
+        elif name.startswith(("refs/heads/", "refs/tags/")) and COMMIT_ID.fullmatch(value):
             # An annotated tag comes before the commit that it leads to.
             values[name.removesuffix("^{}")] = value
     return RemoteRefs(default, values)
 
 
-async def _is_at(mirror: Path, reference: str | None, commit: str) -> bool:
-    """Whether a branch or tag was at this commit when it was last fetched, and the commit was kept."""
+async def _value_of(mirror: Path, reference: str | None) -> str | None:
+    """The commit to which a branch or tag led when it was last fetched."""
     if reference is None or not reference.startswith(("refs/heads/", "refs/tags/")):
-        return False
+        return None
     known = reference.replace("refs/heads", HEADS, 1)
     try:
-        found = await git("rev-parse", "--verify", "--quiet", f"{known}^{{commit}}", cwd=mirror)
-        return found.strip() == commit and await is_kept(mirror, commit)
+        return (await git("rev-parse", "--verify", "--quiet", f"{known}^{{commit}}", cwd=mirror)).strip()
     except GitError:
-        return False
+        return None
 
 
 async def is_kept(mirror: Path, commit: str) -> bool:
     """Whether a commit was fetched before, with all that belongs to it."""
+    if await asyncio.to_thread((mirror / COMMITS / commit).is_file):
+        return True  # which saves a process: all but the packed ones are files
     try:
         await git("rev-parse", "--verify", "--quiet", f"{COMMITS}/{commit}", cwd=mirror)
     except GitError:
@@ -166,7 +184,8 @@ async def is_kept(mirror: Path, commit: str) -> bool:
 
 async def _fetch_refs(mirror: Path, options: GitOptions, *references: str) -> None:
     await git(
-        "fetch", "--quiet", "--force", "--prune", "--no-tags", "--no-auto-gc", "--no-write-fetch-head",
+        "fetch", options.progress_flag, "--force", "--prune", "--no-tags", "--no-auto-gc",
+        "--no-write-fetch-head",
         # A repository on this machine may be a shallow clone.
         "--update-shallow", "--refmap=", "origin", *references, cwd=mirror, options=options,
     )  # fmt: skip

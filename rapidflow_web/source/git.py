@@ -11,19 +11,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.clone_credentials import Login
+from rapidflow_web.processes import Program
+from rapidflow_web.progress import Progress
 from rapidflow_web.source import ssh
+from rapidflow_web.source.git_progress import Errors, GitProgress
 
 _ALLOWED = "https:ssh:git:file"
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
 _NOISE = re.compile(
-    r"^(remote: )?(Enumerating|Counting|Compressing|Total|Receiving|Resolving|hint:).*$", re.MULTILINE
+    r"^(remote: )?(Enumerating|Counting|Compressing|Total|Receiving|Unpacking|Resolving|Updating|hint:).*$",
+    re.MULTILINE,
 )
 _LOGIN = re.compile(r"could not read (Username|Password) for |Authentication failed for ")
 _REMOTE_ERROR = re.compile(r"(remote error): .*")
+_OVER_LIMIT = re.compile(rb"attempting to allocate \d+ over limit (\d+)")
 _NOT_GIT = re.compile(r"protocol error: bad line length character: .*")
 _MOST_WORDS = 1000
 _PATIENCE = 2.0
@@ -58,12 +62,19 @@ _HELPER = (
 class GitOptions:
     """What a git is given beyond what each is: variables, of which None takes one away, and settings.
 
-    With `quiet` its errors have nothing of what a server said.
+    With `quiet` its errors have nothing of what a server said. `progress` is told how far it is, as far as
+    it says that.
     """
 
     variables: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"], repr=False)
     settings: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     quiet: bool = False
+    progress: Progress | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def progress_flag(self) -> str:
+        """The option with which git says how far it is, or nothing."""
+        return "--quiet" if self.progress is None else "--progress"
 
     @property
     def has_login(self) -> bool:
@@ -75,6 +86,7 @@ class GitOptions:
             {**self.variables, **other.variables},
             self.settings + other.settings,
             self.quiet or other.quiet,
+            other.progress or self.progress,
         )
 
 
@@ -106,6 +118,8 @@ def _environment(cwd: Path, options: GitOptions) -> dict[str, str]:
         "GIT_ALLOW_PROTOCOL": _ALLOWED,
         # A repository on this machine that lacks objects would fetch them as its own configuration says.
         "GIT_NO_LAZY_FETCH": "1",
+        # Else it keeps quiet for two seconds.
+        "GIT_PROGRESS_DELAY": "0",
         "GIT_CONFIG_COUNT": str(len(chosen)),
         **settings,
         **options.variables,
@@ -125,12 +139,24 @@ def login_options(login: Login | None) -> GitOptions:
     return GitOptions({_USER: login.user, _PASSWORD: login.password}, ((helper, ""), (helper, _HELPER)))
 
 
+def memory_limit(most: int) -> GitOptions:
+    """Options with which git allocates at most so many bytes at once, or raises `TooMuchMemory`.
+
+    Files that are larger go through it in pieces, unless they are stored as the difference to another.
+    """
+    return GitOptions({"GIT_ALLOC_LIMIT": str(most)}, (("core.bigFileThreshold", str(most // 2)),))
+
+
 class GitError(BuildError):
     """Git failed. The message is git's own, without credentials."""
 
 
 class TooMuchPrinted(GitError):
     """Git printed more than is kept."""
+
+
+class TooMuchMemory(GitError):
+    """Git would have allocated more than it may."""
 
 
 async def git(
@@ -145,9 +171,11 @@ async def git(
     return output.decode("utf-8", "surrogateescape")
 
 
-async def git_bytes(*arguments: str, cwd: Path, options: GitOptions = _PLAIN, most: int) -> bytes:
+async def git_bytes(
+    *arguments: str, cwd: Path, options: GitOptions = _PLAIN, most: int, text: str = ""
+) -> bytes:
     """The same, of up to `most` bytes, which the caller makes text of in a thread."""
-    return await _output(arguments, cwd, options, None, most)
+    return await _output(arguments, cwd, options, None, most, text)
 
 
 async def _output(
@@ -191,34 +219,31 @@ async def _run(
     take: Callable[[bytes], None],
     text: bytes = b"",
 ) -> None:
-    # Not by a parameter: uvloop has none for it.
-    shell = () if umask is None else ("sh", "-c", f'umask {umask:03o}; exec "$@"', "sh")
-    process = await asyncio.create_subprocess_exec(
-        *shell,
+    with Program(
         "git",
         *arguments,
         cwd=cwd,
         env=_environment(cwd, options),
-        stdin=asyncio.subprocess.PIPE if text else asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        has_input=bool(text),
         start_new_session=True,
-    )
-    said = asyncio.ensure_future(_last(cast(asyncio.StreamReader, process.stderr)))
-    try:
-        if process.stdin is not None:
-            # Buffered, so that this waits for nothing; a git that ends early says why by itself.
-            process.stdin.write(text)
-            process.stdin.close()
-        while chunk := await cast(asyncio.StreamReader, process.stdout).read(_CHUNK):
-            take(chunk)
-        errors = await said
-        await process.wait()
-    finally:
-        said.cancel()
-        if process.returncode is None:
-            await _stop(process)
-    if process.returncode != 0:
+        umask=umask,
+    ) as process:
+        said = asyncio.ensure_future(_last(process, options.progress))
+        given = asyncio.ensure_future(process.give(text))
+        try:
+            while chunk := await process.read():
+                take(chunk)
+            errors = await said
+            code = await process.wait()
+        finally:
+            said.cancel()
+            given.cancel()
+            if process.code is None:
+                await _stop(process)
+    if code != 0:
+        if (match := _OVER_LIMIT.search(errors)) is not None:
+            most = int(match[1]) // 1024**2
+            raise TooMuchMemory(f"one of its files, folders or messages takes more than {most} MiB of memory")
         raise GitError(_words(errors, arguments[0], quiet=options.quiet))
 
 
@@ -247,17 +272,18 @@ def _strays(root: Path) -> list[int]:
     return found
 
 
-async def _last(stream: asyncio.StreamReader) -> bytes:
-    """The end of what comes, which may be what a server across the network says for as long as it likes."""
-    end = b""
-    while chunk := await stream.read(_CHUNK):
-        end = (end + chunk)[-_CHUNK:]
-    return end
+async def _last(process: Program, progress: Progress | None) -> bytes:
+    """The end of its errors, which may be what a server across the network says for as long as it likes."""
+    errors = Errors(_CHUNK, skips=progress is not None)
+    told = GitProgress(progress) if progress is not None else None
+    while chunk := await process.read_errors():
+        errors.feed(chunk)
+        if told is not None:
+            told.feed(chunk)
+    return errors.end
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    # Its end is not noticed before its output is read.
-    rest = asyncio.ensure_future(_last(cast(asyncio.StreamReader, process.stdout)))
+async def _stop(process: Program) -> None:
     # Helpers such as ssh and git-remote-https are in the same session.
     try:
         with contextlib.suppress(ProcessLookupError, TimeoutError):
@@ -268,11 +294,12 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-        rest.cancel()
 
 
 def _words(errors: bytes, command: str, *, quiet: bool) -> str:
-    text = without_credentials(_NOISE.sub("", errors.decode("utf-8", "replace")))
+    # Whatever follows a progress in its line.
+    text = errors.decode("utf-8", "replace").replace("\r", "\n")
+    text = without_credentials(_NOISE.sub("", text))
     lines = [plain(line).strip() for line in text.splitlines()]
     if quiet:
         lines = [_REMOTE_ERROR.sub(r"\1", line) for line in lines if not line.startswith("remote:")]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rapidflow_web.source.fetching import HEADS
-from rapidflow_web.source.git import GitError, git, git_records
+from rapidflow_web.source.git import GitError, TooMuchPrinted, git, git_bytes, git_records
 
 MAX_CHANGED = 10_000
 """Changed files that are told; of more it is not known which they are."""
 _MOST_ENTRIES = 10_000
-_LARGEST_COMMIT = 1024 * 1024
+_LARGEST_HEAD = 100
+"""Bytes of the line in which git tells of an object."""
 _SECONDS = 30.0
 """How long git may take to find something out: who made the repository may have made that slow."""
 
@@ -68,21 +69,54 @@ async def entries(mirror: Path, commit: str, *paths: str) -> list[Entry]:
     return found
 
 
-async def text(mirror: Path, blob: str) -> str:
-    """The text of a file whose size was looked at before. Raises `GitError`, and ValueError if it is none."""
-    async with _limit("read a file"):
-        return (await git("cat-file", "blob", blob, cwd=mirror)).encode("utf-8", "surrogateescape").decode()
+async def contents(mirror: Path, files: Sequence[Entry]) -> list[bytes]:
+    """What is in files whose sizes were looked at before, read by one git. Raises `GitError`."""
+    if not files:
+        return []
+    most = sum((file.size or 0) + _LARGEST_HEAD for file in files)
+    names = "".join(f"{file.blob}\n" for file in files)
+    async with _limit(f"read {len(files)} files"):
+        said = await git_bytes("cat-file", "--batch", cwd=mirror, text=names, most=most)
+    found: list[bytes] = []
+    at = 0
+    for file in files:
+        begin = said.find(b"\n", at) + 1
+        head = said[at:begin].split()
+        if head[1:2] != [b"blob"] or int(head[2]) != file.size:
+            raise GitError(f"the repository lacks the file {file.path}")
+        at = begin + int(head[2]) + 1
+        found.append(said[begin : at - 1])
+    return found
 
 
 async def commit_of(mirror: Path, commit: str) -> Commit:
     """A commit by its id. Raises `GitError`. A message over a megabyte counts as none."""
-    async with _limit(f"read the commit {commit[:12]}"):
-        size = int(await git("cat-file", "-s", commit, cwd=mirror))
-        if size > _LARGEST_COMMIT:
-            return Commit(commit, "", "")
-        said = await git("log", "-1", "--no-show-signature", "--format=%an%x00%B", commit, "--", cwd=mirror)
+    show = "log", "-1", "--no-show-signature", "--format=%an%x00%B", commit, "--"
+    try:
+        async with _limit(f"read the commit {commit[:12]}"):
+            said = await git(*show, cwd=mirror)
+    except TooMuchPrinted:
+        return Commit(commit, "", "")
     author, _, message = said.encode("utf-8", "surrogateescape").decode("utf-8", "replace").partition("\0")
     return Commit(commit, author.strip()[:200], message.strip("\n"))
+
+
+async def between(mirror: Path, old: str, new: str, most: int) -> list[Commit]:
+    """The commits that lead to `new` and not to `old`, newest first, with their titles as messages.
+
+    Raises `GitError`, also where one of them is not there.
+    """
+    found: list[Commit] = []
+
+    def take(record: bytes) -> None:
+        text = record.decode("utf-8", "replace").lstrip("\n")
+        hash_, author, title = [*text.split("\x1f", 2), "", ""][:3]
+        found.append(Commit(hash_, author[:200], title[:300]))
+
+    command = "log", "-z", "--no-show-signature", f"--max-count={most}", "--format=%H%x1f%an%x1f%s"
+    async with _limit("list commits"):
+        await git_records(*command, f"{old}..{new}", "--", cwd=mirror, take=take)
+    return found
 
 
 async def is_ancestor(mirror: Path, old: str, new: str) -> bool:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.clone_credentials import origin
 from rapidflow_web.pipeline.repositories import check_url
+from rapidflow_web.progress import Progress
 from rapidflow_web.source import ssh
 from rapidflow_web.source.git import GitError, GitOptions, git, git_records, without_credentials
 from rapidflow_web.source.lfs_client import LfsObject, download
@@ -44,8 +45,10 @@ _POINTER = re.compile(
 )
 
 
-async def fetch(source: Source, folder: Path, umask: int) -> str | None:
+async def fetch(source: Source, folder: Path, umask: int, progress: Progress | None = None) -> str | None:
     """Puts the files of the work tree in place of their pointers. Raises `BuildError`.
+
+    `progress` is told how far the download is.
 
     Returns a sentence on why it did not, if there are any.
     """
@@ -56,6 +59,8 @@ async def fetch(source: Source, folder: Path, umask: int) -> str | None:
     files = "1 file is a Git LFS pointer" if count == 1 else f"{count} files are Git LFS pointers"
     if shutil.which("git-lfs") is None:
         return f"{files}, because git-lfs is not installed on the server"
+    if source.remote is not None and source.remote.anonymous:
+        return f"{files}, because the build uses no login of the server"
     if source.remote is None or not source.remote.credentials:
         return f"{files}, because they are on another host than the repository of the pipeline"
     try:
@@ -69,7 +74,7 @@ async def fetch(source: Source, folder: Path, umask: int) -> str | None:
         storage = (source.mirror / "lfs").absolute()
         wanted = await asyncio.to_thread(_missing, folder, paths, storage)
         if wanted:
-            await _download(source, source.remote, endpoint, wanted, storage)
+            await _download(source, source.remote, endpoint, wanted, storage, progress)
         nobody = "lfs.url", f"file://{source.mirror}"
         await _git_lfs("checkout", folder, umask, nobody, ("lfs.storage", str(storage)))
     except GitError as error:
@@ -83,7 +88,12 @@ async def _git_lfs(command: str, folder: Path, umask: int, *settings: tuple[str,
 
 
 async def _download(
-    source: Source, within: Remote, endpoint: str, wanted: Sequence[LfsObject], storage: Path
+    source: Source,
+    within: Remote,
+    endpoint: str,
+    wanted: Sequence[LfsObject],
+    storage: Path,
+    progress: Progress | None,
 ) -> None:
     headers: dict[str, str] = {}
     server = server_of(endpoint)
@@ -104,6 +114,7 @@ async def _download(
 
     async def act(options: GitOptions) -> None:
         url = await rewritten(endpoint, source.mirror, options)
+        options += GitOptions(progress=progress)
         await download(url, wanted, storage, source.mirror, options, headers)
 
     # The server of the repository says from where the files are downloaded, and with which password.

@@ -15,7 +15,7 @@ import netrc
 import os
 import ssl
 import tempfile
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -26,6 +26,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from rapidflow_web.pipeline.clone_credentials import origin
+from rapidflow_web.progress import ByteCount, about, untold
 from rapidflow_web.source.git import GitError, GitOptions, git, plain, without_credentials
 from rapidflow_web.source.remote import http_settings
 
@@ -62,7 +63,8 @@ async def download(
 ) -> None:
     """Downloads objects from the LFS server at `url` to where git-lfs keeps them. Raises `GitError`.
 
-    `options` are those with which git would connect to it from the folder `cwd`; it gets `headers` as well.
+    `options` are those with which git would connect to it from the folder `cwd`, with whom to tell of the
+    progress; it gets `headers` as well.
     """
     settings = await http_settings(cwd, url, options)
     try:
@@ -77,7 +79,7 @@ async def download(
         ) as session:
             name, colon, value = settings.get("http.extraheader", "").partition(":")
             own = {**({name.strip(): value.strip()} if colon else {}), **headers}
-            server = _Server(url, session, cwd, options, own)
+            server = _Server(url, session, cwd, options, own, sum(item.size for item in wanted))
             for some in _batches(wanted):
                 await server.download(some, storage)
     except TimeoutError:
@@ -90,11 +92,19 @@ async def download(
 
 
 class _Server:
-    """An LFS server; `own` are headers that only it is sent."""
+    """An LFS server; `own` are headers that only it is sent, `total` the bytes of all downloads."""
 
     def __init__(
-        self, url: str, session: aiohttp.ClientSession, cwd: Path, options: GitOptions, own: dict[str, str]
+        self,
+        url: str,
+        session: aiohttp.ClientSession,
+        cwd: Path,
+        options: GitOptions,
+        own: dict[str, str],
+        total: int,
     ) -> None:
+        told = about("downloading Git LFS files", options.progress or untold)
+        self._bytes = ByteCount(told, total)
         self._url = url
         self._session = session
         self._cwd = cwd
@@ -107,7 +117,7 @@ class _Server:
 
         async def one(item: LfsObject, href: str, headers: dict[str, str]) -> None:
             async with slots, self._requested("GET", href, headers, None) as response:
-                await _store(response, item, storage)
+                await _store(response, item, storage, self._bytes.add)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -195,7 +205,9 @@ class _Server:
         raise GitError(f"{_shown(self._url)} redirects too often")
 
 
-async def _store(response: aiohttp.ClientResponse, item: LfsObject, storage: Path) -> None:
+async def _store(
+    response: aiohttp.ClientResponse, item: LfsObject, storage: Path, came: Callable[[int], None]
+) -> None:
     if response.status != 200:
         raise GitError(f"the download of {item.oid[:12]} fails with the status {response.status}")
     path = item.path(storage)
@@ -208,6 +220,7 @@ async def _store(response: aiohttp.ClientResponse, item: LfsObject, storage: Pat
             if size > item.size:
                 break
             await asyncio.to_thread(_add, file, digest, chunk)
+            came(len(chunk))
         if size != item.size or digest.hexdigest() != item.oid:
             raise GitError(f"what was downloaded is not the object {item.oid[:12]}")
         await asyncio.to_thread(file.close)

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import itertools
 import logging
 import os
-import re
 import shutil
 import time
 import weakref
@@ -23,8 +20,11 @@ from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.clone_credentials import Login, login_in, without_password
 from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.pipeline.repositories import check_file_path, check_url, file_path
+from rapidflow_web.progress import Progress
 from rapidflow_web.removal import contents
+from rapidflow_web.source import mirror_folders
 from rapidflow_web.source.fetching import (
+    Fetched,
     NoSuchCommit,
     RemoteRefs,
     fetch_branch,
@@ -34,28 +34,24 @@ from rapidflow_web.source.fetching import (
     is_kept,
     list_refs,
 )
-from rapidflow_web.source.git import GitError, GitOptions, git, plain, without_credentials
+from rapidflow_web.source.git import GitError, GitOptions, git, memory_limit, plain, without_credentials
 from rapidflow_web.source.remote import Remote, remote_for
 from rapidflow_web.source.servers import Allowed
 
 _log = logging.getLogger(__name__)
 
-_USED = "rapidflow-used"
-"""A file in a mirror whose time says when a build last fetched it."""
-_UNUSED = ".new"
-"""The suffix of a mirror that is being made, or removed."""
 _LEAST_UNUSED = 3600.0
-_MANY_REFERENCES = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """On whose behalf source is fetched. What was fetched with a password is for that pipeline alone.
+    """On whose behalf source is fetched. What was fetched with a password is for that `scope` alone.
 
-    For the pipelines of a repository, which share it, `pipeline_id` is `Vault.scope_of_repository`.
+    It is the id of a pipeline, `Vault.scope_of_repository` for the pipelines of a repository, which share it,
+    or the words of an upload.
     """
 
-    pipeline_id: int
+    scope: int | str
     login: Login | None = None
 
     def login_for(self, url: str) -> Login | None:
@@ -73,8 +69,9 @@ NOBODY = Account(0)
 class Source:
     """A commit in a mirror. `branch` is the one it was looked up by, None where a commit was asked for.
 
-    `remote` is None where nobody is contacted, `account` is for whom it is fetched.
-    The `url` has no password.
+    `remote` is None where nobody is contacted, `account` is for whom it is fetched. `is_head` is whether the
+    branch or tag that was asked for, along with everything, leads to it. The `url` has no password. Git may
+    allocate `memory` bytes at once to check it out.
     """
 
     mirror: Path
@@ -83,32 +80,26 @@ class Source:
     branch: str | None
     remote: Remote | None = None
     account: Account = NOBODY
+    is_head: bool = False
+    memory: int | None = None
 
     @property
     def options(self) -> GitOptions:
         """The options with which git works with it, contacting nobody."""
-        return GitOptions() if self.remote is None else self.remote.offline_options(self.mirror)
+        options = GitOptions() if self.remote is None else self.remote.offline_options(self.mirror)
+        return options if self.memory is None else options + memory_limit(self.memory)
 
     def without_credentials(self) -> Source:
         """The same source, for which nothing is fetched with a login or key of the server's."""
         remote = self.remote and replace(self.remote, login=None, credentials=False, anonymous=True)
-        return replace(self, remote=remote, account=Account(self.account.pipeline_id))
-
-
-@dataclass(frozen=True, slots=True)
-class MirrorSize:
-    """A mirror, the bytes that it takes, and when a build last fetched it (seconds since 1970)."""
-
-    path: Path
-    size: int
-    used_at: float
+        return replace(self, remote=remote, account=Account(self.account.scope))
 
 
 class Mirrors:
     """The mirrors in `folder`. `file_roots` are the folders below which `file://` repositories may lie.
 
-    A fetch takes as long as `timeout` seconds, with the wait for another fetch of the same repository. What
-    was fetched is packed for as long as `tidying` seconds, so that who waits has time left to fetch.
+    A fetch takes as long as `timeout` seconds, with the wait for another fetch of the same repository. A
+    mirror is packed for as long as `tidying` seconds, so that who waits has time left to fetch.
     `allowed` are the servers that a repository may name as if the pipeline did.
     """
 
@@ -123,8 +114,10 @@ class Mirrors:
         self._fetching: weakref.WeakValueDictionary[Path, asyncio.Lock] = weakref.WeakValueDictionary()
         self._moving: weakref.WeakValueDictionary[Path, asyncio.Lock] = weakref.WeakValueDictionary()
         self._cleared: set[Path] = set()
+        self._grown: set[Path] = set()
+        """Mirrors into which something was fetched since they were last packed."""
         self._left: set[Path] = set()
-        """Mirrors whose packing took too long. It would take as long again after each fetch."""
+        """Mirrors whose packing took too long. It would take as long again each time."""
 
     async def fetch(
         self,
@@ -136,10 +129,12 @@ class Mirrors:
         *,
         everything: bool = False,
         reference: str | None = None,
+        progress: Progress | None = None,
     ) -> Source:
         """Fetches a commit: `commit` itself, else the head of `branch`, else that of the remote's HEAD.
 
-        With `everything` all branches and tags come along, and `commit` may be behind another `reference`.
+        With `everything` all branches and tags come along, and `commit` may be behind another `reference`,
+        or is the one to which that leads. `progress` is told how far it is.
         For a submodule `within` is the source that names it, whose account counts. Raises `BuildError` with
         git's own words.
         """
@@ -151,21 +146,25 @@ class Mirrors:
             raise BuildError(f"could not fetch the source: {error}") from None
         if within is not None and (within.remote is None or not _same_server(remote, within.remote)):
             # What was fetched from elsewhere is not to be given what the account has for the first server.
-            account = Account(account.pipeline_id, login)
-        mirror = self._folder / folder_name(remote.url, _whose(remote, account))
+            account = Account(account.scope, login)
+        mirror = self._folder / mirror_folders.name(remote.url, _whose(remote, account))
         try:
             async with asyncio.timeout(self.timeout) as limit, _lock(self._fetching, mirror):
                 await self._ensure(mirror, remote.url)
+                is_head = False
                 if commit is None or everything or not await is_kept(mirror, commit):
-                    commit, branch = await self._fetch(
-                        mirror, remote, branch, commit, everything=everything, reference=reference
+                    fetched, branch = await self._fetch(
+                        mirror, remote, branch, commit, progress, everything=everything, reference=reference
                     )
+                    commit, is_head = fetched.commit, fetched.is_head
+                    self._grown.add(mirror)
                     limit.reschedule(None)
-                    await self._tidy_up(mirror)
-                await asyncio.to_thread((mirror / _USED).touch)
+                    if await asyncio.to_thread(mirror_folders.has_many_references, mirror):
+                        await self._pack(mirror, "pack-refs", "--all")
+                await asyncio.to_thread((mirror / mirror_folders.USED).touch)
                 # What is relative to a submodule with a login of its own is fetched with that.
-                account = Account(account.pipeline_id, login or account.login)
-                return Source(mirror, remote.url, commit, branch, remote, account)
+                account = Account(account.scope, login or account.login)
+                return Source(mirror, remote.url, commit, branch, remote, account, is_head)
         except TimeoutError:
             raise BuildError(
                 f"could not fetch the source: it took longer than {format_duration(round(self.timeout))}"
@@ -179,7 +178,7 @@ class Mirrors:
         """Asks for the branches and tags of a repository. Raises `BuildError` with git's own words."""
         login = self._checked(url, account)
         remote = remote_for(without_password(url), None, login, self._allowed)
-        mirror = self._folder / folder_name(remote.url, _whose(remote, account))
+        mirror = self._folder / mirror_folders.name(remote.url, _whose(remote, account))
         try:
             async with asyncio.timeout(self.timeout):
                 async with _lock(self._fetching, mirror):
@@ -190,24 +189,35 @@ class Mirrors:
         except GitError as error:
             raise BuildError(f"could not look at the repository: {error}") from error
 
+    async def known(self, url: str, account: Account) -> list[Path]:
+        """The mirrors of a repository from which this account may read. Raises ValueError."""
+        login = account.login_for(url)
+        public = without_password(url)
+        whose = [account.scope] if login is not None else [None, "without credentials"]
+        mirrors = [self._folder / mirror_folders.name(public, one) for one in whose]
+        return await asyncio.to_thread(lambda: [mirror for mirror in mirrors if mirror.is_dir()])
+
     async def _fetch(
         self,
         mirror: Path,
         remote: Remote,
         branch: str | None,
         commit: str | None,
+        progress: Progress | None,
         *,
         everything: bool,
         reference: str | None,
-    ) -> tuple[str, str | None]:
+    ) -> tuple[Fetched, str | None]:
         """The commit that was fetched, and the branch by which it was looked up."""
 
-        async def fetch(options: GitOptions) -> tuple[str, str | None]:
-            if everything and commit is not None:
+        async def fetch(options: GitOptions) -> tuple[Fetched, str | None]:
+            options += GitOptions(progress=progress)
+            if everything:
                 return await fetch_everything(mirror, options, commit, reference), branch
             if commit is not None:
-                return await fetch_commit(mirror, options, commit), branch
-            return await fetch_branch(mirror, options, branch)
+                return Fetched(await fetch_commit(mirror, options, commit), is_head=False), branch
+            head, name = await fetch_branch(mirror, options, branch)
+            return Fetched(head, is_head=False), name
 
         try:
             return await remote.contact(mirror, fetch)
@@ -217,39 +227,45 @@ class Mirrors:
         # Whether ids are SHA-1 or SHA-256 is known only now, and what a mirror begins with is what it keeps.
         was = (await git("rev-parse", "--show-object-format", cwd=mirror)).strip()
         async with self.unmoved(mirror):
-            await asyncio.to_thread(_remove, mirror)
+            await asyncio.to_thread(mirror_folders.remove, mirror)
             await self._ensure(mirror, remote.url, "sha256" if was == "sha1" else "sha1")
         return await remote.contact(mirror, fetch)
 
-    async def _tidy_up(self, mirror: Path) -> None:
-        """Packs the mirror's objects and references once in a while."""
+    async def tidy_up(self) -> None:
+        """Packs the objects of mirrors that have grown, where there are many, one mirror at a time."""
+        while self._grown:
+            mirror = self._grown.pop()
+            async with _lock(self._fetching, mirror):
+                if await asyncio.to_thread(mirror.is_dir):
+                    await self._pack(mirror, "gc", "--auto", "--quiet")
+
+    async def _pack(self, mirror: Path, *command: str) -> None:
+        """Has git pack a mirror, which the caller has locked. One that can't be packed is used as it is."""
         if mirror in self._left:
             return
         async with _lock(self._moving, mirror):
             try:
                 async with asyncio.timeout(self.tidying):
-                    if await asyncio.to_thread(_has_many_references, mirror):
-                        await git("pack-refs", "--all", cwd=mirror)
-                    await git("gc", "--auto", "--quiet", cwd=mirror)
+                    await git(*command, cwd=mirror)
             except GitError as error:
                 _log.warning("%s: %s", mirror, error)
             except TimeoutError:
                 self._left.add(mirror)
-                await asyncio.to_thread(_clear_away, mirror)
+                await asyncio.to_thread(mirror_folders.clear_away, mirror)
                 _log.warning(
                     "%s: packing it took longer than %.0f s; it is tried again when the server is restarted",
                     mirror,
                     self.tidying,
                 )
 
-    async def unused(self, most: int) -> list[MirrorSize]:
+    async def unused(self, most: int) -> list[mirror_folders.MirrorSize]:
         """The longest unused mirrors, without which the others take at most `most` bytes.
 
         None that a build of the last hour fetched: it may not have been checked out yet.
         """
-        mirrors = await asyncio.to_thread(_sizes, self._folder)
+        mirrors = await asyncio.to_thread(mirror_folders.sizes, self._folder)
         excess = sum(mirror.size for mirror in mirrors) - most
-        found: list[MirrorSize] = []
+        found: list[mirror_folders.MirrorSize] = []
         for mirror in sorted(mirrors, key=lambda mirror: mirror.used_at):
             if excess <= 0 or mirror.used_at > time.time() - _LEAST_UNUSED:
                 break
@@ -260,17 +276,17 @@ class Mirrors:
     async def remove(self, mirror: Path) -> None:
         """Removes a mirror; the next build of the repository fetches all of it."""
         async with self.unmoved(mirror, unfetched=True):
-            await asyncio.to_thread(_remove, mirror)
+            await asyncio.to_thread(mirror_folders.remove, mirror)
 
     def clear_away(self) -> None:
         """Removes mirrors that a killed server was making or removing; before anything is fetched."""
         for path in contents(self._folder):
-            if path.suffix == _UNUSED:
+            if path.suffix == mirror_folders.UNUSED:
                 shutil.rmtree(path, ignore_errors=True)
 
     async def with_passwords(self) -> dict[Path, str]:
         """Mirrors that an older version made, which have a URL with a password, and the URL."""
-        return await asyncio.to_thread(_with_passwords, self._folder)
+        return await asyncio.to_thread(mirror_folders.with_passwords, self._folder)
 
     async def take_out_passwords(self, owners: Mapping[Login, Sequence[int]]) -> None:
         """Gives such a mirror to the pipelines that have its login; one that nobody has goes."""
@@ -279,12 +295,12 @@ class Mirrors:
                 login = login_in(url)
                 for pipeline_id in owners.get(login, ()) if login is not None else ():
                     await self._give(mirror, without_password(url), pipeline_id)
-            await asyncio.to_thread(_remove, mirror)
+            await asyncio.to_thread(mirror_folders.remove, mirror)
 
     async def _give(self, mirror: Path, url: str, pipeline_id: int) -> None:
-        target = self._folder / folder_name(url, pipeline_id)
-        fresh = target.with_suffix(_UNUSED)
-        if target.exists() or mirror.suffix == _UNUSED:
+        target = self._folder / mirror_folders.name(url, pipeline_id)
+        fresh = target.with_suffix(mirror_folders.UNUSED)
+        if target.exists() or mirror.suffix == mirror_folders.UNUSED:
             return
         await asyncio.to_thread(shutil.rmtree, fresh, ignore_errors=True)
         await asyncio.to_thread(shutil.copytree, mirror, fresh, copy_function=os.link)
@@ -317,13 +333,13 @@ class Mirrors:
     async def _ensure(self, mirror: Path, url: str, object_format: str = "sha1") -> None:
         first_time = mirror not in self._cleared
         self._cleared.add(mirror)
-        if await asyncio.to_thread(_is_whole, mirror, first_time):
+        if await asyncio.to_thread(mirror_folders.is_whole, mirror, first_time):
             if first_time:
                 # An older version kept branches under their own names, where a clone takes them for its own.
                 await forget_references(mirror, "refs/heads")
             return
         # Made beside and moved, so that a killed server leaves no half a mirror.
-        fresh = mirror.with_suffix(_UNUSED)
+        fresh = mirror.with_suffix(mirror_folders.UNUSED)
         await git(
             "init", "--quiet", "--bare", "--template=", f"--object-format={object_format}", str(fresh),
             cwd=self._folder,
@@ -337,64 +353,8 @@ class Mirrors:
         await asyncio.to_thread(fresh.rename, mirror)
 
 
-def _with_passwords(folder: Path) -> dict[Path, str]:
-    found: dict[Path, str] = {}
-    for mirror in contents(folder):
-        with contextlib.suppress(OSError):
-            text = (mirror / "config").read_text(encoding="utf-8", errors="surrogateescape")
-            url = re.search(r"^\s*url = \"?([^\s\"]+)", text, re.MULTILINE)
-            if url is not None and without_password(url[1]) != url[1]:
-                found[mirror] = url[1]
-    return found
-
-
-def _sizes(folder: Path) -> list[MirrorSize]:
-    found: list[MirrorSize] = []
-    for mirror in contents(folder):
-        # Files come and go in it while git works.
-        with contextlib.suppress(OSError):
-            used = mirror / _USED
-            used_at = (used if used.exists() else mirror).stat().st_mtime
-            size = sum(path.lstat().st_blocks * 512 for path in mirror.rglob("*"))
-            found.append(MirrorSize(mirror, size, used_at))
-    return found
-
-
-def _has_many_references(mirror: Path) -> bool:
-    """Whether reading them takes git noticeably long, for each is a file."""
-    references = (mirror / "refs").rglob("*")
-    return next(itertools.islice(references, _MANY_REFERENCES, None), None) is not None
-
-
 def _lock(locks: weakref.WeakValueDictionary[Path, asyncio.Lock], mirror: Path) -> asyncio.Lock:
     return locks.setdefault(mirror, asyncio.Lock())
-
-
-def _is_whole(mirror: Path, first_time: bool) -> bool:
-    """Whether there is a mirror that can be used; clears away what a killed git left behind."""
-    shutil.rmtree(mirror.with_suffix(_UNUSED), ignore_errors=True)
-    if not (mirror / "HEAD").exists():
-        shutil.rmtree(mirror, ignore_errors=True)
-        return False
-    if first_time:
-        _clear_away(mirror)
-    return True
-
-
-def _remove(mirror: Path) -> None:
-    """Removes a mirror so that a part of it is never taken for one. Raises `OSError`."""
-    unused = mirror.with_suffix(_UNUSED)
-    if unused != mirror:
-        shutil.rmtree(unused, ignore_errors=True)
-        mirror.rename(unused)
-    shutil.rmtree(unused)
-
-
-def _clear_away(mirror: Path) -> None:
-    """Removes what a git left that was killed, while none works there."""
-    for pattern in ("*.lock", "tmp_*", ".tmp-*", "gc.pid"):
-        for path in mirror.rglob(pattern):
-            path.unlink(missing_ok=True)
 
 
 def _same_server(one: Remote, other: Remote) -> bool:
@@ -402,19 +362,7 @@ def _same_server(one: Remote, other: Remote) -> bool:
 
 
 def _whose(remote: Remote, account: Account) -> int | str | None:
-    """Who may read what was fetched: a pipeline, anybody's repository, or any pipeline."""
+    """Who may read what was fetched: a pipeline or upload, anybody's repository, or any pipeline."""
     if remote.login is not None:
-        return account.pipeline_id
+        return account.scope
     return None if remote.credentials else "without credentials"
-
-
-def folder_name(url: str, whose: int | str | None) -> str:
-    """Unlike for unlike URLs, and readable for the person who looks into the folder.
-
-    `whose` is the id of a pipeline that alone has the mirror, because it was fetched with a password, or
-    another word that keeps it apart.
-    """
-    public = without_credentials(url)
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", public.partition("://")[2] or public).strip("-.")[-60:]
-    name = url if whose is None else f"{url}\n{whose}"
-    return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:24]}.git"

@@ -48,11 +48,13 @@ class Remote:
         """The options on which git works with what was fetched, contacting nobody."""
         return GitOptions() if self.credentials else _without_user(mirror)
 
-    async def _options(self, mirror: Path) -> GitOptions:
-        if not self.credentials:
-            return _without_user(mirror) + login_options(self.login) + GitOptions(quiet=not self.own)
-        strict = GitOptions(ssh.strict(await ssh_command(mirror)))
-        return strict + login_options(self.login) + GitOptions(quiet=not self.own)
+    def _options(self, mirror: Path) -> GitOptions:
+        user = GitOptions() if self.credentials else _without_user(mirror)
+        return user + login_options(self.login) + GitOptions(quiet=not self.own)
+
+    async def _ssh_options(self, mirror: Path) -> GitOptions:
+        """Those for what is reached by ssh: the `core.sshCommand` of the server's user counts, too."""
+        return GitOptions(ssh.strict(await ssh_command(mirror)) if self.credentials else {})
 
     async def contact(
         self, mirror: Path, action: Callable[[GitOptions], Awaitable[T]], *, onward: bool = False
@@ -81,14 +83,15 @@ class Remote:
     async def _opened(
         self, mirror: Path, elsewhere: bool
     ) -> AsyncGenerator[tuple[GitOptions, EgressProxy | None]]:
-        options = await self._options(mirror)
+        options = self._options(mirror)
         if self.server is None:
-            yield options, None
+            yield options + GitOptions(ssh.strict(None)), None
             return
         # All that follows is about the URL from which git really fetches.
         url = await rewritten(self.url, mirror, options)
         server = server_of(url)
         if server is None or server.scheme != "https":
+            options += await self._ssh_options(mirror)
             yield (
                 options
                 + (GitOptions() if server is None or self.trusted else await self._pinned(url, server)),
@@ -145,6 +148,8 @@ def remote_for(url: str, within: Remote | None, login: Login | None, allowed: Al
     if server is None:
         if within.server is not None:
             raise ValueError("only a file:// repository may have submodules by file://")
+        if within.anonymous:
+            raise ValueError("a working tree, or a commit from a fork, may have no submodules by file://")
         return Remote(url, server, own=False, allowed=allowed)
     named = is_named(allowed, server)
     parent = within.server

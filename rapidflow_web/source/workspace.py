@@ -9,9 +9,10 @@ from pathlib import Path
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline.durations import format_duration
+from rapidflow_web.progress import Progress, about
 from rapidflow_web.source import lfs
 from rapidflow_web.source.fetching import COMMITS, HEADS, forget_references
-from rapidflow_web.source.git import GitError, git, git_records, plain, without_credentials
+from rapidflow_web.source.git import GitError, GitOptions, git, git_records, plain, without_credentials
 from rapidflow_web.source.mirrors import Mirrors, Source
 
 MAX_SUBMODULE_DEPTH = 8
@@ -26,14 +27,16 @@ _UMASK = 0o022
 """Files are 644 or 755, as the repository has it, whatever the server's user makes."""
 
 
-async def check_out(source: Source, folder: Path, mirrors: Mirrors) -> list[str]:
+async def check_out(
+    source: Source, folder: Path, mirrors: Mirrors, progress: Progress | None = None
+) -> list[str]:
     """Makes `folder`, which must not exist, the work tree of `source`. Raises `BuildError`.
 
-    The work tree and that of each submodule take as long as a fetch may. Returns sentences on what is not as
-    the repository has it.
+    The work tree and that of each submodule take as long as a fetch may. `progress` is told how far it is.
+    Returns sentences on what is not as the repository has it.
     """
     try:
-        return await _Checkout(mirrors).run(source, folder)
+        return await _Checkout(mirrors, progress).run(source, folder)
     except GitError as error:
         raise BuildError(f"could not check out {source.commit[:12]}: {error}") from error
 
@@ -41,8 +44,9 @@ async def check_out(source: Source, folder: Path, mirrors: Mirrors) -> list[str]
 class _Checkout:
     """One work tree with its submodules."""
 
-    def __init__(self, mirrors: Mirrors) -> None:
+    def __init__(self, mirrors: Mirrors, progress: Progress | None) -> None:
         self._mirrors = mirrors
+        self._progress = progress
         self._submodules = 0
         self._remarks: list[str] = []
 
@@ -51,11 +55,12 @@ class _Checkout:
         return self._remarks
 
     async def _tree(self, source: Source, folder: Path, depth: int, name: str) -> None:
+        progress = self._told(name)
         try:
             # Patterns in .gitattributes can keep git busy for ever.
             async with asyncio.timeout(self._mirrors.timeout):
-                await _clone(source, folder, self._mirrors)
-                remark = await lfs.fetch(source, folder, _UMASK)
+                await _clone(source, folder, self._mirrors, progress)
+                remark = await lfs.fetch(source, folder, _UMASK, progress)
                 links = await _links(folder) if await asyncio.to_thread(_has_list, folder) else {}
                 modules = await _listed(folder) if links else {}
         except TimeoutError:
@@ -78,6 +83,12 @@ class _Checkout:
                 raise BuildError(f"could not fetch the source: it has more than {MAX_SUBMODULES} submodules")
             await self._submodule(source, folder, module, path, values.get("url", ""), links[path], depth)
 
+    def _told(self, submodule: str) -> Progress | None:
+        """Whom to tell of a submodule, or of the repository itself."""
+        if self._progress is None or not submodule:
+            return self._progress
+        return about(f"submodule '{submodule}'", self._progress)
+
     async def _submodule(
         self, within: Source, folder: Path, module: str, path: str, stated: str, commit: str, depth: int
     ) -> None:
@@ -86,7 +97,7 @@ class _Checkout:
             if not stated:
                 raise BuildError("could not fetch the source: .gitmodules has no URL for it")
             url = _absolute(within.url, stated)
-            source = await self._mirrors.fetch(url, commit=commit, within=within)
+            source = await self._mirrors.fetch(url, commit=commit, within=within, progress=self._told(name))
         except BuildError as error:
             raise BuildError(f"the submodule '{name}': {_of_submodule(str(error))}") from error
         await asyncio.to_thread(_clear, folder, path)
@@ -101,7 +112,7 @@ def _of_submodule(words: str) -> str:
     )
 
 
-async def _clone(source: Source, folder: Path, mirrors: Mirrors) -> None:
+async def _clone(source: Source, folder: Path, mirrors: Mirrors, progress: Progress | None) -> None:
     try:
         async with mirrors.unmoved(source.mirror):
             await _clone_mirror(source, folder)
@@ -111,7 +122,7 @@ async def _clone(source: Source, folder: Path, mirrors: Mirrors) -> None:
         async with mirrors.unmoved(source.mirror, unfetched=True):
             await _clone_mirror(source, folder)
     # Before the checkout, because filters may fetch from there.
-    await git("remote", "set-url", "origin", without_credentials(source.url), cwd=folder)
+    await asyncio.to_thread(_name_origin, folder, without_credentials(source.url))
     head = ("--detach", source.commit)
     if source.branch is not None:
         tracked = f"refs/remotes/origin/{source.branch}"
@@ -124,8 +135,9 @@ async def _clone(source: Source, folder: Path, mirrors: Mirrors) -> None:
         # Other programs than git's commands make branches whose names these take for options.
         if not source.branch.startswith("-"):
             head = ("-B", source.branch, "--track", tracked)
-    options = source.options + lfs.POINTERS
-    await git("checkout", "--quiet", "--force", *head, cwd=folder, options=options, umask=_UMASK)
+    options = source.options + lfs.POINTERS + GitOptions(progress=progress)
+    command = "checkout", "--quiet", *(("--progress",) if progress is not None else ()), "--force"
+    await git(*command, *head, cwd=folder, options=options, umask=_UMASK)
 
 
 async def _clone_mirror(source: Source, folder: Path) -> None:
@@ -139,9 +151,24 @@ async def _clone_mirror(source: Source, folder: Path) -> None:
         *(f"--config=remote.origin.fetch={one}" for one in wanted),
         str(source.mirror), str(folder), cwd=source.mirror, umask=_UMASK,
     )  # fmt: skip
-    await git(
-        "config", "--replace-all", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*", cwd=folder
-    )
+
+
+def _name_origin(folder: Path, url: str) -> None:
+    """Gives a new clone of a mirror the remote that a clone of `url` has.
+
+    By hand, for `git config` and `git remote` would be a process each that every build waits for.
+    """
+    config = folder / ".git" / "config"
+    kept: list[str] = []
+    is_ours = False
+    for line in config.read_text(errors="surrogateescape").splitlines(keepends=True):
+        if line.startswith("["):
+            is_ours = line.startswith('[remote "origin"]')
+        if not is_ours:
+            kept.append(line)
+    quoted = url.replace("\\", "\\\\").replace('"', '\\"')
+    kept.append(f'[remote "origin"]\n\turl = "{quoted}"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n')
+    config.write_text("".join(kept), errors="surrogateescape")
 
 
 def _has_list(folder: Path) -> bool:

@@ -7,20 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from rapidflow_web.db.models import Pipeline
 from rapidflow_web.errors import Invalid
 from rapidflow_web.pipeline import parser
 from rapidflow_web.pipeline.definition import ParsedPipeline
+from rapidflow_web.pipeline.definition_files import FILE, FOLDER, default_name, is_definition
 from rapidflow_web.settings import Settings
 from rapidflow_web.source import history
 from rapidflow_web.source.history import Entry, TooManyEntries
 
-FILE = ".rapidflow.yml"
-FOLDER = ".rapidflow"
 MAX_FILES = 100
 """Definition files of one repository."""
 MAX_SIZE = 256 * 1024
 """Bytes of one."""
-_ENDINGS = (".yml", ".yaml")
 _LINK, _SUBMODULE = "120000", "160000"
 
 
@@ -38,9 +37,25 @@ class DefinitionFile:
     of_all: bool = False
 
 
-def default_name(path: str) -> str:
-    """What a pipeline is called whose definition file at `path` does not name it."""
-    return PurePosixPath(path).stem.removeprefix(".")
+def matched(
+    stored: Sequence[Pipeline], files: Sequence[DefinitionFile]
+) -> tuple[list[tuple[Pipeline, DefinitionFile | None]], list[DefinitionFile]]:
+    """Each pipeline of a repository with its file, and the files that are of none.
+
+    A file is a pipeline's by its path, else by its name: then it was renamed.
+    """
+    left = {file.path: file for file in files}
+    of_all = next((file for file in files if file.of_all), None)
+    found: list[tuple[Pipeline, DefinitionFile | None]] = [
+        (pipeline, left.pop(pipeline.path)) for pipeline in stored if pipeline.path in left
+    ]
+    of_paths = {pipeline.path for pipeline, _ in found}
+    for pipeline in stored:
+        if pipeline.path in of_paths:
+            continue
+        renamed = [one for one in left.values() if one.parsed and one.parsed.name == pipeline.definition.name]
+        found.append((pipeline, left.pop(renamed[0].path) if renamed else of_all))
+    return found, list(left.values())
 
 
 async def read(mirror: Path, commit: str, settings: Settings) -> list[DefinitionFile]:
@@ -55,13 +70,21 @@ async def read(mirror: Path, commit: str, settings: Settings) -> list[Definition
     odd = [entry for entry in entries if entry.path == FOLDER]
     if odd:
         return _of_all(FOLDER, f"{FOLDER} {_is_no_folder(odd[0])}; make it a folder")
-    chosen = [entry for entry in entries if entry.path == FILE or entry.path.endswith(_ENDINGS)]
+    chosen = [entry for entry in entries if is_definition(PurePosixPath(entry.path))]
     if len(chosen) > 1 and any(entry.path == FILE for entry in chosen):
         return _of_all(FILE, f"there are both {FILE} and files in {FOLDER}/; keep the one or the other")
     if len(chosen) > MAX_FILES:
         said = f"{FOLDER}/ has {len(chosen)} definition files; at most {MAX_FILES} can be used"
         return _of_all(FOLDER, said)
-    files = [await _file(mirror, entry, settings) for entry in chosen]
+    problems = {entry.path: _problem_before(entry) for entry in chosen}
+    readable = [entry for entry in chosen if problems[entry.path] is None]
+    contents = await history.contents(mirror, readable)
+    # Whoever wrote them may have made them slow to read.
+    parsed = {
+        entry.path: await asyncio.to_thread(_file, entry.path, content, settings)
+        for entry, content in zip(readable, contents, strict=True)
+    }
+    files = [parsed.get(path) or DefinitionFile(path, problem=problem) for path, problem in problems.items()]
     return _with_repeated_names(files)
 
 
@@ -75,22 +98,22 @@ def _of_all(path: str, problem: str) -> list[DefinitionFile]:
     return [DefinitionFile(path, problem=problem, of_all=True)]
 
 
-async def _file(mirror: Path, entry: Entry, settings: Settings) -> DefinitionFile:
-    path = entry.path
+def _problem_before(entry: Entry) -> str | None:
+    """Why a file is not read at all."""
     if entry.mode in (_LINK, _SUBMODULE) or entry.size is None:
-        return DefinitionFile(path, problem=f"{path} {_is_no_file(entry)}; make it a file")
+        return f"{entry.path} {_is_no_file(entry)}; make it a file"
     if entry.size > MAX_SIZE:
-        problem = f"{path} has {entry.size} bytes; a definition may have {MAX_SIZE // 1024} KiB"
-        return DefinitionFile(path, problem=problem)
+        return f"{entry.path} has {entry.size} bytes; a definition may have {MAX_SIZE // 1024} KiB"
+    return None
+
+
+def _file(path: str, content: bytes, settings: Settings) -> DefinitionFile:
     try:
-        text = await history.text(mirror, entry.blob)
+        text = content.decode()
     except ValueError:
         return DefinitionFile(path, problem=f"{path} is not valid UTF-8")
     try:
-        # Whoever wrote it may have made it slow to read.
-        parsed = await asyncio.to_thread(
-            parser.parse_in_repository, text, settings.most_limits, default_name(path)
-        )
+        parsed = parser.parse_in_repository(text, settings.most_limits, default_name(PurePosixPath(path)))
     except Invalid as error:
         return DefinitionFile(path, text, problem=problem_of(error))
     return DefinitionFile(path, text, parsed)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from rapidflow_web.db import events, pipelines, repositories
+from rapidflow_web.db.trigger_models import Decision
 from rapidflow_web.errors import BadRequest, BuildError
 from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.source.mirrors import Mirrors
@@ -29,6 +30,13 @@ class Explanation:
     job_id: int | None
 
 
+def _meant(ref: str | None) -> list[str]:
+    """The whole names that a name may stand for: a branch goes before a tag."""
+    if ref is None or ref.startswith("refs/"):
+        return [] if ref is None else [ref]
+    return [f"{HEADS}{ref}", f"{TAGS}{ref}"]
+
+
 class Explaining:
     """Explains."""
 
@@ -44,8 +52,10 @@ class Explaining:
         if commit is not None and not _COMMIT.fullmatch(commit):
             raise BadRequest("a commit is written as at least 4 digits of its hash, such as 1a2b3c4")
         pipeline = await pipelines.existing(pipeline_id)
-        full = ref if ref is None or ref.startswith("refs/") else f"{HEADS}{ref}"
-        decisions = await events.decided(pipeline_id, ref=full, commit=commit)
+        meant = _meant(ref)
+        decisions: list[Decision] = []
+        for full in meant or (None,):
+            decisions = decisions or await events.decided(pipeline_id, ref=full, commit=commit)
         if decisions:
             return [
                 Explanation(
@@ -59,13 +69,16 @@ class Explaining:
         try:
             account = await account_of(self._vault, repository)
             seen = await self._mirrors.refs(repository.url, account)
-            if full is None:
-                full = next(
-                    (name for name, value in seen.values.items() if value.startswith(commit or "-")), ""
-                )
+            if commit is not None:
+                meant = [name for name, value in seen.values.items() if value.startswith(commit)]
+            full = next((name for name in meant if name in seen.values), "")
             after = seen.values.get(full)
             if after is None:
-                what = f"ref '{ref}'" if ref is not None else f"branch or tag whose head is {commit}"
+                what = (
+                    f"ref '{ref}'"
+                    if ref is not None
+                    else f"branch or tag whose head is {commit}; only heads of pushes are judged"
+                )
                 raise BadRequest(f"the repository has no {what}")
             kind = "tag" if full.startswith(TAGS) else "push"
             only = frozenset((pipeline_id,))

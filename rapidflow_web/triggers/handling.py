@@ -6,7 +6,7 @@ import asyncio
 import random
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from tortoise.transactions import in_transaction
 
@@ -18,19 +18,36 @@ from rapidflow_web.errors import BadRequest, BuildError, RapidFlowError
 from rapidflow_web.forges import base as forges
 from rapidflow_web.forges.base import Unreadable
 from rapidflow_web.secrets.vault import Vault
+from rapidflow_web.source.fetching import RemoteRefs
 from rapidflow_web.source.mirrors import Mirrors
-from rapidflow_web.triggers import decisions
+from rapidflow_web.triggers import decisions, sync
 from rapidflow_web.triggers.access import account_of
+from rapidflow_web.triggers.definitions import DefinitionFile
 from rapidflow_web.triggers.hooks import is_refs, read_refs
 from rapidflow_web.triggers.judging import Judge
 from rapidflow_web.triggers.occurrence import HEADS, TAGS, Occurrence
 
-_LONGEST_PAUSE = 3600
+_USUAL_PAUSE, _LONGEST_PAUSE = 60, 3600
+"""Seconds between two looks at a repository that can't be looked at."""
+_MOST_AT_A_TURN = 10
+"""Refs of which a look makes events before it lets others come in between."""
 _BROKEN = "internal error; the server's log has more"
 _EARLY = 60_000
 """Milliseconds in which a forge makes the ref of a pull request that it has told of."""
 _NEW_COMMITS = ("opened", "synchronize", "reopened")
 """What happens to a pull request when its head changes, or is looked at for the first time."""
+
+
+@dataclass(slots=True)
+class _Look:
+    """What a look has found: the refs as they are `seen`, and the changes `left` that have no event yet.
+
+    The next one is the last.
+    """
+
+    seen: RemoteRefs | None = None
+    had_refs: bool = False
+    left: list[Occurrence] = field(default_factory=list[Occurrence])
 
 
 class NotYet(BuildError):
@@ -59,12 +76,16 @@ class Handling:
                 await deliveries.handled(delivery.id, "the repository was removed")
                 return
             try:
-                occurrences = await occurrences_of(repository, delivery)
+                occurrences, default_branch = await occurrences_of(repository, delivery)
             except (Unreadable, BadRequest) as error:
                 await deliveries.handled(delivery.id, str(error))
                 return
             done = {event.ref for event in await events.of_delivery(delivery.id)}
             remarks: list[str] = []
+            if default_branch not in (None, repository.default_branch):
+                # What a delivery says is a hint: git is asked.
+                account = await account_of(self._vault, repository)
+                await self._follow_default(repository, await self._mirrors.refs(repository.url, account))
             for occurrence in occurrences:
                 early = delivery.at > now_ms() - _EARLY
                 if occurrence.ref in done:
@@ -113,7 +134,6 @@ class Handling:
         ):
             return f"no pipeline is started by the action '{request.action}'"
         await decisions.store(repository, judgement, self._beginning, then)
-        self._beginning.wake()
         return None
 
     @uncancelled
@@ -129,43 +149,82 @@ class Handling:
             )  # fmt: skip
 
     async def look(self, repository: Repository) -> None:
-        """Looks at the refs of a repository, and makes events of what has changed.
+        """Looks at the refs of a repository, and makes events of what has changed, some at a turn.
 
-        Raises `BuildError` where that can't be done; when it is tried again is stored.
+        Between two turns deliveries are handled, whose refs the look leaves to them. Raises `BuildError`
+        where that can't be done; when it is tried again is stored.
         """
-        async with self.lock(repository.id):
-            current = await repositories.get(repository.id)
-            if current is None:
-                return  # it was removed meanwhile
-            repository, now = current, now_ms()
+        look = _Look()
+        while not await self._turn(repository.id, look):
+            pass
+
+    async def _turn(self, repository_id: int, look: _Look) -> bool:
+        """Makes events of some refs that have changed. Whether that is all."""
+        async with self.lock(repository_id):
+            repository, now = await repositories.get(repository_id), now_ms()
+            if repository is None:
+                return True  # it was removed meanwhile
             try:
-                await self._look(repository)
+                if not await self._look(repository, look):
+                    return False
             except Exception as error:
                 said = str(error) if isinstance(error, RapidFlowError) else _BROKEN
                 failures = repository.poll_failures + 1
-                usual = repository.poll or 60
-                pause = max(usual, min(usual * 2 ** min(failures, 10), _LONGEST_PAUSE))
                 await repositories.update(
                     repository.id, polled_at=now, poll_failures=failures, poll_error=said,
-                    next_poll_at=_soon(now, pause),
+                    next_poll_at=_soon(now, pause_after(failures, repository.poll)),
                 )  # fmt: skip
                 raise
             await repositories.update(
                 repository.id, polled_at=now, poll_failures=0, poll_error=None,
                 next_poll_at=None if repository.poll is None else _soon(now, repository.poll),
             )  # fmt: skip
+            return True
 
-    async def _look(self, repository: Repository) -> None:
-        seen = await self._mirrors.refs(repository.url, await account_of(self._vault, repository))
-        known = await repositories.refs_of(repository.id)
-        default = seen.default_branch
-        if default is not None and default != repository.default_branch:
-            await repositories.update(repository.id, default_branch=default)
-            repository.default_branch = default
-        for occurrence in changes(known, seen.values):
-            await self.happened(repository, occurrence)
-        if not seen.values and known:
+    async def _look(self, repository: Repository, look: _Look) -> bool:
+        if look.seen is None:
+            known = await repositories.refs_of(repository.id)
+            look.seen = await self._mirrors.refs(repository.url, await account_of(self._vault, repository))
+            await self._follow_default(repository, look.seen)
+            look.had_refs = bool(known)
+            # Others decide how many there are.
+            look.left = (await asyncio.to_thread(changes, known, look.seen.values))[::-1]
+        for _ in range(min(_MOST_AT_A_TURN, len(look.left))):
+            change = look.left.pop()
+            # Where it is another one, somebody else has told of the ref since the look began.
+            if await repositories.value_of(repository.id, change.ref) == change.before:
+                await self.happened(repository, change)
+        if look.left:
+            return False
+        if not look.seen.values and look.had_refs:
             raise BuildError("the repository has no branch any more")
+        return True
+
+    async def _follow_default(self, repository: Repository, seen: RemoteRefs) -> None:
+        """Has the pipelines be those of the default branch, where that is another one now."""
+        default = seen.default_branch
+        if default in (None, repository.default_branch) or f"{HEADS}{default}" not in seen.values:
+            return
+        files = await self._judge.definitions_of(repository, default)
+        await _follow(repository, default, files)
+
+
+@uncancelled
+async def _follow(repository: Repository, default: str, files: Sequence[DefinitionFile]) -> None:
+    async with in_transaction():
+        await repositories.update(repository.id, default_branch=default)
+        await sync.apply(repository, files, whole=True)
+    repository.default_branch = default
+
+
+def pause_after(failures: int, usual: int | None) -> int:
+    """Seconds until a repository is looked at again after so many failures in a row.
+
+    `usual` is how often it is looked at otherwise. It doubles, up to an hour; what is looked at less often
+    keeps its pace.
+    """
+    usual = usual or _USUAL_PAUSE
+    return max(usual, min(usual * 2 ** min(failures, 10), _LONGEST_PAUSE))
 
 
 def _soon(now: int, seconds: float) -> int:
@@ -183,8 +242,10 @@ def changes(known: dict[str, str], seen: dict[str, str]) -> list[Occurrence]:
     return found + [Occurrence("delete", "poll", ref, known[ref]) for ref in sorted(gone)]
 
 
-async def occurrences_of(repository: Repository, delivery: Delivery) -> Sequence[Occurrence]:
-    """What a delivery says. Raises `Unreadable`, `BadRequest`."""
+async def occurrences_of(
+    repository: Repository, delivery: Delivery
+) -> tuple[Sequence[Occurrence], str | None]:
+    """What a delivery says, and what it says of the default branch. Raises `Unreadable`, `BadRequest`."""
     replay, body = delivery.replay_of is not None, delivery.body or b""
     if is_refs(delivery):
         return [
@@ -194,6 +255,7 @@ async def occurrences_of(repository: Repository, delivery: Delivery) -> Sequence
             )
             for old, new, ref in read_refs(body)
             if ref.startswith((HEADS, TAGS))
-        ]  # fmt: skip
-    read = await asyncio.to_thread(forges.read, repository.forge, delivery.headers, body)
-    return [Occurrence.of(change, delivery.id, "webhook", replay=replay) for change in read.changes]
+        ], None  # fmt: skip
+    read = await asyncio.to_thread(forges.read, delivery.headers, body)
+    found = [Occurrence.of(change, delivery.id, "webhook", replay=replay) for change in read.changes]
+    return found, read.default_branch

@@ -14,6 +14,7 @@ from rapidflow_web.db.trigger_models import Delivery, Repository
 from rapidflow_web.errors import BadRequest, NotFound, Unauthorized
 from rapidflow_web.forges import base as forges
 from rapidflow_web.forges.base import Headers, Unreadable, WrongSignature
+from rapidflow_web.pipeline.repositories import COMMIT_ID
 from rapidflow_web.triggers.repositories import Repositories
 
 REFS = "refs"
@@ -77,7 +78,7 @@ class Hooks:
                 return Answer(200, there, f"duplicate of delivery {there}")
         reason = None
         try:
-            read = await _in_thread_if_large(body, forges.read, repository.forge, headers, body)
+            read = await _in_thread_if_large(body, forges.read, headers, body)
             reason = read.reason if not read.changes else None
         except Unreadable as error:
             await self._store(repository, event, delivery_key, kept, body, 400, str(error))
@@ -160,16 +161,13 @@ def read_refs(body: bytes) -> list[tuple[str | None, str | None, str]]:
             old, new, ref = line[:_LONGEST_REF_LINE].decode().split(" ", 2)
         except ValueError:
             raise BadRequest(f"line {number} is not 'OLD NEW REF', as git gives it to post-receive") from None
-        if not _is_id(old) or not _is_id(new) or not ref.startswith("refs/") or not ref.isprintable():
+        are_ids = COMMIT_ID.fullmatch(old) and COMMIT_ID.fullmatch(new)
+        if not are_ids or not ref.startswith("refs/") or not ref.isprintable():
             raise BadRequest(f"line {number} is not 'OLD NEW REF', as git gives it to post-receive")
         found.append((None if not old.strip("0") else old, None if not new.strip("0") else new, ref))
     if not found:
         raise BadRequest("there is no ref; have the post-receive hook send what it reads")
     return found
-
-
-def _is_id(text: str) -> bool:
-    return len(text) in (40, 64) and not text.strip("0123456789abcdef")
 
 
 def is_refs(delivery: Delivery) -> bool:

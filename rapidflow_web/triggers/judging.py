@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from rapidflow_web.db.trigger_models import Repository
 from rapidflow_web.errors import Invalid
 from rapidflow_web.pipeline import parser
 from rapidflow_web.pipeline.definition import ParsedPipeline, StepDefinition, judged
+from rapidflow_web.pipeline.repositories import COMMIT_ID
 from rapidflow_web.pipeline.triggers import Facts, skip_word
 from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.settings import Settings
@@ -29,7 +29,6 @@ from rapidflow_web.triggers.access import account_of
 from rapidflow_web.triggers.definitions import DefinitionFile, problem_of
 from rapidflow_web.triggers.occurrence import HEADS, Occurrence
 
-_FULL_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _BUILT_ONCE = ("push", "pull_request")
 _NO_FORKS = "Bitbucket has no refs of pull requests, so a fork's can't be fetched"
 
@@ -91,6 +90,30 @@ class _Case:
     files: tuple[DefinitionFile, ...]
     changed: dict[str, tuple[str, ...] | None] = field(default_factory=dict[str, "tuple[str, ...] | None"])
     """The changed files by the commit that they are counted from, as far as they were looked up."""
+    ancestors: dict[str, bool] = field(default_factory=dict[str, bool])
+    """Whether commits are ancestors of this one, as far as git was asked: pipelines ask for the same."""
+    merge_bases: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
+    """The newest common ancestors with branches, by the names of these."""
+
+    async def has_ancestor(self, commit: str) -> bool:
+        """Whether a commit is an ancestor of this one, or it."""
+        if commit not in self.ancestors:
+            self.ancestors[commit] = await history.is_ancestor(self.mirror, commit, self.commit.id)
+        return self.ancestors[commit]
+
+    async def merge_base(self, branch: str) -> str | None:
+        """The newest common ancestor with a branch; None where there is none."""
+        if branch not in self.merge_bases:
+            head = await history.head_of(self.mirror, branch)
+            base = None if head is None else await history.merge_base(self.mirror, head, self.commit.id)
+            self.merge_bases[branch] = base
+        return self.merge_bases[branch]
+
+    async def changed_since(self, base: str) -> tuple[str, ...] | None:
+        """The files that differ from a commit; None where that can't be known."""
+        if base not in self.changed:
+            self.changed[base] = await history.changed(self.mirror, base, self.commit.id)
+        return self.changed[base]
 
 
 class Judge:
@@ -113,14 +136,23 @@ class Judge:
         except NoSuchCommit as error:
             return _without_commit(occurrence, stored, "failed", str(error))
         mirror, commit = source.mirror, await history.commit_of(source.mirror, source.commit)
-        untrusted = occurrence.from_fork or not await history.is_own(mirror, commit.id, occurrence.branch)
+        untrusted = occurrence.from_fork or not (
+            source.is_head or await history.is_own(mirror, commit.id, occurrence.branch)
+        )
         files = tuple(await definitions.read(mirror, commit.id, self._settings))
         skipped = _skipped(occurrence, commit)
         case = _Case(repository, occurrence, mirror, commit, untrusted, skipped, files)
         # Who wrote the texts may have made them slow to read.
         pairs = await asyncio.to_thread(_matched, case, stored)
         verdicts = [await self._verdict(case, *pair) for pair in pairs]
-        return Judgement(occurrence, tuple(verdicts), commit, untrusted, files, await self._is_newer(case))
+        is_newer = source.is_head or await self._is_newer(case)
+        return Judgement(occurrence, tuple(verdicts), commit, untrusted, files, is_newer)
+
+    async def definitions_of(self, repository: Repository, branch: str) -> list[DefinitionFile]:
+        """The definition files at the head of a branch. Raises `BuildError`."""
+        account = await account_of(self._vault, repository)
+        source = await self._mirrors.fetch(repository.url, branch, account=account)
+        return await definitions.read(source.mirror, source.commit, self._settings)
 
     async def _pipelines(self, repository: Repository, occurrence: Occurrence) -> list[Pipeline]:
         found = await repositories.pipelines_of(repository.id) + await pipelines.stored_for(repository.url)
@@ -129,14 +161,12 @@ class Judge:
     async def _fetched(self, repository: Repository, occurrence: Occurrence) -> Source:
         account = await account_of(self._vault, repository)
         after, request = occurrence.after, occurrence.pull_request
-        if after is None or not _FULL_ID.fullmatch(after):
+        reference = occurrence.ref
+        if after is None or not COMMIT_ID.fullmatch(after):
             # Some deliveries shorten the commit, or have none: the ref says the same.
-            ref = occurrence.ref if request is None else f"{HEADS}{request.source}"
-            after = (await self._mirrors.refs(repository.url, account)).values.get(ref)
-            if after is None:
-                raise NoSuchCommit(f"the repository has no {ref}")
+            after, reference = None, reference if request is None else f"{HEADS}{request.source}"
         return await self._mirrors.fetch(
-            repository.url, commit=after, account=account, everything=True, reference=occurrence.ref
+            repository.url, commit=after, account=account, everything=True, reference=reference
         )
 
     async def _is_newer(self, case: _Case) -> bool:
@@ -179,37 +209,21 @@ class Judge:
 
     async def _base(self, case: _Case, pipeline_id: int | None) -> str | None:
         """The commit against which the changed files of a push or pull request are counted."""
-        occurrence, commit, mirror = case.occurrence, case.commit.id, case.mirror
+        occurrence, commit = case.occurrence, case.commit.id
         if occurrence.pull_request is not None:
-            target = await history.head_of(mirror, occurrence.pull_request.target)
-            return None if target is None else await history.merge_base(mirror, target, commit)
+            return await case.merge_base(occurrence.pull_request.target)
         if occurrence.kind != "push":
             return None
         built = await events.successes(pipeline_id, occurrence.ref) if pipeline_id is not None else []
         for ancestor in [*built, *([occurrence.before] if occurrence.before else [])]:
-            if ancestor != commit and await history.is_ancestor(mirror, ancestor, commit):
+            if ancestor != commit and await case.has_ancestor(ancestor):
                 return ancestor
-        default = await history.head_of(mirror, case.repository.default_branch)
-        base = None if default is None else await history.merge_base(mirror, default, commit)
+        base = await case.merge_base(case.repository.default_branch)
         return base if base != commit else None
 
     async def _facts(self, case: _Case, parsed: ParsedPipeline, base: str | None) -> Facts:
-        occurrence, request = case.occurrence, case.occurrence.pull_request
-        if base is not None and base not in case.changed:
-            case.changed[base] = await history.changed(case.mirror, base, case.commit.id)
-        paths = None if base is None else case.changed[base]
-        return Facts(
-            event=occurrence.kind,
-            branch=occurrence.branch,
-            tag=occurrence.tag,
-            target=request.target if request is not None else None,
-            action=request.action if request is not None else None,
-            draft=request is not None and request.draft,
-            paths=paths,
-            ref=occurrence.ref,
-            pipeline=parsed.name,
-            pull_request=request.number if request is not None else None,
-        )
+        paths = await case.changed_since(base) if base is not None and parsed.reads_paths else None
+        return case.occurrence.facts(parsed.name, paths)
 
     async def _built_already(self, case: _Case, pipeline_id: int, build: Build) -> int | None:
         """The build of the same commit and definition that another kind of event started."""
@@ -224,24 +238,15 @@ class Judge:
 
 def _matched(case: _Case, stored: Sequence[Pipeline]) -> list[tuple[Pipeline | None, DefinitionFile | None]]:
     """Each pipeline with its definition at the commit; new pipelines only where the commit is trusted."""
-    found: list[tuple[Pipeline | None, DefinitionFile | None]] = []
-    left = {file.path: file for file in case.files}
-    of_all = next((file for file in case.files if file.of_all), None)
+    of_files, left = definitions.matched([one for one in stored if one.path is not None], case.files)
+    found: list[tuple[Pipeline | None, DefinitionFile | None]] = [*of_files]
     for pipeline in stored:
         if pipeline.path is None:
             file = _of_stored(pipeline)
             if file.parsed is None or (file.parsed.repo_name or "").rstrip("/") == case.repository.url:
                 found.append((pipeline, file))
-        elif pipeline.path in left:
-            found.append((pipeline, left.pop(pipeline.path)))
-    of_paths = {pipeline.path for pipeline, _ in found if pipeline is not None}
-    for pipeline in stored:
-        if pipeline.path is None or pipeline.path in of_paths:
-            continue
-        renamed = [one for one in left.values() if one.parsed and one.parsed.name == pipeline.definition.name]
-        found.append((pipeline, left.pop(renamed[0].path) if renamed else of_all))
     if not case.untrusted and case.occurrence.kind == "push":
-        found += [(None, file) for file in left.values() if file.parsed is not None]
+        found += [(None, file) for file in left if file.parsed is not None]
     return found
 
 

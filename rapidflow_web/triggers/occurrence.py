@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rapidflow_web.forges.base import Change, PullRequest
+from rapidflow_web.pipeline.triggers import Facts
 
 Source = Literal["webhook", "poll", "push", "schedule"]
 
@@ -55,6 +56,22 @@ class Occurrence:
     def tag(self) -> str | None:
         """The tag that was pushed."""
         return self.ref.removeprefix(TAGS) if self.ref.startswith(TAGS) else None
+
+    def facts(self, pipeline: str, paths: tuple[str, ...] | None = None) -> Facts:
+        """What the filters of a pipeline are judged on. `paths` are the changed files, None if not known."""
+        request = self.pull_request
+        return Facts(
+            event=self.kind,
+            ref=self.ref,
+            branch=self.branch,
+            tag=self.tag,
+            target=request.target if request is not None else None,
+            action=request.action if request is not None else None,
+            draft=request is not None and request.draft,
+            paths=paths,
+            pipeline=pipeline,
+            pull_request=request.number if request is not None else None,
+        )
 
     @property
     def words(self) -> str:

@@ -180,7 +180,7 @@ class Repositories:
         if api is None:
             raise BadRequest(
                 f"a repository of the forge '{repository.forge}' has no API; have its post-receive hook send "
-                f"what it reads to /repositories/{repository_id}/refs, or leave it to be looked at"
+                f"what it reads to /repositories/{repository_id}/refs, or leave it to polls"
             )
         secret = await self._vault.of_repository(repository_id, HOOK_SECRET) or ""
         try:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.builds.beginning import Beginning, Cause
-from rapidflow_web.db import events, pipelines, repositories, schedules
+from rapidflow_web.db import events, outbox, pipelines, repositories, schedules
 from rapidflow_web.db.database import uncancelled
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.trigger_models import Schedule
@@ -98,7 +98,7 @@ class Schedules:
             )
             await events.decide(event.id, pipeline.id, outcome, reason, job_id)
             await schedules.set_due(row.id, due)
-        self._beginning.wake()
+        outbox.wake()
 
 
 def _of(pipeline: Pipeline) -> tuple[CronSchedule, ...]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rapidflow_web.db import pipelines, repositories, users
-from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.trigger_models import Repository
-from rapidflow_web.triggers.definitions import DefinitionFile
+from rapidflow_web.triggers.definitions import DefinitionFile, matched
 from rapidflow_web.triggers.judging import Verdict
 
 
@@ -22,15 +21,19 @@ async def apply(
     """Makes and changes pipelines; for a transaction. Returns the ids of those with a valid file, by path.
 
     `whole` is for the head of the default branch: its definitions are those of the pipelines, and pipelines
-    whose files it lost are hidden. Elsewhere only pipelines for new files are made.
+    whose files it lost are hidden. Elsewhere only pipelines for new files are made. The `verdicts` say which
+    pipelines have renamed files; without any, the names do.
     """
-    known = await Pipeline.filter(repository_id=repository.id).order_by("id").select_related("definition")
+    known = await pipelines.of_repository(repository.id)
     by_path = {pipeline.path: pipeline for pipeline in known}
     renamed = {
         verdict.file.path: verdict.pipeline_id
         for verdict in verdicts
         if verdict.file is not None and verdict.pipeline_id is not None
     }
+    if whole and not verdicts:
+        pairs, _ = matched([one for one in known if one.deleted_at is None], files)
+        renamed = {file.path: pipeline.id for pipeline, file in pairs if file is not None}
     found: dict[str, int] = {}
     problems: list[dict[str, str]] = []
     for file in files:
@@ -39,7 +42,7 @@ async def apply(
         if file.parsed is None:
             problems.append({"path": file.path, "message": file.problem or ""})
             if whole and pipeline is not None:
-                await Pipeline.filter(id=pipeline.id).update(problem=file.problem)
+                await pipelines.note_problem(pipeline.id, file.problem)
                 found[file.path] = pipeline.id
         elif not whole and pipeline is None and pipeline_id is not None:
             found[file.path] = pipeline_id  # another branch renames the file; the default branch counts
@@ -52,6 +55,7 @@ async def apply(
                 on_default_branch=whole,
                 name=file.parsed.name,
                 config=file.text,
+                labels=file.parsed.labels,
             )
             if pipeline_id is None:
                 await _restrict_like(made.id, known)
@@ -63,7 +67,7 @@ async def apply(
         if not any(file.of_all for file in files):
             stayed = set(found.values())
             gone = [one.id for one in known if one.on_default_branch and one.id not in stayed]
-            await Pipeline.filter(id__in=gone, deleted_at__isnull=True).update(deleted_at=now_ms())
+            await pipelines.hide(gone)
     return found
 
 

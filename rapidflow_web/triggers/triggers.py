@@ -6,13 +6,15 @@ from collections.abc import Awaitable, Callable
 
 from rapidflow_web.builds.beginning import Beginning
 from rapidflow_web.builds.ending import Ending
-from rapidflow_web.db import jobs, repositories
+from rapidflow_web.db import jobs, outbox, repositories
 from rapidflow_web.db.models import Job
 from rapidflow_web.errors import BadRequest, BuildError, Conflict
 from rapidflow_web.forges.base import Unreadable
+from rapidflow_web.progress import Far
 from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.settings import Settings
 from rapidflow_web.source.mirrors import Mirrors
+from rapidflow_web.source.uploads import UploadedTrees
 from rapidflow_web.triggers.explaining import Explaining, Explanation
 from rapidflow_web.triggers.handling import Handling, occurrences_of
 from rapidflow_web.triggers.hooks import Hooks, replayable
@@ -20,6 +22,7 @@ from rapidflow_web.triggers.judging import Judge, Judgement
 from rapidflow_web.triggers.reading import Reading
 from rapidflow_web.triggers.repositories import Repositories
 from rapidflow_web.triggers.schedules import Schedules
+from rapidflow_web.triggers.uploads import Uploads
 from rapidflow_web.triggers.worker import Worker
 
 
@@ -30,6 +33,7 @@ class Triggers:
         self,
         settings: Settings,
         mirrors: Mirrors,
+        trees: UploadedTrees,
         vault: Vault,
         beginning: Beginning,
         ending: Ending,
@@ -38,13 +42,16 @@ class Triggers:
         self._judge = Judge(settings, mirrors, vault)
         self._cancel = cancel
         handling = Handling(self._judge, mirrors, vault, beginning)
-        self.worker = Worker(
-            handling, Reading(settings, mirrors, vault, ending), Schedules(handling, beginning), cancel
-        )
+        self._reading = Reading(settings, mirrors, trees, vault, ending)
+        self.worker = Worker(handling, self._reading, Schedules(handling, beginning), cancel)
         self.repositories = Repositories(settings, mirrors, vault, handling.look)
         self.hooks = Hooks(self.repositories, self.worker.wake)
+        self.uploads = Uploads(settings, trees)
         self._explaining = Explaining(self._judge, mirrors, vault)
-        self._wake = beginning.wake
+
+    def fetch_for(self, job_id: int) -> Far | None:
+        """How far the fetch is by which the definition of a job is read; None where none is known."""
+        return self._reading.fetches.get(job_id)
 
     async def foresee(self, delivery_id: int) -> list[Judgement]:
         """What a replay of a delivery would mean. Raises `NotFound`, `BadRequest`."""
@@ -53,7 +60,7 @@ class Triggers:
         delivery.replay_of = delivery.id
 
         async def judged() -> list[Judgement]:
-            every = await occurrences_of(repository, delivery)
+            every, _ = await occurrences_of(repository, delivery)
             return [await self._judge.judge(repository, one) for one in every]
 
         try:
@@ -70,7 +77,7 @@ class Triggers:
         await self._check_waiting(job_id, commit)
         if not await jobs.approve(job_id, commit):
             raise Conflict(f"job {job_id} does not wait for an approval any more")
-        self._wake()
+        outbox.wake()
         return await jobs.existing(job_id)
 
     async def reject(self, job_id: int, commit: str) -> Job:

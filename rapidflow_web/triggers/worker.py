@@ -56,10 +56,15 @@ class Worker:
 
     async def run(self) -> None:
         """Works until cancelled. What was begun is begun again by the next server."""
+        first = True
         try:
             while True:
                 self._wake.clear()
                 try:
+                    if first:
+                        # What kept polls from working may have been mended meanwhile.
+                        await repositories.look_again_at_failed(now_ms())
+                        first = False
                     await self._look()
                 except Exception as error:
                     # Whatever it is, the rest must go on when it is over.

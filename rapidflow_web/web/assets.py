@@ -1,4 +1,4 @@
-"""Where the templates and static files are."""
+"""Where the files are that pages are made of."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def folder(name: str) -> Path:
-    """The folder `templates` or `static`: inside the package once installed, at the top of a checkout."""
+    """The folder by this name at the top of a checkout, or inside the package once that is installed."""
     packaged = _PACKAGE / name
     return packaged if packaged.is_dir() else _PACKAGE.parent / name

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import re
 from collections.abc import Generator
 from typing import Any, cast
 
+from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, ASGISendEvent
 from quart import Request
+from quart.asgi import ASGIHTTPConnection
 from quart.formparser import FormDataParser
 from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from rapidflow_web.pipeline.variables import MAX_VARIABLES
+
 _DROPPED = 16 * 1024 * 1024
-_MOST_FIELDS = 1_000
+_MOST_FIELDS = MAX_VARIABLES + 20
+"""A form that starts a build has one for each variable."""
 _URL_ENCODED = ("application/x-www-form-urlencoded", "application/x-url-encoded")
 _LOGIN = "/login"
 HOOKS = "/hooks/"
+_UPLOADS = re.compile(r"/pipelines/[^/]*/uploads")
 _LARGEST_LOGIN = 16 * 1024
+_PATIENCE = 2.0
+"""Seconds in which the rest of an upload that is refused may come."""
+_AHEAD = 1024 * 1024
+"""Bytes of an upload that have come and were not taken yet."""
 
 
 class PatientBody(Body):
@@ -60,6 +73,74 @@ class PatientBody(Body):
         return self.limit is not None and size > self.limit
 
 
+class PacedBody(PatientBody):
+    """A body that is read in parts, and comes no faster than it is read, whatever its size."""
+
+    def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
+        super().__init__(expected_content_length, max_content_length)
+        self._taken = asyncio.Event()
+        self._dropped: int | None = None
+
+    def append(self, data: bytes) -> None:
+        """Takes the next bytes."""
+        if self._dropped is None:
+            super().append(data)
+            return
+        self._dropped += len(data)
+        if self._dropped > _DROPPED:
+            self.set_complete()
+
+    async def room(self) -> None:
+        """Waits until there is room for more."""
+        while len(self._data) > _AHEAD:
+            self._taken.clear()
+            await self._taken.wait()
+
+    async def drop(self) -> None:
+        """Drops what has come and what still comes: nobody reads it any more.
+
+        Waits a moment for its end, with the patience that `PatientBody` has.
+        """
+        self._dropped = 0
+        self._data.clear()
+        self._taken.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await self._complete.wait()
+
+    async def __anext__(self) -> bytes:
+        data = await super().__anext__()
+        self._taken.set()
+        return data
+
+
+class PacedConnection(ASGIHTTPConnection):
+    """Reads requests; the framework's own reads a body whether somebody takes it or not."""
+
+    async def handle_messages(self, request: Request, receive: ASGIReceiveCallable) -> None:
+        """Gives the request its body. Returns when the client has gone."""
+        body = request.body
+
+        async def paced() -> ASGIReceiveEvent:
+            if isinstance(body, PacedBody):
+                await body.room()
+            return await receive()
+
+        await super().handle_messages(request, paced)
+
+    async def handle_request(self, request: Request, send: ASGISendCallable) -> None:
+        """Answers the request, whether its body has come to its end or not."""
+        body = request.body
+
+        async def answered(event: ASGISendEvent) -> None:
+            if isinstance(body, PacedBody) and event["type"] == "http.response.start":
+                # What still came would also hold up the end of the answer.
+                await body.drop()
+            await send(event)
+
+        await super().handle_request(request, answered)
+
+
 class BoundedForms(FormDataParser):
     """Reads forms of at most `_MOST_FIELDS` fields; a million of them would take a second."""
 
@@ -78,11 +159,12 @@ class PatientRequest(Request):
     body_class = PatientBody
     form_data_parser_class = BoundedForms
     most_of_delivery: int
+    most_of_upload: int
 
     @classmethod
-    def with_deliveries(cls, most: int) -> type[PatientRequest]:
-        """The class of requests where a webhook may send at most so many bytes at once."""
-        return type(cls.__name__, (cls,), {"most_of_delivery": most})
+    def limited(cls, *, delivery: int, upload: int) -> type[PatientRequest]:
+        """The class of requests where a webhook, or an upload, may have at most so many bytes."""
+        return type(cls.__name__, (cls,), {"most_of_delivery": delivery, "most_of_upload": upload})
 
     def __init__(
         self, method: str, scheme: str, path: str, *others: Any, max_content_length: int | None, **more: Any
@@ -91,4 +173,7 @@ class PatientRequest(Request):
             max_content_length = min(_LARGEST_LOGIN, max_content_length or _LARGEST_LOGIN)
         elif path.startswith(HOOKS):
             max_content_length = self.most_of_delivery
+        elif _UPLOADS.fullmatch(path):
+            self.body_class = PacedBody
+            max_content_length = self.most_of_upload
         super().__init__(method, scheme, path, *others, max_content_length=max_content_length, **more)

@@ -14,7 +14,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from rapidflow_web.db.database import is_away
 from rapidflow_web.errors import (
+    Forbidden,
     Invalid,
+    NotFound,
     Problem,
     RangeNotSatisfiable,
     RequestError,
@@ -22,7 +24,8 @@ from rapidflow_web.errors import (
     Unauthorized,
 )
 from rapidflow_web.logs.compressed import Damaged
-from rapidflow_web.web.body import PatientBody, PatientRequest
+from rapidflow_web.pipeline.suggestions import printable
+from rapidflow_web.web.body import PacedConnection, PatientBody, PatientRequest
 from rapidflow_web.web.requests import is_page
 from rapidflow_web.web.responses import json_response, text_response
 from rapidflow_web.web.templates import render
@@ -44,8 +47,8 @@ _SENTENCES = {
 _STREAM = re.compile(r"/jobs/[^/]+/logs/stream")
 
 
-def install(app: Quart, most_of_delivery: int) -> None:
-    """Maps every error that can reach a client. A webhook may send `most_of_delivery` bytes at once."""
+def install(app: Quart, most_of_delivery: int, most_of_upload: int) -> None:
+    """Maps every error that can reach a client. A delivery and an upload may have so many bytes."""
 
     async def request_error(error: RequestError) -> Response:
         headers: dict[str, str] = {}
@@ -56,7 +59,9 @@ def install(app: Quart, most_of_delivery: int) -> None:
         if isinstance(error, TooManyRequests):
             headers["Retry-After"] = str(math.ceil(error.wait))
         details = [_detail(problem) for problem in error.problems] if isinstance(error, Invalid) else None
-        return await _respond(str(error), error.status, headers, details)
+        on_page = error.on_page if isinstance(error, NotFound) else None
+        by_role = isinstance(error, Forbidden) and error.by_role
+        return await _respond(str(error), error.status, headers, details, on_page, by_role=by_role)
 
     async def http_exception(error: HTTPException) -> Response:
         status = error.code or 500
@@ -85,7 +90,8 @@ def install(app: Quart, most_of_delivery: int) -> None:
         _log.exception("%s failed", what, exc_info=error)
         return await _respond(_SENTENCES[500], 500, {})
 
-    app.request_class = PatientRequest.with_deliveries(most_of_delivery)
+    app.request_class = PatientRequest.limited(delivery=most_of_delivery, upload=most_of_upload)
+    app.asgi_http_class = PacedConnection
     # A path with a doubled slash would be answered with a redirect, which is HTML.
     app.url_map.merge_slashes = False
     app.register_error_handler(RequestError, request_error)
@@ -97,18 +103,27 @@ def _detail(problem: Problem) -> dict[str, Any]:
     detail = asdict(problem)
     if problem.line is None:
         del detail["line"], detail["column"]
-    return detail
+    return {**detail, "message": printable(problem.message)}
 
 
 async def _respond(
-    sentence: str, status: int, headers: Mapping[str, str], details: list[dict[str, Any]] | None = None
+    sentence: str,
+    status: int,
+    headers: Mapping[str, str],
+    details: list[dict[str, Any]] | None = None,
+    on_page: str | None = None,
+    *,
+    by_role: bool = False,
 ) -> Response:
+    # Whatever it quotes of what a client sent.
+    sentence = printable(sentence)
     # A WebSocket, which nothing here takes, has no request.
     path = request.path if has_request_context() else ""
     if _STREAM.fullmatch(path):
         return text_response(f"{sentence}\n", status, headers)
     if is_page(path) or (path and _is_nowhere(status) and _is_browser()):
-        page = await render("error.html", sentence=sentence, status=status)
+        said = printable(on_page or sentence)
+        page = await render("error.html", sentence=said, status=status, by_role=by_role)
         return Response(page, status, dict(headers), content_type="text/html; charset=utf-8")
     body: dict[str, Any] = {"error": sentence}
     if details is not None:

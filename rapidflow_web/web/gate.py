@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from rapidflow_web import addresses
 from rapidflow_web.accounts import credentials
 from rapidflow_web.accounts.authentication import SESSION_SECONDS, Access, Reader
-from rapidflow_web.accounts.roles import ANYONE, Actor, Role
+from rapidflow_web.accounts.roles import Actor, Role
 from rapidflow_web.db import audit, jobs, pipelines, visibility
 from rapidflow_web.db.database import is_away
 from rapidflow_web.errors import Forbidden, Unauthorized
@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 COOKIE = "rapidflow_session"
 _READING = ("GET", "HEAD", "OPTIONS")
 _DEFAULT_PORT = re.compile(r":(80|443)$")
-_CHANGES_NOTHING = "pages.check_pipeline"
-"""Asked at every key that is typed, with a body that is too long for an address."""
+_CHANGES_NOTHING = frozenset({"pages.check_pipeline", "pages.toggle_favourite"})
+"""What is asked at every key that is typed, with a body too long for an address; what only a cookie has."""
 _TOLD_BY_QUERY = "system.prune"
 
 
@@ -63,7 +63,7 @@ def install(app: Quart) -> None:
         if (
             who is not None
             and request.method not in _READING
-            and request.endpoint != _CHANGES_NOTHING
+            and request.endpoint not in _CHANGES_NOTHING
             and response.status_code != 429
         ):
             await _audit(who.audit_name, response.status_code)
@@ -78,7 +78,7 @@ async def _authorize(access: Access, needed: Role) -> None:
     who = await _authenticate(access)
     g.actor = who
     if who.role < needed:
-        raise Forbidden(_refusal(needed, who))
+        raise Forbidden(_refusal(needed, who), by_role=True)
     visibility.set_current(who.visibility)
 
 
@@ -93,8 +93,12 @@ async def _audit(actor: str, status: int) -> None:
     target = request.full_path.rstrip("?") if request.endpoint == _TOLD_BY_QUERY else request.path
     if (concerned := g.get("audit_subject")) is not None:
         target = f"{target} ({concerned})"
+    await _note(actor, f"{request.endpoint}", target, status)
+
+
+async def _note(actor: str, action: str, target: str, status: int) -> None:
     try:
-        await audit.note(actor, address(), f"{request.endpoint}", target, status)
+        await audit.note(actor, address(), action, target, status)
     except Exception as error:
         # What was done is done, or refused with its own reason; the answer stays.
         if not is_away(error):
@@ -127,6 +131,11 @@ def session() -> str | None:
 def audit_subject(what: str) -> None:
     """Has the audit log say what the request is about, where its address has only a number."""
     g.audit_subject = what
+
+
+async def audit_part(action: str, target: str) -> None:
+    """Notes a part of the request that is done, as the request that does only this is noted."""
+    await _note(actor().audit_name, action, target, 303)
 
 
 def may(role: Role) -> bool:
@@ -178,29 +187,12 @@ def _is_here(origin: str) -> bool:
 
 async def _authenticate(access: Access) -> Actor:
     """Who sends the request. Raises `Unauthorized`."""
-    authorization = request.headers.get("Authorization")
-    if authorization is not None:
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() == "bearer":
-            return await access.of_token(token.strip())
-    settings = services().settings
-    if settings.login == "proxy":
-        names = [name.strip() for name in request.headers.getlist(settings.proxy_header) if name.strip()]
-        if len(names) > 1:
-            raise Unauthorized(
-                f"the header {settings.proxy_header} came {len(names)} times; the proxy must replace it"
-            )
-        if names:
-            return await access.of_proxy(names[0], request.remote_addr or "")
-        raise Unauthorized(f"the proxy in front must name the user in the header {settings.proxy_header}")
-    cookie = request.cookies.get(COOKIE)
-    if cookie and (who := await access.of_session(cookie)) is not None:
-        return who
-    if await access.is_open():
-        return ANYONE
-    raise Unauthorized(
-        "log in at /login, or send a token: Authorization: Bearer TOKEN, "
-        "which the rapidflow command takes from RAPIDFLOW_TOKEN"
+    headers = request.headers
+    return await access.who(
+        headers.get("Authorization"),
+        headers.getlist(services().settings.proxy_header),
+        request.cookies.get(COOKIE),
+        request.remote_addr or "",
     )
 
 

@@ -7,14 +7,20 @@ from quart import request
 from rapidflow_web.db.trigger_models import Repository
 from rapidflow_web.errors import Invalid, Problem
 from rapidflow_web.pipeline.durations import parse_duration
+from rapidflow_web.web import gate
 from rapidflow_web.web.services import services
+
+
+def server_url() -> str:
+    """How the client calls this server, with the path below which it is."""
+    if (public := services().settings.public_url) is not None:
+        return str(public)
+    return f"{'https' if gate.is_secure() else 'http'}://{request.host}"
 
 
 def hook_url(repository: Repository) -> str:
     """Where the forge is to send deliveries: by the name under which this request found the server."""
-    public = services().settings.public_url
-    base = str(public) if public is not None else request.host_url.rstrip("/")
-    return f"{base}/hooks/{repository.hook_key}"
+    return f"{server_url()}/hooks/{repository.hook_key}"
 
 
 def poll_seconds(text: str) -> int | None:

@@ -2,31 +2,58 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any, TypeVar, cast
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from quart import g, request
 from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 from rapidflow_web.builds.beginning import Cause
-from rapidflow_web.errors import BadRequest, Invalid, NotFound, Problem, UnsupportedMediaType
+from rapidflow_web.errors import (
+    BadRequest,
+    Invalid,
+    NotFound,
+    Problem,
+    RequestError,
+    UnsupportedMediaType,
+)
 from rapidflow_web.pipeline.suggestions import did_you_mean, near, short
+from rapidflow_web.web.body import PatientBody
 
 LARGEST_ID = 2**63 - 1
 _MOST_PROBLEMS = 100
 """What is said of a body; it may have a hundred thousand keys, and what each was meant to be takes time."""
 _MOST_VALUES = 20_000
 """Of a JSON text: half a million empty objects take the better part of a second."""
+_PATIENCE = 60.0
+"""Seconds in which the next part of a large body has to come."""
+_LONGEST_UPLOAD = 3600.0
+"""Seconds."""
 JSON = ("application/json",)
 YAML = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 
 M = TypeVar("M", bound=BaseModel)
 
+
+class Model(BaseModel):
+    """What is sent or taken. Compiled when first used, because a start would wait for all of them."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
 _PAGE = re.compile(r"/(login|ui(/(?!jobs/[^/]+/log/).*)?)?")
 """What the log viewer fetches below a job's page is data."""
+
+
+class TooLarge(RequestError):
+    """A body of more than its limit."""
+
+    status = 413
 
 
 def is_page(path: str) -> bool:
@@ -71,8 +98,12 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 def identifier(text: str, what: str) -> int:
     """An id out of a path. Raises `NotFound` for what can't be the id of a `what`."""
     if not re.fullmatch(r"[1-9][0-9]{0,18}", text) or int(text) > LARGEST_ID:
-        raise NotFound(f"there is no {what} '{text[:40]}'; the id of a {what} is a number like 12")
+        raise NotFound(_no_id(text, what), _no_id(text, "build" if what == "job" else what))
     return int(text)
+
+
+def _no_id(text: str, what: str) -> str:
+    return f"there is no {what} '{text[:40]}'; the id of a {what} is a number like 12"
 
 
 def query(model: type[M]) -> M:
@@ -112,6 +143,31 @@ async def content() -> bytes:
     # It may have taken a minute, and whoever is no administrator any more is not to add another one.
     await _let_in_again()
     return data
+
+
+async def parts() -> AsyncIterator[bytes]:
+    """A large body as it comes. Raises `Unauthorized`, `Forbidden` at its end, as `content` does.
+
+    Raises `TooLarge` beyond its limit, and `RequestTimeout` where nothing comes for a minute.
+    """
+    deadline = asyncio.get_running_loop().time() + _LONGEST_UPLOAD
+    body = aiter(request.body)
+    while True:
+        try:
+            async with asyncio.timeout_at(min(asyncio.get_running_loop().time() + _PATIENCE, deadline)):
+                part = await anext(body)
+        except StopAsyncIteration:
+            break
+        except TimeoutError:
+            raise RequestTimeout from None
+        except RequestEntityTooLarge:
+            most = cast(PatientBody, request.body).limit or 0
+            raise TooLarge(
+                f"the working tree has more than {most // 1024**2} MiB when it is packed; leave files out by "
+                ".gitignore, or have the administrator raise RAPIDFLOW_UPLOAD_LIMIT"
+            ) from None
+        yield part
+    await _let_in_again()
 
 
 async def form() -> MultiDict[str, str]:

@@ -12,9 +12,12 @@ from quart.wrappers.response import ResponseBody
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON response of a value that fits into memory, keys in their order."""
-    return encoded_response(
-        json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), status, headers
-    )
+    return encoded_response(encoded(value), status, headers)
+
+
+def encoded(value: Any) -> bytes:
+    """JSON text of a value that fits into memory."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def encoded_response(

@@ -49,15 +49,23 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/ui"): VIEWER,
     ("GET", "/ui/"): VIEWER,
     ("GET", "/ui/api"): VIEWER,
+    ("GET", "/ui/docs"): VIEWER,
+    ("GET", "/ui/docs/<name>"): VIEWER,
     ("GET", "/ui/overview"): VIEWER,
+    ("GET", "/ui/builds"): VIEWER,
+    ("GET", "/ui/builds/list"): VIEWER,
+    ("GET", "/ui/builds/told"): VIEWER,
     ("GET", "/ui/jobs"): VIEWER,
     ("GET", "/ui/jobs/<job_id>"): VIEWER,
     ("GET", "/ui/jobs/<job_id>/state"): VIEWER,
+    ("GET", "/ui/jobs/<job_id>/compare"): VIEWER,
     ("GET", "/ui/jobs/<job_id>/log/map"): VIEWER,
     ("GET", "/ui/jobs/<job_id>/log/times"): VIEWER,
     ("GET", "/ui/jobs/<job_id>/log/search"): VIEWER,
     ("GET", "/ui/jobs/<job_id>/log/outline"): VIEWER,
     ("GET", "/ui/pipelines"): VIEWER,
+    ("GET", "/ui/pipelines/list"): VIEWER,
+    ("GET", "/ui/pipelines/<pipeline_id>/builds"): VIEWER,
     ("GET", "/ui/pipelines/<pipeline_id>"): VIEWER,
     ("GET", "/ui/repositories"): VIEWER,
     ("GET", "/ui/repositories/<repository_id>"): VIEWER,
@@ -66,10 +74,11 @@ ROLES: dict[tuple[str, str], Role | None] = {
     (
         "GET",
         "/ui/<any(deliveries, jobs, pipelines, repositories, users):kind>/<number>"
-        "/<any(approve, cancel, change, connect, delete, jobs, password, poll, reject, remove, replay, "
-        "retry, role, secret, secrets, visibility):_action>",
+        "/<any(approve, cancel, change, connect, delete, favourite, jobs, password, poll, reject, remove, "
+        "replay, retry, role, secret, secrets, visibility):_action>",
     ): VIEWER,
     # Their own affairs
+    ("POST", "/ui/pipelines/<pipeline_id>/favourite"): VIEWER,
     ("GET", "/tokens"): VIEWER,
     ("POST", "/tokens"): VIEWER,
     ("DELETE", "/tokens/<token_id>"): VIEWER,
@@ -82,6 +91,7 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("POST", "/ui/account/tokens/<token_id>/revoke"): VIEWER,
     # Building
     ("POST", "/pipelines/<pipeline_id>/jobs"): BUILDER,
+    ("POST", "/pipelines/<pipeline_id>/uploads"): BUILDER,
     ("POST", "/jobs/<job_id>/cancel"): BUILDER,
     ("POST", "/jobs/<job_id>/retry"): BUILDER,
     ("POST", "/jobs/<job_id>/approve"): BUILDER,
@@ -147,7 +157,8 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/ui/secrets/remove"): ADMIN,
     ("POST", "/ui/secrets/remove"): ADMIN,
     ("POST", "/ui/pipelines/<pipeline_id>/secrets"): ADMIN,
-    ("GET", "/ui/pipelines/<number>/secrets/remove"): VIEWER,
+    ("POST", "/ui/pipelines/<pipeline_id>/secrets/missing"): ADMIN,
+    ("GET", "/ui/pipelines/<number>/secrets/<any(missing, remove):_form>"): VIEWER,
     ("POST", "/ui/pipelines/<pipeline_id>/secrets/remove"): ADMIN,
     ("POST", "/prune"): ADMIN,
 }

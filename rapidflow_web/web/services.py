@@ -10,17 +10,18 @@ from quart import current_app
 from rapidflow_web.accounts.authentication import Access
 from rapidflow_web.accounts.changes import AccountChanges
 from rapidflow_web.builds.beginning import Beginning
+from rapidflow_web.builds.comparing import Comparing
 from rapidflow_web.builds.health import Health
 from rapidflow_web.builds.queue import Queue
 from rapidflow_web.builds.service import Service
 from rapidflow_web.builds.supervisor import Supervisor
 from rapidflow_web.executors.base import Executor
 from rapidflow_web.logs.log import LogStore
+from rapidflow_web.logs.outlines import Outlines
 from rapidflow_web.maintenance.maintenance import Maintenance
 from rapidflow_web.secrets.changes import SecretChanges
 from rapidflow_web.settings import Settings
 from rapidflow_web.triggers.triggers import Triggers
-from rapidflow_web.web.response_cache import ResponseCache
 from rapidflow_web.web.streaming import OpenStreams
 
 EXTENSION = "rapidflow"
@@ -44,8 +45,8 @@ class Services:
     access: Access
     accounts: AccountChanges
     secrets: SecretChanges
-    details: ResponseCache
-    """The details of finished jobs."""
+    comparing: Comparing
+    outlines: Outlines
 
 
 def services() -> Services:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
+from typing import Protocol
 
 from quart.wrappers.response import ResponseBody
 
@@ -16,13 +17,21 @@ from rapidflow_web.logs.log import CHUNK, Log
 
 _log = logging.getLogger(__name__)
 
-_PAUSE_PER_FOLLOWER = 0.0003
+_PAUSE_PER_FOLLOWER = 0.00005
 _LONGEST_PAUSE = 0.03
 _FULL_CHUNKS = 16
 """Streams up to which each is given as much at a time as there is sense in."""
 _LEAST_CHUNK = 32 * 1024
 _REVIEW_SECONDS = 2.0
 """How often it is asked anew who may still read; `rapidflow user` changes that beside the server."""
+
+
+class Passing(Protocol):
+    """A connection that takes pieces of a chunked answer."""
+
+    def pass_on(self, data: bytes) -> bool:
+        """Sends a piece; False where that has to wait for the client, or can't be."""
+        ...
 
 
 class OpenStreams:
@@ -116,6 +125,7 @@ class LogBody(LongBody):
     """The bytes of a log from `start` to `end`, or with `end` None for as long as the build goes on.
 
     `begin` tells where the stream begins once that is known (see `Layout.after`); `start` counts from there.
+    With `connection`, which is for chunked answers, what follows the first piece goes there.
     """
 
     def __init__(
@@ -126,8 +136,10 @@ class LogBody(LongBody):
         begin: Callable[[], int | None],
         start: int,
         end: int | None,
+        connection: Passing | None = None,
     ) -> None:
         super().__init__(streams, reader, self._read())
+        self._connection = connection
         self._log = log
         self._begin = begin
         self._start = start
@@ -154,6 +166,7 @@ class LogBody(LongBody):
             await log.changed()
         position = begin + self._start
         last_sent = 0.0
+        connection: Passing | None = None  # the first piece makes sure that the head has been sent
         while True:
             limit = self._streams.chunk
             if self._end is not None:
@@ -161,9 +174,12 @@ class LogBody(LongBody):
             if chunk := await log.read(position, limit):
                 position += len(chunk)
                 metrics.SENT_BYTES.inc(len(chunk))
-                yield chunk
-                # Without this a reader that is always behind would keep all others from their turn.
-                await asyncio.sleep(0)
+                if connection is None or not connection.pass_on(chunk):
+                    yield chunk
+                    connection = self._connection
+                if position < log.size:
+                    # Without this a reader that is always behind would keep all others from their turn.
+                    await asyncio.sleep(0)
             elif not follow or log.sealed:
                 return
             else:

@@ -1,10 +1,11 @@
 // Buttons that copy what is beside them.
 
-// Browsers have a clipboard only for pages that came over TLS or from their own machine.
-for (const button of navigator.clipboard ? document.querySelectorAll("[data-copy]") : []) {
+import { toClipboard } from "./clipboard.js";
+
+for (const button of document.querySelectorAll("[data-copy]")) {
   button.hidden = false;
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-    button.firstElementChild.textContent = "Copied";
+    const copied = await toClipboard(document.getElementById(button.dataset.copy).textContent);
+    button.firstElementChild.textContent = copied ? "Copied" : "Select and copy it yourself";
   });
 }

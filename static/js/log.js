@@ -1,18 +1,23 @@
 // The log section of a job's page: opens the log at the right place and connects its toolbar and keys.
 
+import { toClipboard } from "./clipboard.js";
 import { key } from "./keys.js";
 import { copy } from "./log/copy.js";
+import { fit } from "./log/fit.js";
 import { Live } from "./log/live.js";
+import { Marks } from "./log/marks.js";
+import { Pill } from "./log/pill.js";
 import { Search } from "./log/search.js";
+import { Stuck } from "./log/stuck.js";
 import { Viewer } from "./log/viewer.js";
 
 const WRAP = "rapidflow.log.wrap";
 const section = document.getElementById("log");
 const scroller = section.querySelector(".output");
 const status = section.querySelector(".said");
-const pill = section.querySelector(".pill");
 const button = (name) => section.querySelector(`[data-action="${name}"]`);
 const say = (sentence) => (status.textContent = sentence);
+const hasFailed = () => document.getElementById("job").dataset.status === "failed";
 
 async function map() {
   for (;;) {
@@ -23,37 +28,35 @@ async function map() {
   }
 }
 
+fit(section, scroller);
 const viewer = new Viewer(scroller, section.dataset.job, section.dataset.stream, await map(), say);
+const { viewport } = viewer;
 say("");
 
-// What is new while one reads further up.
-
-let left = null;
-
-function tell() {
-  const fresh = left === null ? 0 : viewer.chunks.lines - left;
-  pill.hidden = fresh <= 0;
-  pill.textContent = `↓ ${fresh.toLocaleString("en")} new ${fresh === 1 ? "line" : "lines"}`;
-}
-
-viewer.onmoved = (rows) => {
-  if (viewer.viewport.follows) left = null;
-  else left ??= viewer.chunks.lines;
-  button("follow").setAttribute("aria-pressed", String(viewer.viewport.follows));
-  search.mark([...scroller.querySelectorAll(".row")]);
-  tell(rows);
-};
-const live = new Live(viewer, tell);
-
+const pill = new Pill(section.querySelector(".pill"), viewer);
+const stuck = new Stuck(viewer);
 const search = new Search(section.querySelector(".search"), `${section.dataset.job}/log/search`, (line) => viewer.show(line));
 search.from = () => viewer.firstShown;
 search.closed = () => scroller.focus();
+const marks = new Marks(section.querySelector(".marks"), viewer);
+search.found = () => marks.show(search.lines);
+
+viewer.onmoved = () => {
+  if (!viewer.sealed) button("follow").setAttribute("aria-pressed", String(viewport.follows));
+  search.mark([...scroller.querySelectorAll(".row")]);
+  search.found();
+  stuck.update();
+  pill.update();
+};
+const live = new Live(viewer, () => pill.update());
 
 // The toolbar
 
-function toError() {
+async function toError() {
+  if (!viewer.rows.error) await (viewer.sealed ? outlined : viewer.outline());
   if (viewer.rows.error) viewer.show(viewer.rows.error.line);
-  else say("No error was found.");
+  else if (hasFailed()) viewport.follow(); // the reason is at the end
+  else say(viewer.sealed ? "No error was found." : "No error was found so far.");
 }
 
 function wrap(on) {
@@ -85,13 +88,21 @@ function foldAll() {
   viewer.redraw();
 }
 
+/** A log that ended has nothing to follow. */
+function showEnd() {
+  button("follow").removeAttribute("aria-pressed");
+  button("follow").title = "Go to the end (f)";
+  button("follow").querySelector("span").textContent = "End";
+}
+
+const link = async () => say((await toClipboard(location.href)) ? "Copied the link." : "The browser refused to copy; the link is in its address bar.");
 const actions = {
-  follow: () => viewer.viewport.follow(), wrap: () => wrap(!viewer.wrapping.on), times, fold: foldAll,
+  follow: () => (viewport.follows && !viewer.sealed ? viewport.stop() : viewport.follow()),
+  wrap: () => wrap(!viewer.wrapping.on), times, fold: foldAll, link, error: toError,
   copy: async () => say(await copy(viewer)),
-  error: toError, search: () => (search.form.hidden ? search.open() : search.close()), close: () => search.close(),
+  search: () => (search.form.hidden ? search.open() : search.close()), close: () => search.close(),
 };
 section.addEventListener("click", (event) => actions[event.target.closest("[data-action]")?.dataset.action]?.());
-pill.addEventListener("click", actions.follow);
 
 key("/", "Search the log", () => search.open());
 key("n", "Next match", () => search.next(1));
@@ -99,7 +110,7 @@ key("N", "Previous match", () => search.next(-1));
 key("j", "Next step", () => viewer.step(1));
 key("k", "Previous step", () => viewer.step(-1));
 key("e", "First error", toError);
-key("f", "Follow the end", actions.follow);
+key("f", "Follow the end, or stop", actions.follow);
 key("w", "Wrap lines", actions.wrap);
 key("t", "Times of lines", times);
 key("z", "Collapse or expand all", foldAll);
@@ -112,8 +123,8 @@ showTimes();
 async function open() {
   const line = viewer.mark(location.hash);
   if (line !== null) return viewer.show(line);
-  if (!viewer.sealed) return viewer.viewport.follow();
-  return viewer.viewport.draw();
+  if (!viewer.sealed) return viewport.follow();
+  return viewport.draw();
 }
 
 let waiting = location.hash;
@@ -128,20 +139,16 @@ viewer.onlearned = async () => {
 addEventListener("hashchange", open);
 await open();
 if (viewer.mark(location.hash) !== null) waiting = "";
-const grows = !viewer.sealed;
-const outlined = viewer.outline();
+let outlined = viewer.outline();
 if (viewer.sealed) await outlined;
 if (viewer.sealed && viewer.rows.error && !location.hash) await viewer.show(viewer.rows.error.line);
 
-// One connection, and none while nobody looks.
-
-while (!viewer.sealed) {
-  const away = new AbortController();
-  const leave = () => document.hidden && away.abort();
-  document.addEventListener("visibilitychange", leave);
-  if (!document.hidden) await live.follow(away.signal);
-  document.removeEventListener("visibilitychange", leave);
-  if (document.hidden) await new Promise((back) => document.addEventListener("visibilitychange", back, { once: true }));
-  else if (!viewer.sealed) await new Promise((again) => setTimeout(again, 1000));
+if (!viewer.sealed) {
+  await live.run();
+  await (outlined = viewer.outline());
+  const { error } = viewer.rows;
+  if (error && viewport.stays) pill.offer(error.line);
+  else if (error) await viewer.show(error.line);
 }
-if (grows) await viewer.outline();
+showEnd();
+section.dataset.ended = "";

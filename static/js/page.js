@@ -22,9 +22,17 @@ function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+const STYLES = {
+  day: { dateStyle: "medium" },
+  minute: { dateStyle: "medium", timeStyle: "short" },
+  second: { dateStyle: "medium", timeStyle: "medium" },
+};
+const formats = Object.fromEntries(Object.entries(STYLES).map(([name, style]) => [name, new Intl.DateTimeFormat([], style)]));
+
 function tick() {
   const now = Date.now() - skew;
   for (const element of document.querySelectorAll("time[data-since]")) say(element, formatElapsed(now - element.dataset.since, false));
+  for (const element of document.querySelectorAll("time[data-at]")) say(element, formats[element.dataset.style].format(Number(element.dataset.at)));
   for (const element of document.querySelectorAll("time[data-ago]")) say(element, ago(now - element.dataset.ago));
   for (const element of document.querySelectorAll("progress[data-since]")) {
     const passed = now - element.dataset.since;
@@ -52,12 +60,18 @@ document.addEventListener("htmx:error", () => (lost.hidden = false));
 document.addEventListener("htmx:response:error", () => (lost.hidden = false));
 document.addEventListener("htmx:after:swap", () => (lost.hidden = true));
 
-// Forms that ask first
+// Forms that ask first, and are sent once however often one clicks
+
+let sent = new WeakSet();
 
 document.addEventListener("submit", (event) => {
-  const question = event.target.dataset.confirm;
-  if (question && !confirm(question)) event.preventDefault();
+  const form = event.target;
+  if (form.method !== "post") return;
+  if (sent.has(form) || (form.dataset.confirm && !confirm(form.dataset.confirm))) event.preventDefault();
+  else sent.add(form);
 });
+addEventListener("pageshow", () => (sent = new WeakSet()));
+document.addEventListener("stay", () => (sent = new WeakSet())); // see editor/unsaved.js
 
 // The theme
 

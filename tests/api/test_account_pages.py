@@ -316,6 +316,8 @@ def test_the_only_user_goes_where_nobody_needs_to_log_in_then_and_stays_where_ot
         server.set(bind=f"127.0.0.1:{server.port}")
         server.start()
     assert server.get("/me").json == {"name": None, "role": "admin", "token": None}
+    command = f"RAPIDFLOW_DATA={server.data} rapidflow user add NAME --role admin"
+    assert command in server.get("/ui/users").text
 
 
 def test_users_whom_a_proxy_logs_in_need_no_password_and_have_no_log_out(new_server: Callable[..., Server]):

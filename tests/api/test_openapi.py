@@ -24,6 +24,7 @@ MAKING = (
     "/jobs/{job_id}/retry",
     "/pipelines",
     "/pipelines/{pipeline_id}/jobs",
+    "/pipelines/{pipeline_id}/uploads",
     "/repositories",
     "/tokens",
     "/users",
@@ -104,10 +105,13 @@ def test_every_call_documents_its_errors_in_the_one_shape(document: dict[str, An
             )
         ):
             statuses |= {"413", "415", "422"}
-        if path.endswith("/refs") or path == HOOK:
+        if path.endswith(("/refs", "/uploads")) or path == HOOK:
             statuses.add("413")
-        if path in ("/me/password", "/pipelines/{pipeline_id}/jobs", "/jobs/{job_id}/retry") and (
-            method != "get"
+        if method != "get" and path in (
+            "/me/password",
+            "/pipelines/{pipeline_id}/jobs",
+            "/pipelines/{pipeline_id}/uploads",
+            "/jobs/{job_id}/retry",
         ):
             statuses.add("429")
         if path.endswith("/stream"):
@@ -149,6 +153,7 @@ def test_bodies_are_required_where_they_are_and_optional_where_they_are(document
         ("post", "/pipelines"): (True, [JSON, *yaml]),
         ("put", "/pipelines/{pipeline_id}"): (True, [JSON, *yaml]),
         ("post", "/pipelines/{pipeline_id}/jobs"): (False, [JSON]),
+        ("post", "/pipelines/{pipeline_id}/uploads"): (True, ["application/octet-stream"]),
         ("put", "/me/password"): (True, [JSON]),
         ("put", "/pipelines/{pipeline_id}/visibility"): (True, [JSON]),
         ("put", "/pipelines/{pipeline_id}/secrets/{name}"): (True, [JSON]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.support import payloads
@@ -12,6 +13,7 @@ from tests.support.openapi import BADGE, CALLS, HOOK, JSON, TEXT, Truth, operati
 from tests.support.repos import Repo
 from tests.support.repositories import definition, events
 from tests.support.server import Answer, Server, wait_for
+from tests.support.uploads import pack
 from tests.support.users import PASSWORD, session_of
 
 REPOSITORIES = (
@@ -19,6 +21,7 @@ REPOSITORIES = (
     HOOK,
     BADGE,
     "/pipelines/{pipeline_id}/explain",
+    "/pipelines/{pipeline_id}/uploads",
     "/jobs/{job_id}/approve",
     "/jobs/{job_id}/reject",
 )
@@ -190,9 +193,11 @@ def test_every_answer_about_users_and_secrets_is_as_documented(
 
 
 def test_every_answer_about_repositories_is_as_documented(
-    new_server: Callable[..., Server], document: dict[str, Any], repo: Repo
+    new_server: Callable[..., Server], document: dict[str, Any], repo: Repo, tmp_path: Path
 ) -> None:
-    server = new_server(executor="process", file_roots=str(repo.path.parent), hook_body_limit="64k").start()
+    server = new_server(
+        executor="process", file_roots=str(repo.path.parent), hook_body_limit="64k", upload_limit="64k"
+    ).start()
     truth = Truth(server, document)
     repo.commit({".rapidflow/one.yml": definition("one"), ".rapidflow/two.yml": "name: two\nstep: []\n"})
     added = truth.ask("POST", "/repositories", body={"url": repo.url}).json
@@ -248,6 +253,14 @@ def test_every_answer_about_repositories_is_as_documented(
     again = server.post(f"/pipelines/{ids['pipeline_id']}/jobs", {"commit": fork}).json["id"]
     wait_for(lambda: "approval" in (server.job(again)["waits_for"] or ""), "it waits for approval")
     truth.ask("POST", "/jobs/{job_id}/reject", body={"commit": fork}, job_id=again)
+    commit, tree = pack(tmp_path / "tree", {"a": "a"})
+    uploads, binary = f"/pipelines/{{pipeline_id}}/uploads?commit={commit}", "application/octet-stream"
+    while truth.ask("POST", uploads, body=tree, media_type=binary, **ids).status != 429:
+        pass
+    server.stop()
+    server.sql("DELETE FROM upload")
+    server.start()
+    truth.ask("POST", uploads, body=b"x" * (64 * 1024 + 1), media_type=binary, **ids)
     tag = truth.ask("GET", BADGE, **ids).headers["etag"]
     truth.ask("GET", BADGE, more={"If-None-Match": tag}, **ids)
     truth.ask("POST", "/repositories/{repository_id}/secret", **ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from urllib.parse import urlencode
 
 import pytest
@@ -20,9 +21,8 @@ def submit(server: Server, path: str, **fields: str) -> Answer:
     [
         ("/ui", "/"),
         ("/ui/", "/"),
-        ("/ui/jobs", "/"),
-        ("/ui/pipelines", "/"),
-        ("/docs", "/ui/api"),
+        ("/ui/jobs", "/ui/builds"),
+        ("/docs", "/ui/docs"),
         ("/ui/jobs/3/cancel", "/ui/jobs/3"),
         ("/ui/jobs/3/retry", "/ui/jobs/3"),
         ("/ui/pipelines/3/jobs", "/ui/pipelines/3"),
@@ -42,6 +42,19 @@ def test_what_is_not_there_is_a_page_that_says_so(server: Server, address: str):
     assert answer.status == 404
     assert "Not found" in answer.text
     assert 'href="/"' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("/jobs/999999", "there is no {} 999999"),
+        ("/jobs/nonsense", "there is no {0} 'nonsense'; the id of a {0} is a number like 12"),
+    ],
+)
+def test_a_job_is_a_build_on_pages(server: Server, address: str, sentence: str):
+    shown = html.unescape(server.get(f"/ui{address}").text)
+    assert sentence.format("build").removeprefix("t") in shown and " job " not in shown
+    assert server.get(address).json == {"error": sentence.format("job")}
 
 
 def test_a_fragment_that_did_not_change_is_not_sent_again(server: Server):
@@ -78,7 +91,8 @@ def test_nothing_is_stored_of_a_definition_that_is_not_valid(server: Server):
 def test_a_definition_keeps_the_line_ends_that_were_typed(server: Server):
     answer = submit(server, "/ui/pipelines", config="name: lines\r\nsteps:\r\n  - echo hi\r\n")
     assert answer.status == 303
-    number = answer.headers["location"].rsplit("/", 1)[1]
+    assert "Saved. Start a build to try it." in server.get(answer.headers["location"]).text
+    number = answer.headers["location"].rsplit("/", 1)[1].partition("?")[0]
     assert server.get(f"/pipelines/{number}").json["config"] == "name: lines\nsteps:\n  - echo hi\n"
 
 
@@ -102,7 +116,7 @@ def test_the_history_has_pages_of_fifty_and_keeps_its_filter(server: Server):
     ended = [job for job in jobs if server.job(job)["status"] == "cancelled"]
     first = server.get(f"/ui/pipelines/{pipeline}").text
     assert first.count('<tr id="build-') == 50
-    assert f"status=&amp;branch=&amp;before={jobs[1]}" in first
+    assert f"?before={jobs[1]}" in first
     second = server.get(f"/ui/pipelines/{pipeline}?before={jobs[1]}").text
     assert second.count('<tr id="build-') == 1
     cancelled = server.get(f"/ui/pipelines/{pipeline}?status=cancelled").text
@@ -125,3 +139,9 @@ def test_the_api_page_has_lines_that_can_be_run(server: Server):
     text = server.get("/ui/api").text
     assert f"curl {server.url}/jobs/{{job_id}}/details" in text
     assert "`" not in text
+
+
+def test_step_that_a_build_ended_before_is_not_run(server: Server):
+    ended = server.run({"name": "ended early", "steps": ["false", "true"]})
+    page = server.get(f"/ui/jobs/{ended['job']['id']}").text
+    assert "</svg>not run</span>" in page and "</svg>pending</span>" not in page

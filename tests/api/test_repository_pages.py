@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -106,6 +106,7 @@ def test_a_repository_is_added_and_its_secret_shown_this_once(team: Team) -> Non
     (secret,) = re.findall(r'id="secret">([^<]+)<', page.text)
     (number,) = re.findall(r"/repositories/(\d+)/refs", page.text)
     assert "hooks/post-receive" in page.text and "ci</a>" in page.text
+    assert "Bearer TOKEN" in page.text and "in place of TOKEN" in page.text
     assert secret not in team.get(f"/ui/repositories/{number}").text
     renewed = team.send(f"/ui/repositories/{number}/secret").text
     assert "accepted for another 24 hours" in renewed and secret not in renewed
@@ -268,3 +269,29 @@ def test_a_restricted_pipeline_is_on_no_page_of_its_repository(team: Team) -> No
         assert name not in team.get(path, "vic").text, path
     shown = team.server.get(f"/repositories/{team.id}", team.cookies["vic"])
     assert name not in shown.text and FILE in json.dumps(shown.json)
+
+
+def test_hook_on_the_page_has_no_token_where_there_are_no_users(
+    new_server: Callable[..., Server], repo: Repo
+) -> None:
+    server = new_server(executor="process", file_roots=str(repo.path.parent)).start()
+    repo.commit({".rapidflow.yml": DEFINITION})
+    assert server.post("/repositories", {"url": repo.url}).status == 201
+    page = server.get("/ui/repositories/1").text
+    assert "curl -sS" in page and "TOKEN" not in page
+    # What fits comes first.
+    assert page.index("curl -sS") < page.index("Signed webhooks") < page.index('id="hook-url"')
+
+
+def test_addresses_for_forges_and_hooks_are_those_of_the_proxy_that_ends_tls(
+    new_server: Callable[..., Server], repo: Repo
+) -> None:
+    server = new_server(executor="process", file_roots=str(repo.path.parent)).start()
+    repo.commit({".rapidflow.yml": DEFINITION})
+    behind_tls = {"X-Forwarded-Proto": "https", "Content-Type": "application/json"}
+    added = server.request("POST", "/repositories", json.dumps({"url": repo.url}), behind_tls)
+    assert added.status == 201
+    address = server.url.replace("http://", "https://")
+    assert added.json["hook_url"].startswith(f"{address}/hooks/")
+    page = server.get("/ui/repositories/1", behind_tls).text
+    assert f"{address}/repositories/1/refs" in page and f"{server.url}/repositories/1/refs" not in page

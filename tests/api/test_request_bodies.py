@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from urllib.parse import quote
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -36,7 +39,31 @@ TYPES = st.sampled_from(
 )
 
 
+@pytest.mark.parametrize("odd", ["\ue000", "\u202e", "\u200b", "\x85"])
+def test_what_an_error_quotes_shows_what_can_not_be_printed_as_an_escape(server: Server, odd: str) -> None:
+    quoted, json_type = quote(odd), {"Content-Type": "application/json"}
+    pipeline = server.pipeline({"name": "some", "steps": ["true"]})
+    for method, path, body in (
+        ("POST", "/pipelines", json.dumps({odd: 1})),
+        ("POST", "/pipelines", json.dumps({"name": "x", "config": f"name: x\nsteps: [ls]\na{odd}b: 1\n"})),
+        ("POST", "/repositories", json.dumps({"url": f"https://a{odd}b/c"})),
+        ("POST", f"/pipelines/{pipeline}/jobs", json.dumps({"environments": {f"A{odd}": "b"}})),
+        ("PUT", f"/secrets/A{quoted}", json.dumps({"value": "a value"})),
+        ("GET", f"/jobs?status=a{quoted}b", None),
+        ("GET", f"/jobs?a{quoted}b=1", None),
+        ("GET", f"/a{quoted}b", None),
+    ):
+        answer = server.request(method, path, body, json_type if body else None)
+        assert 400 <= answer.status < 500, (path, answer.text)
+        assert answer.json["error"].isprintable(), (path, answer.text)
+        assert all(one["message"].isprintable() for one in answer.json.get("details", ())), answer.text
+    refused = server.request("POST", "/pipelines", json.dumps({"config": "", f"a{odd}b": 1}), json_type)
+    shown = "a b" if odd[0].isspace() else f"a{ascii(odd)[1:-1]}b"
+    assert refused.json["error"].startswith(f"unknown key '{shown}'")
+
+
 @given(body=BODIES, media_type=TYPES)
+@example(body=json.dumps({"\ue000": 1}).encode(), media_type="application/json")
 @example(body=NEARLY[0].decode().encode("utf-16"), media_type="application/yaml")
 @example(body=b"1" * 5000, media_type="application/json")
 @example(body=b"[" * 100_000, media_type="application/json")

@@ -108,7 +108,7 @@ def test_a_secret_that_can_not_be_is_refused_and_its_value_not_sent_back(
 def test_the_password_of_the_repository_is_set_on_the_page_of_its_pipeline(keeper: Keeper):
     name, password = "RAPIDFLOW_CLONE_PASSWORD", "fetch with this"
     config = "name: fetched\nrepo_name: https://user@192.0.2.1/repo\nsteps: ['true']\n"
-    added = keeper.send("/ui/pipelines", config=config).headers["location"]
+    added = keeper.send("/ui/pipelines", config=config).headers["location"].partition("?")[0]
     assert keeper.send(f"{added}/secrets", name=name, value=password).status == 303
     page = keeper.get(added).text
     assert "the source is fetched with it" in page and password not in page
@@ -148,10 +148,54 @@ def test_only_administrators_see_names_of_secrets(keeper: Keeper):
         assert keeper.send(page, name="UNNAMED", value="a value").status == 303
     refused = keeper.get("/ui/secrets", "vera")
     assert refused.status == 403
-    assert "Only admins can open this" in refused.text
+    assert "Only admins can open this" in refused.text and "What each role may do" in refused.text
     page = keeper.get(keeper.page, "vera").text
     assert "UNNAMED" not in page and 'id="secrets"' not in page
     assert 'href="/ui/secrets"' not in page
     assert keeper.send("/ui/secrets", "vera", name="OF_VERA", value="her value").status == 403
     stored = {one["name"]: one["updated_by"] for one in json.loads(keeper.get("/secrets").body)}
     assert stored["UNNAMED"] == "root" and "OF_VERA" not in stored
+
+
+def test_a_poll_keeps_the_form_for_missing_secrets_also_of_a_long_definition(keeper: Keeper):
+    comments = "# a line of a long definition\n" * 700
+    config = f"{comments}name: long\nsecrets: [NOWHERE]\nsteps: ['true']\n"
+    added = keeper.send("/ui/pipelines", config=config, then="start").headers["location"]
+    job = added.rpartition("/")[2]
+    wait_for(lambda: keeper.get(f"/jobs/{job}").json["finished_at"], "the build fails")
+    for path in (f"/ui/jobs/{job}", f"/ui/jobs/{job}/state"):
+        assert 'name="secret:NOWHERE"' in keeper.get(path).text, path
+
+
+def test_the_form_for_missing_secrets_notes_each_and_says_what_of_it_was_done(keeper: Keeper):
+    names = [f"{letter}_{'LONG' * 50}" for letter in "ABCDEF"]
+    config = json.dumps({"name": "many", "secrets": names, "steps": ["sleep 60"]})
+    page = keeper.send("/ui/pipelines", config=config).headers["location"].partition("?")[0]
+    path = f"{page}/secrets/missing"
+
+    def noted() -> list[tuple[str, str]]:
+        return [(one["action"], one["target"]) for one in keeper.get("/audit?limit=50").json]
+
+    # No definition can name it: the form of a browser has no such field.
+    for other in ("RAPIDFLOW_CLONE_PASSWORD", "SOMETHING_ELSE"):
+        refused = keeper.send(path, **{f"secret:{names[0]}": "a value", f"secret:{other}": "a value"})
+        assert refused.status == 422
+        assert f"Nothing was stored: the definition names no secret &#39;{other}&#39;." in refused.text
+        assert keeper.get(f"/{page.removeprefix('/ui/')}/secrets").json == []
+    assert keeper.send(path, **{f"secret:{name}": "a value" for name in names}).status == 303
+    entries = noted()
+    for name in names:
+        assert ("pages.set_pipeline_secret", f"{page}/secrets ({name})") in entries
+
+    # It runs, so it can't be retried yet.
+    job = keeper.send(f"{page}/jobs").headers["location"].rpartition("/")[2]
+    form = {f"secret:{names[1]}": "another value", "job": job, "then": "retry"}
+    refused = keeper.send(path, **form)
+    assert refused.status == 400
+    assert f"Stored: {names[1]}. Build {job} could not be retried: " in refused.text
+    assert keeper.send(f"/ui/jobs/{job}/cancel").status == 303
+    wait_for(lambda: keeper.get(f"/jobs/{job}").json["finished_at"], "the build ends")
+    retried = keeper.send(path, **form)
+    assert retried.headers["location"] == f"/ui/jobs/{int(job) + 1}"
+    assert ("pages.retry_job", f"/ui/jobs/{job}/retry") in noted()
+    keeper.send(f"/ui/jobs/{int(job) + 1}/cancel")

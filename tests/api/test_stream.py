@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -116,6 +117,28 @@ def test_following_a_finished_build_is_reading_it(
     follower = server.follow(succeeded["job"]["id"])
     assert follower.wait().decode() == succeeded_stream
     assert follower.response.headers["Content-Length"] == str(len(succeeded_stream))
+
+
+def test_followers_get_the_same_bytes_with_chunks_and_without(server: Server) -> None:
+    job = server.start_job(
+        {"name": "many pieces", "steps": ["for i in $(seq 50); do echo $i; sleep 0.02; done"]}
+    )
+    path = f"/jobs/{job}/logs/stream?follow=true"
+    old = socket.create_connection(("127.0.0.1", server.port), 60)
+    old.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    assert answer.chunked
+    chunked = answer.read()
+    with old, old.makefile("rb") as file:
+        whole = file.read().partition(b"\r\n\r\n")[2]
+    assert chunked == whole == server.get(f"/jobs/{job}/logs/stream").body
+    assert chunked.endswith(b"=== Build completed ===\n")
+    # The connection is as it should be for the next request.
+    connection.request("GET", "/health")
+    assert connection.getresponse().status == 200
+    connection.close()
 
 
 def test_live_is_the_same_as_replayed_and_as_taken_up_again_anywhere(server: Server) -> None:

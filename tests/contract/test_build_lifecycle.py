@@ -15,7 +15,11 @@ from tests.support.builds import Build, Place
 
 async def test_the_created_callback_is_told_the_id_before_the_agent_says_anything(place: Place) -> None:
     told: list[str] = []
-    running = await place.start(place.spec("true"), told.append)
+
+    async def created(build_id: str) -> None:
+        told.append(build_id)
+
+    running = await place.start(place.spec("true"), created)
     assert told == [running.id]
 
 
@@ -114,7 +118,7 @@ async def test_remove_leaves_nothing_behind_and_may_be_called_again(place: Place
     await build.running.remove()
     left = [name for name in place.left_behind() if not name.endswith("a-fifo-of-its-own")]
     assert left == []
-    assert await place.executor.find(build.spec) is None
+    assert await place.executor.find(build.stored) is None
 
 
 async def test_a_build_may_be_removed_while_it_floods_its_output_and_nobody_reads(place: Place) -> None:
@@ -141,7 +145,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing_behind(place: Place) -> 
 
 
 async def test_a_start_that_fails_leaves_nothing_behind(place: Place) -> None:
-    def refuse(_: str) -> None:
+    async def refuse(_: str) -> None:
         raise BuildError("the test refuses")
 
     with pytest.raises(BuildError, match="the test refuses"):
@@ -157,6 +161,8 @@ async def test_a_start_takes_the_place_of_one_that_was_cut_short(place: Place) -
     assert await build.exit(1) == "0"
     assert bytes(build.text) == b"again\n"
     await build.remove()
+    # A container belongs to nobody then.
+    await place.executor.sweep(dict)
     assert place.left_behind() == []
 
 

@@ -324,10 +324,10 @@ async def test_from_where_builds_connect_is_known_of_a_network_that_another_serv
 async def test_builds_can_be_in_a_network_of_the_administrators_choice(docker: Place) -> None:
     docker.executor = docker.another_executor(network="bridge")
     build = await docker.begin_steps("sleep 1000")
-    sandbox = inspect(build.running.id, "{{.HostConfig.NetworkMode}}").removeprefix("container:")
-    assert inspect(sandbox, "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}") == "bridge"
+    container = build.running.id
+    assert inspect(container, "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}") == "bridge"
     (address,) = docker.executor.addresses
-    assert ip_address(inspect(sandbox, "{{.NetworkSettings.IPAddress}}")) in address
+    assert ip_address(inspect(container, "{{.NetworkSettings.IPAddress}}")) in address
 
 
 async def test_a_network_that_the_engine_does_not_have_is_named(docker: Place) -> None:

@@ -137,7 +137,7 @@ async def test_an_exposed_port_is_published_on_loopback_and_can_be_reached(docke
             return False
 
     await eventually(answers, "the port answers")
-    found = await docker.another_executor().find(build.spec)
+    found = await docker.another_executor().find(build.stored)
     assert found is not None
     assert found.ports == build.running.ports
 

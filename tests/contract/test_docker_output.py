@@ -54,7 +54,7 @@ async def test_a_flood_that_is_left_and_taken_up_again_and_again_is_whole(docker
     parts = [build]
     for _ in range(4):
         await parts[-1].leave()
-        found = await docker.another_executor().find(build.spec)
+        found = await docker.another_executor().find(build.stored)
         assert found is not None
         parts.append(docker.read(found, build.spec, parts[-1].source + len(parts[-1].raw)))
         await parts[-1].marker("sync")
@@ -119,7 +119,7 @@ async def test_a_copy_that_can_not_be_written_is_an_error_and_no_gap(docker: Pla
     await build.printed(b"heard\n")
     await build.leave()
     copy_of(build.running.id).write_bytes(b"")
-    found = await docker.another_executor().find(build.spec)
+    found = await docker.another_executor().find(build.stored)
     assert found is not None
     with pytest.raises(BuildError, match="the container's copy of the output"):
         await docker.read(found, build.spec, len(build.raw)).ended()
@@ -133,7 +133,7 @@ async def test_an_agent_that_does_not_answer_is_given_up(
     await build.marker("start", "1")
     await build.leave()
     os.kill(int(inspect(build.running.id, "{{.State.Pid}}")), signal.SIGSTOP)
-    found = await docker.another_executor().find(build.spec)
+    found = await docker.another_executor().find(build.stored)
     assert found is not None
     with pytest.raises(BuildError, match="does not answer"):
         await docker.read(found, build.spec).ended()

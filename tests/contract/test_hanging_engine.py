@@ -46,7 +46,7 @@ async def test_calls_to_an_engine_that_hangs_end(hanging: tuple[Place, EnginePro
         with pytest.raises(EngineUnavailable, match="took too long"):
             await place.executor.check()
         with pytest.raises(EngineUnavailable):
-            await place.executor.find(build.spec)
+            await place.executor.find(build.stored)
         with pytest.raises(EngineUnavailable):
             await build.running.stop(0)
         # Its output goes on only once it is let go of; then it is missed as well.

@@ -82,12 +82,18 @@ async def test_the_user_of_an_image_is_found_where_its_passwd_is_a_link(image: s
 @pytest.mark.parametrize(
     ("image", "reason"),
     [
-        (["USER app", "USER 0", "RUN ln -sf /gone /etc/passwd", "USER app"], "find user app"),
-        (["RUN ln -sf passwd /etc/passwd", "USER app"], "links"),
-        (["RUN rm /etc/passwd && mkdir /etc/passwd", "USER app"], "directory"),
-        (["RUN ln -sf /dev/zero /etc/passwd", "USER app"], "find user"),
+        (
+            ["USER app", "USER 0", "RUN ln -sf /gone /etc/passwd", "USER app"],
+            "a link to /gone, which the image does not have",
+        ),
+        (["RUN ln -sf passwd /etc/passwd", "USER app"], "a link to itself"),
+        (["RUN rm /etc/passwd && mkdir /etc/passwd", "USER app"], "is not a file"),
+        (
+            ["RUN ln -sf /dev/zero /etc/passwd", "USER app"],
+            "a link to /dev/zero, which the",
+        ),
         (["RUN echo 'app:x:many:1::/:/bin/sh' >> /etc/passwd", "USER app"], "'many', of the image's USER"),
-        (["RUN head -c 2000000 /dev/zero > /etc/passwd", "USER app"], "too long"),
+        (["RUN head -c 2000000 /dev/zero > /etc/passwd", "USER app"], "is larger than 1024 KiB"),
     ],
     indirect=["image"],
 )

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from rapidflow_web.errors import EngineUnavailable
 from rapidflow_web.executors.base import Executor
-from tests.support.builds import Place, engine
+from rapidflow_web.progress import untold
+from tests.support.builds import Place, forgotten, live
 
 
 async def test_a_sweep_removes_what_belongs_to_no_live_job(place: Place) -> None:
-    live = await place.begin_steps("sleep 1000")
+    goes_on = await place.begin_steps("sleep 1000")
     dead = await place.begin_steps("setsid sleep 1000 & sleep 1000")
     await dead.leave()
-    assert await place.executor.sweep({live.spec.job_id}) == 1
-    assert await place.executor.find(dead.spec) is None
-    assert await place.executor.find(live.spec) is not None
-    assert await place.executor.sweep({live.spec.job_id}) == 0
-    await live.running.stop(1)
-    await live.ended()
+    assert await place.executor.sweep(live(goes_on)) == 1
+    assert await place.executor.find(dead.stored) is None
+    assert await place.executor.find(goes_on.stored) is not None
+    assert await place.executor.sweep(live(goes_on)) == 0
+    await goes_on.running.stop(1)
+    await goes_on.ended()
 
 
 async def test_a_sweep_removes_nothing_of_another_installation(place: Place, tmp_path: Path) -> None:
@@ -31,8 +33,8 @@ async def test_a_sweep_removes_nothing_of_another_installation(place: Place, tmp
         theirs = await other.begin_steps("sleep 1000")
         ours = await place.begin_steps("sleep 1000")
         await ours.leave()
-        assert await place.executor.sweep(set()) == 1
-        assert await other.executor.find(theirs.spec) is not None
+        assert await place.executor.sweep(dict) == 1
+        assert await other.executor.find(theirs.stored) is not None
         await theirs.running.stop(1)
         assert (await theirs.exit(1)) == "143"
     finally:
@@ -40,7 +42,7 @@ async def test_a_sweep_removes_nothing_of_another_installation(place: Place, tmp
 
 
 async def test_a_sweep_of_nothing_removes_nothing(place: Place) -> None:
-    assert await place.executor.sweep(set()) == 0
+    assert await place.executor.sweep(dict) == 0
 
 
 async def test_an_address_of_an_engine_that_is_none_is_said_to_be_none(
@@ -62,35 +64,19 @@ async def test_an_engine_that_is_not_there_is_said_to_be_by_every_call(
     with pytest.raises(EngineUnavailable, match="can't be reached"):
         await away.check()
     with pytest.raises(EngineUnavailable):
-        await away.images.provide("an-image:1", lambda _: None)
+        await away.images.provide("an-image:1", untold)
     with pytest.raises(EngineUnavailable):
-        await away.start(spec, lambda _: None)
+        await away.start(spec, forgotten)
     with pytest.raises(EngineUnavailable):
-        await away.find(spec)
+        await away.find(dataclasses.replace(spec, container_id="gone"))
     with pytest.raises(EngineUnavailable):
-        await away.sweep(set())
+        await away.sweep(dict)
     monkeypatch.delenv("DOCKER_HOST")
-
-
-class Ending(set[int]):
-    """Jobs that end while they are looked at."""
-
-    def __contains__(self, job_id: object) -> bool:
-        return False
 
 
 async def test_a_sweep_leaves_alone_what_a_build_removes_that_just_ends(place: Place) -> None:
     ending = await place.begin_steps("sleep 1000")
-    assert await place.executor.sweep(Ending({ending.spec.job_id})) == 0
+    lives = iter([live(ending)()])
+    # It is live when the sweep begins, and never again.
+    assert await place.executor.sweep(lambda: next(lives, {})) == 0
     await ending.remove()
-
-
-async def test_a_sweep_leaves_alone_the_network_of_a_build_that_is_just_being_removed(docker: Place) -> None:
-    build = await docker.begin_steps("sleep 1000")
-    await build.leave()
-    # The first half of its removal.
-    engine("rm", "--force", build.running.id)
-    assert await docker.executor.orphans(set()) == []
-    assert await docker.executor.sweep(set()) == 0
-    await build.running.remove()
-    assert docker.left_behind() == []

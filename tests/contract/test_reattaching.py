@@ -16,7 +16,7 @@ def lines(count: int) -> bytes:
 
 async def take_up(place: Place, build: Build, source: int | None = None) -> Build:
     """What the next server does: finds the build and reads on where the last one ended."""
-    found = await place.another_executor().find(build.spec)
+    found = await place.another_executor().find(build.stored)
     assert found is not None
     assert found.id == build.running.id
     return place.read(found, build.spec, build.source + len(build.raw) if source is None else source)
@@ -83,7 +83,7 @@ async def test_output_of_an_agent_that_ended_meanwhile_is_read_to_its_end(place:
     build = await place.begin_steps("trap 'echo cleaned; exit 5' TERM; echo ready; " + WAIT)
     await build.printed(b"ready\n")
     await build.leave()
-    other = await place.another_executor().find(build.spec)
+    other = await place.another_executor().find(build.stored)
     assert other is not None
     await other.stop(30)
     again = await take_up(place, build)
@@ -122,7 +122,7 @@ async def test_an_agent_that_was_killed_ends_its_output_and_can_be_removed(place
     await build.ended()
     assert bytes(build.text) == b"ready\n"
     assert (await build.running.exit()).code in (137, -9)
-    found = await place.another_executor().find(build.spec)
+    found = await place.another_executor().find(build.stored)
     assert found is not None
     await found.remove()
     assert place.left_behind() == []

@@ -22,7 +22,7 @@ from playwright.async_api import (
 from tests.support.server import Server
 
 # A build takes its time, on a machine that does other things as well.
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=30_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -97,8 +97,9 @@ def console() -> Iterator[Console]:
     assert heard.unexpected() == []
 
 
-WHOLE = "html[data-whole]"
-"""Is there once a page loads itself no more."""
+async def whole(page: Page) -> None:
+    """Waits until all of a page has arrived: keys work, and it does not load itself again any more."""
+    await page.wait_for_selector("html[data-whole]", state="attached", timeout=30_000)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -138,7 +139,7 @@ def _until_whole(
         # Some answers are no pages, or not the server's.
         headers = response.headers if response is not None else {}
         if "html" in headers.get("content-type", "") and "content-security-policy" in headers:
-            await tab.wait_for_selector(WHOLE, state="attached", timeout=30_000)
+            await whole(tab)
         return response
 
     return going

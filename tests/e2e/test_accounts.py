@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from tests.e2e.conftest import Console
+from tests.e2e.conftest import Console, whole
 from tests.support.server import Server
 from tests.support.users import PASSWORD, add_user, as_, session_of, token_of
 
@@ -102,6 +102,9 @@ async def test_the_commands_on_a_jobs_page_take_a_token_from_the_shell(page: Pag
     pipeline = team.request("POST", "/pipelines", body, {**root, "Content-Type": "application/json"}).json
     job = team.request("POST", f"/pipelines/{pipeline['id']}/jobs", None, root).json["id"]
     await log_in(page, team, "anna", f"/ui/jobs/{job}")
+    await whole(page)
+    # What comes onto the page at the end moves the rest of it away from under the pointer.
+    await expect(page.get_by_role("heading", name=f"Build #{job} success")).to_be_visible()
     await page.get_by_text("Commands").click()
     await expect(page.locator("#commands .snippet").first).to_be_visible()
     follow = await page.locator("#commands .snippet").all_inner_texts()

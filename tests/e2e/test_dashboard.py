@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from playwright.async_api import Browser, Page, Request, expect
 
 from tests.e2e.conftest import Console
 from tests.support.server import Server
 
+EXAMPLES = Path(__file__).parents[2] / "examples" / "pipelines"
 WAITS = {"name": "Waits", "steps": [{"name": "a long step", "content": "sleep 120"}, "true"]}
 
 
@@ -19,6 +21,25 @@ async def test_an_empty_installation_says_how_to_begin(page: Page, new_server: C
     await expect(page.get_by_role("heading", name="Add a repository or a pipeline")).to_be_visible()
     await page.locator("#empty").get_by_role("link", name="New pipeline").click()
     await expect(page).to_have_url(f"{server.url}/ui/pipelines/new")
+    await page.get_by_text("Start from an example").click()
+    await page.get_by_role("link", name="Node", exact=True).click()
+    node = (EXAMPLES / "node.yml").read_text()
+    await expect(page.get_by_label("Definition, in YAML")).to_have_value(node)
+    await page.goto(server.url)
+    await page.locator("#empty").get_by_role("link", name="Python", exact=True).click()
+    await expect(page.get_by_label("Definition, in YAML")).to_have_value(
+        (EXAMPLES / "python.yml").read_text()
+    )
+    # One click, and something is built.
+    await page.goto(server.url)
+    await page.get_by_role("button", name="Run the example").click()
+    await expect(page).to_have_url(f"{server.url}/ui/jobs/1")
+    await expect(page.locator("#job")).to_have_attribute("data-status", "success")
+    line = page.locator("#log .row .text").filter(has_text="drawer backwards is reward")
+    await expect(line).to_have_count(1)
+    assert server.get("/pipelines/1").json["config"] == (EXAMPLES / "first.yml").read_text()
+    await page.goto(server.url)
+    await expect(page.locator("#empty")).to_have_count(0)
 
 
 async def test_it_shows_what_runs_what_waits_and_what_has_ended(
@@ -145,6 +166,6 @@ async def test_without_scripts_all_is_there_and_a_build_can_be_started(
     await expect(page.locator("h1")).to_contain_text("success")
     await expect(page.locator("body")).to_contain_text("scriptless output")
     await page.get_by_role("button", name="Retry").click()
-    await expect(page.locator("h1")).to_contain_text(f"Job #{job + 1}")
+    await expect(page.locator("h1")).to_contain_text(f"Build #{job + 1}")
     server.wait_finished(job + 1)
     await context.close()

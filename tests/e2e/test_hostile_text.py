@@ -61,7 +61,7 @@ SCAN = """(first) => {
   const elements = new Set(`html head meta title link script body a header main nav aside section p h1 h2
     div span strong ul ol li dl dt dd table caption thead tbody tr th td pre code kbd time progress output
     form fieldset legend label input textarea select option datalist button details summary dialog noscript
-    svg path circle rect line`.split(/\\s+/));
+    svg path circle rect line canvas`.split(/\\s+/));
   const found = [];
   const note = (element, { name, value }) => found.push(`${element.localName} with ${name}=${value}`);
   for (const element of document.querySelectorAll("*")) {
@@ -102,6 +102,9 @@ class Watch:
         page.on("framenavigated", lambda frame: self._asked(frame.url))
 
     async def _dialog(self, dialog: Dialog) -> None:
+        if dialog.type == "beforeunload":  # the browser's own, about edits that are not saved
+            await dialog.accept()
+            return
         self.seen.append(f"dialog: {dialog.message}")
         with contextlib.suppress(Error):  # another may have come, or the page have gone
             await dialog.dismiss()

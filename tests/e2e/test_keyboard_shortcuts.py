@@ -6,6 +6,7 @@ import re
 
 from playwright.async_api import Page, expect
 
+from tests.e2e.conftest import whole
 from tests.support.server import Server
 
 LONG = {"name": "Keyed", "steps": ["sleep 120"]}
@@ -29,7 +30,7 @@ async def test_single_keys_can_be_switched_off_for_good(page: Page, server: Serv
     await page.keyboard.type("gd")
     await page.wait_for_timeout(300)
     await expect(page).to_have_url(f"{server.url}/ui/api")
-    await page.wait_for_load_state()  # keys are there when its scripts are
+    await whole(page)
     await page.keyboard.press("?")
     await page.get_by_label("Use single-key shortcuts").check()
     await page.keyboard.press("Escape")
@@ -70,9 +71,9 @@ async def test_g_p_leads_to_the_pipeline_and_brackets_to_its_other_builds(page: 
     await page.goto(f"{server.url}/ui/jobs/{jobs[1]}")
     await page.keyboard.press("[")
     await expect(page).to_have_url(f"{server.url}/ui/jobs/{jobs[0]}")
-    await page.wait_for_load_state()  # keys are there when its scripts are
+    await whole(page)
     await page.keyboard.press("]")
     await expect(page).to_have_url(f"{server.url}/ui/jobs/{jobs[1]}")
-    await page.wait_for_load_state()  # keys are there when its scripts are
+    await whole(page)
     await page.keyboard.type("gp")
     await expect(page).to_have_url(f"{server.url}/ui/pipelines/{pipeline}")

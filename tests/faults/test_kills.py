@@ -124,7 +124,7 @@ def _assert_beginning(stream: str) -> None:
 
 def test_builds_survive_any_number_of_kills(new_server: Callable[..., Server]) -> None:
     print(f"TORTURE_SEED={SEED}")
-    server = new_server(concurrency="3", grace="1s").start()
+    server = new_server(concurrency="3", grace="1s", parked="2").start()
     torture = _Torture(server, random.Random(SEED))
     for number in range(KILLS):
         torture.keep_busy()

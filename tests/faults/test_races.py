@@ -20,7 +20,7 @@ from rapidflow_web.db.sql import rows
 from rapidflow_web.pipeline.definition import StepDefinition
 from tests.support.databases import opened
 
-_OPERATIONS = int(os.environ.get("TORTURE_RACES", "2000"))
+_OPERATIONS = int(os.environ.get("TORTURE_RACES", "500"))
 _AT_ONCE = 50
 _ALLOWED = {
     ("pending", "running"), ("pending", "cancelled"), ("running", "success"), ("running", "failed"),

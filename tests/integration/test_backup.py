@@ -114,9 +114,9 @@ def _compress_all(server: Server) -> None:
 
 
 @pytest.fixture
-def postgres() -> Iterator[tuple[Postgres, Postgres]]:
-    """Two database servers."""
-    both = (Postgres(), Postgres())
+def two_postgres(kept_postgres: Path) -> Iterator[tuple[Postgres, Postgres]]:
+    """Two database servers without tables."""
+    both = (Postgres(kept_postgres, tables=False), Postgres(kept_postgres, tables=False))
     yield both
     for one in both:
         one.close()
@@ -124,16 +124,16 @@ def postgres() -> Iterator[tuple[Postgres, Postgres]]:
 
 def test_a_backup_holds_a_postgres_database(
     new_server: Callable[..., Server],
-    postgres: tuple[Postgres, Postgres],
+    two_postgres: tuple[Postgres, Postgres],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("PATH", f"{postgres[0].programs}:/usr/bin:/bin")
-    server = new_server(executor="process", database_url=postgres[0].url).start()
+    monkeypatch.setenv("PATH", f"{two_postgres[0].programs}:/usr/bin:/bin")
+    server = new_server(executor="process", database_url=two_postgres[0].url).start()
     before = [everything(server, job_id) for job_id in filled(server)]
     done = server.command("backup", str(tmp_path / "b.tar"))
     assert done.returncode == 0, done.stderr
-    restored = new_server("restored", executor="process", database_url=postgres[1].url)
+    restored = new_server("restored", executor="process", database_url=two_postgres[1].url)
     done = restored.command("restore", str(tmp_path / "b.tar"))
     assert done.returncode == 0, done.stderr
     restored.start()
@@ -146,6 +146,14 @@ def test_a_backup_holds_a_postgres_database(
         "rapidflow: this backup is of a PostgreSQL database; set RAPIDFLOW_DATABASE_URL to an empty one\n",
     )
     assert not third.data.exists()
+    third.set(database_url=two_postgres[1].url)
+    refused = third.command("restore", str(tmp_path / "b.tar"))
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("rapidflow: the PostgreSQL database has tables already, perhaps from a ")
+    assert not third.data.exists()
+    two_postgres[1].sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    done = third.command("restore", str(tmp_path / "b.tar"))
+    assert done.returncode == 0, done.stderr
 
 
 # What is refused.

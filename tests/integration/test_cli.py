@@ -309,7 +309,7 @@ def test_cancel_returns_when_the_build_is_stopped(server: Server, rapidflow: Com
     job_id = server.start_job({"name": "cli cancel", "steps": ["echo up; exec sleep 1000"]})
     server.wait_output(job_id, "up\n")
     done = rapidflow("cancel", str(job_id))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "job cancelled successfully\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"job {job_id} cancelled\n", "")
     assert server.job(job_id)["status"] == "cancelled"
     done = rapidflow("cancel", str(job_id))
     assert (done.returncode, done.stderr) == (2, f"rapidflow: job {job_id} has already finished: cancelled\n")

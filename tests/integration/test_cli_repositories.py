@@ -17,6 +17,7 @@ from tests.support.repositories import definition, events
 from tests.support.server import Server, wait_for
 from tests.support.users import add_user, token_of
 
+_JSON = {"Content-Type": "application/json"}
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -53,7 +54,7 @@ def test_a_repository_is_added_with_what_was_found_and_what_is_next(
     ]
     assert f"webhook {added['hook_url']}" in done.stdout
     assert re.search(r"secret  \S{32} \(shown only now\)", done.stdout)
-    assert "Next: 'rapidflow connect 1'" in done.stdout
+    assert "Next: 'rapidflow connect 1'" in done.stdout.partition(added["hook_url"])[0]
     assert "problem: .rapidflow/b.yml: line 2" in done.stderr
     listed = rapidflow("repositories")
     assert repo.url in listed.stdout and "alpha" in listed.stdout
@@ -70,9 +71,7 @@ def test_the_hook_that_connect_prints_builds_what_is_pushed(
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("repository 1 added")
     hook = repo.path / ".git/hooks/post-receive"
-    script = re.search(r"^#!/bin/sh\n(curl .*)$", done.stdout, re.MULTILINE)
-    assert script is not None
-    hook.write_text(f"#!/bin/sh\n{script[1]}\n")
+    hook.write_text(_script(done.stdout))
     hook.chmod(0o700)
     repo.git("config", "receive.denyCurrentBranch", "ignore")
     clone = tmp_path / "clone"
@@ -80,7 +79,10 @@ def test_the_hook_that_connect_prints_builds_what_is_pushed(
     work = Repo.__new__(Repo)
     work.path = clone
     commit = work.commit({"new": "file"}, "Pushed")
-    work.git("push", "--quiet")
+    pushed = subprocess.run(["git", "push", "--quiet"], cwd=clone, capture_output=True, text=True, check=True)
+    assert [line.rstrip() for line in pushed.stderr.splitlines()] == [
+        f"remote: RapidFlow: {server.url}/ui/repositories/1/events"
+    ]
     wait_for(lambda: events(server, 1), "the push is judged")
     (decision,) = events(server, 1)[0]["decisions"]
     assert server.wait_finished(decision["job_id"])["job"]["commit"] == commit
@@ -89,6 +91,37 @@ def test_the_hook_that_connect_prints_builds_what_is_pushed(
     assert f"    ci: built: the push to 'main' fits 'on' (job {decision['job_id']})" in shown
     delivered = rapidflow("deliveries", "1").stdout.splitlines()[1]
     assert delivered.split()[0] == "1" and " 202 " in delivered
+
+
+def _script(printed: str) -> str:
+    """The hook in what `connect` printed."""
+    script = re.search(r"^#!/bin/sh\n.*?^esac\n", printed, re.MULTILINE | re.DOTALL)
+    assert script is not None
+    return script[0]
+
+
+def test_hook_that_the_server_refuses_says_why(
+    server: Server, repo: Repo, rapidflow: Command, tmp_path: Path
+) -> None:
+    repo.commit({".rapidflow.yml": definition()})
+    hook = tmp_path / "post-receive"
+    hook.write_text(_script(rapidflow("connect", repo.url).stdout))
+    add_user(server, "root", "admin")
+    lines = f"{'0' * 40} {repo.git('rev-parse', 'HEAD').strip()} refs/heads/main\n"
+    told = subprocess.run(["sh", str(hook)], input=lines, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr.startswith('RapidFlow: {"error":"log in') and told.stderr.endswith(" 401\n")
+    server.stop()
+    told = subprocess.run(["sh", str(hook)], input=lines, capture_output=True, text=True, check=False)
+    assert told.returncode == 7 and "curl: (7)" in told.stderr
+
+
+def test_path_of_a_local_repository_is_answered_with_its_url(repo: Repo, rapidflow: Command) -> None:
+    repo.commit({".rapidflow.yml": definition()})
+    for command in ("add", "connect"):
+        for path in (str(repo.path), os.path.relpath(repo.path)):
+            done = rapidflow(command, path)
+            assert (done.returncode, done.stderr) == (2, f"rapidflow: use {repo.path.as_uri()}\n")
 
 
 def test_the_hook_names_a_token_where_there_are_users(server: Server, repo: Repo) -> None:
@@ -144,8 +177,15 @@ def test_why_something_was_not_built_is_explained(server: Server, repo: Repo, ra
         done = rapidflow("explain", *arguments)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("judged now  refs/heads/main  ")
-        assert "ignored: " in done.stdout and "release" in done.stdout
+        assert " ignored: " in done.stdout and "release" in done.stdout
     assert "no ref 'nothing'" in rapidflow("explain", "ci", "nothing").stderr
+    repo.git("tag", "v1")
+    assert " refs/tags/v1 " in rapidflow("explain", "ci", "v1").stdout
+    repo.git("branch", "v1")
+    assert " refs/heads/v1 " in rapidflow("explain", "ci", "v1").stdout
+    repo.git("branch", "release")
+    assert "  would be built: " in rapidflow("explain", "ci", "release").stdout
+    assert "only heads of pushes are judged" in rapidflow("explain", "ci", "0123456").stderr
     server.pipeline({"name": "stored", "steps": ["true"]})
     assert "stands in no repository" in rapidflow("explain", "stored").stderr
 
@@ -172,6 +212,57 @@ def test_a_commit_of_a_fork_is_approved_or_rejected_by_its_job(
     assert "does not wait for an approval" in rapidflow("reject", str(jobs[1])).stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("jobs",), "there are no jobs"),
+        (("repositories",), "there are no repositories; 'rapidflow add URL' adds one"),
+        (("secret", "list"), "there are no secrets"),
+    ],
+)
+def test_empty_list_says_so(rapidflow: Command, arguments: tuple[str, ...], said: str) -> None:
+    done = rapidflow(*arguments)
+    assert (done.returncode, done.stderr) == (0, f"{said}\n")
+
+
+def test_repository_without_events_or_deliveries_says_so(repo: Repo, rapidflow: Command) -> None:
+    repo.commit({".rapidflow.yml": definition()})
+    assert rapidflow("add", repo.url).returncode == 0
+    assert rapidflow("events", "1").stderr == "there are no events\n"
+    assert rapidflow("deliveries", "1").stderr == "there are no deliveries\n"
+
+
+def test_poll_that_failed_is_repeated_when_the_server_starts(server: Server, repo: Repo) -> None:
+    repo.commit({".rapidflow.yml": definition()})
+    assert server.post("/repositories", {"url": repo.url}).status == 201
+    away = repo.path.with_name("away")
+    repo.path.rename(away)
+    server.post("/repositories/1/poll")
+    wait_for(lambda: server.get("/repositories/1").json["poll_error"], "the poll fails")
+    server.stop()
+    away.rename(repo.path)
+    server.start()
+    wait_for(lambda: not server.get("/repositories/1").json["poll_error"], "the poll is repeated")
+
+
+def test_shared_secrets_that_are_not_granted_are_named_together(server: Server, repo: Repo) -> None:
+    value = json.dumps({"value": "hunter22"})
+    for name in ("ONE", "TWO"):
+        assert server.request("PUT", f"/secrets/{name}", value, _JSON).status == 200
+    repo.commit({".rapidflow.yml": definition(more="secrets: [TWO, ONE]\n")})
+    added = server.post("/repositories", {"url": repo.url}).json
+    job = server.post(f"/pipelines/{added['pipelines'][0]['id']}/jobs", {}).json["id"]
+    assert server.wait_finished(job)["job"]["error"] == (
+        "the shared secrets ONE, TWO are not granted to this repository; an administrator can grant them "
+        "on the page of the repository"
+    )
+    for path in (f"/ui/jobs/{job}", f"/ui/pipelines/{added['pipelines'][0]['id']}"):
+        page = server.get(path).text
+        assert 'href="/ui/repositories/1#settings">Grant them on the page of the repository' in page
+        # Nobody is asked for a second copy of them.
+        assert 'name="secret:' not in page and "missing</strong>" not in page
+
+
 def test_a_tag_and_a_commit_are_run(server: Server, repo: Repo, rapidflow: Command) -> None:
     steps = 'echo "tag=$RAPIDFLOW_TAG"'
     first = repo.commit({".rapidflow.yml": f"name: ci\nsteps:\n  - '{steps}'\n"})
@@ -182,8 +273,8 @@ def test_a_tag_and_a_commit_are_run(server: Server, repo: Repo, rapidflow: Comma
     assert done.returncode == 0 and "tag=v1" in done.stdout, done.stderr
     assert rapidflow("run", "ci", "--commit", first).returncode == 0
     assert rapidflow("run", "ci").returncode == 1
-    refused = rapidflow("run", str(repo.path / ".rapidflow.yml"))
-    assert refused.returncode == 2 and "run the pipeline by its name" in refused.stderr
+    tree = rapidflow("run", str(repo.path / ".rapidflow.yml"))
+    assert tree.returncode == 1 and tree.stderr.startswith("the working tree is ")
     assert len(server.get("/pipelines").json) == 1
 
 
@@ -197,7 +288,7 @@ def test_validate_says_whether_a_delivery_would_build(tmp_path: Path) -> None:
         ({"ref": "refs/heads/main", "title": "x [skip ci]"}, "message has '[skip ci]'"),
         ({"ref": "refs/heads/main", "after": "0" * 40}, "what is deleted can't be built"),
         (payloads.payload("gitlab-merge-request-opened"), "ignored: "),
-        (payloads.payload("octokit/ping"), "ignored: GitHub asked whether the webhook works"),
+        (payloads.payload("octokit/ping"), "ignored: GitHub tested the webhook"),
     ):
         event.write_text(json.dumps(body))
         done = command("validate", str(file), "--event", str(event))
@@ -206,7 +297,7 @@ def test_validate_says_whether_a_delivery_would_build(tmp_path: Path) -> None:
         assert words in done.stdout, done.stdout
     event.write_text(json.dumps(payloads.payload("octokit/push-tag-created")))
     done = command("validate", str(file), "--event", str(event), "--header", "X-GitHub-Event: issues")
-    assert "nothing is built for the event 'issues' of GitHub" in done.stdout
+    assert "the GitHub event 'issues' starts no builds" in done.stdout
     event.write_text("{")
     done = command("validate", str(file), "--event", str(event))
     assert done.returncode == 2 and "not JSON" in done.stderr

@@ -90,8 +90,6 @@ def test_validate_misses_a_file_that_is_not_there(tmp_path: Path) -> None:
     done = rapidflow("validate", str(tmp_path / "nothing.yml"))
     assert done.returncode == 2
     assert done.stderr == f"rapidflow: {tmp_path}/nothing.yml: No such file or directory\n"
-    done = rapidflow("validate", str(tmp_path))
-    assert (done.returncode, done.stderr) == (2, f"rapidflow: {tmp_path}: Is a directory\n")
 
 
 def test_serve_names_the_setting_that_is_wrong(tmp_path: Path) -> None:
@@ -187,12 +185,50 @@ def test_the_first_user_is_added_before_the_first_start(tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (2, f"rapidflow: {said}\n")
     done = rapidflow("user", "add", "anna", "--role", "admin", stdin=b"long enough\n", **data)
     assert (done.returncode, done.stdout) == (0, "admin anna added\n")
-    assert done.stderr == f"no installation is in {data['RAPIDFLOW_DATA']} yet, so this one is new\n"
+    assert done.stderr == (
+        f"no installation is in {data['RAPIDFLOW_DATA']} yet, so this one is new\n"
+        "From now on everybody logs in, and hooks and programs need a token ('rapidflow token add').\n"
+    )
     assert rapidflow("user", "list", **data).stdout.split() == ["anna", "admin"]
     done = rapidflow("user", "add", "anna", stdin=b"long enough\n", **data)
     assert done.stderr == "rapidflow: there is a user anna already; 'rapidflow user set' changes it\n"
     done = rapidflow("user", "set", "anna", "--role", "viewer", **data)
     assert "anna is the last administrator" in done.stderr
+
+
+def test_validate_asks_for_the_file_in_a_folder(tmp_path: Path) -> None:
+    done = rapidflow("validate", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"rapidflow: {tmp_path} is a folder; name a file, such as {tmp_path / '.rapidflow.yml'}\n"
+    )
+
+
+def test_first_user_is_an_administrator(tmp_path: Path) -> None:
+    data = {"RAPIDFLOW_DATA": str(tmp_path)}
+    for role in ((), ("--role", "builder")):
+        done = rapidflow("user", "add", "nia", *role, stdin=b"long enough\n", **data)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.splitlines()[-1] == (
+            "rapidflow: the first user must be an administrator: rapidflow user add nia --role admin"
+        )
+    listed = rapidflow("user", "list", **data)
+    assert (listed.stdout, listed.stderr) == ("", "there are no users\n")
+    assert rapidflow("token", "list", **data).stderr == "there are no tokens\n"
+    assert rapidflow("user", "add", "nia", "--role", "admin", stdin=b"long enough\n", **data).returncode == 0
+    second = rapidflow("user", "add", "ole", stdin=b"long enough\n", **data)
+    assert (second.stdout, second.stderr) == ("viewer ole added\n", "")
+
+
+@pytest.mark.parametrize("arguments", [("user", "add", "nia", "--role", "admin"), ("token", "list")])
+def test_users_are_not_added_to_a_default_folder_without_an_installation(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    done = rapidflow(*arguments, stdin=b"long enough\n", HOME=str(tmp_path))
+    folder = tmp_path / ".local/share/rapidflow"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"rapidflow: no installation is in {folder}; name its folder with RAPIDFLOW_DATA\n"
+    assert not folder.exists()
 
 
 def test_the_usage_is_that_of_the_command(nobody: str) -> None:

@@ -14,7 +14,9 @@ import pytest
 from tests.support.git_server import GitServer, git_server
 from tests.support.leaks import holding
 from tests.support.repos import Repo
+from tests.support.repositories import add, definition
 from tests.support.server import Server, containers_of, wait_for
+from tests.support.uploads import packed, start, upload
 
 PASSWORD = "p@ss/word:of+git"
 QUOTED = "p%40ss%2Fword%3Aof+git"
@@ -227,6 +229,33 @@ def test_a_submodule_whose_url_has_a_password_is_fetched_with_that(
     assert len(configs) == 2 and not any(QUOTED in path.read_text() for path in configs)
 
 
+def test_what_an_upload_fetched_with_a_password_is_read_by_no_other_upload(
+    new_server: Callable[..., Server], git: GitServer, tmp_path: Path
+) -> None:
+    commit = Repo(git.root / "inner").commit({"file": "of the submodule\n"})
+    known = Repo(tmp_path / "repos" / "known")
+    known.commit({".rapidflow.yml": definition()})
+    roots = str(tmp_path / "repos")
+    server = new_server(executor="process", file_roots=roots, source_hosts=git.host).start()
+    pipeline = add(server, known)["pipelines"][0]["id"]
+
+    def built(name: str, login: str) -> dict[str, Any]:
+        tree = Repo(tmp_path / name)
+        url = git.url("inner", login)
+        modules = f'[submodule "a"]\n\tpath = a\n\turl = {url}\n'
+        tree.commit({".rapidflow.yml": definition(steps="cat a/file"), ".gitmodules": modules})
+        tree.git("update-index", "--add", "--cacheinfo", f"160000,{commit},a")
+        tree.git("commit", "--quiet", "--amend", "--message", "a submodule")
+        head = tree.git("rev-parse", "HEAD")
+        number = upload(server, pipeline, head, packed(tree, head)).json["id"]
+        return server.wait_finished(start(server, pipeline, number).json["id"])
+
+    assert built("good", f"anna:{QUOTED}")["steps"][0]["output"] == "of the submodule\n"
+    for name, login in (("wrong", "anna:wrong-password"), ("none", "")):
+        failed = built(name, login)["job"]
+        assert failed["status"] == "failed" and "could not fetch the source" in failed["error"]
+
+
 def test_a_server_to_which_is_redirected_is_not_given_it(
     new_server: Callable[..., Server], git: GitServer, tmp_path: Path
 ) -> None:
@@ -250,8 +279,11 @@ def test_the_page_and_the_command_take_a_password_out_too(
     quoted = config(git, f"anna:{QUOTED}").replace("%", "%25").replace("+", "%2B").replace("#", "%23")
     added = server.request("POST", "/ui/pipelines", f"config={quoted}".replace(" ", "+"), form)
     assert added.status == 303, added.text
-    pipeline = int(added.headers["location"].rpartition("/")[2])
+    pipeline = int(added.headers["location"].rpartition("/")[2].partition("?")[0])
     assert server.get(f"/pipelines/{pipeline}").json["config"] == config(git, "anna")
+    edited = server.request("POST", f"/ui/pipelines/{pipeline}", f"config={quoted}".replace(" ", "+"), form)
+    said = server.get(edited.headers["location"]).text
+    assert "The password of the clone URL is stored separately." in said
     assert_fetched(server.wait_finished(server.start_build(pipeline)))
     assert QUOTED not in server.get(f"/ui/pipelines/{pipeline}").text
 

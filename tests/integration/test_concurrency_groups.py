@@ -113,3 +113,65 @@ def test_stored_pipelines_share_their_groups(server: Server, repo: Repo, gate: P
     assert server.job(third)["status"] == "running"
     gate.touch()
     assert ends(server, third) == ("success", None)
+
+
+def test_a_retry_takes_the_place_of_what_runs(server: Server, repo: Repo, gate: Path) -> None:
+    made = added(server, repo, gate, "cancel")
+    config = f"name: a\nconcurrency: {{group: g, when_busy: cancel}}\nsteps:\n  - {_WAIT.format(gate=gate)}\n"
+    stored = server.pipeline(config)
+    for begin in (lambda: pushed(server, repo, made), lambda: server.start_build(stored)):
+        first = begin()
+        runs(server, first)
+        server.post(f"/jobs/{first}/cancel")
+        second = begin()
+        runs(server, second)
+        again = server.post(f"/jobs/{first}/retry").json["id"]
+        assert ends(server, second) == ("cancelled", again)
+        runs(server, again)
+    gate.touch()
+
+
+def test_what_waits_for_a_slot_alone_does_not_wait_for_its_group(
+    new_server: Callable[..., Server], repo: Repo, gate: Path
+) -> None:
+    server = new_server(executor="process", concurrency="1").start()
+    made = added(server, repo, gate, "queue")
+    before = gate.with_name("before")
+    other = server.start_build(server.pipeline(f"name: a\nsteps:\n  - {_WAIT.format(gate=before)}\n"))
+    runs(server, other)
+    first, second = pushed(server, repo, made), pushed(server, repo, made)
+    for job_id, words in ((first, "it is next"), (second, "1 build is ahead of it")):
+        assert server.job(job_id)["waits_for"] is None
+        page = server.get(f"/ui/jobs/{job_id}").text
+        assert f"Waiting for a free slot; {words}" in page
+    assert "next, waiting for a slot" in server.get("/").text
+    before.touch()
+    runs(server, first)
+    said = f"job {first} of the concurrency group 'one' to end"
+    wait_for(lambda: server.job(second)["waits_for"] == said, "it waits for the other")
+    assert server.get(f"/jobs/{second}/details").json["job"]["waits_for"] == said
+    assert [one["waits_for"] for one in server.get("/jobs?status=pending").json] == [said]
+    assert f"waits for #{first} of its concurrency group" in server.get("/").text
+    gate.touch()
+    assert ends(server, second) == ("success", None)
+
+
+def test_what_is_superseded_is_cancelled_though_the_server_is_killed_meanwhile(
+    server: Server, repo: Repo, gate: Path
+) -> None:
+    made = added(server, repo, gate, "cancel")
+    # A build that takes its time to end, so that the kill comes before that.
+    slow = f"trap '' TERM; touch {gate}.begun; {_WAIT.format(gate=gate)}"
+    more = "concurrency: {group: one, when_busy: cancel}\n"
+    repo.commit({".rapidflow.yml": definition(more=more, steps=slow)})
+    first = push(server, made["id"], repo)["decisions"][0]["job_id"]
+    wait_for(gate.with_name("gate.begun").exists, "its step has begun")
+    second = pushed(server, repo, made)
+    wait_for(lambda: server.job(first)["superseded_by"] == second, "it is superseded")
+    assert server.job(first)["status"] == "running"
+    server.kill()
+    server.start()
+    assert ends(server, first) == ("cancelled", second)
+    runs(server, second)
+    gate.touch()
+    assert ends(server, second) == ("success", None)

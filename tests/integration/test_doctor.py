@@ -12,7 +12,7 @@ from rapidflow_web.logs.log import LogStore
 from tests.support.builds import engine
 from tests.support.consistency import assert_ended_once, assert_nothing_left
 from tests.support.machine import only_root, small_disk
-from tests.support.server import Server, containers_of, sandboxes_of, wait_for
+from tests.support.server import Server, containers_of, wait_for
 
 
 def examined(server: Server, *arguments: str) -> tuple[int, list[str]]:
@@ -31,17 +31,21 @@ def finished(server: Server) -> list[int]:
 
 
 def test_nothing_is_found_where_all_is_well(new_server: Callable[..., Server]) -> None:
-    server = new_server().start()
+    server = new_server(parked="2").start()
     finished(server)
     running = server.start_job({"name": "running", "steps": ["echo begin; sleep 1000"]})
     server.wait_output(running, "begin\n")
+    wait_for(lambda: len(containers_of(server)) == 3, "two containers are parked beside that of the build")
     assert examined(server) == examined(server, "--fix") == (0, ["all is well in DATA"])
-    # One that is just being made when the server is killed is left over.
-    wait_for(lambda: len(sandboxes_of(server)) == 3, "the running build has a network, and two are spare")
+    container = server.job(running)["container_id"]
+    parked = [one for one in containers_of(server) if one != container]
     server.kill()
-    wait_for(lambda: len(sandboxes_of(server)) == 1, "the spare ones have ended with the server")
-    # What the next server takes up is no drift.
-    assert examined(server, "--fix") == (0, ["all is well in DATA"])
+    # What the next server takes up is no drift; what was parked is left over.
+    left = {f"mended: the container {one[:12]} is left over" for one in parked}
+    code, said = examined(server, "--fix")
+    assert code == 0 and left <= set(said) and len(said) == len(left) + 1
+    assert containers_of(server) == [container]
+    assert examined(server) == (0, ["all is well in DATA"])
     server.start()
     assert server.job(running)["status"] == "running"
     assert server.post(f"/jobs/{running}/cancel").status == 200
@@ -54,6 +58,7 @@ def test_what_drifted_apart_is_found_and_mended(new_server: Callable[..., Server
     stray = server.start_job({"name": "stray", "steps": ["echo begin; sleep 1000"]})
     for job_id in (lost, stray):
         server.wait_output(job_id, "begin\n")
+    lost_container, stray_container = (server.job(job_id)["container_id"] for job_id in (lost, stray))
     server.kill()
 
     logs = server.data / "logs" / "0000"
@@ -65,7 +70,7 @@ def test_what_drifted_apart_is_found_and_mended(new_server: Callable[..., Server
     with (logs / f"{endless}.index").open("r+b") as index:
         index.truncate(index.seek(0, 2) - 1)
     server.sql("UPDATE step SET status = 'running' WHERE job_id = ? AND order_num = 2", contradictory)
-    engine("rm", "--force", server_container(server, lost))
+    engine("rm", "--force", lost_container)
     server.sql(
         "UPDATE job SET status = 'failed', error = 'x', finished_at = 1, log_size = 1 WHERE id = ?", stray
     )
@@ -86,7 +91,7 @@ def test_what_drifted_apart_is_found_and_mended(new_server: Callable[..., Server
         f"the log of job {endless} has no end",
         f"a step of job {contradictory} is running, though the job has finished",
         "is the log of no job",
-        f"the container of job {stray} is left over",
+        f"the container {stray_container[:12]} is left over",
         "the work folder DATA/work/77 is left over",
         "the mirror DATA/mirrors/broken.git is broken",
     ):
@@ -121,12 +126,6 @@ def test_what_drifted_apart_is_found_and_mended(new_server: Callable[..., Server
     assert (logs / f"{damaged}.log.zst.damaged").exists()
     assert server.run({"name": "new", "steps": ["true"]})["job"]["status"] == "success"
     assert_nothing_left(server)
-
-
-def server_container(server: Server, job_id: int) -> str:
-    installation = (server.data / "installation").read_text()
-    label = f"label=rapidflow.installation={installation}"
-    return engine("ps", "--quiet", "--filter", label, "--filter", f"label=rapidflow.job={job_id}")
 
 
 def test_beside_a_running_server_only_what_is_safe_is_mended(new_server: Callable[..., Server]) -> None:

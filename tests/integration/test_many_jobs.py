@@ -12,29 +12,42 @@ import pytest
 from tortoise import connections
 
 from bench import many_jobs
-from rapidflow_web.db import build_lists, dashboard, jobs
+from rapidflow_web.db import build_lists, build_search, dashboard, jobs, pipeline_search, pipelines
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
-from rapidflow_web.db.related_builds import ahead, related
+from rapidflow_web.db.related_builds import ahead, related, streak
 from tests.support.postgres import Postgres
 
 JOBS = 20_000
 QUERIES = {
-    "newest": lambda: build_lists.newest(50),
-    "finished": lambda: build_lists.newest(15, statuses=jobs.FINISHED),
-    "of a pipeline": lambda: build_lists.newest(51, pipeline_id=1),
-    "of a pipeline, a later page": lambda: build_lists.newest(51, pipeline_id=1, before=9_000),
-    "of a pipeline and a status": lambda: build_lists.newest(51, pipeline_id=1, statuses=["failed"]),
-    "of a pipeline and a branch": lambda: build_lists.newest(51, pipeline_id=1, branch="topic-310"),
-    "of all three": lambda: build_lists.newest(51, pipeline_id=1, statuses=["failed"], branch="main"),
-    "of a pipeline without builds": lambda: build_lists.newest(51, pipeline_id=many_jobs.PIPELINES),
-    "the next one": lambda: build_lists.newest(1, pipeline_id=1, after=9_000),
-    "running": lambda: build_lists.oldest(50, "running"),
+    "newest": lambda: build_search.found(50),
+    "of a pipeline": lambda: build_search.found(51, pipeline_id=1),
+    "of a pipeline, a later page": lambda: build_search.found(51, pipeline_id=1, before=9_000),
+    "of a pipeline and a status": lambda: build_search.found(51, pipeline_id=1, status="failed"),
+    "of a pipeline and a branch": lambda: build_search.found(51, pipeline_id=1, branch="topic-310"),
+    "of a pipeline without builds": lambda: build_search.found(51, pipeline_id=many_jobs.PIPELINES),
+    "last of branches": lambda: build_search.last_of_branches(1, 51, status="failed", branch="topic"),
+    "suggestions": lambda: build_search.suggestions(500),
+    "suggestions of a pipeline": lambda: build_search.suggestions(500, 1),
+    "pipelines": lambda: pipeline_search.found(""),
+    "names of pipelines": lambda: pipelines.names(500),
+    "since when it fails": lambda: _streak(19_007),
+    "now": lambda: build_lists.now_and_recent(50, 20, 15),
     "bars": lambda: build_lists.bars_of_each(range(1, many_jobs.PIPELINES + 1), 30),
     "successful bars": lambda: build_lists.bars_of_each([1, 2], 10, successful=True),
     "waiting": lambda: dashboard.count_waiting(1_000),
     "progress": lambda: dashboard.progress([19_000, 19_001]),
     "ahead": lambda: ahead(19_000, 1_000),
 }
+
+
+async def _streak(job_id: int) -> None:
+    job = await jobs.get(job_id)
+    assert job is not None
+    for ref in (None, "refs/pull/7/head"):
+        job.status, job.branch, job.ref = "failed", None if ref else "main", ref
+        await streak(job)
+    job.retry_of = 9_000
+    await streak(job)
 
 
 class Plans:
@@ -81,11 +94,11 @@ async def test_sqlite_reads_by_index(sqlite: None, monkeypatch: pytest.MonkeyPat
     plans = Plans(monkeypatch, "EXPLAIN QUERY PLAN")
     await QUERIES[query]()
     assert plans.seen
-    # Only "the newest of all" walks the table, and that from its end until it has enough.
+    # Only what asks for the newest of all walks the table, and that from its end until it has enough.
     wrong = [
         line for line in plans.seen if re.search(r"\bSCAN (job|step|\"job\"|\"step\")|TEMP B-TREE", line)
     ]
-    assert query == "newest" or wrong == []
+    assert query in ("newest", "suggestions") or wrong == []
 
 
 async def test_what_stands_beside_a_job_is_read_by_index(sqlite: None, monkeypatch: pytest.MonkeyPatch):
@@ -103,18 +116,10 @@ async def test_bars_are_the_last_builds_oldest_first(sqlite: None):
     assert bars[many_jobs.PIPELINES] == ()
 
 
-@pytest.fixture(scope="module")
-def database() -> Any:
-    """A PostgreSQL server of this module's tests."""
-    one = Postgres()
-    yield one
-    one.close()
-
-
-async def test_postgres_reads_by_index(database: Postgres, monkeypatch: pytest.MonkeyPatch):
-    await make(database.url)
-    await asyncio.to_thread(many_jobs.fill, database.url, JOBS)
-    await open_database(database.url)
+async def test_postgres_reads_by_index(postgres: Postgres, monkeypatch: pytest.MonkeyPatch):
+    await make(postgres.url)
+    await asyncio.to_thread(many_jobs.fill, postgres.url, JOBS)
+    await open_database(postgres.url)
     try:
         assert [bar.id for bar in (await build_lists.bars_of_each([1], 30))[1]] == list(
             range(JOBS - 58, JOBS + 1, 2)

@@ -13,7 +13,10 @@ import pytest
 from tests.support import databases
 from tests.support.consistency import assert_nothing_left
 from tests.support.postgres import Postgres
+from tests.support.repos import Repo
+from tests.support.repositories import add, definition
 from tests.support.server import Server
+from tests.support.uploads import kept, pack, start, upload
 from tests.support.users import PASSWORD, add_user, session_of
 
 
@@ -38,9 +41,22 @@ def test_builds_run_on_postgres_through_a_restart(
     assert server.job(endless)["status"] == "cancelled"
     for page in ("/", "/ui/pipelines/1", f"/ui/jobs/{endless}"):
         assert server.get(page).status == 200
+    found = server.get("/ui/builds?branch=&pipeline=BAD&who=API&since=1h&status=failed").text
+    assert f"build-{bad['job']['id']}" in found and f"build-{good['job']['id']}" not in found
+    assert "No builds match" in server.get("/ui/builds?branch=nowhere").text
+    assert "good" not in server.get("/ui/pipelines?q=bad").text
     listed = server.get("/jobs?status=cancelled").json
     assert [job["id"] for job in listed] == [endless]
     assert_nothing_left(server)
+    add_user(server, "api", "admin")  # by this name they were started
+    cookie = {"Cookie": session_of(server, "api")}
+    found = server.request("GET", "/ui/builds?mine=yes&status=failed", headers=cookie).text
+    assert f"build-{bad['job']['id']}" in found and f"build-{good['job']['id']}" not in found
+    told = server.request("GET", f"/ui/builds/told?ids={endless},0,x,{10**15}", headers=cookie).json
+    assert [(one["id"], one["status"], one["ended"]) for one in told] == [(endless, "cancelled", True)]
+    # The other tests need no login.
+    (user,) = server.request("GET", "/users", headers=cookie).json
+    assert server.request("DELETE", f"/users/{user['id']}", headers=cookie).status == 200
 
 
 def test_builds_that_were_started_at_once_each_run_once_on_postgres(
@@ -169,3 +185,21 @@ def test_builds_go_on_when_the_database_was_away(
         assert server.wait_finished(job_id)["job"]["status"] == "success"
     assert server.stream(running).endswith("two\n\n=== Build completed ===\n")
     assert server.get("/ready").status == 200
+
+
+def test_working_trees_are_built_and_kept_on_postgres(
+    new_server: Callable[..., Server], postgres: Postgres, repo: Repo, tmp_path: Path
+) -> None:
+    server = new_server(database_url=postgres.url, executor="process", upload_limit="64k").start()
+    repo.commit({".rapidflow.yml": definition()})
+    pipeline = add(server, repo)["pipelines"][0]["id"]
+    commit, data = pack(tmp_path / "tree", {".rapidflow.yml": definition(steps="echo mine")})
+    taken: list[int] = []
+    while (answer := upload(server, pipeline, commit, data)).status == 201:
+        taken.append(answer.json["id"])
+    assert answer.status == 429, answer.text
+    job_id = start(server, pipeline, taken[0]).json["id"]
+    assert server.wait_finished(job_id)["steps"][0]["output"] == "mine\n"
+    assert upload(server, pipeline, commit, data).status == 201
+    assert server.post("/prune").status == 200
+    assert f"{taken[0]}.git" not in kept(server) and f"{taken[1]}.git" in kept(server)

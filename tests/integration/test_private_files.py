@@ -31,7 +31,6 @@ def test_all_that_a_server_writes_is_closed_to_others(
     new_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     server = new_server(executor="process")
-    server.makes_tables = True
     server.start()
     server.run({"name": "long", "steps": ["seq 3"]})
     running = server.start_job({"name": "running", "steps": ["echo ready; sleep 1000"]})

@@ -69,12 +69,7 @@ def test_a_server_ends_within_two_seconds_while_the_engine_hangs(server: Server,
     assert_nothing_left(server)
 
 
-# The container that holds the network of the build, then that of the build itself.
-_STARTING = {
-    "network": [b"/containers/create"],
-    "create": [b"-job-"],
-    "start": [b"-job-", b"/start HTTP"],
-}
+_STARTING = {"create": [b"/containers/create"], "start": [b"/start HTTP"]}
 
 
 @pytest.mark.parametrize("calls", _STARTING.values(), ids=_STARTING)

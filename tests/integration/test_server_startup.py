@@ -16,6 +16,7 @@ import pytest
 from tests.support import fork_server
 from tests.support.builds import WAIT
 from tests.support.consistency import assert_ended_once, assert_nothing_left
+from tests.support.descriptors import descriptors
 from tests.support.registry import Registry
 from tests.support.resuming import ResumingFollower
 from tests.support.server import Server, containers_of, wait_for
@@ -170,16 +171,12 @@ def test_a_server_keeps_no_descriptor_of_builds_that_have_ended(new_server: Call
             assert server.wait_finished(job_id)["job"]["status"] == status
         assert_nothing_left(server)
 
-    def descriptors() -> int:
-        assert server.process is not None
-        return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
-
     one_of_each()
-    before = descriptors()
+    before = descriptors(server)
     for _ in range(3):
         one_of_each()
     # Connections to the engine and from the test come and go; nine builds would leave more.
-    wait_for(lambda: descriptors() <= before + 4, "all is given back")
+    wait_for(lambda: descriptors(server) <= before + 4, "all is given back")
 
 
 def test_a_second_server_on_the_same_data_folder_is_refused_with_one_sentence(
@@ -226,6 +223,8 @@ def test_an_address_that_others_can_reach_needs_a_user_or_a_proxy(
     server.set(bind=f"0.0.0.0:{server.port}")
     server.command("user", "add", "root", "--role", "admin", input="long enough\n")
     assert server.start().get("/jobs").status == 401
+    ready = f"ready: http://127.0.0.1:{server.port} and every other address of this machine\n"
+    assert ready in server.log.read_text()
     server.stop()
     behind = new_server("behind", executor="process", login="proxy", proxy_addresses="127.0.0.1")
     behind.set(bind=f"0.0.0.0:{behind.port}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from tests.support import images
 from tests.support.repos import Repo
@@ -17,6 +18,20 @@ def failed(server: Server, **pipeline: object) -> str:
     error = details["job"]["error"]
     assert server.stream(details["job"]["id"]) == f"=== Build failed: {error} ===\n=== Build completed ===\n"
     return error
+
+
+def test_failed_checkout_is_told_in_its_own_words_in_the_timeline(
+    new_server: Callable[..., Server], repo: Repo
+) -> None:
+    server = new_server(executor="process").start()
+    commit = repo.commit({".gitmodules": '[submodule "lib"]\n\tpath = lib\n\turl = ../nowhere\n'})
+    repo.git("update-index", "--add", "--cacheinfo", f"160000,{commit},lib")
+    repo.git("commit", "--quiet", "--message", "a submodule")
+    details = server.run({"name": "source", "repo_name": repo.url, "steps": ["true"]})
+    timeline = server.get(f"/jobs/{details['job']['id']}/timeline").json
+    (detail,) = [phase["detail"] for phase in timeline if phase["name"] == "source"]
+    assert detail == details["job"]["error"]
+    assert detail.startswith("the submodule 'lib': could not fetch the source: ")
 
 
 def test_steps_run_in_the_folder_of_the_branch_of_the_repository(server: Server, repo: Repo) -> None:
@@ -74,9 +89,9 @@ def test_builds_of_one_repository_at_the_same_time_do_not_disturb_each_other(
 ) -> None:
     repo.commit({f"{number}": os.urandom(20_000).hex() for number in range(60)})
     pipeline = {"name": "at once", "repo_name": repo.url, "steps": ["ls | wc -l"]}
-    jobs = [server.start_job(pipeline) for _ in range(16)]
+    jobs = [server.start_job(pipeline) for _ in range(8)]
     ended = [server.wait_finished(job) for job in jobs]
-    assert [(one["job"]["error"], one["steps"][0]["output"]) for one in ended] == [(None, "60\n")] * 16
+    assert [(one["job"]["error"], one["steps"][0]["output"]) for one in ended] == [(None, "60\n")] * 8
 
 
 def test_a_branch_that_is_missing_fails_with_the_words_of_git(server: Server, repo: Repo) -> None:

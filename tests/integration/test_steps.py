@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support import images
 from tests.support.builds import engine
@@ -167,3 +169,12 @@ def test_a_step_that_runs_out_of_memory_says_so(server: Server) -> None:
     engine("exec", container_id, "touch", "/workspace/go")
     details = server.wait_finished(job_id)
     assert details["job"]["error"] == "step 1 (bash) ran out of memory (limit 8g)"
+
+
+@pytest.mark.parametrize("image", [None, images.BUSYBOX])
+def test_the_example_of_a_new_installation_builds_in_any_image(server: Server, image: str | None):
+    example = Path(__file__).parents[2] / "examples" / "pipelines" / "first.yml"
+    definition = yaml.safe_load(example.read_text()) | ({"image": image} if image else {})
+    details = server.wait_finished(server.start_build(server.pipeline(definition)))
+    assert details["job"]["status"] == "success", details
+    assert details["steps"][2]["output"] == "3 words: desserts repaid reward\n"

@@ -37,7 +37,9 @@ class Agent:
         self.root = root
         self.home = root / "rapidflow"
         self.raw = b""
-        """All that it printed."""
+        """All that it printed, without the line that says it waits."""
+        self.waiting = b""
+        """That line, where its output is copied."""
         self.items: list[protocol.Output | protocol.Marker] = []
         self._read = threading.Event()
         self._read.set()
@@ -50,6 +52,7 @@ class Agent:
             bufsize=0,
             start_new_session=True,
         )
+        self._says_waiting = output == "copy"
         self._parser = protocol.MarkerParser(NONCE)
         self._thread = threading.Thread(target=self._read_on, daemon=True)
         self._thread.start()
@@ -57,6 +60,9 @@ class Agent:
     def _read_on(self) -> None:
         assert self.process.stdout is not None
         while chunk := self.process.stdout.read(65536):
+            if self._says_waiting and not self.waiting.endswith(b"\n"):
+                line, newline, chunk = chunk.partition(b"\n")
+                self.waiting += line + newline
             self.raw += chunk
             self.items += self._parser.feed(chunk)
             self._read.wait()

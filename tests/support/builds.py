@@ -9,21 +9,22 @@ import itertools
 import os
 import signal
 import subprocess
+import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path, PurePosixPath
 
 from rapidflow_web.errors import EngineUnavailable
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
-from rapidflow_web.executors.base import BuildSpec, Executor, RunningBuild
+from rapidflow_web.executors.base import BuildSpec, Executor, Live, RunningBuild
 from rapidflow_web.executors.docker.executor import DockerExecutor
 from rapidflow_web.executors.docker.networks import CLOSED
 from rapidflow_web.executors.process.executor import ProcessExecutor
 from rapidflow_web.pipeline.definition import StepDefinition
 from tests.support import images
-from tests.support.server import containers
+from tests.support.server import containers, pause_after
 
 Step = str | StepDefinition
 
@@ -48,7 +49,7 @@ class Place:
         self._builds: list[Build] = []
         self.executor = self.another_executor()
 
-    def another_executor(self, network: str = CLOSED, spare_networks: int = 0) -> Executor:
+    def another_executor(self, network: str = CLOSED, parked: int = 0) -> Executor:
         """One of the same installation, as a server that is started again would have."""
         executor: Executor = (
             DockerExecutor(
@@ -56,7 +57,7 @@ class Place:
                 self._engine_timeout,
                 pull_timeout=60,
                 network=network,
-                spare_networks=spare_networks,
+                parked=parked,
             )
             if self.name == "docker"
             else ProcessExecutor(self.work)
@@ -91,9 +92,11 @@ class Place:
         """The same job in an image that the test has made."""
         return dataclasses.replace(spec, image=image)
 
-    async def start(self, spec: BuildSpec, created: Callable[[str], None] = lambda _: None) -> RunningBuild:
+    async def start(
+        self, spec: BuildSpec, created: Callable[[str], Awaitable[None]] | None = None
+    ) -> RunningBuild:
         """Starts the agent."""
-        running = await self.executor.start(spec, created)
+        running = await self.executor.start(spec, created or forgotten)
         self._started.append(running)
         return running
 
@@ -116,8 +119,7 @@ class Place:
     def left_behind(self) -> list[str]:
         """What there is of this installation outside of its builds' folders, and fifos in these."""
         if self.name == "docker":
-            labels = ("rapidflow.installation", "rapidflow.sandbox")
-            return [one for label in labels for one in containers(f"{label}={self._installation}")]
+            return containers(f"rapidflow.installation={self._installation}")
         fifos = [str(path) for path in self.work.rglob("*") if path.is_fifo()]
         return fifos + processes_of(self.work)
 
@@ -131,7 +133,7 @@ class Place:
         for executor in self._executors:
             await executor.close()
         sweeper = self.another_executor()
-        await sweeper.sweep(set())
+        await sweeper.sweep(dict)
         await sweeper.close()
 
 
@@ -151,6 +153,11 @@ class Build:
         self._resumed = asyncio.Event()
         self._resumed.set()
         self._reader = asyncio.create_task(self._read())
+
+    @property
+    def stored(self) -> BuildSpec:
+        """What a later server knows of the build."""
+        return dataclasses.replace(self.spec, container_id=self.running.id)
 
     async def _read(self) -> None:
         async with aclosing(self.running.output(self.source)) as output:
@@ -244,12 +251,22 @@ class Build:
         await self.running.remove()
 
 
+async def forgotten(_: str) -> None:
+    """Takes the id of what a build runs in, and stores it nowhere."""
+
+
+def live(*builds: Build) -> Live:
+    """The jobs of these builds, as the executor asks for them."""
+    return lambda: {build.spec.job_id: build.running.id for build in builds}
+
+
 async def eventually(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
     """Waits until `condition()` is true, of something that tells nobody."""
-    deadline = asyncio.get_running_loop().time() + seconds
+    begin = time.monotonic()
     while not condition():
-        assert asyncio.get_running_loop().time() < deadline, f"waited in vain until {what}"
-        await asyncio.sleep(0.01)
+        waited = time.monotonic() - begin
+        assert waited < seconds, f"waited in vain until {what}"
+        await asyncio.sleep(pause_after(waited))
 
 
 def processes_of(folder: Path, words: Sequence[str] = ()) -> list[str]:
@@ -286,11 +303,14 @@ def copy_of(container_id: str) -> Path:
 
 
 def stands_still(path: Path) -> Callable[[], bool]:
-    """A condition: the file has not grown the last 50 times that it was asked."""
-    sizes: list[int] = []
+    """A condition: the file has not grown for a second, in which it was asked several times."""
+    seen: list[tuple[int, float]] = []
 
     def condition() -> bool:
-        sizes.append(path.stat().st_size)
-        return len(sizes) > 50 and sizes[-1] == sizes[-50]
+        now = path.stat().st_size, time.monotonic()
+        if seen and seen[-1][0] != now[0]:
+            seen.clear()
+        seen.append(now)
+        return len(seen) > 4 and now[1] - seen[0][1] > 1
 
     return condition

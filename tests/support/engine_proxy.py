@@ -21,6 +21,8 @@ class EngineProxy:
         self._path = self._folder / "docker.sock"
         self.host = f"unix://{self._path}"
         self.accepted = 0
+        self.requests: list[bytes] = []
+        """The first lines of all calls of the engine."""
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._listener: socket.socket | None = None
@@ -90,6 +92,8 @@ class EngineProxy:
     def _pass_on(self, source: socket.socket, target: socket.socket, done: threading.Barrier) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if data.startswith((b"GET /", b"POST /", b"PUT /", b"HEAD /", b"DELETE /")):
+                    self.requests.append(data.partition(b"\r\n")[0])
                 self._flows.wait()
                 if self._until and self._until[0] in data:
                     self._until.pop(0)

@@ -17,6 +17,7 @@ import importlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -27,9 +28,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from jinja2 import FileSystemBytecodeCache
+
 _LONGEST_REQUEST = 100_000
 """Bytes of arguments and environment."""
 _NUMBER = struct.Struct("i")
+CHEAP_HASHES = "TESTS_CHEAP_HASHES"
+"""The variable with which a command makes hashes of passwords that are made and checked in no time."""
 _OF_INTERPRETER = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "OPENSSL_")
 """Variables that an interpreter reads when it starts."""
 
@@ -147,8 +152,9 @@ def _read_by_interpreter(environment: Mapping[str, str]) -> tuple[tuple[str, str
 def _forking(variables: tuple[tuple[str, str], ...]) -> socket.socket:
     """The connection to a process that forks, whose interpreter has these variables. It ends with ours."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    templates = tempfile.mkdtemp(prefix="rapidflow-templates-")
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__, str(there.fileno())],
+        [sys.executable, "-m", __name__, str(there.fileno()), templates],
         pass_fds=[there.fileno()],
         cwd=Path(__file__).parents[2],
         # Nothing of the first test's: some end all processes that know of their folder.
@@ -159,6 +165,7 @@ def _forking(variables: tuple[tuple[str, str], ...]) -> socket.socket:
     def end() -> None:
         here.close()
         process.wait()
+        shutil.rmtree(templates, ignore_errors=True)
 
     atexit.register(end)
     return here
@@ -180,10 +187,11 @@ _IMPORTED = (
 )
 
 
-def _fork_for_each_request(connection: socket.socket) -> None:
+def _fork_for_each_request(connection: socket.socket, folder: str) -> None:
     """Returns in each fork, and never here."""
     for module in _IMPORTED:
         importlib.import_module(module)
+    _prepare(folder)
     gc.collect()
     gc.freeze()
     poll = select.poll()
@@ -218,6 +226,29 @@ def _fork_for_each_request(connection: socket.socket) -> None:
             poll.register(pidfd, select.POLLIN)
 
 
+def _prepare(folder: str) -> None:
+    """Has forks find what servers make when they are first asked; compiled templates in a folder."""
+    from pydantic import BaseModel
+
+    from rapidflow_web.web.templates import PlainEnvironment
+
+    found: list[type[BaseModel]] = [BaseModel]
+    for model in found:
+        found += model.__subclasses__()
+        if model.__module__.startswith("rapidflow_web."):
+            model.model_rebuild()
+
+    made = PlainEnvironment.__init__
+
+    def make(self: PlainEnvironment, *arguments: object, **options: object) -> None:
+        made(self, *arguments, **options)
+        # What a template is compiled to has the prefix in it.
+        prefix = str(self.globals["prefix"]).replace("/", "+")
+        self.bytecode_cache = FileSystemBytecodeCache(folder, f"{prefix}%s.cache")
+
+    PlainEnvironment.__init__ = make
+
+
 def _become(
     streams: Sequence[int],
     arguments: Sequence[str],
@@ -242,8 +273,15 @@ def _become(
 
 
 if __name__ == "__main__":
-    _fork_for_each_request(socket.socket(fileno=int(sys.argv[1])))
+    _fork_for_each_request(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
     from rapidflow_web.cli.main import main
+
+    if os.environ.pop(CHEAP_HASHES, None) is not None:
+        import argon2
+
+        from rapidflow_web.accounts import credentials
+
+        credentials._hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
     try:
         main()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.client
 import http.server
 import json
 import os
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from tests.support.certificates import make_certificate
 
 
 class GitServer:
@@ -31,6 +35,8 @@ class GitServer:
         self.elsewhere = ""
         self.objects: dict[str, bytes] = {}
         self.downloads = f"https://{self.host}/download"
+        self.api = ""
+        """Where what is below `/api/` is answered, as `http://host:port`."""
         self.asked: list[tuple[str, str | None]] = []
 
     def url(self, name: str, login: str = "") -> str:
@@ -57,6 +63,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         login = base64.b64decode(word).decode() if scheme == "Basic" else None
         self.git.asked.append((self.path, login))
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.git.api and self.path.startswith("/api/"):
+            self._pass_on(body)
+            return
         if self.path.startswith("/elsewhere/"):
             self.send_response(302)
             self.send_header("Location", self.git.elsewhere + self.path.removeprefix("/elsewhere"))
@@ -82,6 +91,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return {**wanted, "error": {"code": 404, "message": "not here"}}
         href = f"{self.git.downloads}/{wanted['oid']}"
         return {**wanted, "actions": {"download": {"href": href, "header": {"X-Key": "1"}}}}
+
+    def _pass_on(self, body: bytes) -> None:
+        """Has the API of the forge answer, which is at the same host."""
+        connection = http.client.HTTPConnection(self.git.api.removeprefix("http://"))
+        with contextlib.closing(connection):
+            connection.request(self.command, self.path, body, dict(self.headers))
+            answer = connection.getresponse()
+            content = answer.read()
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.headers.get("Content-Type", "text/plain"))
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_PATCH = do_DELETE = do_POST
 
     def _send(self, content: bytes) -> None:
         self.send_response(200)
@@ -127,17 +151,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def git_server(folder: Path) -> Iterator[GitServer]:
-    """A server of what is below a folder, whose certificate nobody knows."""
+def tls_context(folder: Path) -> ssl.SSLContext:
+    """That of a server of this machine whose certificate, `certificate.pem` in the folder, is its own."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     if not key.exists():
-        make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
-        subprocess.run(
-            [*make, "-keyout", str(key), "-out", str(certificate)], capture_output=True, check=True
-        )
+        make_certificate(key, certificate)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
+    return context
+
+
+@contextmanager
+def git_server(folder: Path) -> Generator[GitServer]:
+    """A server of what is below a folder, whose certificate nobody knows."""
+    context = tls_context(folder)
     handler = type("Handler", (_Handler,), {})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)

@@ -40,6 +40,7 @@ CALLS = {
     "/pipelines/{pipeline_id}/jobs": ["get", "post"],
     "/pipelines/{pipeline_id}/secrets": ["get"],
     "/pipelines/{pipeline_id}/secrets/{name}": ["delete", "put"],
+    "/pipelines/{pipeline_id}/uploads": ["post"],
     "/pipelines/{pipeline_id}/visibility": ["get", "put"],
     "/prune": ["post"],
     "/ready": ["get"],

@@ -96,7 +96,7 @@ def read(name: str, change: Callable[[Body], object] = lambda body: None, *, eve
     body = copy.deepcopy(payload(name))
     change(body)
     data = json.dumps(body).encode()
-    return base.read("git", headers_for(forge_of(name), event or event_of(name), data), data)
+    return base.read(headers_for(forge_of(name), event or event_of(name), data), data)
 
 
 def only(name: str, change: Callable[[Body], object] = lambda body: None, *, event: str = "") -> Change:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from tests.support import fork_server
-from tests.support.databases import make_tables
 from tests.support.stalls import Stalls
 
 COMMAND = (sys.executable, "-m", "rapidflow_web")
@@ -67,8 +66,6 @@ class Server:
         }
         self.program: tuple[str | Path, ...] | None = None
         """What is executed instead of the server, if anything."""
-        self.makes_tables = False
-        """Whether its first start makes the tables of the database, or finds them in a new data folder."""
         self.process: subprocess.Popen[bytes] | fork_server.Command | None = None
 
     def set(self, **settings: str) -> None:
@@ -85,34 +82,31 @@ class Server:
             database.execute(statement, values)
 
     def command(
-        self, *arguments: str, input: str = "", stdout: IO[bytes] | None = None
+        self, *arguments: str, input: str = "", stdout: IO[bytes] | None = None, more: Mapping[str, str] = {}
     ) -> subprocess.CompletedProcess[str]:
-        """Runs the `rapidflow` command with the settings of this server."""
-        done = self._run("--url", self.url, *arguments, input=input.encode(), stdout=stdout)
+        """Runs the `rapidflow` command with the settings of this server, and `more` in its environment."""
+        arguments = ("--url", self.url, *arguments)
+        done = self._run(*arguments, input=input.encode(), stdout=stdout, env={**self._environment, **more})
         return subprocess.CompletedProcess(
             done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
         )
 
     def pipe(self, *arguments: str, given: bytes = b"") -> bytes:
         """What the command writes to its standard output, and it must succeed."""
-        done = self._run(*arguments, input=given)
+        done = self._run(*arguments, input=given, env=self._environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def _run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
         if Server.forks:
-            return fork_server.run(*arguments, env=self._environment, **options)
+            return fork_server.run(*arguments, **options)
         options = {**options, "stdout": options.get("stdout") or subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.run([*COMMAND, *arguments], env=self._environment, timeout=120, **options)
+        return subprocess.run([*COMMAND, *arguments], timeout=120, **options)
 
     def start(self, *arguments: str, wait: bool = True) -> Server:
         """Starts it with `arguments`, and unless told otherwise waits until it answers."""
         if self not in Server.started:
             Server.started.append(self)
-        elsewhere = "RAPIDFLOW_DATABASE_URL" in self._environment
-        if not (self.makes_tables or elsewhere or self.data.exists()):
-            self.data.mkdir(mode=0o700, parents=True)
-            make_tables(self.data / "rapidflow.db")
         with self.log.open("ab") as log:
             options: dict[str, Any] = {"env": self._environment, "stdout": log, "stderr": log}
             if self.program is None and Server.forks:
@@ -223,12 +217,32 @@ class Server:
 
     def wait_finished(self, job_id: int, seconds: float = 60) -> dict[str, Any]:
         """Waits for the end of a job; returns its details."""
-        wait_for(lambda: self.job(job_id)["status"] in FINISHED, f"job {job_id} ends", seconds)
+        begin = time.monotonic()
+        self._follow_to_the_end(job_id, begin + seconds)
+        left = max(1.0, begin + seconds - time.monotonic())
+        wait_for(lambda: self.job(job_id)["status"] in FINISHED, f"job {job_id} ends", left)
         return self.details(job_id)
+
+    def _follow_to_the_end(self, job_id: int, deadline: float) -> None:
+        """Returns at the end of a job or earlier; to ask again and again would take more CPU time."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=deadline - time.monotonic())
+        with closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+            connection.request("GET", f"/jobs/{job_id}/logs/stream?follow=true&tail=1")
+            response = connection.getresponse()
+            while time.monotonic() < deadline and response.read1(1 << 20):
+                pass
 
     def run(self, config: str | dict[str, Any], seconds: float = 60, **body: Any) -> dict[str, Any]:
         """Runs a pipeline to its end; returns the details of the job."""
         return self.wait_finished(self.start_job(config, **body), seconds)
+
+    def parked(self) -> int:
+        """How many containers wait for a build, as the server says; 0 where it does not run."""
+        if self.process is None or self.process.poll() is not None:
+            return 0
+        found = re.search(r"^rapidflow_parked_containers (\d+)", self.get("/metrics").text, re.MULTILINE)
+        assert found is not None
+        return int(found[1])
 
     def wait_output(self, job_id: int, text: str, seconds: float = 30) -> None:
         """Waits until the stream of a job contains `text`."""
@@ -283,11 +297,17 @@ class Follower:
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
     """Waits until `condition()` is true."""
-    deadline = time.monotonic() + seconds
+    begin = time.monotonic()
     while not condition():
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - begin
+        if waited > seconds:
             raise AssertionError(f"waited {seconds} s in vain until {what}")
-        time.sleep(0.02)
+        time.sleep(pause_after(waited))
+
+
+def pause_after(waited: float) -> float:
+    """The seconds until the next look at what a test has waited for so long: each look costs CPU time."""
+    return min(0.25, max(0.02, waited / 8))
 
 
 def containers(label: str = "rapidflow.installation") -> list[str]:
@@ -304,11 +324,6 @@ def containers(label: str = "rapidflow.installation") -> list[str]:
 def containers_of(server: Server) -> list[str]:
     """Ids of all containers that a server made for its builds."""
     return containers(f"rapidflow.installation={_installation(server)}")
-
-
-def sandboxes_of(server: Server) -> list[str]:
-    """Ids of the containers that hold networks of a server's builds, of those to come, too."""
-    return containers(f"rapidflow.sandbox={_installation(server)}")
 
 
 def _installation(server: Server) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.source.mirrors import Mirrors
+from tests.support.server import wait_for
 
 
 def read(folder: Path, *arguments: str, text: bytes | None = None) -> str:
@@ -38,11 +40,19 @@ def working_in(folder: Path) -> list[str]:
     found: list[str] = []
     for process in Path("/proc").iterdir():
         try:
-            if process.name.isdigit() and (process / "cwd").readlink().is_relative_to(folder):
-                found.append((process / "cmdline").read_bytes().decode("utf-8", "replace"))
+            if not process.name.isdigit() or not (process / "cwd").readlink().is_relative_to(folder):
+                continue
+            # One that is just ending has none any more.
+            if command := (process / "cmdline").read_bytes().decode("utf-8", "replace"):
+                found.append(command)
         except OSError:
             continue  # it ended meanwhile
     return found
+
+
+async def none_left(folder: Path) -> None:
+    """The processes that worked below a folder are gone; a killed one takes a moment to be."""
+    await asyncio.to_thread(wait_for, lambda: working_in(folder) == [], "its processes are gone")
 
 
 def names(folder: Path) -> list[str]:

@@ -318,4 +318,4 @@ def test_what_the_shell_itself_complains_of_is_in_the_copy_too(start: Start):
 def test_an_agent_that_is_told_no_nonce_ends_quietly(tmp_path: Path):
     one = Agent(tmp_path, SHELLS["dash"])
     assert one.end_all() == 1
-    assert one.raw == b""
+    assert (one.waiting, one.raw) == (b"waiting free\n", b"")

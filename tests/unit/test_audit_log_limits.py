@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 from rapidflow_web.db import audit, sql, users
-from rapidflow_web.db.database import close_database, sqlite_url
+from rapidflow_web.db.database import close_database, open_database, sqlite_url
 from rapidflow_web.db.models import AuditEntry, Token
-from tests.support.databases import open_with_tables
 
 
 @pytest.fixture(autouse=True)
 async def database(tmp_path: Path) -> AsyncIterator[None]:
-    await open_with_tables(sqlite_url(tmp_path / "rapidflow.db"))
+    await open_database(sqlite_url(tmp_path / "rapidflow.db"))
     yield
     await close_database()
 
@@ -133,7 +132,7 @@ async def test_lines_and_tokens_of_an_older_version_are_told_apart(tmp_path: Pat
     ):
         await sql.rows(statement)
     await close_database()
-    await open_with_tables(sqlite_url(tmp_path / "rapidflow.db"))
+    await open_database(sqlite_url(tmp_path / "rapidflow.db"))
     assert [one.user_name for one in await AuditEntry.all().order_by("id")] == [
         "anna", "anna", "root (command line)"
     ]  # fmt: skip

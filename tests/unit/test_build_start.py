@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rapidflow_web.builds.beginning import Beginning, Cause
-from rapidflow_web.db import jobs, pipelines
+from rapidflow_web.db import jobs, outbox, pipelines
 from rapidflow_web.db.database import sqlite_url
 from rapidflow_web.db.models import Job, Pipeline
 from rapidflow_web.db.trigger_models import Repository
@@ -21,7 +21,7 @@ _COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class _Queue:
-    """Counts how often it is told that a job waits."""
+    """Counts how often it is told that another job may be next."""
 
     told = 0
 
@@ -40,7 +40,9 @@ async def beginning(tmp_path: Path, queue: _Queue) -> AsyncIterator[Beginning]:
         {"RAPIDFLOW_DATA": str(tmp_path / "data"), "RAPIDFLOW_WAITING_BUILDS_PER_USER": "2"}
     )
     async with opened(sqlite_url(tmp_path / "rapidflow.db")):
-        yield Beginning(settings, queue.wake)
+        outbox.register((), queue.wake)
+        yield Beginning(settings)
+        outbox.register(())
 
 
 async def test_build_starts_without_a_request_and_says_its_cause(beginning: Beginning, queue: _Queue) -> None:
@@ -50,7 +52,7 @@ async def test_build_starts_without_a_request_and_says_its_cause(beginning: Begi
 
     stored = await jobs.existing(job.id)
     assert (stored.status, stored.started_by, stored.commit) == ("pending", "schedule", None)
-    assert queue.told == 1
+    assert queue.told > 0
 
 
 async def _of_repository() -> Pipeline:
@@ -103,11 +105,12 @@ async def test_retry_keeps_the_commit_and_has_a_cause_of_its_own(beginning: Begi
         await beginning.retry(job.id, Cause("anna"))
     await jobs.claim()
     await jobs.finish(job.id, "failed", "some reason")
+    queue.told = 0
 
     again = await jobs.existing((await beginning.retry(job.id, Cause("anna"))).id)
 
     assert (again.retry_of, again.commit, again.started_by) == (job.id, _COMMIT, "anna")
-    assert queue.told == 2
+    assert queue.told > 0
 
 
 async def test_builds_that_wait_are_bounded_for_each_cause(beginning: Beginning, queue: _Queue) -> None:
@@ -118,8 +121,9 @@ async def test_builds_that_wait_are_bounded_for_each_cause(beginning: Beginning,
     with pytest.raises(TooManyRequests):
         await beginning.start(pipeline.id, Cause("push"))
 
+    queue.told = 0
     await beginning.start(pipeline.id, Cause("schedule"))
-    assert queue.told == 3
+    assert queue.told > 0
 
 
 async def test_what_is_not_there_can_not_begin(beginning: Beginning) -> None:

@@ -25,9 +25,13 @@ def test_a_bar_links_to_its_build_and_says_its_result():
     assert "<title>#7 failed, 1m01s</title>" in drawn
 
 
-def test_a_failed_bar_has_a_shape_of_its_own():
-    shapes = {status: charts.drawing((bar(1, status, 1),), "b", 1) for status in ("failed", "success")}
-    assert ["<path" in shapes[status] for status in ("failed", "success")] == [True, False]
+def test_one_that_took_far_longer_flattens_no_other():
+    bars = (bar(1, "success", 10), bar(2, "success", 10), bar(3, "success", 1000))
+    drawn = charts.drawing(bars, "Builds", 30)
+    assert re.findall(r'height="([\d.]+)"', drawn) == ["9.3", "9.3", "28.0"]
+    assert drawn.count("<path") == 1
+    assert charts.ceiling(bars) == 30_000
+    assert charts.ceiling(()) == 0
 
 
 def test_a_build_without_an_end_has_a_bar_that_can_be_seen():

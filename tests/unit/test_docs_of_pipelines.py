@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from rapidflow_web.pipeline.language import PIPELINE, PLACES, STEP, WHEN
 from rapidflow_web.pipeline.limits import PARSERS
-from rapidflow_web.pipeline.parser import KEYS, STEP_KEYS, parse
+from rapidflow_web.pipeline.parser import parse
 from rapidflow_web.settings import from_environment
 
 _TOP = Path(__file__).parent.parent.parent
@@ -31,8 +32,29 @@ def _tables() -> list[list[tuple[str, str]]]:
 
 def test_every_key_is_documented_and_every_documented_one_exists():
     of_pipelines, of_steps = _tables()
-    assert sorted(key for key, _ in of_pipelines) == sorted(KEYS)
-    assert sorted(key for key, _ in of_steps) == sorted(STEP_KEYS)
+    assert sorted(key for key, _ in of_pipelines) == sorted(PIPELINE)
+    assert sorted(key for key, _ in of_steps) == sorted(STEP)
+    (of_when,) = re.findall(r"^\| key of `when` \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", _TEXT, re.MULTILINE)
+    assert sorted(re.findall(r"^\| `(\w+)`", of_when, re.MULTILINE)) == sorted(WHEN)
+
+
+def test_the_editor_says_of_a_key_what_the_documentation_says():
+    for name, key in (*PIPELINE.items(), *STEP.items()):
+        cells = re.findall(rf"^\|[^|]*`{name}`[^|]*\| [^|]* \| (.*) \|$", _TEXT, re.MULTILINE)
+        texts = [re.sub(r"\[([^]]*)\]\([^)]*\)|`", r"\1", cell) for cell in cells]
+        assert any(text.startswith(key.meaning) for text in texts), name
+
+
+def test_every_place_of_a_key_exists_and_each_key_has_a_meaning():
+    keys = [key for place in PLACES.values() for key in place.values()]
+    assert all(key.meaning for key in keys)
+    assert {key.inside for key in keys} - {""} == set(PLACES) - {"pipeline"}
+
+
+@pytest.mark.parametrize("place", ["on", "push", "pull_request", "schedule", "concurrency", "notify"])
+def test_keys_below_others_are_documented(place: str):
+    docs = _TEXT + (_TOP / "docs/notifications.md").read_text()
+    assert [name for name in PLACES[place] if f"`{name}`" not in docs and f"{name}:" not in docs] == []
 
 
 def test_documented_default_limits_are_the_real_ones():

@@ -148,7 +148,7 @@ async def test_a_token_that_was_revoked_is_said_to_be(forge: StandIn) -> None:
     error = await failure(forge, token="revoked-token")
 
     assert error.status == 401 and error.permanent
-    assert "does not accept the token: it may be expired or revoked" in str(error)
+    assert "rejected the token, which may have expired or been revoked" in str(error)
     assert "revoked-token" not in str(error)
 
 
@@ -176,7 +176,7 @@ async def test_a_repository_that_is_not_there_is_said_to_be_hidden_or_gone(forge
     api = base.api_for(forge.name, url, TOKEN)
     assert api is not None
 
-    with pytest.raises(ForgeError, match=r"shows no '.*team/other' to this token") as caught:
+    with pytest.raises(ForgeError, match=r"has no '.*team/other', or the token can't access it") as caught:
         await api.connect(HOOK, SECRET)
 
     assert caught.value.permanent

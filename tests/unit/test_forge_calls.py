@@ -71,7 +71,7 @@ async def test_calls_that_are_used_up_wait_for_their_reset(github: GitHub, names
     error = await failure(github)
 
     assert error.retry_at == reset and not error.permanent
-    assert "allows no more calls before" in str(error)
+    assert "limits API calls; the next is allowed at" in str(error)
 
 
 async def test_a_secondary_limit_without_a_time_means_a_minute(github: GitHub) -> None:
@@ -115,7 +115,7 @@ async def test_no_redirect_takes_the_token_to_another_host(github: GitHub, statu
     async with forges.running(GitHub()) as other:
         github.first = [Canned(status, {"Location": f"{other.url}/api/v3/repos/team/app/hooks"})]
 
-        with pytest.raises(ForgeError, match="elsewhere: has the repository moved") as caught:
+        with pytest.raises(ForgeError, match="to another server; if the repository has moved") as caught:
             await api_of(github).connect(HOOK, SECRET)
 
         assert caught.value.permanent and other.calls == []

@@ -14,27 +14,27 @@ from tests.support.payloads import Body, headers_for, only, payload, read
 A, B = "a" * 40, "b" * 40
 
 PUSHES = [
-    ("github-push", "refs/heads/master", "a10867b14bb7", "199eddf46df5", "Update README", "Codertocat"),
-    ("github-push-branch-created", "refs/heads/feature-branch", None, "", None, None),
-    ("octokit/push-branch-created", "refs/heads/master", None, "6113728f27ae", None, None),
-    ("gitlab-push", "refs/heads/master", "9217710ce8c7", "2adc9465c4ed", "added readme", "Dev 1"),
-    ("gitea-push", "refs/heads/master", "9836a96a253c", "4522cbcefc20", None, None),
-    ("forgejo-push", "refs/heads/main", "4b2626259b5a", "ef98532add3b", None, None),
-    ("bitbucket-push", "refs/heads/master", "40e7580cf113", "141977fedf5c", "Update README", "Dev 2"),
+    ("github-push", "refs/heads/master", "a10867b14bb7", "199eddf46df5", "Update README"),
+    ("github-push-branch-created", "refs/heads/feature-branch", None, "", None),
+    ("octokit/push-branch-created", "refs/heads/master", None, "6113728f27ae", None),
+    ("gitlab-push", "refs/heads/master", "9217710ce8c7", "2adc9465c4ed", "added readme"),
+    ("gitea-push", "refs/heads/master", "9836a96a253c", "4522cbcefc20", None),
+    ("forgejo-push", "refs/heads/main", "4b2626259b5a", "ef98532add3b", None),
+    ("bitbucket-push", "refs/heads/master", "40e7580cf113", "141977fedf5c", "Update README"),
 ]
 
 
-@pytest.mark.parametrize(("name", "ref", "before", "after", "title", "author"), PUSHES)
+@pytest.mark.parametrize(("name", "ref", "before", "after", "title"), PUSHES)
 def test_a_push_says_which_branch_went_from_where_to_where(
-    name: str, ref: str, before: str | None, after: str, title: str | None, author: str | None
+    name: str, ref: str, before: str | None, after: str, title: str | None
 ) -> None:
     change = only(name)
 
     assert (change.kind, change.ref) == ("push", ref)
     assert (change.before or "")[:12] == (before or "")
     assert change.after is not None and change.after.startswith(after)
-    assert title is None or (change.title, change.author) == (title, author)
-    assert change.sender and change.urls
+    assert title is None or change.title == title
+    assert change.sender
 
 
 TAGS = [
@@ -155,13 +155,13 @@ def test_a_push_to_bitbucket_that_changes_nothing_says_so() -> None:
 
 
 REASONS = [
-    ("octokit/ping", "ping", "whether the webhook works"),
-    ("octokit/create-tag", "create", "sends a push for each 'create'"),
-    ("octokit/delete-tag", "delete", "sends a push for each 'delete'"),
-    ("github-push", "issue_comment", "the event 'issue_comment' of GitHub"),
-    ("gitea-push", "issues", "the event 'issues' of Gitea or Forgejo"),
-    ("bitbucket-push", "diagnostics:ping", "whether the webhook works"),
-    ("bitbucket-push", "pullrequest:approved", "'pullrequest:approved' of Bitbucket"),
+    ("octokit/ping", "ping", "tested the webhook, and it works"),
+    ("octokit/create-tag", "create", "also sends a push for a 'create' event"),
+    ("octokit/delete-tag", "delete", "also sends a push for a 'delete' event"),
+    ("github-push", "issue_comment", "the GitHub event 'issue_comment'"),
+    ("gitea-push", "issues", "the Gitea or Forgejo event 'issues'"),
+    ("bitbucket-push", "diagnostics:ping", "tested the webhook, and it works"),
+    ("bitbucket-push", "pullrequest:approved", "the Bitbucket event 'pullrequest:approved'"),
 ]
 
 
@@ -175,7 +175,7 @@ def test_what_leads_to_no_build_says_why(name: str, event: str, reason: str) -> 
 def test_other_events_of_gitlab_lead_to_no_build() -> None:
     found = read("gitlab-push", lambda body: body.update(object_kind="note"), event="Note Hook")
 
-    assert found == base.Read((), "nothing is built for the event 'Note Hook' of GitLab")
+    assert found == base.Read((), "the GitLab event 'Note Hook' starts no builds")
 
 
 @pytest.mark.parametrize("name", ["github-push", "gitlab-push", "gitea-push"])
@@ -190,7 +190,7 @@ def test_gitea_is_not_mistaken_for_github() -> None:
     headers = headers_for("gitea", "pull_request", body)
     assert ["X-GitHub-Event", "pull_request"] in headers
 
-    (change,) = base.read("github", headers, body).changes
+    (change,) = base.read(headers, body).changes
 
     assert change.pull_request is not None and change.pull_request.action == "synchronize"
 
@@ -206,7 +206,7 @@ def test_gitea_is_not_mistaken_for_github() -> None:
 def test_a_plain_delivery_says_what_git_says(body: Body) -> None:
     data = json.dumps(body).encode()
 
-    found = base.read("git", headers_for("git", "", data), data)
+    found = base.read(headers_for("git", "", data), data)
 
     assert found.changes == (Change("push", "refs/heads/main", A, B, title="Fix it"),)
 
@@ -223,7 +223,7 @@ def test_a_plain_delivery_says_what_git_says(body: Body) -> None:
 def test_a_plain_delivery_may_be_of_a_tag_or_a_deletion(body: Body, kind: str, after: str | None) -> None:
     data = json.dumps(body).encode()
 
-    (change,) = base.read("git", [], data).changes
+    (change,) = base.read([], data).changes
 
     assert (change.kind, change.after) == (kind, after)
 
@@ -232,20 +232,19 @@ def test_a_plain_delivery_may_be_of_a_tag_or_a_deletion(body: Body, kind: str, a
 def test_a_plain_delivery_may_be_what_a_forge_sends(name: str) -> None:
     data = json.dumps(payload(name)).encode()
 
-    (change,) = base.read("git", headers_for("git", "", data), data).changes
+    (change,) = base.read(headers_for("git", "", data), data).changes
 
     assert (change.kind, change.ref, change.after) == ("push", payload(name)["ref"], payload(name)["after"])
 
 
-@pytest.mark.parametrize("forge", base.NAMES)
-def test_a_plain_delivery_is_read_whichever_forge_the_repository_is_at(forge: str) -> None:
-    (change,) = base.read(forge, [], b'{"type": "push", "data": {"ref": "refs/heads/main"}}').changes
+def test_a_delivery_without_an_event_is_a_plain_one() -> None:
+    (change,) = base.read([], b'{"type": "push", "data": {"ref": "refs/heads/main"}}').changes
 
     assert (change.kind, change.ref) == ("push", "refs/heads/main")
 
 
 def test_a_plain_delivery_of_another_type_says_which_there_are() -> None:
-    found = base.read("git", [], b'{"type": "invoice.paid"}')
+    found = base.read([], b'{"type": "invoice.paid"}')
 
     assert found.reason == "nothing is built for the type 'invoice.paid': send one of push, tag, delete"
 
@@ -258,7 +257,7 @@ def test_a_form_of_github_has_the_json_in_a_field() -> None:
         ["Content-Type", "application/x-www-form-urlencoded; charset=utf-8"],
     ]
 
-    assert base.read("github", headers, form) == base.read("github", [["X-GitHub-Event", "push"]], data)
+    assert base.read(headers, form) == base.read([["X-GitHub-Event", "push"]], data)
 
 
 WRONG = [
@@ -270,7 +269,7 @@ WRONG = [
     ("github-push", "ref", "main", "not the name of a branch or tag: 'main'"),
     ("github-push", "after", "--upload-pack=x", "the field 'after' is not the id of a commit"),
     ("github-push", "after", ["x"], "the field 'after' must be text, not a list"),
-    ("github-push", "repository", "x", "the field 'repository' must be an object, not text"),
+    ("github-push", "head_commit", "x", "the field 'head_commit' must be an object, not text"),
     ("gitlab-push", "commits", {}, "the field 'commits' must be a list, not an object"),
     ("gitlab-push", "commits", [7], "the field 'commits[0]' must be an object, not a number"),
     ("gitea-create-tag", "ref_type", True, "the field 'ref_type' must be text, not true or false"),

@@ -17,6 +17,7 @@ from rapidflow_web.source import workspace as workspace_module
 from rapidflow_web.source.git import GitError, git
 from rapidflow_web.source.mirrors import Mirrors
 from rapidflow_web.source.workspace import check_out
+from tests.support.certificates import make_certificate
 from tests.support.repos import Repo
 from tests.support.sources import names, raw, read, refusal
 
@@ -267,8 +268,7 @@ async def test_the_servers_user_can_not_be_made_to_allow_more_protocols(
 def leading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of a web server that leads everything to the address in `tmp_path`/location."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
-    subprocess.run([*make, "-keyout", str(key), "-out", str(certificate)], capture_output=True, check=True)
+    make_certificate(key, certificate)
     monkeypatch.setenv("GIT_SSL_NO_VERIFY", "1")
 
     class Leading(http.server.BaseHTTPRequestHandler):

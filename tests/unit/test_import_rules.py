@@ -120,4 +120,4 @@ def test_commands_that_ask_a_server_do_not_load_the_language_of_pipelines() -> N
     program = "import sys, rapidflow_web.cli.main; print(*sys.modules, sep='\\n')"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     rooms = {name.removeprefix("rapidflow_web.") for name in loaded.stdout.split()}
-    assert not rooms & {"pipeline.definition", "pipeline.triggers", "pipeline.parser", "db", "forges"}
+    assert not rooms & {"pipeline.definition", "pipeline.triggers", "pipeline.parser", "db", "forges.base"}

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rapidflow_web.api.output import Output
+from rapidflow_web.errors import LogUnreadable
 from rapidflow_web.logs import index, stream_text
 from rapidflow_web.logs.index import Kind
 from rapidflow_web.logs.log import CHUNK, LogStore
@@ -100,6 +102,13 @@ async def test_sealing_ends_the_step_that_runs(store: LogStore):
         "=== Step 1 (bash) ===\nno newline\n\n=== Build cancelled ===\n=== Build completed ===\n"
     )
     assert [(record.kind, record.value) for record in on_disk(store)][-2:] == [(Kind.END, -1), (Kind.SEAL, 0)]
+
+
+async def test_a_sealed_log_holds_nothing_of_what_was_appended(store: LogStore):
+    log = store.open(1)
+    await write(store.writer(1), "a" * 10_000)
+    assert store.open(1) is log
+    assert log.latest == (0, b"")
 
 
 async def test_bytes_stay_as_they_are(store: LogStore):
@@ -248,6 +257,17 @@ async def test_a_deleted_log_is_gone(store: LogStore):
     assert list(store.path(1).parent.iterdir()) == []
     gc.collect()
     assert store.open(1).size == 0
+
+
+async def test_a_log_whose_file_ends_early_while_it_is_read_is_damaged(store: LogStore):
+    await write(store.writer(1), "one\n" * 100_000)
+    log = LogStore(store.path(1).parent.parent).open(1)
+    output = Output(log, 11)
+    assert await log.read(0, 1)
+    with store.path(1).open("r+b") as file:
+        file.truncate(300_000)
+    with pytest.raises(LogUnreadable, match="damaged"):
+        _ = [piece async for piece in output.pieces()]
 
 
 def test_no_folder_grows_too_large(store: LogStore):

@@ -259,3 +259,53 @@ def test_the_first_error_is_the_line_that_a_person_would_look_for(log: str, expe
 
 def test_a_step_that_printed_nothing_has_no_error_line():
     assert outline(b"=== Step 1 (bash) ===\n\n", [[22, 22]], [22, 22])["error"] is None
+
+
+def test_a_step_that_still_runs_has_only_errors_that_are_sure():
+    unsure = b"it failed once\nan ERROR in words\nlast words\n"
+    assert outline(unsure, [[0, len(unsure)]], [0, len(unsure)], has_failed=False)["error"] is None
+    sure = unsure + b"a.c:1:1: error: no\nb.c:1:1: error: no\n"
+    assert outline(sure, [[0, len(sure)]], [0, len(sure)], has_failed=False)["error"]["line"] == 3
+
+
+def test_groups_tell_whether_their_last_line_is_a_marker():
+    log = b"::group::A\nx\n::endgroup::\n--- B\ny\n"
+    made = outline(log, [[0, len(log)]], None)["groups"]
+    assert [(group["title"], group["marked"]) for group in made] == [("A", True), ("B", False)]
+
+
+def test_announcements_are_searched_as_they_are_shown():
+    log = b"::error file=a.c,line=1::bad\n::warning::so so\n##[error]worse\n x::error::inside\n::errors::\n"
+    assert found(log, "Error: bad") == [0]
+    assert found(log, "Warning: so so") == [1]
+    assert found(log, "^Error: worse$", regex=True) == [2]
+    assert found(log, "::error") == [3, 4]
+
+
+def test_a_line_that_ends_a_group_and_begins_another_belongs_to_the_other():
+    log = (
+        b"section_start:1:a\r\x1b[0KOne\n1\nsection_end:2:a\r\x1b[0Ksection_start:2:b\r\x1b[0KTwo\n2\n"
+        b"section_end:3:b\r\x1b[0K\n"
+    )
+    made = outline(log, [[0, len(log)]], None)["groups"]
+    assert [(group["title"], group["line"], group["end"], group["marked"]) for group in made] == [
+        ("One", 0, 1, False),
+        ("Two", 2, 4, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "marked"),
+    [
+        (b"section_end:1:a", True),
+        (b"\x1b[0Ksection_end:1:a\r\x1b[0K", True),
+        (b"rm everything; section_end:1:a", False),
+        (b"section_end:1:a\r\x1b[0Kall is well", False),
+        (b"x" * 3_000 + b"section_end:1:a", False),
+        (b"section_end:1:a" + b" " * 3_000 + b"x", False),
+    ],
+)
+def test_only_a_line_that_is_nothing_but_a_marker_is_left_out(line: bytes, marked: bool):
+    log = b"section_start:1:a\rA\n1\n" + line + b"\nafter\n"
+    (group,) = outline(log, [[0, len(log)]], None)["groups"]
+    assert (group["end"], group["marked"]) == (2, marked)

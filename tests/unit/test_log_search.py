@@ -40,11 +40,11 @@ async def _refusal(log: Log, text: str = "needle") -> tuple[type[Exception], str
 
 
 async def test_too_little_time_is_told(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    sentence = "this takes too long to search for; make the expression simpler"
+    sentence = "searching this log takes too long; make the expression simpler"
     monkeypatch.setattr(search, "_SECONDS", 2)
     assert await _refusal(log, HARD) == (search.CannotSearch, sentence)
     for code in (-14, -24):
-        assert str(search._told(code, b"")) == sentence
+        assert str(search._told(search._SEARCHING, code, b"")) == sentence
 
 
 async def test_too_little_memory_is_told(log: Log, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ async def test_too_little_memory_is_told(log: Log, monkeypatch: pytest.MonkeyPat
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 28,) * 2)"
     scan.write_text(f"{limit}; bytearray(1 << 30)")
     monkeypatch.setattr(search, "_SCAN", scan)
-    sentence = "this takes too much memory to search for; make the expression simpler"
+    sentence = "searching this log takes too much memory; make the expression simpler"
     assert await _refusal(log) == (search.CannotSearch, sentence)
 
 
@@ -60,17 +60,19 @@ async def test_another_failure_is_told_as_such(
     log: Log, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(search, "_PACKAGES", str(tmp_path / "nowhere"))
-    failed = (search.SearchFailed, "the search failed; the server's log says why")
+    failed = (search.SearchFailed, "searching this log failed: the server's log says why")
     assert await _refusal(log) == failed
-    assert caplog.messages == ["a search ended with code 1: ModuleNotFoundError: No module named 're2'"]
+    assert caplog.messages == [
+        "searching this log ended with code 1: ModuleNotFoundError: No module named 're2'"
+    ]
     scan = tmp_path / "scan.py"
     scan.write_text("import os; os.kill(os.getpid(), 9)")
     monkeypatch.setattr(search, "_SCAN", scan)
-    killed = (search.SearchFailed, "the search was ended by signal 9; try again")
+    killed = (search.SearchFailed, "searching this log failed: ended by signal 9; try again")
     assert await _refusal(log) == killed
     shutil.rmtree(log.path.parent)
     log.path.parent.write_bytes(b"no folder")
-    assert (await _refusal(log))[1] == "this log can't be searched now: Not a directory"
+    assert (await _refusal(log))[1] == "searching this log failed: Not a directory"
 
 
 async def test_a_process_that_can_not_be_started_is_told(log: Log) -> None:
@@ -89,7 +91,7 @@ async def test_a_process_that_can_not_be_started_is_told(log: Log) -> None:
         for file in held:
             os.close(file)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert refused == (search.SearchFailed, "this log can't be searched now: Too many open files")
+    assert refused == (search.SearchFailed, "searching this log failed: Too many open files")
 
 
 @pytest.fixture
@@ -111,5 +113,5 @@ async def test_a_compressed_log_on_a_full_disk_is_told(disk: Path, room: int) ->
             while True:
                 ballast.write(b"\0" * 4096)
         ballast.truncate(ballast.tell() - room)
-    full = (search.SearchFailed, "this log can't be searched now: No space left on device")
+    full = (search.SearchFailed, "searching this log failed: No space left on device")
     assert await _refusal(log) == full

@@ -13,11 +13,10 @@ import pytest
 from rapidflow_web.accounts import credentials, throttle
 from rapidflow_web.accounts.authentication import Access
 from rapidflow_web.db import audit, users
-from rapidflow_web.db.database import close_database, sqlite_url
+from rapidflow_web.db.database import close_database, open_database, sqlite_url
 from rapidflow_web.db.models import Session, User
 from rapidflow_web.errors import TooManyRequests, Unauthorized
 from rapidflow_web.settings import from_environment
-from tests.support.databases import open_with_tables
 
 RIGHT, WRONG = "correct horse", "wrong horse"
 HERE, ELSEWHERE = "192.0.2.1", "198.51.100.7"
@@ -28,7 +27,7 @@ async def access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     # Time stands still, and hashes are made in less of it.
     monkeypatch.setattr(throttle, "time", SimpleNamespace(monotonic=lambda: 1000.0))
     monkeypatch.setattr(credentials, "_hasher", argon2.PasswordHasher(1, 8, 1))
-    await open_with_tables(sqlite_url(tmp_path / "rapidflow.db"))
+    await open_database(sqlite_url(tmp_path / "rapidflow.db"))
     hashed = credentials.hashed(RIGHT)
     for name in ("root", "eve"):
         await users.create(name, "admin", hashed)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from rapidflow_web.logs.masking import masker
 from rapidflow_web.logs.masking.forms import LEAST_BYTES, encoded, forms
 from rapidflow_web.logs.masking.masker import Added, Masker, Piece, TooManyMasks
 
@@ -370,3 +371,22 @@ def test_a_sentence_is_masked() -> None:
     masker = Masker([TOKEN, "pässwörd"])
     assert masker.mask(f"could not log in as {TOKEN}: é pässwörd") == "could not log in as ***: é ***"
     assert masker.mask("hunter2 it is") == "hunter2 it is"
+
+
+@pytest.mark.parametrize("at", [0, 16_373, 16_384, 40_000])
+def test_a_command_is_found_wherever_it_stands_and_no_further(
+    at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = b"x" * at + b"::add-mask::" * 50_000
+    listed: list[int] = []
+
+    class Counted:
+        def find_matches_as_indexes(self, part: bytes) -> list[tuple[int, int, int]]:
+            found = search.find_matches_as_indexes(part)
+            listed.append(len(found))
+            return found
+
+    search = masker._COMMAND_SEARCH  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(masker, "_COMMAND_SEARCH", Counted())
+    assert masker._has_command(data)  # pyright: ignore[reportPrivateUsage]
+    assert 0 < sum(listed) < 2_000

@@ -27,8 +27,8 @@ def files(lines: str) -> str:
 @pytest.mark.parametrize(
     ("line", "column", "expected"),
     [
-        ("steps: ls", 8, "'steps' must be a list, not a value"),
-        ("steps: {a: b}", 8, "'steps' must be a list, not a mapping"),
+        ("steps: ls", 8, "'steps' must be a list, such as \"- make test\", not a value"),
+        ("steps: {a: b}", 8, "'steps' must be a list, such as \"- make test\", not a mapping"),
         ("steps: [[ls]]",
          9, "'[' begins a list; put a script that begins with it in quotes, or write it below '|'"),
         ("steps: [true]", 9, "a step must be text, not true or false; put it in quotes"),
@@ -53,9 +53,10 @@ def test_a_wrong_step_is_refused_at_its_place(line: str, column: int, expected: 
     [
         ("repo_name: 7", 12, "'repo_name' must be text, not a number; put it in quotes"),
         ("repo_name: [a]", 12, "'repo_name' must be text, not a list; put text in quotes"),
-        ("repo_name: /srv/repo",
+        ("repo_name: srv/repo",
          12, "'repo_name' must be a clone URL that begins with https://, ssh://, git:// or file://, "
-         "or one like git@host:path, not '/srv/repo'"),
+         "or one like git@host:path, not 'srv/repo'"),
+        ("repo_name: /srv/repo", 12, "'repo_name' must be a URL, not a path; use file:///srv/repo"),
         ("branch: {a: b}", 9, "'branch' must be text, not a mapping; put text in quotes"),
         ("branch: a..b", 9, "'a..b' is not the name of a branch"),
         ("folder: 2024-01-01", 9, "'folder' must be text, not a date; put it in quotes"),

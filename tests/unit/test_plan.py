@@ -48,7 +48,7 @@ async def settings(tmp_path: Path) -> AsyncIterator[Settings]:
 async def planned(settings: Settings, config: str, **columns: object) -> Plan:
     """The plan of a new job whose row has these columns."""
     pipeline = await pipelines.create("all", config)
-    job_id = (await Beginning(settings, lambda: None).start(pipeline.id, Cause("test"))).id
+    job_id = (await Beginning(settings).start(pipeline.id, Cause("test"))).id
     if columns:
         await jobs.update(job_id, **columns)
     return plan(*await jobs.with_all(job_id), settings)
@@ -99,7 +99,7 @@ async def test_plan_completes_limits_with_those_of_the_server(settings: Settings
 
 async def test_pipeline_that_is_no_longer_valid_has_no_plan(settings: Settings) -> None:
     pipeline = await pipelines.create("all", "name: a\nsteps: ['true']")
-    job = await Beginning(settings, lambda: None).start(pipeline.id, Cause("test"))
+    job = await Beginning(settings).start(pipeline.id, Cause("test"))
     await Definition.all().update(config="name: a\nsteps: []")
 
     with pytest.raises(Invalid):

@@ -84,7 +84,6 @@ def test_other_schemes_are_refused(scheme: str):
         "https:/host/repo",
         "file:/srv/repo",
         "FILE:x",
-        "/srv/repo",
         "./repo",
         "../repo",
         "repo",
@@ -213,3 +212,18 @@ def test_a_pipeline_may_use_files_only_below_the_folders_it_is_parsed_with():
     assert parse(text, ("/srv/git",)).repo_name == "file:///srv/git/repo"
     with pytest.raises(Invalid, match="is not below an allowed folder"):
         parse(text, ("/srv/other",))
+
+
+def test_path_is_answered_with_its_url():
+    for path, meant in (
+        ("/srv/git/my app", None),
+        ("/srv/git/app", "file:///srv/git/app"),
+        ("/\ud800", "file:///%3F"),
+    ):
+        with pytest.raises(ValueError, match="clone URL" if meant is None else f"; use {meant}$"):
+            check_url(path, ())
+
+
+def test_refused_folder_is_answered_with_the_setting_to_restart_with():
+    with pytest.raises(ValueError, match=r"by restarting the server with RAPIDFLOW_FILE_ROOTS=/folder$"):
+        check_url("file:///srv/git/app", ())

@@ -49,6 +49,16 @@ def test_a_build_without_a_network_has_none_there_either(tmp_path: Path, network
     assert ("--network none" in " ".join(run_with_a_fake_docker(command, tmp_path))) is not network
 
 
+def test_uploaded_working_tree_is_the_folder_in_which_it_runs(tmp_path: Path):
+    command = commands.reproduce(
+        "a", [StepDefinition("true")], {}, repo_name="https://example.com/a", commit="1" * 40, folder=None,
+        uploaded=True,
+    )  # fmt: skip
+    assert "git" not in command.split()
+    given = run_with_a_fake_docker(command, tmp_path)
+    assert given[given.index("-v") + 1] == f"{tmp_path}:/workspace"
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_text_gets_out_of_its_argument(tmp_path: Path, text: str):
     command = commands.reproduce(

@@ -36,6 +36,7 @@ def test_no_route_that_changes_something_is_for_viewers_but_those_of_their_own_a
         ("DELETE", "/tokens/<token_id>"),
         ("PUT", "/me/password"),
         ("POST", "/ui/account/password"),
+        ("POST", "/ui/pipelines/<pipeline_id>/favourite"),
         ("POST", "/ui/account/sessions"),
         ("POST", "/ui/account/tokens"),
         ("POST", "/ui/account/tokens/<token_id>/revoke"),

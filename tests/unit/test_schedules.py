@@ -57,7 +57,7 @@ def schedules(database: None, tmp_path: Path) -> Schedules:
 
 def anew() -> Schedules:
     """As a server that has just been started. None of these pipelines stands in a repository."""
-    return Schedules(cast(Handling, None), Beginning(from_environment({}), lambda: None))
+    return Schedules(cast(Handling, None), Beginning(from_environment({})))
 
 
 async def test_what_is_due_begins_once_and_says_why(schedules: Schedules) -> None:

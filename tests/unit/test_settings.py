@@ -58,7 +58,7 @@ def test_every_setting_is_read_from_its_variable():
         "executor": ("process", "process"),
         "network": ("bridge", "bridge"),
         "dns": ("10.0.0.2, 10.0.0.3", ("10.0.0.2", "10.0.0.3")),
-        "spare_networks": ("0", 0),
+        "parked": ("0", 0),
         "connections": ("20", 20),
         "concurrency": ("7", 7),
         "waiting_builds": ("none", None),
@@ -99,6 +99,7 @@ def test_every_setting_is_read_from_its_variable():
         "log_format": ("json", "json"),
         "body_limit": ("512k", 512 * 1024),
         "hook_body_limit": ("5m", 5 * 1024**2),
+        "upload_limit": ("100m", 100 * 1024**2),
         "file_roots": ("/srv/git:/opt/git", ("/srv/git", "/opt/git")),
     }
     settings = from_environment({variable(name): text for name, (text, _) in wanted.items()})

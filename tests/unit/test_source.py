@@ -13,7 +13,7 @@ from rapidflow_web.source.mirrors import Mirrors
 from rapidflow_web.source.workspace import check_out
 from tests.support.repos import Repo
 from tests.support.server import wait_for
-from tests.support.sources import raw, read, refusal, working_in
+from tests.support.sources import none_left, raw, read, refusal, working_in
 
 # Branches and commits.
 
@@ -161,6 +161,7 @@ async def test_mirrors_are_packed_once_in_a_while_and_keep_what_they_have(
         origin.git("commit", "--quiet", "--amend", "--allow-empty", "--message", f"{number}")
         commits.append(origin.git("rev-parse", "HEAD"))
         await mirrors.fetch(origin.url)
+    await mirrors.tidy_up()
     assert 1 <= len(list((source.mirror / "objects" / "pack").glob("*.pack"))) <= 4
     read(source.mirror, "gc", "--quiet", "--prune=now")
     assert [read(source.mirror, "cat-file", "-t", commit) for commit in commits] == ["commit"] * 10
@@ -173,6 +174,7 @@ async def test_a_mirror_that_can_not_be_packed_fails_no_build(
     origin.commit({"a": "1"})
     source = await mirrors.fetch(origin.url)
     read(source.mirror, "config", "gc.auto", "many")
+    await mirrors.tidy_up()
     assert await mirrors.fetch(origin.url)
     assert "gc.auto" in caplog.text
 
@@ -243,7 +245,7 @@ async def test_a_server_that_never_answers_is_given_up(tmp_path: Path, silent: i
     (tmp_path / "mirrors").mkdir()
     mirrors = Mirrors(tmp_path / "mirrors", [], timeout=0.5)
     assert await refusal(mirrors, f"{scheme}://127.0.0.1:{silent}/repo") == "it took longer than 0s"
-    assert working_in(tmp_path) == []
+    await none_left(tmp_path)
 
 
 async def test_a_cancelled_fetch_leaves_no_process_behind(tmp_path: Path, mirrors: Mirrors, silent: int):
@@ -252,7 +254,7 @@ async def test_a_cancelled_fetch_leaves_no_process_behind(tmp_path: Path, mirror
     fetch.cancel()
     with pytest.raises(asyncio.CancelledError):
         await fetch
-    assert working_in(tmp_path) == []
+    await none_left(tmp_path)
 
 
 async def test_an_unreachable_server_is_told_in_the_words_of_git(mirrors: Mirrors):

@@ -15,7 +15,7 @@ from rapidflow_web.source.fetching import forget_references
 from rapidflow_web.source.mirrors import Mirrors
 from rapidflow_web.source.workspace import check_out
 from tests.support.repos import Repo
-from tests.support.sources import read, working_in
+from tests.support.sources import none_left, read
 
 
 async def test_the_number_of_git_processes_does_not_grow_with_the_references_to_remove(
@@ -86,10 +86,12 @@ async def test_a_mirror_that_takes_too_long_to_pack_is_used_unpacked(
     async with asyncio.timeout(60):
         source = await mirrors.fetch(origin.url, "main")
         assert source.commit == commit
+        await mirrors.tidy_up()
         assert (await mirrors.fetch(origin.url, "main")).commit == commit
+        await mirrors.tidy_up()
     assert begun.read_text() == "\n"
     assert [*source.mirror.rglob("tmp_*"), *source.mirror.rglob("gc.pid")] == []
-    assert working_in(tmp_path) == []
+    await none_left(tmp_path)
 
 
 async def test_a_checkout_that_patterns_keep_busy_is_given_up(origin: Repo, tmp_path: Path, workspace: Path):
@@ -109,4 +111,4 @@ async def test_a_checkout_that_patterns_keep_busy_is_given_up(origin: Repo, tmp_
     async with asyncio.timeout(60):
         with pytest.raises(BuildError, match="it took longer than 2s"):
             await check_out(source, workspace, mirrors)
-    assert working_in(tmp_path) == []
+    await none_left(tmp_path)

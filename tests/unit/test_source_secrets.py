@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from rapidflow_web.source.git import without_credentials
 from rapidflow_web.source.mirrors import Mirrors, Source
 from rapidflow_web.source.workspace import check_out
+from tests.support.certificates import make_certificate
 from tests.support.repos import Repo
 from tests.support.sources import names, read, refusal
 
@@ -102,8 +102,7 @@ def test_credentials_are_taken_out_of_urls(text: str, public: str):
 def locked(tmp_path: Path) -> Iterator[int]:
     """The port of a web server that wants a password for everything."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
-    subprocess.run([*make, "-keyout", str(key), "-out", str(certificate)], capture_output=True, check=True)
+    make_certificate(key, certificate)
 
     class Locked(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

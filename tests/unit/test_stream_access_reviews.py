@@ -12,16 +12,15 @@ import pytest
 
 from rapidflow_web.accounts.authentication import Access, Reader
 from rapidflow_web.db import users
-from rapidflow_web.db.database import close_database, sqlite_url
+from rapidflow_web.db.database import close_database, open_database, sqlite_url
 from rapidflow_web.db.models import Definition, Grant, Pipeline, Session, Token, User
 from rapidflow_web.settings import from_environment
 from rapidflow_web.web.streaming import OpenStreams
-from tests.support.databases import open_with_tables
 
 
 @pytest.fixture(autouse=True)
 async def database(tmp_path: Path) -> AsyncIterator[None]:
-    await open_with_tables(sqlite_url(tmp_path / "rapidflow.db"))
+    await open_database(sqlite_url(tmp_path / "rapidflow.db"))
     yield
     await close_database()
 

@@ -153,7 +153,7 @@ async def test_a_file_is_no_submodule_whatever_is_listed(
         ("file:///etc", "is not below an allowed folder"),
         ("../../outside", "is not below an allowed folder"),
         ("../" * 50 + "etc", "its URL leads out of the server of the repository"),
-        ("/etc", "must be a clone URL"),
+        ("/etc", "must be a URL, not a path; use file:///etc"),
         ("ext::sh -c 'touch owned'", "must be a clone URL"),
         ("-u./payload", "must be a clone URL"),
         ("http://host/repo", "can't be fetched by 'http'"),

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from rapidflow_web.db import jobs, pipelines, secrets
-from rapidflow_web.db.database import close_database, sqlite_url
+from rapidflow_web.db.database import close_database, open_database, sqlite_url
 from rapidflow_web.db.secrets import EVERYWHERE
 from rapidflow_web.errors import BuildError, Invalid
 from rapidflow_web.pipeline.definition import StepDefinition
 from rapidflow_web.secrets.keys import Keys, VaultError, new_key
 from rapidflow_web.secrets.vault import Vault
-from tests.support.databases import open_with_tables
 from tests.support.leaks import holding
 
 VALUE = "correct horse battery staple"
@@ -23,7 +22,7 @@ VALUE = "correct horse battery staple"
 @pytest.fixture
 async def keys(tmp_path: Path) -> AsyncIterator[Keys]:
     """The keys of a folder with a database."""
-    await open_with_tables(sqlite_url(tmp_path / "rapidflow.db"))
+    await open_database(sqlite_url(tmp_path / "rapidflow.db"))
     yield Keys(tmp_path, ())
     await close_database()
 
@@ -50,6 +49,21 @@ async def test_a_build_is_given_what_it_names_and_its_pipelines_own_secret_befor
     assert str(error.value) == (
         "there is no secret NONE; an administrator can store it with 'rapidflow secret set NONE --pipeline 8'"
     )
+
+
+async def test_all_missing_secrets_are_named_at_once(keys: Keys):
+    vault = Vault(keys)
+    await vault.put(EVERYWHERE, "SHARED", VALUE, "anna")
+    await vault.put(EVERYWHERE, "GRANTED", VALUE, "anna")
+    with pytest.raises(BuildError) as error:
+        await vault.of_build(8, ["ONE", "SHARED", "GRANTED", "TWO"], ["GRANTED"])
+    assert str(error.value) == (
+        "the shared secret SHARED is not granted to this repository; an administrator can grant it on the "
+        "page of the repository; 2 secrets are missing: ONE, TWO; an administrator can store them on the "
+        "page of the build or the pipeline, or each with 'rapidflow secret set NAME --pipeline 8'"
+    )
+    with pytest.raises(BuildError, match=r"100 secrets are missing: .*S19 and 80 more; "):
+        await vault.of_build(8, [f"S{number}" for number in range(100)])
 
 
 async def test_a_secret_is_replaced_and_only_who_did_it_and_when_is_told(keys: Keys):

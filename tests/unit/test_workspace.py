@@ -14,7 +14,7 @@ from rapidflow_web.source.mirrors import Mirrors, Source
 from rapidflow_web.source.workspace import check_out
 from tests.support.repos import Repo
 from tests.support.server import wait_for
-from tests.support.sources import names, read, working_in
+from tests.support.sources import names, none_left, read, working_in
 
 
 async def test_the_workspace_is_a_repository_on_its_branch(origin: Repo, mirrors: Mirrors, workspace: Path):
@@ -330,7 +330,7 @@ async def test_a_fetch_that_is_given_up_is_no_hindrance_to_the_next(
     await asyncio.to_thread(wait_for, lambda: "sleep" in str(working_in(mirror)), "git fetches")
     fetch.cancel()
     await asyncio.wait({fetch})
-    assert working_in(mirror) == []
+    await none_left(mirror)
     read(mirror, "config", "--unset", "remote.origin.uploadpack")
     commit = origin.commit({"a": "2"})
     assert (await mirrors.fetch(origin.url)).commit == commit

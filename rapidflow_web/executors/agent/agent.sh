@@ -6,6 +6,8 @@
 # standard output is read by the server: everything goes through one fifo into one tee, so that the
 # container keeps a copy in rapidflow/log; it is "file" where rapidflow/log is all there is.
 #
+# Where its output is copied it first prints a line to standard output alone, which is not in the copy:
+#   waiting WORKSPACE   it waits for its nonce; WORKSPACE is "occupied" where the image has a /workspace, else "free"
 # It reads commands, one a line, from standard input, after a first line that is the nonce:
 #   unpack    a tar archive follows, as chunks: a line with a number of 10240-byte blocks, then the blocks; 0 ends it
 #   run K     run step K, unless K is not above the last one that ran: a command sent twice does no harm
@@ -22,6 +24,8 @@ rf_home=$1/rapidflow
 rf_root=$1/
 rf_out=$rf_home/log
 rf_pid='' rf_group='' rf_tee='' rf_term='' rf_last=0 rf_current=0 rf_syncs=0 rf_signal='' rf_ending='' rf_asked=''
+rf_workspace=free
+if [ -e "$1/workspace" ] || [ -h "$1/workspace" ]; then rf_workspace=occupied; fi
 mkdir -p "$rf_home" "$1/workspace" || exit
 
 if [ "$2" = copy ]; then
@@ -271,8 +275,9 @@ rf_can=-
 if command -v tar >/dev/null && dd iflag=fullblock count=0 </dev/null >/dev/null 2>&1; then rf_can=unpack; fi
 
 [ -n "$rf_forgets" ] || rf_begin_launcher
-IFS= read -r rf_nonce || exit
 trap rf_on_term TERM
+[ "$2" != copy ] || echo "waiting $rf_workspace" || exit
+IFS= read -r rf_nonce || exit
 trap rf_on_usr1 USR1
 rf_mark "ready $rf_can"
 

@@ -142,6 +142,11 @@ class MarkerParser:
         """Yields what `chunk` completes. What may be the beginning of a marker is kept for the next call."""
         data = self._held + chunk if self._held else chunk
         self._held = b""
+        if _START not in data:
+            # Mostly so, and ten times as fast to find out as that the whole prefix is nowhere.
+            if output := self._output(data):
+                yield output
+            return
         # Nothing is cut off `data` on the way: a step that knows the nonce may print nothing but markers.
         begin = position = 0
         # For all of the prefix at once: a step may print nothing but its first byte.

@@ -15,8 +15,15 @@ from rapidflow_web.executors.docker import engine_client
 _HEADER = struct.Struct(">BxxxL")
 _HIGH_WATER = 1024 * 1024
 """Bytes that are held before the engine has to wait, and the build with it."""
+_FRAME_BYTES = 200
+"""What a frame takes besides its own bytes, of which it may have a single one."""
 _BURST_BYTES = 16 * 1024
-_BURST_SECONDS = 0.002
+_PIECE_BYTES = 128 * 1024
+_PIECE_SECONDS = 0.004
+"""How long it may take for so many bytes to come."""
+_MARKER = b"\x1e"
+"""What markers of the agent begin with. After one among the last bytes, nothing more may come for a while."""
+_MARKER_BYTES = 64
 _ATTACH_SECONDS = 30.0
 _REASONS = {404: "it is gone", 409: "it is paused or being restarted"}
 """What the engine means; its own words can't be read where the connection was to become another one."""
@@ -33,31 +40,46 @@ class Attachment:
         self._response = response
         self._transport = connection.transport
         self._protocol: Any = protocol
-        self._tail = b""
-        self._chunks: list[bytes] = []
+        self._tail: bytes = b""
+        self._chunks: list[bytes | memoryview] = []
         self._size = 0
-        self._paused = self._ended = self._burst = False
+        self._paused = self._ended = self._burst = self._gathers = self._marked = False
         self._arrived = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         _keep_alive(self._transport)
         protocol.force_close()
         protocol.set_parser(self, self)
 
     async def read(self) -> bytes:
         """What has arrived since the last call, at least a byte; b"" at the end."""
-        if self._burst and not self._ended:
+        if self._burst and self._size < _PIECE_BYTES and not self._marked and not self._ended:
             # All that follows costs per call, not per byte: a burst goes on in fewer and larger pieces.
-            await asyncio.sleep(_BURST_SECONDS)
+            self._gathers = True
+            self._arrived.clear()
+            timer = self._loop.call_later(_PIECE_SECONDS, self._arrived.set)
+            try:
+                await self._arrived.wait()
+            finally:
+                timer.cancel()
+                self._gathers = False
         while not self._chunks and not self._ended:
             self._arrived.clear()
             await self._arrived.wait()
-        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        data = bytes(self._chunks[0]) if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._size = 0
+        self._marked = False
         self._burst = len(data) >= _BURST_BYTES
         if self._paused and not self._ended:
             self._paused = False
             self._transport.resume_reading()
         return data
+
+    def unread(self, data: bytes) -> None:
+        """Puts back what was read, for the next `read` to give first."""
+        if data:
+            self._chunks.insert(0, data)
+            self._size += len(data)
 
     async def write(self, data: bytes) -> None:
         """Gives `data` to the container's standard input; waits while the engine does not take it."""
@@ -79,17 +101,20 @@ class Attachment:
         """Takes bytes off the connection."""
         if self._tail:
             data = self._tail + data
+        view = memoryview(data)  # what is joined later need not be copied before
         position, length = 0, len(data)
         while length - position >= _HEADER.size:
             _, size = _HEADER.unpack_from(data, position)
             end = position + _HEADER.size + size
             if end > length:
                 break
-            self._chunks.append(data[position + _HEADER.size : end])
-            self._size += size
+            self._chunks.append(view[position + _HEADER.size : end])
+            self._size += size + _FRAME_BYTES
             position = end
         self._tail = data[position:]
-        self._arrived.set()
+        self._marked = _MARKER in data[-_MARKER_BYTES:]
+        if not self._gathers or self._size >= _PIECE_BYTES or self._marked:
+            self._arrived.set()
         if self._size > _HIGH_WATER and not self._paused:
             self._paused = True
             self._transport.pause_reading()

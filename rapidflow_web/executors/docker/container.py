@@ -28,33 +28,30 @@ _RECONNECT_SECONDS = 0.5
 _SIGNAL_SECONDS = 1.0
 _SYNC_SECONDS = 15.0
 """How long an agent may take to print a marker. It answers at once, or it never will."""
+_NO_FOLDER = "not a directory"
+"""What the engine says of an image that has a file where the agent's folder should be."""
 _COPY_TRIES = 250
 _COPY_SECONDS = 0.02
 
 
 class DockerBuild:
-    """Implements `RunningBuild` for one container. `engine_timeout`: seconds that the engine may be away.
-
-    `held` has the sandboxes of all builds, each as long as its build looks after it.
-    """
+    """Implements `RunningBuild` for one container. `engine_timeout`: seconds that the engine may be away."""
 
     def __init__(
         self,
         client: Callable[[], aiodocker.Docker],
         engine_timeout: float,
         spec: BuildSpec,
-        name: str,
-        held: set[str],
+        container_id: str,
+        ports: dict[str, str] | None = None,
+        owner: tuple[int, int] = (0, 0),
+        attachment: Attachment | None = None,
     ) -> None:
-        self.name = name
-        self.id = name
-        self.ports: dict[str, str] | None = None
-        self.attachment: Attachment | None = None
-        self.owner: tuple[int, int] = (0, 0)
+        self.id = container_id
+        self.ports = ports
+        self._owner = owner
         """User and group to whom the agent's folders belong."""
-        self.sandbox: str | None = None
-        """The id of the container whose network it is in."""
-        self._held = held
+        self._attachment = attachment
         self._client = client
         self._engine_timeout = engine_timeout
         self._spec = spec
@@ -64,17 +61,12 @@ class DockerBuild:
     def _container(self) -> Any:
         return self._client().containers.container(self.id)
 
-    def hold(self, sandbox: str) -> None:
-        """The build is in this sandbox, and removes it."""
-        self.sandbox = sandbox
-        self._held.add(sandbox)
-
     # Output
 
     async def output(self, offset: int) -> AsyncGenerator[bytes, None]:
         heard_end = False
         while True:
-            attachment = self.attachment
+            attachment = self._attachment
             if attachment is None:
                 state = await self._state()
                 if state["Paused"]:
@@ -97,7 +89,7 @@ class DockerBuild:
                         raise
                 if not runs:
                     return
-                attachment = self.attachment
+                attachment = self._attachment
             if attachment is not None:
                 while chunk := await attachment.read():
                     offset += len(chunk)
@@ -131,8 +123,8 @@ class DockerBuild:
         """
         try:
             with engine_errors("attach to the container"):
-                self.attachment = await attach(self._client(), self.id)
-                marker, rest = await self._synchronize(self.attachment)
+                self._attachment = await attach(self._client(), self.id)
+                marker, rest = await self._synchronize(self._attachment)
             if not marker:
                 await self.detach()
                 return
@@ -190,7 +182,7 @@ class DockerBuild:
                         # The engine keeps the container locked until the archive is read or let go.
                         response.close()
             except aiodocker.DockerError as error:
-                if error.status == 404 or await self._is_going():
+                if error.status == 404 or _NO_FOLDER in error.message or await self._is_going():
                     raise IncompleteCopy("the container has no copy of the output") from error
                 raise
 
@@ -223,10 +215,10 @@ class DockerBuild:
     # Input
 
     async def send(self, line: bytes) -> None:
-        if self.attachment is None:
+        if self._attachment is None:
             return  # the connection is being made anew; commands are sent again after it
         with contextlib.suppress(aiohttp.ClientError, OSError):
-            await self.attachment.write(line)
+            await self._attachment.write(line)
 
     async def deliver(self, archive: Archive, unpacks: bool) -> None:
         with engine_errors("put the source into the container"):
@@ -234,12 +226,12 @@ class DockerBuild:
                 await self._unpack(archive)
             else:
                 # The engine gives it to the user that it names; an agent's own tar gives it to the agent.
-                await archive.begin(self.owner)
+                await archive.begin(self._owner)
                 await self._put(archive)
 
     async def _unpack(self, archive: Archive) -> None:
         # Over the agent's own input: an archive call costs 40 ms, whatever its size.
-        attachment = self.attachment
+        attachment = self._attachment
         if attachment is None:
             raise EngineUnavailable("the connection to the container broke")
         await attachment.write(b"unpack\n")
@@ -305,20 +297,14 @@ class DockerBuild:
             return
         # An attachment that nobody reads would make the engine wait with the removal.
         await self.detach()
-        try:
-            with engine_errors("remove the container"):
-                await delete(self._container)
-                if self.sandbox is not None:
-                    await delete(self._client().containers.container(self.sandbox))
-        finally:
-            # What could not be removed is left to the sweep.
-            self._held.discard(self.sandbox or "")
+        with engine_errors("remove the container"):
+            await delete(self._container)
         self._removed = True
 
     async def detach(self) -> None:
-        if self.attachment is not None:
-            self.attachment.close()
-            self.attachment = None
+        if self._attachment is not None:
+            self._attachment.close()
+            self._attachment = None
 
 
 async def delete(container: Any) -> None:
@@ -330,12 +316,6 @@ async def delete(container: Any) -> None:
 def is_going(container: Any) -> bool:
     """Whether the engine is removing a container, from its list."""
     return container["State"] == "removing"
-
-
-def sandbox_of(container: Any) -> str | None:
-    """The id of the container whose network a container is in, from what the engine says of it."""
-    mode, _, sandbox = container["HostConfig"]["NetworkMode"].partition(":")
-    return sandbox if mode == "container" else None
 
 
 def published(bindings: dict[str, Any]) -> dict[str, str] | None:

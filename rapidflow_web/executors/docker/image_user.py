@@ -1,7 +1,9 @@
-"""The user that an image names, in numbers."""
+"""The user that an image names."""
 
 from __future__ import annotations
 
+import io
+import tarfile
 from typing import Any
 
 import aiodocker
@@ -39,6 +41,17 @@ async def numbers_of(container: Any, user: str) -> tuple[int, int]:
         if candidate[0] == group:
             return uid, _number(candidate[2])
     raise BuildError(f"the image's group '{group}' is not in its /etc/group")
+
+
+async def give_folders(container: Any, owner: tuple[int, int]) -> None:
+    """Gives the agent's folders to a user who could not make them in the root folder."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name in ("rapidflow", "workspace"):
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode, (folder.uid, folder.gid) = tarfile.DIRTYPE, 0o755, owner
+            tar.addfile(folder)
+    await container.put_archive("/", archive.getvalue())
 
 
 def _number(word: str) -> int:

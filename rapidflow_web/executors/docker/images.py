@@ -6,21 +6,25 @@ from collections.abc import Callable
 
 import aiodocker
 
-from rapidflow_web.executors.base import Progress
 from rapidflow_web.executors.docker.engine_errors import engine_errors
+from rapidflow_web.executors.docker.known_images import KnownImages
+from rapidflow_web.executors.docker.pool import Pool
 from rapidflow_web.executors.docker.pulls import Pulls
-from rapidflow_web.executors.docker.sandboxes import Sandboxes
+from rapidflow_web.progress import Progress
 
 _NOT_FOUND, _CONFLICT = 404, 409
 
 
 class DockerImages:
-    """Implements `Images`. An image can only be removed once no network is kept ready in it."""
+    """Implements `Images`. An image can only be removed once no container is parked in it."""
 
-    def __init__(self, client: Callable[[], aiodocker.Docker], pulls: Pulls, sandboxes: Sandboxes) -> None:
+    def __init__(
+        self, client: Callable[[], aiodocker.Docker], pulls: Pulls, known: KnownImages, pool: Pool
+    ) -> None:
         self._client = client
         self._pulls = pulls
-        self._sandboxes = sandboxes
+        self._known = known
+        self._pool = pool
 
     async def provide(self, image: str, progress: Progress, *, anonymous: bool = False) -> bool:
         return await self._pulls.provide(self._client(), image, progress, anonymous=anonymous)
@@ -35,8 +39,9 @@ class DockerImages:
                 raise
 
     async def remove(self, image: str) -> bool:
-        await self._sandboxes.drop_ready(image)
         with engine_errors(f"remove image {image}"):
+            if (found := await self._known.look(image)) is not None:
+                await self._pool.drop(found)
             try:
                 await self._client().images.delete(image)
             except aiodocker.DockerError as error:

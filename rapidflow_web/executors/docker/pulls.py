@@ -13,10 +13,12 @@ import aiodocker
 import aiohttp
 
 from rapidflow_web.errors import BuildError, EngineUnavailable, one_line
-from rapidflow_web.executors.base import Progress
 from rapidflow_web.executors.docker import engine_client, registry_auth
 from rapidflow_web.executors.docker.engine_errors import engine_errors
+from rapidflow_web.executors.docker.known_images import KnownImages
+from rapidflow_web.executors.docker.pull_progress import PullProgress
 from rapidflow_web.pipeline.durations import format_duration
+from rapidflow_web.progress import Progress
 
 _TAG = re.compile(r"[:@][^/]*$")
 
@@ -24,10 +26,9 @@ _TAG = re.compile(r"[:@][^/]*$")
 class Pulls:
     """The pulls of one engine. `timeout` is in seconds, for one image."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, known: KnownImages) -> None:
         self._timeout = timeout
-        self.ids: dict[str, str] = {}
-        """What the names of images stood for when they were last looked for."""
+        self._known = known
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def provide(
@@ -41,7 +42,7 @@ class Pulls:
         """
         lock = self._locks.setdefault(image, asyncio.Lock())
         async with lock:
-            if await self._has(docker, image):
+            if await self._has(image):
                 return False
             progress(f"pulling {image}")
             auth = None if anonymous else await registry_auth.credentials(image)
@@ -54,25 +55,19 @@ class Pulls:
                     raise
                 timeout = format_duration(round(self._timeout))
                 raise BuildError(f"could not pull image {image}: it took longer than {timeout}") from error
-            if not await self._has(docker, image):
+            if not await self._has(image):
                 raise EngineUnavailable(f"the Docker engine stopped pulling {image}")
             return True
 
-    async def _has(self, docker: aiodocker.Docker, image: str) -> bool:
+    async def _has(self, image: str) -> bool:
         with engine_errors(f"look for image {image}"):
-            try:
-                self.ids[image] = (await docker.images.inspect(image))["Id"]
-            except aiodocker.DockerError as error:
-                if error.status == 404:
-                    return False
-                raise
-        return True
+            return await self._known.look(image) is not None
 
 
 async def _pull(
     docker: aiodocker.Docker, image: str, auth: dict[str, str] | None, progress: Progress
 ) -> None:
-    layers = _LayerProgress(image, progress)
+    layers = PullProgress(image, progress)
     params = {"fromImage": image}
     if not _TAG.search(image):
         # Without a tag the engine would pull all there are.
@@ -98,21 +93,3 @@ async def _pull(
             finally:
                 # The client would leave that to the garbage collector, and the engine would pull on.
                 response.close()
-
-
-class _LayerProgress:
-    """Adds up what the engine says of each layer while it pulls."""
-
-    def __init__(self, image: str, progress: Progress) -> None:
-        self._image = image
-        self._progress = progress
-        self._layers: dict[str, tuple[int, int]] = {}
-
-    def note(self, status: dict[str, Any]) -> None:
-        detail: dict[str, int] = status.get("progressDetail") or {}
-        if status.get("status") != "Downloading" or not detail.get("total"):
-            return
-        self._layers[status["id"]] = (detail.get("current", 0), detail["total"])
-        done = sum(current for current, _ in self._layers.values()) // 1_000_000
-        total = sum(total for _, total in self._layers.values()) // 1_000_000
-        self._progress(f"pulling {self._image}: {done} of {total} MB")

@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 from typing import Any, cast
 
+from rapidflow_web.processes import Program
+
 DEFAULT_REGISTRY = "https://index.docker.io/v1/"
 _DEFAULT_HOSTS = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _HELPER_SECONDS = 30.0
@@ -54,22 +56,15 @@ def _from_entry(entry: dict[str, str], registry: str) -> dict[str, str] | None:
 
 
 async def _from_helper(helper: str, registry: str) -> dict[str, str] | None:
-    process = await asyncio.create_subprocess_exec(
-        f"docker-credential-{helper}",
-        "get",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        # One that asks a person would wait for ever.
-        async with asyncio.timeout(_HELPER_SECONDS):
-            output, _ = await process.communicate(registry.encode())
-    finally:
-        if process.returncode is None:
+    with Program(f"docker-credential-{helper}", "get", has_input=True, has_errors=False) as process:
+        try:
+            # One that asks a person would wait for ever.
+            async with asyncio.timeout(_HELPER_SECONDS):
+                output, _ = await process.communicate(registry.encode())
+        finally:
             process.kill()
-            await process.communicate()  # its end is not noticed before its output is read
-    if process.returncode != 0:
+            code = await process.wait()
+    if code != 0:
         return None
     found = json.loads(output)
     if found["Username"] == "<token>":

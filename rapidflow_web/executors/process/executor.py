@@ -11,13 +11,13 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from pathlib import Path, PurePosixPath
 
 from rapidflow_web.errors import BuildError
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
-from rapidflow_web.executors.base import BuildSpec, Exit, Process
+from rapidflow_web.executors.base import BuildSpec, Exit, Live, Process
 from rapidflow_web.removal import contents, remove_folder
 from rapidflow_web.shielding import to_the_end
 
@@ -45,6 +45,7 @@ class ProcessExecutor:
     images = None
     place = "the process of the build"
     addresses = ()
+    parked = 0
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -58,7 +59,10 @@ class ProcessExecutor:
     async def pack(self, archive: Archive) -> None:
         pass
 
-    async def start(self, spec: BuildSpec, created: Callable[[str], None]) -> ProcessBuild:
+    async def expect(self, spec: BuildSpec) -> None:
+        pass
+
+    async def start(self, spec: BuildSpec, created: Callable[[str], Awaitable[None]]) -> ProcessBuild:
         if not spec.network:
             raise BuildError(
                 "the pipeline says 'network: none', and plain processes can't be kept from the network; take "
@@ -68,7 +72,7 @@ class ProcessExecutor:
         try:
             # What a start that was cut short has left.
             await build.remove()
-            created(build.id)
+            await created(build.id)
             build.launch()
         except OSError as error:
             await to_the_end(build.remove())
@@ -89,15 +93,15 @@ class ProcessExecutor:
             build.pid, build.started = int(pid), started
         return build
 
-    async def orphans(self, live: Collection[int]) -> list[str]:
-        return [f"the work folder {root}" for root in self._roots() if not _is_live(root, live)]
+    async def orphans(self, live: Live) -> list[str]:
+        return [f"the work folder {root}" for root in self._roots() if not _is_live(root, live())]
 
-    async def sweep(self, live: Collection[int]) -> int:
+    async def sweep(self, live: Live) -> int:
         removed = 0
-        before = set(live)
+        before = set(live())
         for root in self._roots():
             # One that was live a moment ago may just be removed by its build.
-            if not _is_live(root, before) and not _is_live(root, live):
+            if not _is_live(root, before) and not _is_live(root, live()):
                 await _kill(root)
                 await asyncio.to_thread(remove_folder, root)
                 removed += 1
@@ -105,6 +109,9 @@ class ProcessExecutor:
 
     def _roots(self) -> list[Path]:
         return list(contents(self._folder)) if self._folder.is_dir() else []
+
+    async def quiet(self) -> None:
+        pass
 
     async def close(self) -> None:
         pass
@@ -122,6 +129,8 @@ class ProcessBuild:
         self._home = spec.root / "rapidflow"
         self._process: subprocess.Popen[bytes] | None = None
         """The process, where it is a child of this server."""
+        self._is_gone = False
+        """Whether no process of the build is there any more: what they are started by is gone, too."""
 
     @property
     def id(self) -> str:
@@ -129,6 +138,7 @@ class ProcessBuild:
 
     def launch(self) -> None:
         """Starts the agent. Raises `OSError`."""
+        self._is_gone = False
         self._home.mkdir(parents=True, exist_ok=True)
         os.mkfifo(self._home / "in", 0o600)
         with contextlib.ExitStack() as opened:
@@ -187,6 +197,8 @@ class ProcessBuild:
         if self._alive():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid or 0, signal.SIGUSR1)
+            # A signal that comes just before the agent waits for a line is handled after that line.
+            self._write(self._nonce)
 
     @property
     def _nonce(self) -> bytes:
@@ -237,10 +249,13 @@ class ProcessBuild:
         return self.pid is not None and _started(self.pid) == self.started != ""
 
     async def _end(self) -> None:
+        if self._is_gone:
+            return
         # By its number, too: right after its start it has no environment yet, so no mark.
         await _kill(self._spec.root, self.pid if self._alive() else None)
         # The agent carries the mark, too, so this only takes note that it is gone.
         self._alive()
+        self._is_gone = True
 
 
 async def _kill(root: Path, agent_pid: int | None = None) -> None:
@@ -260,10 +275,17 @@ def _started(pid: int) -> str:
 def _look(pid: int) -> tuple[int, str]:
     """The parent of a process and when it started; "" for one that does not run."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = _read(pid, "stat").rpartition(b")")[2].split()
     except OSError:
         return 0, ""
-    return int(fields[1]), "" if fields[0] in "ZX" else fields[19]
+    return int(fields[1]), "" if fields[0] in b"ZX" else fields[19].decode()
+
+
+def _read(pid: int, name: str) -> bytes:
+    """What the kernel says of a process. Raises `OSError`. All are asked several times in each build."""
+    # Not by way of Path, which takes longer than the kernel.
+    with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:  # noqa: PTH123
+        return file.read()
 
 
 def _kill_found(root: Path, agent_pid: int | None) -> bool:
@@ -294,17 +316,17 @@ def _family(root: Path, agent_pid: int | None = None) -> set[int]:
     mark = f"{_MARK}={root}".encode()
     children: dict[int, list[int]] = {}
     found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if not name.isdigit():
             continue
-        pid = int(entry.name)
+        pid = int(name)
         parent, started = _look(pid)
         if not started:
             continue
         children.setdefault(parent, []).append(pid)
         # One that ended meanwhile, or is another user's, can't be read.
         with contextlib.suppress(OSError):
-            if pid == agent_pid or mark in (entry / "environ").read_bytes().split(b"\0"):
+            if pid == agent_pid or mark in _read(pid, "environ").split(b"\0"):
                 found.append(pid)
     # A child may have been given an environment without the mark.
     family = set(found)

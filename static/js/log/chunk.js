@@ -1,30 +1,29 @@
 // Part of a log: whole lines, as bytes, decoded only where they are looked at.
 
-import { Buffer, ROW } from "./buffer.js";
+import { annotation, announced } from "./annotations.js";
+import { Buffer } from "./buffer.js";
 import { breaks } from "./columns.js";
-import { PLAIN } from "./sgr.js";
-import { pieces, plain, Rewritten, styleAfter } from "./terminal.js";
+import { carried, PLAIN } from "./sgr.js";
+import { Shown } from "./shown.js";
+import { plain, read, Reader, styleAfter } from "./terminal.js";
 
-const [TAB, NEWLINE, ESCAPE] = [9, 10, 27];
+const [TAB, NEWLINE, ESCAPE, HASH, COLON] = [9, 10, 27, 35, 58];
+const LONG = 4096; // bytes of a line that is not read again each time
+const READ_AGAIN = 1 << 20; // bytes of a line that is read once more when it ends
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/**
- * The bytes of whole lines, from `offset` and the line number `line` on. A row is a line; one longer than 4 KiB
- * is cut into rows of so many bytes, or, where it writes over itself, what is left of it into rows of so many columns.
- */
+/** The bytes of lines from `offset` and the line number `line` on; the last one may still grow. */
 export class Chunk {
-  constructor(data, offset, line, style = PLAIN) {
+  constructor(data, offset, line) {
     this.offset = offset;
     this.line = line;
     this.buffer = new Buffer();
-    this.starts = [];
-    this.lines = [];
-    this.styles = [style];
-    this.rewritten = new Map(); // of rows: {rewritten, from, to}, which are columns
-    this.remade = 0; // how often rows that were there became others
+    this.starts = [0]; // of lines, the last of which may have no bytes yet
+    this.styles = [PLAIN];
+    this.long = new Map(); // of lines: {end, shown, after}
+    this.version = 0; // of the style with which it begins
     this.even = true; // no byte takes more than a column
-    this.coloured = style !== PLAIN;
-    this.#begin(0);
+    this.coloured = false;
     this.append(data);
   }
 
@@ -32,118 +31,103 @@ export class Chunk {
     return this.buffer.size;
   }
 
-  get rows() {
-    return this.starts.length;
+  /** How many lines there are, with the one that has no end yet. */
+  get count() {
+    return this.starts.length - (this.starts.at(-1) === this.size ? 1 : 0);
   }
 
-  /** How many rows, from the first one on, stay as they are whatever follows. */
-  get fixed() {
-    if (this.rows === this.first) return this.rows;
-    return this.whole ? this.first : this.rows - 1;
+  /** How many lines stay as they are whatever follows. */
+  get finished() {
+    return this.starts.length - 1;
   }
 
   /** Takes the bytes that follow. */
   append(data) {
-    const scanned = this.size;
+    const before = this.size;
     this.buffer.append(data);
     this.coloured ||= data.includes(ESCAPE);
     this.even &&= !this.coloured && !data.includes(TAB);
-    for (let at = scanned; at < this.size; at = this.from) {
-      const found = data.indexOf(NEWLINE, at - scanned);
-      const end = found < 0 ? this.size : scanned + found;
-      this.#cut(end, found >= 0);
-      if (found < 0) break;
-      this.line++;
-      this.#begin(end + 1);
-    }
+    for (let at = data.indexOf(NEWLINE); at >= 0; at = data.indexOf(NEWLINE, at + 1)) this.starts.push(before + at + 1);
   }
 
-  #begin(from) {
-    this.from = from;
-    this.first = this.rows;
-    this.whole = null;
+  /** Has the chunk begin with a style. */
+  enter(style) {
+    if (style === this.styles[0]) return;
+    this.styles = [style];
+    this.long.clear();
+    this.version++;
   }
 
-  /** Makes the rows of the line that begins at `from`, or of what of it is new. */
-  #cut(end, last) {
-    const { from, first, rows } = this;
-    let at = rows > first ? this.starts[rows - 1] : from;
-    if (!this.whole && end - from > ROW && this.buffer.rewrites(at, end)) {
-      this.whole = new Rewritten(this.styleAt(first));
-      this.fed = from;
-      if (rows > first) this.remade++;
-      this.#drop(first);
-    }
-    if (this.whole) {
-      this.whole.feed(this.buffer.slice(this.fed, end), last);
-      this.fed = end;
-      const count = Math.max(1, Math.ceil(this.whole.line.length / ROW));
-      this.#drop(first + count);
-      this.styles.length = Math.min(this.styles.length, first + 1);
-      for (let column = (this.rows - first) * ROW; this.rows < first + count; column += ROW) {
-        this.rewritten.set(this.rows, { rewritten: this.whole, from: column, to: column + ROW });
-        this.#row(from + this.rows - first);
-      }
-      return;
-    }
-    this.#drop(Math.max(first, rows - 1));
-    do {
-      this.#row(at);
-      at = this.buffer.rowEnd(at, end);
-    } while (at < end);
+  #end(index) {
+    return index < this.finished ? this.starts[index + 1] - 1 : this.size;
   }
 
-  #row(start) {
-    this.starts.push(start);
-    this.lines.push(this.line);
+  #length(index) {
+    return this.#end(index) - this.starts[index];
   }
 
-  #drop(rows) {
-    for (let row = rows; row < this.rows; row++) this.rewritten.delete(row);
-    this.starts.length = this.lines.length = Math.min(this.rows, rows);
-    this.styles.length = Math.min(this.styles.length, rows + 1);
+  #text(index) {
+    return announced(decoder.decode(this.buffer.slice(this.starts[index], this.#end(index))));
   }
 
-  #end(row) {
-    return this.starts[row + 1] ?? (this.rows === this.first ? this.from : this.size);
+  /** What is shown of a line. */
+  shown(index) {
+    if (this.#length(index) > LONG) return this.#long(index).shown;
+    return new Shown(read(this.#text(index), this.styleAt(index)).pieces);
   }
 
-  #text(row) {
-    const bytes = this.buffer.slice(this.starts[row], this.#end(row));
-    return decoder.decode(bytes.at(-1) === NEWLINE ? bytes.subarray(0, -1) : bytes);
+  /** What a line announces: "error", "warning", "notice" or nothing. */
+  announces(index) {
+    const start = this.starts[index];
+    const begin = this.buffer.slice(start, Math.min(this.#end(index), start + LONG));
+    return begin[0] === COLON || begin[0] === HASH ? annotation(decoder.decode(begin)) : undefined;
   }
 
-  /** What is shown of a row: pieces {text, style}. */
-  pieces(row) {
-    const its = this.rewritten.get(row);
-    return its ? its.rewritten.line.pieces(its.from, its.to) : pieces(this.#text(row), this.styleAt(row));
-  }
-
-  /** How many lines of so many columns a row takes. */
-  height(row, columns) {
+  /** How many lines of so many columns a line takes. */
+  height(index, columns) {
     if (columns === Infinity) return 1;
-    const its = this.rewritten.get(row);
-    if (!its && this.even && this.#end(row) - this.starts[row] <= columns) return 1;
-    return 1 + breaks(its ? its.rewritten.line.text(its.from, its.to) : plain(this.#text(row)), columns).length;
+    const length = this.#length(index);
+    if (this.even && length <= columns) return 1;
+    return 1 + (length > LONG ? this.shown(index).breaks(columns) : breaks(plain(this.#text(index)), columns)).length;
   }
 
-  /** Whether a row goes on with the line of the row before it. */
-  continued(row) {
-    return row > 0 && this.lines[row] === this.lines[row - 1];
+  /** The offset of a line's first byte in the log. */
+  offsetOf(index) {
+    return this.offset + this.starts[index];
   }
 
-  /** The offset of a row's first byte in the log. */
-  offsetOf(row) {
-    return this.offset + this.starts[row];
-  }
-
-  /** The style with which a row begins, or with which the chunk ends. */
-  styleAt(row) {
-    if (!this.coloured) return PLAIN;
-    for (let at = this.styles.length - 1; at < row; at++) {
-      const its = this.rewritten.get(at);
-      this.styles.push(its ? its.rewritten.style : styleAfter(this.#text(at), this.styles[at]));
+  /** The style with which a line begins, or after the last one. */
+  styleAt(index) {
+    if (!this.coloured) return this.styles[0];
+    for (let at = this.styles.length - 1; at < index; at++) {
+      const after = this.#length(at) > LONG ? this.#long(at).after : styleAfter(this.#text(at), this.styles[at]);
+      this.styles.push(carried(after));
     }
-    return this.styles[row];
+    return this.styles[index];
+  }
+
+  /** A long line; of one that grows only what is new is read. */
+  #long(index) {
+    const known = this.long.get(index);
+    const end = this.#end(index);
+    const ended = index < this.finished;
+    if (known?.end === end && known.ended === ended) return known;
+    const style = this.styleAt(index);
+    let line;
+    if (ended && (!known || end - this.starts[index] <= READ_AGAIN)) {
+      const found = read(this.#text(index), style);
+      line = { shown: new Shown(found.pieces), after: found.style };
+    } else {
+      const from = known?.end ?? this.starts[index];
+      const reader = known?.reader ?? new Reader(style);
+      const letters = known?.letters ?? new TextDecoder("utf-8", { ignoreBOM: true });
+      const text = letters.decode(this.buffer.slice(from, end), { stream: !ended });
+      reader.read(known ? text : announced(text), ended);
+      line = { shown: new Shown(reader.line.pieces()), after: reader.style };
+      if (!ended) Object.assign(line, { reader, letters });
+    }
+    Object.assign(line, { end, ended });
+    this.long.set(index, line);
+    return line;
   }
 }

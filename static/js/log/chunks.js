@@ -1,17 +1,20 @@
 // A log in chunks of some 64 KiB, of which only those are held that were looked at last.
 
-import { PLAIN } from "./sgr.js";
 import { Chunk } from "./chunk.js";
+import { carried, PLAIN, styled } from "./sgr.js";
 
 const CHUNK = 64 * 1024;
 const HELD = 64;
 const NEWLINE = 10;
+const [UNKNOWN, NEAR, PASSED, SURE] = [0, 1, 2, 3]; // that of a point before; passed on from such a one; the very one
 
 export class Chunks {
   /** `bytes` reads the log, `points` are [offset, line] of where chunks begin, as in the server's map. */
   constructor(bytes, { points, size, lines }) {
     this.bytes = bytes;
-    this.points = points.map(([offset, line]) => ({ offset, line }));
+    // `style` is null where it is not known; `sure` says how well it is.
+    this.points = points.map(([offset, line]) => ({ offset, line, style: null, sure: UNKNOWN, mapped: true }));
+    Object.assign(this.points[0], { style: PLAIN, sure: SURE });
     this.size = size;
     this.lines = lines;
     this.open = false;
@@ -77,16 +80,49 @@ export class Chunks {
   }
 
   #hold(index, data) {
-    const before = this.held.get(index - 1);
     const { offset, line } = this.points[index];
-    const chunk = new Chunk(data, offset, line, before ? before.styleAt(before.rows) : PLAIN);
+    const chunk = new Chunk(data, offset, line);
     this.held.delete(index);
     this.held.set(index, chunk);
+    if (!this.points[index].style) this.#pass(index - 1);
+    if (!this.points[index].style) {
+      const near = this.points.findLast((point, at) => at < index && point.style);
+      Object.assign(this.points[index], { style: near.style, sure: NEAR });
+    }
+    this.#pass(index);
     for (const oldest of this.held.keys()) {
       if (this.held.size <= HELD) break;
       if (oldest !== index && oldest !== this.count - 1) this.held.delete(oldest);
     }
     return chunk;
+  }
+
+  /** Passes styles on, from chunks that are held to those after them. */
+  #pass(index) {
+    for (; this.points[index]?.style && this.held.has(index); index++) {
+      const chunk = this.held.get(index);
+      chunk.enter(this.points[index].style);
+      const next = this.points[index + 1];
+      if (!next || next.sure === SURE) return;
+      next.style = carried(chunk.styleAt(chunk.count));
+      next.sure = Math.max(PASSED, this.points[index].sure);
+    }
+  }
+
+  /**
+   * Takes what the server says of the styles [offset, parameters] with which chunks begin that begin before `until`:
+   * where they change. It knows the chunks of its map; those that were split here have the style of the nearest before.
+   */
+  know(styles, until) {
+    let style = PLAIN;
+    let at = 0;
+    this.points.forEach((point, index) => {
+      while (at < styles.length && styles[at][0] <= point.offset) style = styled(PLAIN, styles[at++][1]);
+      const sure = point.mapped && point.offset < until ? SURE : NEAR;
+      if (point.sure === SURE || (point.sure >= sure && point.sure > NEAR)) return;
+      Object.assign(point, { style, sure });
+      this.#pass(index);
+    });
   }
 
   /** Takes bytes that follow those that there are. */
@@ -109,7 +145,7 @@ export class Chunks {
       return;
     }
     tail?.append(data.subarray(0, whole));
-    this.points.push({ offset: this.size - (data.length - whole), line: this.lines });
+    this.points.push({ offset: this.size - (data.length - whole), line: this.lines, style: null, sure: UNKNOWN });
     this.#hold(last + 1, data.slice(whole));
   }
 }

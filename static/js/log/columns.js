@@ -1,8 +1,8 @@
 // Columns: how many of them characters take, and where a line is broken that has more than there are.
 
+import { width } from "./widths.js";
+
 const NARROW = /^[\x20-\x7e]*$/;
-const WIDE = /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\p{Emoji_Presentation}\u{20000}-\u{3fffd}]/u;
-const NONE = /[\p{Mn}\p{Me}\p{Cf}]/u;
 const TAB = 8;
 
 /** Where a text is broken into lines of so many columns: the indexes at which its second line begins, its third … */
@@ -28,9 +28,14 @@ export function breaks(text, columns) {
   return found;
 }
 
+/** How many columns a text takes in one line. */
+export function columnsIn(text) {
+  if (NARROW.test(text)) return text.length;
+  let used = 0;
+  for (const character of text) used += columnsOf(character.codePointAt(0), used);
+  return used;
+}
+
 function columnsOf(code, used) {
-  if (code < 0x7f) return code === 9 ? TAB - (used % TAB) : 1;
-  const character = String.fromCodePoint(code);
-  if (NONE.test(character)) return 0;
-  return code >= 0x1100 && WIDE.test(character) ? 2 : 1;
+  return code === 9 ? TAB - (used % TAB) : width(code);
 }

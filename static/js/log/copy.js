@@ -1,5 +1,8 @@
 // Copies lines of the log.
 
+import { toClipboard } from "../clipboard.js";
+import { announced } from "./annotations.js";
+import { counted } from "./row.js";
 import { plain } from "./terminal.js";
 
 const AT_ONCE = 20; // milliseconds, after which the page gets its turn
@@ -12,14 +15,14 @@ export async function copy({ rows, chunks, bytes }) {
   const text = new TextDecoder().decode(await bytes.range(first.offset, chunks.end(chunks.indexOfLine(to))));
   const lines = text.split("\n").slice(from - first.line, to - first.line + 1);
   await shown(lines);
-  await navigator.clipboard.writeText(lines.join("\n"));
-  return rows.marked ? `Copied ${lines.length} ${lines.length === 1 ? "line" : "lines"}.` : "Copied the whole log.";
+  if (!(await toClipboard(lines.join("\n")))) return "The browser refused to copy; select the lines, or download the log.";
+  return rows.marked ? `Copied ${counted(lines.length)}.` : "Copied the whole log.";
 }
 
 async function shown(lines) {
   let since = performance.now();
   for (let at = 0; at < lines.length; at++) {
-    lines[at] = plain(lines[at]);
+    lines[at] = plain(announced(lines[at]));
     if (performance.now() - since < AT_ONCE) continue;
     await new Promise((go) => setTimeout(go));
     since = performance.now();

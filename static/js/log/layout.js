@@ -1,12 +1,14 @@
 // Where rows stand: heights of chunks, from which any row is found without the rows before it.
 
 export const ROW_HEIGHT = 20;
+export const PART = 32; // lines of a row at most, where a line is wrapped
 
 export class Layout {
   constructor(chunks, folds) {
     this.chunks = chunks;
     this.folds = folds;
     this.columns = Infinity; // of a line that is wrapped
+    this.columnWidth = 8; // pixels
     this.known = new WeakMap();
     this.update();
   }
@@ -27,29 +29,33 @@ export class Layout {
     return this.folds.shown(this.chunks.points[index].line, this.chunks.lineEnd(index)) * ROW_HEIGHT;
   }
 
-  /** The shown rows of a chunk: their indexes, their tops within it, and its height. */
+  /** The shown rows of a chunk: the indexes of their lines, which parts of these they are, their tops, its height. */
   rows(chunk) {
     const known = this.known.get(chunk);
-    const state = `${this.folds.version} ${this.columns} ${chunk.remade}`;
+    const state = `${this.folds.version} ${this.columns} ${chunk.version}`;
     if (known?.state === state && known.size === chunk.size) return known;
-    const rows = known?.state === state ? known : { indexes: [], tops: [], height: 0, state, fixed: 0 };
-    const { indexes, tops } = rows;
+    const rows = known?.state === state ? known : { indexes: [], parts: [], tops: [], height: 0, state, fixed: 0 };
+    const { indexes, parts, tops } = rows;
     // Of a chunk that has grown only the end is worked out again.
     while (indexes.at(-1) >= rows.fixed) {
       indexes.pop();
+      parts.pop();
       rows.height = tops.pop();
     }
-    for (let row = rows.fixed; row < chunk.rows; row++) {
-      const line = chunk.lines[row];
+    for (let index = rows.fixed; index < chunk.count; index++) {
+      const line = chunk.line + index;
       if (this.folds.isHidden(line)) continue;
-      const fold = this.folds.at(line); // a single row, with a title
-      if (fold && chunk.continued(row)) continue;
-      indexes.push(row);
-      tops.push(rows.height);
-      rows.height += ROW_HEIGHT * (fold ? 1 : chunk.height(row, this.columns));
+      // A fold is a single row, with a title.
+      const height = this.folds.at(line) ? 1 : chunk.height(index, this.columns);
+      for (let part = 0; part * PART < height; part++) {
+        indexes.push(index);
+        parts.push(part);
+        tops.push(rows.height);
+        rows.height += ROW_HEIGHT * Math.min(PART, height - part * PART);
+      }
     }
     rows.size = chunk.size;
-    rows.fixed = chunk.fixed;
+    rows.fixed = chunk.finished;
     this.known.set(chunk, rows);
     return rows;
   }
@@ -72,7 +78,13 @@ export class Layout {
     const chunk = this.chunks.get(index);
     if (!chunk) return this.tops[index] + this.folds.shown(this.chunks.points[index].line, line) * ROW_HEIGHT;
     const { indexes, tops, height } = this.rows(chunk);
-    const position = indexes.findIndex((row) => chunk.lines[row] >= line);
-    return this.tops[index] + (position < 0 ? height : tops[position]);
+    let low = 0;
+    let high = indexes.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (chunk.line + indexes[middle] < line) low = middle + 1;
+      else high = middle;
+    }
+    return this.tops[index] + (low < indexes.length ? tops[low] : height);
   }
 }

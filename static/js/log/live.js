@@ -5,6 +5,8 @@ import { Refused } from "./bytes.js";
 const HEADER = /(^|\n)=== Step \d+ \(/;
 const SOON = 100; // milliseconds after a step seems to begin
 const LATER = 2000; // and while anything at all is written
+const LOOK = 3000; // between two looks for groups and errors, at least
+const SHARE = 10; // a look takes no more than one part of so many of the time
 
 export class Live {
   /** `grown` is called when more is there. */
@@ -12,6 +14,20 @@ export class Live {
     Object.assign(this, { viewer, grown });
     this.due = 0;
     this.timer = 0;
+    this.looks = 0; // when the next look is due
+  }
+
+  /** Shows what is written until the build has ended: with one connection, and none while nobody looks. */
+  async run() {
+    while (!this.viewer.sealed) {
+      const away = new AbortController();
+      const leave = () => document.hidden && away.abort();
+      document.addEventListener("visibilitychange", leave);
+      if (!document.hidden) await this.follow(away.signal);
+      document.removeEventListener("visibilitychange", leave);
+      if (document.hidden) await new Promise((back) => document.addEventListener("visibilitychange", back, { once: true }));
+      else if (!this.viewer.sealed) await new Promise((again) => setTimeout(again, 1000));
+    }
   }
 
   /** Goes on with what is written, until the build has ended or `signal` says so. */
@@ -49,5 +65,10 @@ export class Live {
     const { address, chunks } = this.viewer;
     const response = await fetch(`${address}/map?after=${chunks.size}`).catch(() => null);
     if (response?.ok) this.viewer.learn(await response.json());
+    if (this.viewer.sealed || Date.now() < this.looks) return;
+    const begin = Date.now();
+    this.looks = Infinity;
+    await this.viewer.outline();
+    this.looks = Date.now() + Math.max(LOOK, SHARE * (Date.now() - begin));
   }
 }

@@ -1,9 +1,11 @@
 // The element of one row. What a build printed only ever becomes text.
 
-import { breaks } from "./columns.js";
+import { colours } from "./colours.js";
 import { PLAIN } from "./sgr.js";
 
-const ADDRESS = /\bhttps?:\/\/[^\s<>"'`\x00-\x1f]+[^\s<>"'`\x00-\x1f.,;:!?)\]}]/g;
+const LONGEST_TITLE = 200;
+const MOST_PIECES = 5000;
+const UNDERLINES = ["", "solid", "double", "wavy", "dotted", "dashed"];
 
 /** An element with a class and text. */
 export function element(name, className, text = "") {
@@ -13,8 +15,11 @@ export function element(name, className, text = "") {
   return made;
 }
 
-/** The row of a line: its number, which is its address, its time, its text in lines of so many columns. */
-export function lineRow({ pieces, columns, number, href, time, continued }) {
+/**
+ * The row of a line: its number, which is its address, its time, its text in lines, of which each is pieces. So many
+ * pixels `before` and `after` are not drawn.
+ */
+export function lineRow({ lines, before = 0, after = 0, number, href, time, continued }) {
   const row = element("div", continued ? "row continued" : "row");
   const count = row.appendChild(element(href ? "a" : "span", "number"));
   if (href && !continued) {
@@ -24,7 +29,7 @@ export function lineRow({ pieces, columns, number, href, time, continued }) {
     count.setAttribute("aria-label", `Line ${number}`);
   }
   row.appendChild(element("span", "time", time));
-  row.appendChild(content(pieces, columns));
+  row.appendChild(content(lines, before, after));
   return row;
 }
 
@@ -38,53 +43,38 @@ export function foldRow({ title, detail, status, icon, closed, className, href }
     const mark = button.appendChild(element("span", `mark ${status}`, icon));
     mark.setAttribute("aria-hidden", "true");
   }
-  button.appendChild(element("span", "title", title));
+  button.appendChild(element("span", "title", title.length > LONGEST_TITLE ? `${title.slice(0, LONGEST_TITLE)}…` : title));
   button.appendChild(element("span", "detail", detail));
   if (href) row.dataset.href = href;
   return row;
 }
 
-function content(pieces, columns) {
+/** The button that copies the address of what is marked; it takes no room of its row. */
+export function linkButton() {
+  const place = element("span", "beside");
+  const button = place.appendChild(element("button", "copy-link", "Copy link"));
+  button.type = "button";
+  button.dataset.action = "link";
+  return place;
+}
+
+/** How many lines, in words. */
+export function counted(lines) {
+  return `${lines.toLocaleString("en")} ${lines === 1 ? "line" : "lines"}`;
+}
+
+function content(lines, before, after) {
   const made = element("span", "text");
-  const parts = pieces.flatMap(linked);
-  const ends = breaks(pieces.map(({ text }) => text).join(""), columns);
-  if (!ends.length) made.append(...parts.map(node));
-  else made.append(...lines(parts, ends).map((line) => {
-    const shown = element("span", "line");
-    shown.append(...line.map(node));
-    return shown;
-  }));
+  for (const line of lines) fill(lines.length === 1 ? made : made.appendChild(element("span", "line")), line);
+  if (before) made.style.marginLeft = `${before}px`;
+  if (after) made.style.marginRight = `${after}px`;
   return made;
 }
 
-/** Parts cut into lines, at indexes of their text. */
-function lines(parts, ends) {
-  const found = [[]];
-  let at = 0;
-  for (const part of parts) {
-    let from = 0;
-    for (let end; (end = ends[found.length - 1]) < at + part.text.length; from = end - at) {
-      if (end > at + from) found.at(-1).push({ ...part, text: part.text.slice(from, end - at) });
-      found.push([]);
-    }
-    found.at(-1).push({ ...part, text: part.text.slice(from) });
-    at += part.text.length;
-  }
-  return found;
-}
-
-/** A piece in parts {text, style, href}, some of which are links. */
-function linked({ text, style }) {
-  if (style.link) return [{ text, style, href: style.link }];
-  const parts = [];
-  let from = 0;
-  for (const { 0: href, index } of text.matchAll(ADDRESS)) {
-    if (index > from) parts.push({ text: text.slice(from, index), style });
-    parts.push({ text: href, style, href });
-    from = index + href.length;
-  }
-  if (from < text.length) parts.push({ text: text.slice(from), style });
-  return parts;
+/** Puts the pieces of a line into an element; those beyond what a browser draws well have no style. */
+function fill(made, line) {
+  for (const piece of line.slice(0, MOST_PIECES)) made.append(node(piece));
+  if (line.length > MOST_PIECES) made.append(line.slice(MOST_PIECES).map(({ text }) => text).join(""));
 }
 
 function node({ text, style, href }) {
@@ -103,17 +93,14 @@ function styled(node, style) {
   if (style === PLAIN) return node;
   const span = document.createElement("span");
   span.append(node);
-  for (const name of ["bold", "dim", "italic", "underline", "strike"]) {
-    if (style[name]) span.classList.add(name);
-  }
-  const [fg, bg] = style.inverse ? [style.bg ?? "back", style.fg ?? "fore"] : [style.fg, style.bg];
-  colour(span, "color", "fg", fg);
-  colour(span, "backgroundColor", "bg", bg);
+  for (const name of ["bold", "italic"]) if (style[name]) span.classList.add(name);
+  const { text, ground, under } = colours(style);
+  if (text) span.style.color = text;
+  if (ground) span.style.backgroundColor = ground;
+  if (text || ground) span.classList.add("coloured");
+  const lines = ["underline", "overline", "strike"].filter((name) => style[name]);
+  if (lines.length) span.style.textDecorationLine = lines.join(" ").replace("strike", "line-through");
+  if (style.underline > 1) span.style.textDecorationStyle = UNDERLINES[style.underline];
+  if (style.underline && under) span.style.textDecorationColor = under;
   return span;
-}
-
-function colour(span, property, prefix, value) {
-  if (value === null) return;
-  if (typeof value === "string" && value.startsWith("rgb")) span.style[property] = value;
-  else span.classList.add(`${prefix}-${value}`);
 }

@@ -1,6 +1,7 @@
 // Search in the whole log. The server finds the lines; here they are gone to and marked.
 
 const HIGHLIGHT = "search";
+const TYPING = 200; // milliseconds after which what was typed is searched for
 
 export class Search {
   /** `form` is the search bar; `go` brings a line into sight. */
@@ -22,6 +23,11 @@ export class Search {
       else return;
       event.preventDefault();
     });
+    this.input.addEventListener("input", () => {
+      clearTimeout(this.typed);
+      if (this.input.value) this.typed = setTimeout(() => this.next(1, this.begin), TYPING);
+      else this.#forget();
+    });
     for (const box of [form.elements.case, form.elements.regex]) {
       box.addEventListener("change", () => this.input.value && this.next(1));
     }
@@ -29,22 +35,31 @@ export class Search {
 
   open() {
     this.form.hidden = false;
+    this.begin = this.from?.() ?? 0;
     this.input.focus();
     this.input.select();
   }
 
   close() {
-    this.asking?.abort();
     this.form.hidden = true;
+    this.#forget();
+    this.closed?.();
+  }
+
+  #forget() {
+    clearTimeout(this.typed);
+    this.asking?.abort();
     this.pattern = null;
     this.asked = "";
+    this.lines = [];
     this.output.textContent = "";
     CSS.highlights?.delete(HIGHLIGHT);
-    this.closed?.();
+    this.found?.();
   }
 
   /** Goes to the next line that matches, or with -1 to the previous one. */
   async next(direction, from = this.from?.() ?? 0) {
+    clearTimeout(this.typed);
     const query = new URLSearchParams({
       q: this.input.value, case: this.form.elements.case.checked, regex: this.form.elements.regex.checked,
     });
@@ -77,6 +92,7 @@ export class Search {
     this.asked = String(query);
     this.at = -1;
     this.output.textContent = response.ok ? "" : answer.error;
+    this.found?.();
     if (response.ok) this.#say();
     return response.ok;
   }

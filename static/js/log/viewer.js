@@ -16,7 +16,7 @@ const AGAIN = 2000; // milliseconds
 export class Viewer {
   /** `job` is the address of the job's page; `said` is told what there is to say in a sentence. */
   constructor(scroller, job, stream, map, said) {
-    Object.assign(this, { scroller, said, address: `${job}/log`, sealed: map.sealed });
+    Object.assign(this, { scroller, said, address: `${job}/log`, sealed: map.sealed, last: map.lines - 1 });
     this.bytes = new LogBytes(stream);
     this.chunks = new Chunks(this.bytes, map);
     this.steps = new Steps(map.steps, map.final_line);
@@ -25,7 +25,8 @@ export class Viewer {
     this.times = new Times(`${this.address}/times`, this.chunks, () => this.redraw());
     this.viewport = new Viewport(scroller, this.chunks, this.layout, (...row) => this.rows.element(...row), (rows) => this.#moved(rows));
     this.wrapping = new Wrapping(scroller, this.layout, () => this.viewport.changed());
-    this.rows = new Rows(this.chunks, this.steps, this.folds, this.times, this.layout);
+    this.rows = new Rows(scroller, this.chunks, this.steps, this.folds, this.times, this.layout);
+    this.outlined = "";
     this.#foldSteps();
     scroller.addEventListener("click", (event) => this.#clicked(event));
   }
@@ -42,21 +43,38 @@ export class Viewer {
     for (const step of this.steps.all) {
       this.folds.set(step.first_line - 1, Math.min(this.steps.lastLine(step) + 1, Number.MAX_SAFE_INTEGER));
     }
+    // The last line says that there are no more, unless there was no step; an empty one may be above it.
+    const { finalLine } = this.steps;
+    if (this.sealed && finalLine !== null && this.steps.all.length) {
+      this.folds.remove(finalLine < this.last ? this.last : finalLine - 1, Number.MAX_SAFE_INTEGER);
+    }
     this.folds.settle();
   }
 
-  /** Fetches what the build printed as groups, and the first error. */
+  /** Fetches what the build printed as groups, the first error, and the styles with which parts of the log begin. */
   async outline() {
+    clearTimeout(this.again);
     const response = await fetch(`${this.address}/outline`).catch(() => null);
     if (response?.status >= 400 && response.status < 500) return;
     const answer = response?.ok ? await response.json().catch(() => null) : null;
+    clearTimeout(this.again); // of one that was asked for meanwhile
     if (!answer) {
-      setTimeout(() => this.outline(), AGAIN);
+      this.again = setTimeout(() => this.outline(), AGAIN);
       return;
     }
-    const { groups, error } = answer;
+    const { groups, error, styles, styles_until: until } = answer;
+    this.chunks.know(styles, until);
+    this.viewport.changed();
+    const outlined = JSON.stringify([groups, error, this.sealed]);
+    if (outlined === this.outlined) return; // what is selected stays so
+    this.outlined = outlined;
     this.rows.error = error;
-    for (const group of groups) this.folds.set(group.line, group.end, group);
+    for (const group of groups) {
+      // What is still written is not hidden from who follows it.
+      const closed = group.closed && (this.sealed || group.end < this.chunks.lines - 1);
+      this.folds.set(group.line, group.end, { ...group, closed, count: group.end - group.line - Number(group.marked) });
+      if (group.marked) this.folds.remove(group.end, group.end);
+    }
     this.folds.settle();
     this.redraw();
   }
@@ -129,6 +147,7 @@ export class Viewer {
   /** Takes what the server's map says after more was written. */
   learn(map) {
     this.sealed = map.sealed;
+    this.last = map.lines - 1;
     this.steps.update(map.steps, map.final_line);
     this.#foldSteps();
     this.redraw();

@@ -1,18 +1,21 @@
 // Shows the rows that are in sight, out of any number, and keeps in sight what is there.
 
+import { Drawn } from "./drawn.js";
 import { ROW_HEIGHT } from "./layout.js";
+import { Selecting } from "./selection.js";
 
 const TALLEST = 15_000_000; // pixels; browsers draw no element that is much taller
 const OVERSCAN = 400;
 
 export class Viewport {
-  /** `make(chunk, row)` gives the element of a row; `moved` is called after each drawing. */
+  /** `make(chunk, index, part)` gives the element of a row; `moved` is called after each drawing. */
   constructor(scroller, chunks, layout, make, moved) {
-    Object.assign(this, { scroller, chunks, layout, make, moved });
+    Object.assign(this, { scroller, chunks, layout, moved });
     this.spacer = scroller.appendChild(Object.assign(document.createElement("div"), { className: "spacer" }));
     this.layer = scroller.appendChild(Object.assign(document.createElement("div"), { className: "rows" }));
-    this.shown = new Map();
+    this.drawn = new Drawn(this.layer, make);
     this.follows = false;
+    this.selecting = new Selecting(scroller, () => this.changed());
     this.anchor = { line: 0, delta: 0 };
     this.scheduled = 0;
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
@@ -38,15 +41,18 @@ export class Viewport {
   }
 
   #remember(top) {
+    const line = this.#place(top);
+    this.anchor = { line, delta: top - this.layout.top(line) };
+  }
+
+  /** The line at a height. */
+  #place(top) {
     const { index, inside } = this.layout.at(top);
     const chunk = this.chunks.get(index);
-    let line = this.chunks.points[index].line + Math.floor(inside / ROW_HEIGHT);
-    if (chunk) {
-      const { indexes, tops } = this.layout.rows(chunk);
-      const position = Math.max(0, tops.findLastIndex((one) => one <= inside));
-      line = chunk.lines[indexes[position]] ?? this.chunks.points[index].line;
-    }
-    this.anchor = { line, delta: top - this.layout.top(line) };
+    if (!chunk) return this.chunks.points[index].line + Math.floor(inside / ROW_HEIGHT);
+    const { indexes, tops } = this.layout.rows(chunk);
+    const position = Math.max(0, tops.findLastIndex((one) => one <= inside));
+    return chunk.line + (indexes[position] ?? 0);
   }
 
   /** After anything changed: what was in sight stays where it is, or the end stays in sight. */
@@ -79,13 +85,30 @@ export class Viewport {
     this.draw();
   }
 
+  /** Stays where it is, whatever is written. */
+  stop() {
+    this.follows = false;
+    this.moved([]);
+  }
+
+  /** Whether what is written moves the end out of sight: it is not followed, or something is selected. */
+  get stays() {
+    return !this.follows || this.selecting.selecting;
+  }
+
+  /** The line at the top. */
+  get topLine() {
+    return this.#place(this.scroller.scrollTop * this.#squeeze());
+  }
+
   #settle() {
     this.dirty = false;
     this.layout.update();
     this.spacer.style.height = `${Math.min(this.layout.height, TALLEST)}px`;
-    const top = this.follows ? Infinity : Math.max(0, this.layout.top(this.anchor.line) + this.anchor.delta);
+    const top = !this.stays ? Infinity : Math.max(0, this.layout.top(this.anchor.line) + this.anchor.delta);
     this.scroller.scrollTop = Math.min(top / this.#squeeze(), this.scroller.scrollHeight);
     this.put = this.scroller.scrollTop;
+    if (!this.stays) this.#remember(this.put * this.#squeeze());
   }
 
   draw() {
@@ -104,35 +127,15 @@ export class Viewport {
         if (first !== null) break; // what is below comes with it
         continue;
       }
-      const { indexes, tops } = this.layout.rows(chunk);
+      const { indexes, parts, tops } = this.layout.rows(chunk);
       let position = Math.max(0, tops.findLastIndex((one) => start + one <= top - OVERSCAN));
       for (; position < indexes.length && start + tops[position] < top + view + OVERSCAN; position++) {
         first ??= start + tops[position];
-        wanted.push([chunk, indexes[position]]);
+        wanted.push([chunk, indexes[position], parts[position]]);
       }
     }
-    this.#place(wanted);
+    this.drawn.show(wanted);
     this.layer.style.transform = `translateY(${this.scroller.scrollTop + (first ?? top) - top}px)`;
     this.moved(wanted);
-  }
-
-  /** Puts the wanted rows into the page; those that are there stay the same elements, with what is selected. */
-  #place(wanted) {
-    const before = this.shown;
-    this.shown = new Map(wanted.map(([chunk, row]) => [chunk.offsetOf(row), null]));
-    for (const [offset, element] of before) if (!this.shown.has(offset)) element.remove();
-    let next = this.layer.firstChild;
-    for (const [chunk, row] of wanted) {
-      const offset = chunk.offsetOf(row);
-      const old = before.get(offset);
-      const element = this.make(chunk, row, old);
-      if (old && old !== element) {
-        if (old === next) next = element;
-        old.replaceWith(element);
-      }
-      if (element === next) next = next.nextSibling;
-      else this.layer.insertBefore(element, next);
-      this.shown.set(offset, element);
-    }
   }
 }

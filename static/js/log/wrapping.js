@@ -15,7 +15,8 @@ export class Wrapping {
 
   /** Works out the columns again; without wrapping there is no end to them. */
   measure() {
-    const columns = this.on ? Math.max(FEWEST, this.#room()) : Infinity;
+    const room = Math.max(FEWEST, this.#room());
+    const columns = this.on ? room : Infinity;
     if (columns === this.layout.columns) return;
     this.layout.columns = columns;
     this.changed();
@@ -23,13 +24,14 @@ export class Wrapping {
 
   /** The columns in sight beside a line's number and time, at the sizes that fonts have here. */
   #room() {
-    const sample = [{ text: "x".repeat(SAMPLE), style: PLAIN }];
-    const probe = lineRow({ pieces: sample, columns: Infinity, number: 0, href: null, time: "", continued: false });
+    const lines = [[{ text: "x".repeat(SAMPLE), style: PLAIN }]];
+    const probe = lineRow({ lines, number: 0, href: null, time: "", continued: false });
     probe.classList.add("probe");
     this.scroller.append(probe);
     const text = probe.querySelector(".text").getBoundingClientRect();
     const beside = probe.getBoundingClientRect().width - text.width;
     probe.remove();
-    return Math.floor((this.scroller.clientWidth - beside) / (text.width / SAMPLE));
+    this.layout.columnWidth = text.width / SAMPLE;
+    return Math.floor((this.scroller.clientWidth - beside) / this.layout.columnWidth);
   }
 }

@@ -1,0 +1,60 @@
+"""Buttons: each does its work once, and none comes under the pointer in place of another."""
+
+from __future__ import annotations
+
+from playwright.async_api import Dialog, Page, expect
+
+from tests.support.server import Server
+
+SLOW = {"name": "Slow", "steps": ["sleep 120"]}
+
+
+async def test_a_double_click_starts_one_build(page: Page, server: Server):
+    pipeline = server.pipeline({"name": "Clicked twice", "steps": ["true"]})
+    await page.goto(f"{server.url}/ui/pipelines/{pipeline}")
+    await page.get_by_role("button", name="Start", exact=True).dblclick()
+    await expect(page.locator("#job")).to_have_attribute("data-status", "success")
+    await page.get_by_role("button", name="Retry").dblclick()
+    await expect(page.locator("h1")).not_to_contain_text("running")
+    await page.goto(f"{server.url}/ui/pipelines/{pipeline}")
+    await page.get_by_role("button", name="Start", exact=True).click()
+    await expect(page.locator("#job")).to_have_attribute("data-status", "success")
+    assert len(server.get(f"/pipelines/{pipeline}/jobs").json) == 3
+
+
+async def test_cancel_asks_by_click_and_by_key(page: Page, server: Server):
+    job = server.start_job(SLOW)
+    server.wait_output(job, "Step 1")
+    await page.goto(f"{server.url}/ui/jobs/{job}")
+    asked: list[str] = []
+
+    async def refuse(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        await dialog.dismiss()
+
+    page.once("dialog", refuse)
+    await page.get_by_role("button", name="Cancel").click()
+    page.once("dialog", refuse)
+    await page.keyboard.press("c")
+    assert asked == [f"Cancel build #{job}?"] * 2
+    assert server.job(job)["cancelled"] is False
+    page.once("dialog", lambda dialog: dialog.accept())
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator("#job")).to_have_attribute("data-status", "cancelled")
+
+
+async def test_a_second_click_on_cancel_hits_nothing(page: Page, server: Server):
+    for width in (390, 1280):
+        job = server.start_job(SLOW)
+        server.wait_output(job, "Step 1")
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.goto(f"{server.url}/ui/jobs/{job}")
+        box = await page.get_by_role("button", name="Cancel").bounding_box()
+        assert box is not None
+        page.once("dialog", lambda dialog: dialog.accept())
+        await page.get_by_role("button", name="Cancel").click()
+        await expect(page.get_by_role("button", name="Retry")).to_be_visible()
+        hit = "([x, y]) => document.elementFromPoint(x, y).closest('a, button, form')?.outerHTML ?? null"
+        for share in (0.05, 0.5, 0.95):
+            at = [box["x"] + share * box["width"], box["y"] + box["height"] / 2]
+            assert await page.evaluate(hit, at) is None

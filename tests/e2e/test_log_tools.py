@@ -1,0 +1,127 @@
+"""What helps to find, to send and to keep lines of a log."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from tests.e2e.test_log_viewer import ended, in_sight, opened, shows
+from tests.support.server import Server
+
+
+@pytest.fixture(scope="module")
+def tools(server: Server) -> dict[str, Any]:
+    """A build with steps, groups, and lines that other tools show in their own way."""
+    first = "\n".join(
+        (
+            "echo ::group::Install; seq 5; echo ::endgroup::",
+            "echo '::error file=a.c,line=1::it is wrong'; echo '::warning::take care'",
+            "echo '##[error]so is it'",
+            "echo '=== not the server ==='; printf -- '--- Folded\\na\\nb\\n+++ Open\\nc\\n'",
+        )
+    )
+    steps = [{"name": "first", "content": first}, {"name": "second", "content": "seq 1000"}]
+    return server.run({"name": "tools", "steps": steps})
+
+
+async def test_header_of_the_step_in_sight_sticks(page: Page, server: Server, tools: dict[str, Any]):
+    await opened(page, server, tools["job"]["id"], "#step:2:500")
+    stuck = page.locator("#log .stuck")
+    await expect(stuck).to_contain_text("2. second")
+    await expect(stuck.locator(".toggle")).to_be_in_viewport()
+    await expect(page.locator("#step-2")).to_have_attribute("aria-current", "step")
+    await page.evaluate("document.querySelector('#log .output').scrollTop = 0")
+    await expect(page.locator("#step-1")).to_have_attribute("aria-current", "step")
+    await expect(page.locator("[aria-current=step]")).to_have_count(1)
+    await expect(stuck.locator(".toggle")).to_have_count(0)
+
+
+async def test_search_finds_as_one_types_and_marks_where(page: Page, server: Server, tools: dict[str, Any]):
+    await opened(page, server, tools["job"]["id"], "#step:2:1")
+    await page.keyboard.press("/")
+    await page.keyboard.type("99")
+    output = page.locator("#log output")
+    await expect(output).to_have_text("1 of 19")
+    assert "99" in await in_sight(page)
+    marks = page.locator("#log canvas.marks")
+    await expect(marks).to_be_visible()
+    assert int(await marks.get_attribute("data-marks") or 0) >= 10
+    await page.keyboard.type("9")
+    await expect(output).to_have_text("1 of 1")
+    assert "999" in await in_sight(page)
+    await page.keyboard.press("Escape")
+    await expect(marks).to_be_hidden()
+
+
+async def test_link_of_a_line_is_copied_in_two_clicks(
+    browser: Browser, server: Server, tools: dict[str, Any]
+):
+    context = await browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = await context.new_page()
+    await opened(page, server, tools["job"]["id"], "#step:2")
+    await page.locator('#log a.number[data-number="12"]').last.click()
+    await page.get_by_role("button", name="Copy link").click()
+    await expect(page.locator("#log .said")).to_have_text("Copied the link.")
+    link = await page.evaluate("navigator.clipboard.readText()")
+    assert link == f"{server.url}/ui/jobs/{tools['job']['id']}#step:2:12"
+    await context.close()
+
+
+async def test_lines_for_other_tools_look_as_there(page: Page, server: Server, tools: dict[str, Any]):
+    await opened(page, server, tools["job"]["id"], "#step:1:1")
+    await ended(page)
+    groups = page.locator("#log .row.group")
+    await expect(groups).to_have_text(
+        [re.compile("Install.*5 lines"), re.compile("Folded.*2 lines"), re.compile("Open.*1 line$")]
+    )
+    await expect(groups.nth(1).locator(".toggle")).to_have_attribute("aria-expanded", "false")
+    await expect(groups.nth(2).locator(".toggle")).to_have_attribute("aria-expanded", "true")
+    errors = page.locator("#log .row.announces-error .text")
+    await expect(errors).to_have_text(["Error: it is wrong", "Error: so is it"])
+    await expect(page.locator("#log .row.announces-warning .text")).to_have_text("Warning: take care")
+    assert not any("endgroup" in text for text in await in_sight(page))
+    job = tools["job"]["id"]
+    assert server.get(f"/ui/jobs/{job}/log/search?q=Error%3A%20it").json["count"] == 1
+    # A build can't imitate the server's own lines, the last of which says nothing new.
+    await shows(page, "=== not the server ===")
+    await expect(page.locator("#log .row.final")).to_have_count(0)
+    await page.keyboard.press("f")
+    await shows(page, "1000")
+    assert not any("Build completed" in text for text in await in_sight(page))
+
+
+async def test_lines_are_copied_where_browsers_have_no_clipboard(
+    page: Page, server: Server, tools: dict[str, Any]
+):
+    await page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    await page.add_init_script(
+        "document.addEventListener('copy', () => { window.copied = getSelection().toString()"
+        " || document.activeElement.value; })"
+    )
+    await opened(page, server, tools["job"]["id"], "#step:2:15-17")
+    await page.get_by_role("button", name="Copy", exact=True).click()
+    await expect(page.locator("#log .said")).to_have_text("Copied 3 lines.")
+    assert await page.evaluate("window.copied") == "15\n16\n17"
+
+
+async def test_refused_copy_is_told(page: Page, server: Server, tools: dict[str, Any]):
+    await page.add_init_script(
+        "Object.defineProperty(navigator, 'clipboard', { value: undefined });"
+        "document.execCommand = () => false;"
+    )
+    await opened(page, server, tools["job"]["id"], "#step:2:15-17")
+    await page.get_by_role("button", name="Copy", exact=True).click()
+    await expect(page.locator("#log .said")).to_contain_text("refused to copy")
+
+
+async def test_print_says_that_it_has_not_the_whole_log(page: Page, server: Server, tools: dict[str, Any]):
+    await opened(page, server, tools["job"]["id"])
+    note = page.locator("#log .printed")
+    await expect(note).to_be_hidden()
+    await page.emulate_media(media="print")
+    await expect(note).to_be_visible()
+    await expect(note).to_contain_text("Only the lines in sight are printed")
+    await expect(page.get_by_role("toolbar")).to_be_hidden()
