@@ -173,10 +173,11 @@ class StatusMessages:
             error,
             "" if again is not None else "; given up",
         )
-        await statuses.failed(status.id, status.serial, one_line(str(error), 500), again)
         if again is not None and (not error.permanent or error.status in _OF_THE_TOKEN):
-            # It is the forge or the token, and so would be the next.
+            # It is the forge or the token, and so would be the next. First, so that a server that is killed
+            # in between keeps to the forge's limits.
             await statuses.pause(status.repository_id, again)
+        await statuses.failed(status.id, status.serial, one_line(str(error), 500), again)
 
     def _url_of(self, status: CommitStatus) -> str:
         if status.job_id is not None:

@@ -35,6 +35,8 @@ _AT_WORK = 0.02
 """Seconds of CPU time between two looks from which on the loop is asked, whatever it does just then."""
 _SUSPECT = 0.05
 """Seconds for which an answer is late when the stack is taken: later, a short stall may be over."""
+_ON_TIME = 0.1
+"""Seconds between two looks from which on the second was late."""
 _ASKED_AT_REST = 1.0
 """Seconds between two answers of a loop that rests."""
 _MOST_FRAMES = 40
@@ -140,7 +142,8 @@ class _Guard:
                 with contextlib.suppress(RuntimeError):  # the loop is closed
                     self._loop.call_soon_threadsafe(self._answer, question)
             if question is not None and question.seen is None and looked - question.due > _SUSPECT:
-                question.seen = _Seen(self._stack(), self._sleeps())
+                # Of a look that is late itself, the sleep says nothing: the process may have been stopped.
+                question.seen = _Seen(self._stack(), looked - before < _ON_TIME and self._sleeps())
 
     def _is_at_work(self) -> bool:
         """Whether the loop's thread is in a callback."""

@@ -111,15 +111,20 @@ async def test_work_in_many_short_turns_is_no_stall():
 
 
 _STOPPED = """
-import asyncio, os, signal, subprocess, sys, uvloop
+import asyncio, os, time, uvloop
 from rapidflow_web import metrics
 from rapidflow_web.server import loop_guard
 
 async def main():
     watching = asyncio.create_task(loop_guard.watch())
     await asyncio.sleep(0.3)
-    stop = f"kill -STOP {os.getpid()}; sleep 1; kill -CONT {os.getpid()}"
-    await (await asyncio.create_subprocess_exec("sh", "-c", stop)).wait()
+    stop = f"for n in 1 2 3 4; do kill -STOP {os.getpid()}; sleep 0.3; kill -CONT {os.getpid()}; sleep 0.2; done"
+    stopping = await asyncio.create_subprocess_exec("sh", "-c", stop)
+    while stopping.returncode is None:
+        # It is stopped within a callback that sleeps, as one that reads a file does.
+        time.sleep(0.04)
+        await asyncio.sleep(0)
+    await stopping.wait()
     await asyncio.sleep(0.3)
     watching.cancel()
     print([metrics.LOOP_STALLS.labels(kind)._value.get() for kind in ("busy", "blocked")])
