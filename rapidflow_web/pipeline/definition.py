@@ -16,7 +16,8 @@ StepType = Literal["bash", "sh"]
 class StepDefinition:
     """One step. `files` maps paths below the working folder to their text.
 
-    `skipped` says why `when` leaves it out of the build at hand; None for one that may run.
+    `skipped` says why `when` leaves it out of the build at hand; None for one that may run. One that is
+    `post` runs after the others, however they ended, also after a cancel.
     """
 
     content: str
@@ -25,17 +26,37 @@ class StepDefinition:
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     when: When | None = None
     skipped: str | None = None
+    post: bool = False
 
     def runs_after(self, failed: bool) -> bool:
         """Whether it runs where no step before it failed, or one did."""
         if self.skipped is not None:
             return False
+        if self.post:
+            return True
         return self.when.runs_after(failed) if self.when is not None else not failed
 
 
 @dataclass(frozen=True, slots=True)
+class Service:
+    """A container beside the steps, which reach it at `localhost` and by its name."""
+
+    name: str
+    image: str
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    ports: tuple[int, ...] = ()
+    """It is ready when each of them listens, where `ready` is None."""
+    ready: str | None = None
+    """A script, run in it by sh, that succeeds once it is ready."""
+    ready_timeout: int = 60
+    """Seconds."""
+    command: str | None = None
+    """A script, run by sh, in place of what the image starts."""
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedPipeline:
-    """A pipeline. What is None was not said."""
+    """A pipeline, or one job of it. What is None was not said."""
 
     name: str
     steps: tuple[StepDefinition, ...]
@@ -58,6 +79,9 @@ class ParsedPipeline:
     """What starts builds besides people and programs; None: nothing does."""
     concurrency: Concurrency | None = None
     notify: tuple[NotifyTarget, ...] = ()
+    services: tuple[Service, ...] = ()
+    post_timeout: int = 300
+    """Seconds that the steps that are `post` may take together."""
 
     @property
     def reads_event(self) -> bool:
