@@ -23,13 +23,27 @@ _WAITING_LOCK = 0x52617069
 """Any number that nobody else takes."""
 
 # Whether another build of a concurrency group runs is asked of the jobs themselves: nothing that is stored
-# beside them could be left over by a server that was killed.
-_CLAIMABLE = """SELECT id FROM job WHERE status = 'pending' AND NOT cancelled AND NOT unread
-AND superseded_by IS NULL
+# beside them could be left over by a server that was killed. The lead job of a part is no other build.
+_READY = """FROM job WHERE status = 'pending' AND NOT cancelled AND NOT unread AND superseded_by IS NULL
 AND (approval IS NULL OR approval <> 'waiting') AND (concurrency_group IS NULL OR NOT EXISTS (
     SELECT 1 FROM job AS other
     WHERE other.status = 'running' AND other.concurrency_group = job.concurrency_group
-)) ORDER BY id LIMIT 1"""
+    AND (job.lead_id IS NULL OR other.id <> job.lead_id)
+))"""
+_CLAIMABLE = f"SELECT id {_READY} AND parts IS NULL ORDER BY id LIMIT 1"
+_CLAIMABLE_LEADS = f"SELECT id {_READY} AND parts IS NOT NULL ORDER BY id LIMIT 100"
+_HAS_PARTS = "SELECT 1 FROM job WHERE status = 'pending' AND lead_id IS NOT NULL LIMIT 1"
+# With parts of builds among them, the build that has the fewest running comes first. Within a group, the order
+# is that of their numbers.
+_FAIR = f"""SELECT id {_READY} AND parts IS NULL AND (concurrency_group IS NULL OR NOT EXISTS (
+    SELECT 1 FROM job AS other
+    WHERE other.status = 'pending' AND other.concurrency_group = job.concurrency_group
+    AND other.id < job.id AND other.priority >= job.priority AND other.parts IS NULL
+    AND NOT other.cancelled AND NOT other.unread AND other.superseded_by IS NULL
+    AND (other.approval IS NULL OR other.approval <> 'waiting')
+)) ORDER BY priority DESC, CASE WHEN lead_id IS NULL THEN 0 ELSE (
+    SELECT COUNT(*) FROM job AS other WHERE other.lead_id = job.lead_id AND other.status = 'running'
+) END, id LIMIT 1"""
 
 _ALLOWED = {
     ("pending", "running"),
@@ -94,6 +108,8 @@ async def _add_parts(
             name=step.name,
             content=step.content,
             skipped=step.skipped,
+            post=step.post,
+            part=None if step.part is None else dict(step.part),
             status="pending",
             created_at=now,
         )
@@ -124,11 +140,12 @@ async def transition(job_id: int, old: str, new: str, **fields: Any) -> bool:
     """Moves a job from status `old` to `new` and tells the listeners; False where another call was first."""
     if not outbox.has_listeners():
         # One statement is a transaction of its own, and faster than one that is opened for it.
-        return await _move(job_id, old, new, **fields)
-    async with in_transaction():
         moved = await _move(job_id, old, new, **fields)
+    else:
+        async with in_transaction():
+            moved = await _move(job_id, old, new, **fields)
     if moved:
-        outbox.wake()
+        outbox.wake(job_id)
     return moved
 
 
@@ -172,7 +189,7 @@ async def finish(job_id: int, status: str, error: str | None, **fields: Any) -> 
 async def claim() -> Job | None:
     """Takes the oldest pending job, which is running from now on; None if there is none."""
     while True:
-        found = await rows(_CLAIMABLE)
+        found = await rows(_FAIR if await rows(_HAS_PARTS) else _CLAIMABLE)
         job = await Job.get_or_none(id=found[0][0]) if found else None
         if job is None:
             return None
@@ -180,6 +197,12 @@ async def claim() -> Job | None:
         if await transition(job.id, "pending", "running", started_at=now):
             job.status, job.started_at = "running", now
             return job
+
+
+@uncancelled
+async def claimable_leads() -> list[int]:
+    """The lead jobs that may begin, the oldest first. They take no slot."""
+    return [row[0] for row in await rows(_CLAIMABLE_LEADS)]
 
 
 @uncancelled
@@ -196,7 +219,7 @@ async def cancel_pending(job_id: int) -> bool:
         if not await _move(job_id, "pending", "cancelled", cancelled=True, finished_at=now):
             return False
         await cancel_steps(job_id, now)
-    outbox.wake()
+    outbox.wake(job_id)
     return True
 
 

@@ -121,6 +121,16 @@ class Job(Model):
     approval = fields.CharField(max_length=16, null=True)
     # The uploaded working tree that it builds (see `Upload`), which may be gone.
     upload_id: int | None = fields.BigIntField(null=True)
+    # How many parts a build of several jobs has. Such a lead job has no container; its steps are its parts.
+    parts: int | None = fields.IntField(null=True)
+    # The lead job of a part, its name and how often it has been begun, from 1; null for what is no part.
+    lead_id: int | None = fields.BigIntField(null=True)
+    part: str | None = fields.TextField(null=True)
+    attempt: int | None = fields.IntField(null=True)
+    # Of the jobs that wait, those with a higher one begin first.
+    priority: int = fields.IntField(default=0, db_default=0)
+    # What ended it besides a step: "engine_lost", "service_failed" or "timeout".
+    cause = fields.CharField(max_length=16, null=True)
     # Of the builds of a concurrency group one runs at a time.
     concurrency_group: str | None = fields.TextField(null=True)
     # Bytes of the sealed log. Null until the log is sealed, which is the last thing that happens to a job,
@@ -147,6 +157,8 @@ class Job(Model):
             Index(fields=("created_at",)),
             Index(fields=("started_by", "id")),
             Index(fields=("author", "id")),
+            Index(fields=("lead_id", "id")),
+            Index(fields=("status", "lead_id")),
         )
 
 
@@ -171,6 +183,10 @@ class Step(Model):
     longest_silence: int | None = fields.BigIntField(null=True)
     # Why its `when` leaves it out; null for one that runs.
     skipped: str | None = fields.TextField(null=True)
+    # Whether it runs after the others, however they ended.
+    post = fields.BooleanField(default=False, db_default=False)
+    # What is known of the part of a build that it stands for (see `db.parts`).
+    part: fields.Field[dict[str, object] | None] = fields.JSONField(null=True)
 
     class Meta(Model.Meta):
         table = "step"

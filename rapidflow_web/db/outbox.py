@@ -17,18 +17,20 @@ from typing import cast
 
 from rapidflow_web.db.database import now_ms, patient, uncancelled
 from rapidflow_web.db.models import OutboxRow
+from rapidflow_web.db.sql import rows
 
 _LOOK_AGAIN = 10.0
 """Seconds. Whoever wakes within a transaction does so before others can see its rows."""
 
 _wakes: dict[str, asyncio.Event] = {}
-_changed: list[Callable[[], None]] = []
+_changed: list[Callable[[int | None], None]] = []
 
 
-def register(names: Sequence[str], changed: Callable[[], None] = lambda: None) -> None:
+def register(names: Sequence[str], changed: Callable[[int | None], None] = lambda _: None) -> None:
     """Says who listens from now on, instead of who did before.
 
-    `changed` is called after each change that this process makes: another job may be next now.
+    `changed` is called after each change that this process makes, with the job where it is not a new one:
+    another job may be next now.
     """
     _wakes.clear()
     _wakes.update({name: asyncio.Event() for name in names})
@@ -41,19 +43,24 @@ def has_listeners() -> bool:
 
 
 async def add(job_id: int, status: str) -> None:
-    """Stores that a job has a new status, or is new. For the transaction of that; `wake` comes after it."""
+    """Stores that a job has a new status, or is new. For the transaction of that; `wake` comes after it.
+
+    Of parts of a build nobody is told, but of their lead job.
+    """
+    if await rows("SELECT 1 FROM job WHERE id = ?1 AND lead_id IS NOT NULL", [job_id]):
+        return
     now = now_ms()
     await OutboxRow.bulk_create(
         OutboxRow(listener=name, job_id=job_id, status=status, at=now) for name in _wakes
     )
 
 
-def wake() -> None:
-    """Lets the readers look: rows were committed."""
+def wake(job_id: int | None = None) -> None:
+    """Lets the readers look: rows were committed, of this job or of a new one."""
     for event in _wakes.values():
         event.set()
     for changed in _changed:
-        changed()
+        changed(job_id)
 
 
 class Reader:

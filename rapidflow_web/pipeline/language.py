@@ -66,7 +66,54 @@ PIPELINE = {
     "on": Key("What starts builds besides people and programs.", "mapping", "on", _EVENTS_ALONE),
     "concurrency": Key("The group of which one build runs at a time.", "mapping", "concurrency"),
     "notify": Key("Who is told how builds end.", "list", "notify"),
+    "services": Key("Containers beside the steps, such as a database.", "mapping", "services"),
     "steps": Key("The steps, run in this order.", "list", "step"),
+    "post": Key("Steps that run at the end, however the others ended", "list", "step"),
+    "post_timeout": Key("The time limit of post."),
+    "jobs": Key("Several jobs, each in a container of its own; instead of steps.", "mapping", "jobs"),
+}
+_ALSO_OF_JOBS = (
+    "folder", "language", "version", "image", "expose_ports", "network", "new_privileges", "env", "secrets",
+    "timeout", "silence_timeout", "memory", "shm", "cpus", "processes", "log_limit", "concurrency",
+    "services", "steps", "post", "post_timeout",
+)  # fmt: skip
+JOB = {
+    "needs": Key("The jobs that must have succeeded before it begins.", "list", "need"),
+    "if": Key("The condition under which it runs: branch == 'main'."),
+    "matrix": Key("Values for each combination of which it is built", "mapping"),
+    "max_parallel": Key("How many parts of the matrix run at once."),
+    "fail_fast": Key("Whether the first part that fails ends the others of the matrix.", values=_BOOLEANS),
+    "approval": Key("Whether somebody must approve it before it begins.", values=_BOOLEANS),
+    "priority": Key("Which of the jobs that wait begins first: a higher one."),
+    "retry": Key("How often, and after which failures, it runs again.", "mapping", "retry"),
+    "allow_failure": Key("Which failures don't fail the build.", "mapping", "allow_failure", _BOOLEANS),
+    **{name: PIPELINE[name] for name in _ALSO_OF_JOBS},
+}
+NEED = {
+    "job": Key("The name of a job."),
+    "optional": Key("Whether it is enough that it has ended.", values=_BOOLEANS),
+}
+RETRY = {
+    "max": Key("How often it runs again at most."),
+    "exit_codes": Key("After which exit codes of a step.", "list"),
+    "when": Key(
+        "After which other failures.",
+        "list",
+        values={
+            "engine_lost": "the engine or its container was lost",
+            "service_failed": "a service did not come up or ended",
+            "timeout": "a time limit was reached",
+        },
+    ),
+}
+ALLOW_FAILURE = {"exit_codes": Key("The exit codes of a step that don't fail the build.", "list")}
+SERVICE = {
+    "image": Key("The image of the service."),
+    "env": Key("Variables for the service.", "mapping"),
+    "ports": Key("The ports that listen once it is ready.", "list"),
+    "ready": Key("A script that succeeds once the service is ready."),
+    "ready_timeout": Key("The time within which it must be ready."),
+    "command": Key("A script run by sh in place of what the image starts."),
 }
 STEP = {
     "name": Key("The display name."),
@@ -133,6 +180,11 @@ PLACES: Mapping[str, Mapping[str, Key]] = {
     "when": WHEN,
     "concurrency": CONCURRENCY,
     "notify": NOTIFY,
+    "job": JOB,
+    "need": NEED,
+    "retry": RETRY,
+    "allow_failure": ALLOW_FAILURE,
+    "service": SERVICE,
 }
 
 

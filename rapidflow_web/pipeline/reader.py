@@ -8,7 +8,9 @@ from typing import Any, TypeVar, cast
 import yaml
 
 from rapidflow_web.errors import Problem
+from rapidflow_web.pipeline import matrix
 from rapidflow_web.pipeline.document import MAX_KEYS, TAG, problem
+from rapidflow_web.pipeline.matrix import Cell
 from rapidflow_web.pipeline.scalars import as_written, has_no_colon
 from rapidflow_web.pipeline.suggestions import did_you_mean, near, short
 
@@ -18,6 +20,8 @@ _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 
 MAX_PROBLEMS = 100
 """That are told; of more nobody needs to know what was meant, and finding that out takes time."""
+
+_MOST_FILLED = 4 * 1024 * 1024
 
 T = TypeVar("T")
 
@@ -30,15 +34,20 @@ class Reader:
         self.problems: list[Problem] = []
         self._meant: set[str] = set()
         """Fields that probably are there, under a misspelt key."""
+        self._noted: set[Problem] = set()
+        self.cell: Cell | None = None
+        """The values that texts are filled with while a job with a matrix is read; None outside of jobs."""
+        self.filled = 0
+        """Characters of texts that were filled."""
 
-    def flag(self, keys: Mapping[str, yaml.Node], key: str) -> bool:
+    def flag(self, keys: Mapping[str, yaml.Node], key: str, field: str = "") -> bool:
         """Whether a key is there and true."""
         node = keys.get(key)
         if node is None or is_null(node):
             return False
         flag = _FLAGS.get(str(node.value).lower()) if node.tag == f"{TAG}bool" else None
         if flag is None:
-            self.note(key, node.start_mark, f"'{key}' must be true or false")
+            self.note(within(field, key), node.start_mark, f"'{key}' must be true or false")
         return bool(flag)
 
     def mapping(
@@ -106,13 +115,16 @@ class Reader:
         *,
         any_scalar: bool = False,
         script: bool = False,
+        others: bool = False,
     ) -> T | None:
         """The text of a key after `check`, like `scalar`; None where the key is not there."""
         node = keys.get(key)
         if node is None or is_null(node):
             return None
         field = f"{field}.{key}" if field else key
-        return self.scalar(node, field, f"'{key}'", check, any_scalar=any_scalar, script=script)
+        return self.scalar(
+            node, field, f"'{key}'", check, any_scalar=any_scalar, script=script, others=others
+        )
 
     def scalar(
         self,
@@ -123,10 +135,12 @@ class Reader:
         *,
         any_scalar: bool,
         script: bool = False,
+        others: bool = False,
     ) -> T | None:
         """The node's text as it is written (see `as_written`) after `check`; None for null or a problem.
 
-        With `any_scalar` numbers, dates and booleans are taken as they are written.
+        With `any_scalar` numbers, dates and booleans are taken as they are written. Within a job, values of
+        its matrix are filled in; with `others`, `check` judges what else stands in `${{ }}`.
         """
         if not isinstance(node, yaml.ScalarNode):
             as_text = "; put text in quotes" if cast(Any, node).flow_style else ""
@@ -141,20 +155,39 @@ class Reader:
             self.note(field, node.start_mark, f"{what} must be text, not {kind}; put it in quotes")
             return None
         try:
-            return check(as_written(self._text, node, script=script))
+            text = as_written(self._text, node, script=script)
+            return check(text if self.cell is None else self._fill(text, self.cell, others))
         except ValueError as error:
             self.note(field, node.start_mark, str(error))
             return None
 
     def note(self, field: str, mark: Any, message: str) -> None:
         """Notes a problem with `field` at `mark` (see `document.problem`)."""
-        self.problems.append(problem(field, mark, message))
+        found = problem(field, mark, message)
+        # What is read for each combination of a matrix is noted once.
+        if found not in self._noted:
+            self._noted.add(found)
+            self.problems.append(found)
+
+    def _fill(self, text: str, cell: Cell, others: bool) -> str:
+        if "${{" not in text:
+            return text
+        text = matrix.filled(text, cell, others=others)
+        self.filled += len(text)
+        if self.filled > _MOST_FILLED:
+            raise ValueError(f"with the values of the matrix this has more than {_MOST_FILLED} characters")
+        return text
 
     def note_missing(self, field: str, node: yaml.Node, message: str) -> None:
         """Notes that a field is not there."""
         # Where the key is only misspelt, that is what should be read.
         if field not in self._meant:
             self.note(field, node.start_mark, message)
+
+
+def within(place: str, key: str) -> str:
+    """The name of the field of a key in a place, e.g. `jobs.test.image`."""
+    return f"{place}.{key}" if place else key
 
 
 def is_null(node: yaml.Node) -> bool:

@@ -11,7 +11,7 @@ from rapidflow_web.pipeline import language, repositories
 from rapidflow_web.pipeline.cron import NeverComes, check_cron, check_timezone
 from rapidflow_web.pipeline.mail_addresses import is_address
 from rapidflow_web.pipeline.patterns import MAX_PATTERNS, Patterns, check_pattern
-from rapidflow_web.pipeline.reader import Reader, is_null, kind_of
+from rapidflow_web.pipeline.reader import Reader, is_null, kind_of, within
 from rapidflow_web.pipeline.suggestions import did_you_mean, near, short
 from rapidflow_web.pipeline.triggers import (
     ACTIONS,
@@ -176,21 +176,22 @@ class TriggerReader(Reader):
             after_failure=bool({"failure", "always"} & set(statuses)),
         )
 
-    def concurrency(self, keys: Mapping[str, yaml.Node]) -> Concurrency | None:
+    def concurrency(self, keys: Mapping[str, yaml.Node], place: str = "") -> Concurrency | None:
         """The group of the builds; None where nothing is said of it."""
+        field = within(place, "concurrency")
         node = keys.get("concurrency")
         if node is None or is_null(node):
             return None
         if isinstance(node, yaml.ScalarNode):
-            group = self.text(keys, "concurrency", _check_group)
+            group = self.text(keys, "concurrency", _check_group, place, others=True)
             return Concurrency(group) if group else None
-        found = self.mapping(node, "concurrency", "'concurrency'", language.CONCURRENCY)
+        found = self.mapping(node, field, "'concurrency'", language.CONCURRENCY)
         if found is None:
             return None
-        group = self.text(found, "group", _check_group, "concurrency")
+        group = self.text(found, "group", _check_group, field, others=True)
         if "group" not in found or is_null(found["group"]):
-            self.note_missing("concurrency.group", node, "'concurrency' needs a 'group'")
-        busy = self.text(found, "when_busy", _one_of("'when_busy'", _BUSY), "concurrency")
+            self.note_missing(f"{field}.group", node, "'concurrency' needs a 'group'")
+        busy = self.text(found, "when_busy", _one_of("'when_busy'", _BUSY), field)
         return Concurrency(group or "", cast(Any, busy or "queue"))
 
     def notify(self, keys: Mapping[str, yaml.Node]) -> tuple[NotifyTarget, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rapidflow_web.errors import Invalid
-from rapidflow_web.pipeline.parser import MAX_SECRETS, parse
+from rapidflow_web.pipeline.build_reader import MAX_SECRETS
+from rapidflow_web.pipeline.parser import parse
 
 QUOTED = "in quotes, or write it below '|'"
 LINES = "YAML joins these lines into one; write a value of several lines below '|', or in one line"

@@ -1,0 +1,183 @@
+"""The parts of builds of several jobs.
+
+A part is a step of the lead job, of the type `job`, with `Step.part`. Once it is ready to run it is also a job
+of its own, whose `lead_id` and `part` say of what; each attempt is another job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from tortoise.transactions import in_transaction
+
+from rapidflow_web.db import jobs, outbox
+from rapidflow_web.db.database import patient, uncancelled
+from rapidflow_web.db.models import Job, Step
+from rapidflow_web.db.sql import rows
+from rapidflow_web.pipeline.definition import StepDefinition
+
+FINAL = ("success", "forgiven", "failed", "cancelled", "skipped")
+"""The states of parts with which nothing more will happen."""
+
+_STEP_STATUS = {
+    "waiting": "pending",
+    "waits_for_approval": "pending",
+    "skipped": "pending",
+    "forgiven": "success",
+}
+"""How a step is shown whose part has a state that is no status."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow:
+    """A part as it is stored.
+
+    `state` is "waiting", "waits_for_approval", "running" or one of `FINAL`. `own_if` says that its own `if`
+    left it out. `left_out` has, by their numbers, the steps that its job leaves out and why. `job_id` is its
+    last attempt, of which `attempt` is the number; `approved_by` who let it go.
+    """
+
+    step_id: int
+    name: str
+    needs: tuple[str, ...] = ()
+    state: str = "waiting"
+    reason: str | None = None
+    job_id: int | None = None
+    attempt: int = 1
+    approved_by: str | None = None
+    own_if: bool = False
+    left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will happen with it."""
+        return self.state in FINAL
+
+    @property
+    def satisfies(self) -> bool:
+        """Whether what needs it may run, once it is final."""
+        return self.state in ("success", "forgiven") or (self.state == "skipped" and self.own_if)
+
+    def stored(self) -> dict[str, object]:
+        """What `Step.part` has of it."""
+        return {
+            "job_id": self.job_id,
+            "attempt": self.attempt,
+            "needs": list(self.needs),
+            "state": self.state,
+            "reason": self.reason,
+            "approved_by": self.approved_by,
+            "own_if": self.own_if,
+            "left_out": dict(self.left_out),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A job that is an attempt of a part. `exit_code` is that of the step that failed."""
+
+    job_id: int
+    status: str
+    error: str | None
+    cause: str | None
+    exit_code: int | None
+    started_at: int | None
+    finished_at: int | None
+    concurrency_group: str | None
+
+
+def part_row(step: Step) -> PartRow:
+    """The part that a step of a lead job stands for."""
+    stored = cast(dict[str, Any], step.part or {})
+    return PartRow(
+        step.id,
+        step.content,
+        tuple(stored.get("needs", ())),
+        stored.get("state", "waiting"),
+        stored.get("reason"),
+        stored.get("job_id"),
+        stored.get("attempt", 1),
+        stored.get("approved_by"),
+        stored.get("own_if", False),
+        stored.get("left_out", {}),
+    )
+
+
+@uncancelled
+async def of_lead(lead_id: int) -> list[PartRow]:
+    """The parts of a lead job, in their order."""
+    return [part_row(step) for step in await jobs.steps_of(lead_id)]
+
+
+@uncancelled
+async def attempts(lead_id: int) -> dict[int, Attempt]:
+    """The jobs of all attempts of the parts of a lead job, by their ids."""
+    found = await rows(
+        "SELECT job.id, job.status, job.error, job.cause, (SELECT exit_code FROM step WHERE job_id = job.id "
+        "AND status = 'failed' AND exit_code IS NOT NULL ORDER BY order_num LIMIT 1), "
+        "job.started_at, job.finished_at, job.concurrency_group FROM job WHERE lead_id = ?1 ORDER BY id",
+        [lead_id],
+    )
+    return {row[0]: Attempt(*row) for row in found}
+
+
+@patient
+@uncancelled
+async def store(part: PartRow, attempt: Attempt | None = None) -> None:
+    """Stores a part that has changed, with the times and the exit code of its attempt. Safe to call again."""
+    await _store(part, attempt)
+
+
+async def _store(part: PartRow, attempt: Attempt | None) -> None:
+    values: dict[str, Any] = {
+        "part": part.stored(),
+        "status": _STEP_STATUS.get(part.state, part.state),
+        "skipped": part.reason if part.state == "skipped" else None,
+    }
+    if attempt is not None:
+        code = 0 if attempt.status == "success" else attempt.exit_code
+        values |= {"started_at": attempt.started_at, "finished_at": attempt.finished_at, "exit_code": code}
+    await Step.filter(id=part.step_id).update(**values)
+
+
+@patient
+@uncancelled
+async def begin(
+    part: PartRow, fields: Mapping[str, Any], steps: Sequence[StepDefinition], environment: Mapping[str, str]
+) -> PartRow:
+    """Stores the job of a part's next attempt, and returns the part with it. Safe to call again.
+
+    `fields` are columns of `Job`.
+    """
+    number = part.attempt
+    async with in_transaction():
+        job = await Job.get_or_none(lead_id=fields["lead_id"], part=part.name, attempt=number)
+        if job is None:
+            job = await jobs.create({**fields, "part": part.name, "attempt": number}, steps, environment)
+        part = replace(part, state="waiting", reason=None, job_id=job.id)
+        await _store(part, None)
+    outbox.wake()
+    return part
+
+
+@uncancelled
+async def approve(step_id: int, by: str) -> bool:
+    """Lets a part go that waits for an approval; False where it does not wait for one."""
+    return await _decide(step_id, approved_by=by, state="waiting", reason=None)
+
+
+@uncancelled
+async def reject(step_id: int, by: str) -> bool:
+    """Ends a part that waits for an approval; False where it does not wait for one."""
+    return await _decide(step_id, state="cancelled", reason=f"rejected by {by}")
+
+
+async def _decide(step_id: int, **changes: Any) -> bool:
+    async with in_transaction():
+        step = await Step.get_or_none(id=step_id)
+        if step is None or (part := part_row(step)).state != "waits_for_approval":
+            return False
+        await _store(replace(part, **changes), None)
+    return True
