@@ -11,10 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Cause = Literal["engine_lost", "service_failed", "timeout"]
+"""What may end a build besides a step: the engine, a service, a time limit."""
 
 
 class RapidFlowError(Exception):
-    """The root of the tree."""
+    """The root of the tree. `cause` is for rules on builds that it ends."""
+
+    cause: ClassVar[Cause | None] = None
 
 
 class SettingsError(RapidFlowError):
@@ -123,8 +129,16 @@ class BuildError(RapidFlowError):
     """Why a build failed, in words for the person who reads its log."""
 
 
+class ContainerLost(BuildError):
+    """The container of a build is gone, and nothing of the build is the reason."""
+
+    cause = "engine_lost"
+
+
 class EngineUnavailable(RapidFlowError):
     """The container engine does not answer."""
+
+    cause = "engine_lost"
 
 
 def one_line(text: str) -> str:

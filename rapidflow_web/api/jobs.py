@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from quart import Blueprint, Response
 
 from rapidflow_web.api import job_answers, output, representations, schemas
 from rapidflow_web.api.openapi import operation
-from rapidflow_web.api.repository_schemas import ApprovedCommit
+from rapidflow_web.api.repository_schemas import Approved
+from rapidflow_web.builds import part_lines
 from rapidflow_web.builds.activity import activity
 from rapidflow_web.builds.waiting import running_before
 from rapidflow_web.db import job_lists, jobs
 from rapidflow_web.db.models import Job, Step
+from rapidflow_web.errors import BadRequest
 from rapidflow_web.logs.log import Log
 from rapidflow_web.web import requests
 from rapidflow_web.web.gate import reader
@@ -28,7 +30,7 @@ blueprint = Blueprint("jobs", __name__)
 @operation(schemas.Jobs, query=schemas.AllJobsPage, listed=True)
 async def list_jobs(page: schemas.AllJobsPage) -> Response:
     """List the builds of all pipelines, newest first."""
-    filters = page.model_dump(include={"status", "branch", "pipeline_id"}, exclude_none=True)
+    filters = page.model_dump(include={"status", "branch", "pipeline_id", "lead_id"}, exclude_none=True)
     cacheable()
     found = await job_lists.listed(before=page.before, limit=page.limit + 1, **filters)
     return await job_answers.listed(found, page)
@@ -51,11 +53,12 @@ async def get_job_details(job_id: int) -> Response:
     job, steps, environments = await jobs.with_all(job_id)
     log = services().logs.open(job_id)
     log.expect(job.log_size)
+    lines = await _lines(job, steps, log)
     body = await output.encoded(
         {
             "job": representations.job(job, await running_before([job])),
             "pipeline": representations.snapshot(job),
-            "steps": [representations.step(row, log) for row in steps],
+            "steps": [representations.step(row, log, lines) for row in steps],
             "environments": [representations.environment(row) for row in environments],
         }
     )
@@ -72,7 +75,8 @@ async def get_job_logs(job_id: int) -> Response:
     job = await jobs.existing(job_id)
     steps, log = await jobs.steps_of(job_id), services().logs.open(job_id)
     log.expect(job.log_size)
-    entries = [representations.step_log(row, log, with_job=False) for row in steps]
+    lines = await _lines(job, steps, log)
+    entries = [representations.step_log(row, log, lines, with_job=False) for row in steps]
     answer = {"job_id": job.id, "status": job.status, "logs": entries}
     return _sent(await output.encoded(answer), job.pipeline_id)
 
@@ -84,7 +88,9 @@ async def list_job_steps(job_id: int) -> Response:
     job = await jobs.existing(job_id)
     steps, log = await jobs.steps_of(job_id), services().logs.open(job_id)
     log.expect(job.log_size)
-    return _sent(await output.encoded([representations.step(row, log) for row in steps]), job.pipeline_id)
+    lines = await _lines(job, steps, log)
+    body = await output.encoded([representations.step(row, log, lines) for row in steps])
+    return _sent(body, job.pipeline_id)
 
 
 @blueprint.get("/jobs/<job_id>/timeline")
@@ -114,26 +120,38 @@ async def cancel_job(job_id: int) -> Response:
 
 
 @blueprint.post("/jobs/<job_id>/retry")
-@operation(schemas.Job, status=201, throttled=True)
+@operation(schemas.Job, body=schemas.Retry, status=201, throttled=True)
 async def retry_job(job_id: int) -> Response:
     """Run a build again with the same steps, environment, image and commit."""
-    return await job_answers.begun(await services().beginning.retry(job_id, requests.cause()))
+    only_failed = (await requests.body(schemas.Retry)).only is not None
+    begun = await services().beginning.retry(job_id, requests.cause(), only_failed=only_failed)
+    return await job_answers.begun(begun)
 
 
 @blueprint.post("/jobs/<job_id>/approve")
-@operation(schemas.Job, body=ApprovedCommit, conflict=True)
+@operation(schemas.Job, body=Approved, conflict=True)
 async def approve_job(job_id: int) -> Response:
-    """Approve a waiting build."""
-    wanted = await requests.body(ApprovedCommit)
-    return await job_answers.one(await services().triggers.approve(job_id, wanted.commit))
+    """Approve a waiting build, or a part of a build that waits."""
+    return await _decided(job_id, approved=True)
 
 
 @blueprint.post("/jobs/<job_id>/reject")
-@operation(schemas.Job, body=ApprovedCommit, conflict=True)
+@operation(schemas.Job, body=Approved, conflict=True)
 async def reject_job(job_id: int) -> Response:
-    """Reject a waiting build."""
-    wanted = await requests.body(ApprovedCommit)
-    return await job_answers.one(await services().triggers.reject(job_id, wanted.commit))
+    """Reject a waiting build, or a part of a build that waits."""
+    return await _decided(job_id, approved=False)
+
+
+async def _decided(job_id: int, *, approved: bool) -> Response:
+    wanted = await requests.body(Approved)
+    if (wanted.commit is None) == (wanted.part is None):
+        raise BadRequest("give either 'commit' or 'part'")
+    if wanted.part is not None:
+        by = requests.cause().started_by
+        await services().builds.decide(job_id, wanted.part, by, approved=approved)
+        return await job_answers.one(await jobs.existing(job_id))
+    decide = services().triggers.approve if approved else services().triggers.reject
+    return await job_answers.one(await decide(job_id, wanted.commit or ""))
 
 
 @blueprint.get("/steps/<step_id>")
@@ -142,7 +160,10 @@ async def get_step(step_id: int) -> Response:
     """Get a step."""
     step = await jobs.existing_step(step_id)
     log = await _log_of(step)
-    return _sent(await output.encoded(representations.step(step, log)), step.job.pipeline_id)
+    return _sent(
+        await output.encoded(representations.step(step, log, await _lines(step.job, [step], log))),
+        step.job.pipeline_id,
+    )
 
 
 @blueprint.get("/steps/<step_id>/logs")
@@ -152,8 +173,18 @@ async def get_step_logs(step_id: int) -> Response:
     step = await jobs.existing_step(step_id)
     log = await _log_of(step)
     return _sent(
-        await output.encoded(representations.step_log(step, log, with_job=True)), step.job.pipeline_id
+        await output.encoded(
+            representations.step_log(step, log, await _lines(step.job, [step], log), with_job=True)
+        ),
+        step.job.pipeline_id,
     )
+
+
+async def _lines(job: Job, steps: Sequence[Step], log: Log) -> dict[str, bytes] | None:
+    """The lines about each part of a build of several jobs; None for another job."""
+    if job.parts is None:
+        return None
+    return part_lines.by_part(await part_lines.text_of(log), [step.content for step in steps])
 
 
 def _sent(body: bytes | AsyncIterator[bytes], pipeline_id: int) -> Response:

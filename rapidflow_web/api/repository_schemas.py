@@ -226,12 +226,13 @@ class Explanations(RootModel[list[Explanation]], defer_build=True):
     """Explanations, newest first."""
 
 
-class ApprovedCommit(Model):
-    """The commit that is approved or rejected."""
+class Approved(Model):
+    """What is approved or rejected: the commit of a build, or a part of a build of several jobs."""
 
     model_config = ConfigDict(extra="forbid")
 
-    commit: str
+    commit: Annotated[str | Absent, Field(description="The commit that the build waits for.")] = None
+    part: Annotated[str | Absent, Field(description="A part, or a job with all its parts.")] = None
 
 
 class RepositoryPage(Page):

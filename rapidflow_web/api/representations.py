@@ -8,12 +8,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from rapidflow_web.api.output import Output
+from rapidflow_web.api.output import LongText, Output
 from rapidflow_web.builds.activity import Activity
 from rapidflow_web.builds.timeline import Phase
 from rapidflow_web.builds.waiting import waits_for
 from rapidflow_web.db.job_lists import JobRow
 from rapidflow_web.db.models import AuditEntry, Environment, Job, Pipeline, Secret, Step, Token, User
+from rapidflow_web.db.parts import part_row
 from rapidflow_web.db.trigger_models import Upload
 from rapidflow_web.logs.log import Log
 
@@ -69,7 +70,12 @@ def job(row: Job | JobRow, running: Mapping[str, int] | None = None) -> dict[str
         "pull_request": row.pull_request,
         "superseded_by": row.superseded_by,
         "waits_for": waits_for(row, running or {}),
+        **(_part_of(row) if row.lead_id is not None else {}),
     }
+
+
+def _part_of(row: Job | JobRow) -> dict[str, Any]:
+    return {"lead_id": row.lead_id, "part": row.part, "attempt": row.attempt}
 
 
 def pipeline(row: Pipeline) -> dict[str, Any]:
@@ -120,8 +126,8 @@ def activity(job_id: int, now: Activity | None) -> dict[str, Any]:
     }
 
 
-def step(row: Step, log: Log) -> dict[str, Any]:
-    """A step."""
+def step(row: Step, log: Log, lines: Mapping[str, bytes] | None = None) -> dict[str, Any]:
+    """A step. One that stands for a part of a build has its output from the `lines` of the log, by part."""
     return {
         "id": row.id,
         "job_id": row.job_id,
@@ -129,17 +135,36 @@ def step(row: Step, log: Log) -> dict[str, Any]:
         "type": row.type,
         "content": row.content,
         "status": row.status,
-        "output": Output(log, row.id),
+        "output": _output(row, log, lines),
         "created_at": time(row.created_at),
         "name": row.name,
         "exit_code": row.exit_code,
         "started_at": time(row.started_at),
         "finished_at": time(row.finished_at),
         "skipped": row.skipped,
+        **({"post": True} if row.post else {}),
+        **({"part": _part(row)} if row.part is not None else {}),
     }
 
 
-def step_log(row: Step, log: Log, *, with_job: bool) -> dict[str, Any]:
+def _output(row: Step, log: Log, lines: Mapping[str, bytes] | None) -> Output | LongText:
+    return Output(log, row.id) if row.part is None else LongText((lines or {}).get(row.content, b""))
+
+
+def _part(row: Step) -> dict[str, Any]:
+    part = part_row(row)
+    return {
+        "job_id": part.job_id,
+        "attempt": part.attempt,
+        "needs": list(part.needs),
+        "state": part.state,
+        "reason": part.reason,
+    }
+
+
+def step_log(
+    row: Step, log: Log, lines: Mapping[str, bytes] | None = None, *, with_job: bool
+) -> dict[str, Any]:
     """One step's log."""
     return {
         "step_id": row.id,
@@ -148,7 +173,7 @@ def step_log(row: Step, log: Log, *, with_job: bool) -> dict[str, Any]:
         "type": row.type,
         "content": row.content,
         "status": row.status,
-        "output": Output(log, row.id),
+        "output": _output(row, log, lines),
         "created_at": time(row.created_at),
     }
 

@@ -73,6 +73,22 @@ class Job(Model):
     pull_request: PullRequest | None
     superseded_by: int | None
     waits_for: str | None = Field(description="What a pending job waits for besides a slot.")
+    lead_id: Annotated[
+        int | Absent, Field(description="The build that the job is a part of. Only in parts.")
+    ] = None
+    part: Annotated[str | Absent, Field(description="The name of the part. Only in parts.")] = None
+    attempt: Annotated[int | Absent, Field(description="Counts from 1. Only in parts.")] = None
+
+
+class Retry(Model):
+    """Which parts of a build of several jobs run again; without `only` all of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    only: Annotated[
+        Literal["failed"] | Absent,
+        Field(description="Take over what succeeded; run what failed again, and what needs it."),
+    ] = None
 
 
 class Jobs(RootModel[list[Job]], defer_build=True):
@@ -100,6 +116,18 @@ class Pipelines(RootModel[list[Pipeline]], defer_build=True):
     """Pipelines, newest first."""
 
 
+class Part(Model):
+    """A part of a build of several jobs. `job_id` is its last attempt; null until it is ready to run."""
+
+    job_id: int | None
+    attempt: int
+    needs: list[str] = Field(description="The names of the jobs that it needs.")
+    state: Literal[
+        "waiting", "skipped", "waits_for_approval", "running", "success", "failed", "forgiven", "cancelled"
+    ]
+    reason: str | None = Field(description="Why it is in this state.")
+
+
 class Step(Model):
     """One step of a job. `output` is its complete console output so far.
 
@@ -119,6 +147,11 @@ class Step(Model):
     started_at: Time | None
     finished_at: Time | None
     skipped: str | None
+    post: Annotated[
+        Literal[True] | Absent,
+        Field(description="There for steps that run after the others in any case."),
+    ] = None
+    part: Annotated[Part | Absent, Field(description="There for steps that are parts of the build.")] = None
 
 
 class Steps(RootModel[list[Step]], defer_build=True):
@@ -400,6 +433,7 @@ class AllJobsPage(JobPage):
     """Filters of the jobs of all pipelines."""
 
     pipeline_id: Annotated[Id | Absent, Field(description="Only jobs of this pipeline.")] = None
+    lead_id: Annotated[Id | Absent, Field(description="Only the parts of this build of several jobs.")] = None
 
 
 class StreamQuery(Model):

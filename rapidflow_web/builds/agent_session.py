@@ -225,7 +225,7 @@ class AgentSession:
         if following is not None:
             return None
         if terminated and self._stopping.outcome is None:
-            return Outcome("failed", progress.first_failure_or(f"the engine stopped the build in {where}"))
+            return progress.failed(f"the engine stopped the build in {where}", "engine_lost")
         if (killed := progress.killed) and not terminated and (await running.exit()).out_of_memory:
             return Outcome("failed", reasons.out_of_memory(killed, self._limits))
         return progress.outcome()
@@ -252,10 +252,10 @@ class AgentSession:
         """The agent ended without saying so."""
         how = await running.exit()
         reason = reasons.ended(self._place, self._progress.current, how, self._complaint, self._limits)
-        return Outcome("failed", self._progress.first_failure_or(reason))
+        return self._progress.failed(reason, None if how.out_of_memory else "engine_lost")
 
     def _end_silence(self) -> None:
         if self._writer.stuck is not None or not self._progress.runs:
             return  # its output waits for our disk, or there is nobody to print anything
         silence = format_duration(self._limits.silence_timeout or 0)
-        self._stopping.request(Outcome("failed", f"{self._speaker} printed nothing for {silence}"))
+        self._stopping.request(Outcome("failed", f"{self._speaker} printed nothing for {silence}", "timeout"))

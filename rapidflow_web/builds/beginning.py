@@ -13,9 +13,10 @@ from typing import Any
 
 from tortoise.transactions import in_transaction
 
-from rapidflow_web.builds import concurrency, definitions
-from rapidflow_web.db import jobs, outbox, pipelines, repositories, uploads
+from rapidflow_web.builds import concurrency, definitions, part_rules
+from rapidflow_web.db import jobs, outbox, parts, pipelines, repositories, uploads
 from rapidflow_web.db.models import Job, Pipeline, Step
+from rapidflow_web.db.parts import PartRow
 from rapidflow_web.db.trigger_models import Upload
 from rapidflow_web.errors import BadRequest, Invalid, Problem, TooManyRequests
 from rapidflow_web.pipeline import parser
@@ -104,8 +105,8 @@ class Beginning:
         }
         facts = Facts(event=cause.event, branch=branch or parsed.branch, pipeline=parsed.name)
         fields["concurrency_group"] = concurrency.group_of(parsed, facts)
-        steps = judged(parsed.steps, facts)
-        environment = variables | dict.fromkeys(parsed.secrets, HIDDEN)
+        steps = judged(parsed, facts)
+        environment = variables | dict.fromkeys(parsed.combined.secrets, HIDDEN)
 
         return await self._begin(fields, cause, steps, environment, parsed)
 
@@ -170,20 +171,30 @@ class Beginning:
         Its `steps` were judged by their `when`. `outbox.wake` comes after that. However many builds
         wait, what was pushed is built.
         """
-        secrets = () if fields["untrusted"] else parsed.secrets
+        secrets = () if fields["untrusted"] else parsed.combined.secrets
         environment = {**parsed.env, **dict.fromkeys(secrets, HIDDEN)}
         every = {**columns_of(parsed), **fields, "started_by": cause.started_by, "event": cause.event}
         return await jobs.create(every, steps, environment)
 
-    async def retry(self, job_id: int, cause: Cause) -> Job:
+    async def retry(self, job_id: int, cause: Cause, *, only_failed: bool = False) -> Job:
         """Starts a build again with all that it ran with.
 
-        Raises `NotFound`, `BadRequest` while it runs or where its uploaded working tree is gone, and
+        With `only_failed`, the parts of a build of several jobs that succeeded are taken over, and those that
+        failed and those that need them run again. Raises `NotFound`, `BadRequest` while it runs, for a part,
+        where nothing failed that is to run again, or where its uploaded working tree is gone, and
         `TooManyRequests` where too many wait already.
         """
         job = await jobs.with_definition(job_id)
+        if job.lead_id is not None:
+            raise BadRequest(
+                f"job {job_id} is a part of build {job.lead_id}; retry that, for example only what failed"
+            )
         if job.status not in jobs.FINISHED:
             raise BadRequest(f"job {job_id} is {job.status}; it can be retried when it has finished")
+        if only_failed and job.status == "success":
+            raise BadRequest(
+                f"nothing failed in job {job_id}; retry it without 'only' to run all of it again"
+            )
         if job.upload_id is not None and not await uploads.exists(job.upload_id):
             raise BadRequest(
                 f"the working tree of job {job_id} is not kept any more; run 'rapidflow run' in it again"
@@ -198,7 +209,12 @@ class Beginning:
             if job.unread:
                 return await self._begin(fields, cause, (), environment)
         parsed = parser.parse_stored(job.definition.config, job.definition.name)
-        steps = _as_before(parsed.steps, await jobs.steps_of(job_id))
+        before = await jobs.steps_of(job_id)
+        if parsed.jobs:
+            fields["parts"] = len(parsed.parts)
+            steps = _parts_as_before(parsed, before, only_failed=only_failed)
+        else:
+            steps = _as_before(parsed.steps, before)
         # That of a definition in a repository takes its turn once its commit is known to be trusted.
         taking = None if fields.get("unread") else parsed
         return await self._begin(fields, cause, steps, environment, taking)
@@ -251,10 +267,36 @@ def _as_before(steps: Sequence[StepDefinition], rows: Sequence[Step]) -> list[St
     return [replace(step, skipped=before.get(number)) for number, step in enumerate(steps, 1)]
 
 
+def _parts_as_before(
+    parsed: ParsedPipeline, rows: Sequence[Step], *, only_failed: bool
+) -> list[StepDefinition]:
+    """The parts of a build that is done again, with what they left out, and with `only_failed` their ends."""
+    before = {row.name: row for row in map(parts.part_row, rows)}
+    kept = part_rules.again(parsed, before) if only_failed else {}
+    return [
+        StepDefinition(
+            part.name,
+            "job",
+            part=(
+                kept.get(part.name)
+                or PartRow(
+                    0,
+                    part.name,
+                    tuple(need.job for need in job.needs),
+                    left_out=before[part.name].left_out if part.name in before else {},
+                )
+            ).stored(),
+        )
+        for job in parsed.jobs
+        for part in job.parts
+    ]
+
+
 def columns_of(parsed: ParsedPipeline) -> dict[str, Any]:
     """What a job has of its definition in columns of its own, without the source."""
     names = "language", "version", "folder", "expose_ports", "image"
-    return {name: getattr(parsed, name) for name in names}
+    columns = {name: getattr(parsed, name) for name in names}
+    return {**columns, "parts": len(parsed.parts)} if parsed.jobs else columns
 
 
 def _of_source(branch: str | None, commit: str | None = None, tag: str | None = None) -> list[Problem]:
@@ -280,15 +322,19 @@ def _of_source(branch: str | None, commit: str | None = None, tag: str | None = 
 def check_variables(parsed: ParsedPipeline, variables: Mapping[str, str], pipeline_id: int) -> list[Problem]:
     """What a build of this definition can't be given."""
     problems = _of_values(variables)
+    combined = parsed.combined
     for name in variables:
-        if (message := _refused(name, parsed, pipeline_id)) is not None:
+        if (message := _refused(name, combined, pipeline_id)) is not None:
             problems.append(Problem(f"environments.{name}", message))
-    if parsed.expose_ports:
-        port = variables.get("PORT", "")
+    for build in [part.build for part in parsed.parts] or [parsed]:
+        if not build.expose_ports:
+            continue
+        port = variables.get("PORT", build.env.get("PORT", ""))
         if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
             problems.append(
                 Problem("environments.PORT", "expose_ports needs the variable PORT, a number from 1 to 65535")
             )
+            break
     return problems
 
 

@@ -27,7 +27,7 @@ from rapidflow_web.builds.timeline import Timeline
 from rapidflow_web.db import jobs, repositories
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job
-from rapidflow_web.errors import BuildError, RapidFlowError
+from rapidflow_web.errors import BuildError, ContainerLost, RapidFlowError
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.base import Process, RunningBuild
 from rapidflow_web.logs.writer import LogWriter
@@ -117,13 +117,13 @@ class Execution:
                         self.cancel()
                     outcome = await (self._resume() if resume else self._build())
             except RapidFlowError as error:
-                outcome = Outcome("failed", self._progress.first_failure_or(str(error)))
+                outcome = self._progress.failed(str(error), error.cause)
             except Exception as error:
                 _log.exception("unexpected error")
                 outcome = Outcome("failed", f"the build server failed: {type(error).__name__}: {error}")
             await self._stopping.end()
             if (stop := self._stopping.outcome) is not None:
-                outcome = replace(stop, error=stop.error and self._progress.first_failure_or(stop.error))
+                outcome = self._progress.failed(stop.error, stop.cause) if stop.error else stop
             outcome = replace(outcome, error=outcome.error and self._masks.hide(outcome.error))
         except asyncio.CancelledError:
             await to_the_end(self._detach(), _PATIENCE)
@@ -148,7 +148,7 @@ class Execution:
 
     def _time_out(self) -> None:
         timeout = format_duration(self._plan.limits.timeout or 0)
-        self._stopping.request(Outcome("failed", f"the build timed out after {timeout}"))
+        self._stopping.request(Outcome("failed", f"the build timed out after {timeout}", "timeout"))
 
     # Beginning
 
@@ -206,7 +206,7 @@ class Execution:
                     return outcome
             finally:
                 await to_the_end(preparation.archive.close())
-        raise BuildError("the container was lost before the first step, again and again")
+        raise ContainerLost("the container was lost before the first step, again and again")
 
     async def _waited_for_room(self) -> bool:
         """Whether the disk was full, and is not any more."""
@@ -266,7 +266,7 @@ class Execution:
         if running is not None:
             return await self._go_on(running)
         if self._progress.number or self._start_record.noted:
-            raise BuildError("the container of the build was gone when the server started again")
+            raise ContainerLost("the container of the build was gone when the server started again")
         return await self._build()
 
     async def _find(self, wait: bool) -> RunningBuild | None:
@@ -314,6 +314,7 @@ class Execution:
             last_output=self._session.end,
             ports=None,
             timeline=self.timeline.stored(),
+            cause=outcome.cause,
         )
         ended()
         if self._running is not None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rapidflow_web.db.models import Environment, Job, Step
+from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline import images, parser
 from rapidflow_web.pipeline.definition import StepDefinition
 from rapidflow_web.pipeline.limits import Limits
@@ -64,6 +65,11 @@ def plan(job: Job, steps: Sequence[Step], variables: Sequence[Environment], sett
     Raises `Invalid` for a pipeline that an earlier version took and this one does not.
     """
     parsed = parser.parse_stored(job.definition.config, job.definition.name)
+    if job.part is not None:
+        found = parsed.part(job.part)
+        if found is None:
+            raise BuildError(f"the pipeline has no part '{job.part}'")
+        parsed = found[1].build
     limits = parsed.limits.completed(settings.default_limits, settings.most_limits)
     # What is stored of secrets is not their value; the execution gets that.
     environment = {one.key: one.value for one in variables if one.key not in parsed.secrets}

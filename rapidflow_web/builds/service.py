@@ -7,8 +7,11 @@ from collections.abc import Sequence
 
 from rapidflow_web.builds import definitions
 from rapidflow_web.builds.ending import Ending
+from rapidflow_web.builds.execution import Execution
+from rapidflow_web.builds.lead import Lead
+from rapidflow_web.builds.leads import Leads
 from rapidflow_web.builds.supervisor import Supervisor
-from rapidflow_web.db import jobs, pipelines
+from rapidflow_web.db import jobs, parts, pipelines
 from rapidflow_web.db.database import is_away
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.users import NoSuchUser
@@ -32,8 +35,11 @@ class ShuttingDown(RequestError):
 class Service:
     """Stores pipelines and cancels builds."""
 
-    def __init__(self, supervisor: Supervisor, ending: Ending, vault: Vault, settings: Settings) -> None:
+    def __init__(
+        self, supervisor: Supervisor, leads: Leads, ending: Ending, vault: Vault, settings: Settings
+    ) -> None:
         self._supervisor = supervisor
+        self._leads = leads
         self._ending = ending
         self._vault = vault
         self._settings = settings
@@ -114,14 +120,14 @@ class Service:
             return
         if not await jobs.request_cancel(job_id):
             job = await jobs.existing(job_id)
-            execution = self._supervisor.execution(job_id)
+            execution = self._runner(job_id)
             if job.status != "cancelled" or execution is None:
                 raise BadRequest(f"job {job_id} has already finished: {job.status}")
             # Another cancel is about to be done with it.
             await self._until(execution.finished)
             return
         deadline = asyncio.get_running_loop().time() + _REGISTER_AT_MOST
-        while (execution := self._supervisor.execution(job_id)) is None:
+        while (execution := self._runner(job_id)) is None:
             # It was claimed a moment ago, or has just ended.
             current = await jobs.get(job_id)
             if current is None or current.status in jobs.FINISHED:
@@ -133,6 +139,26 @@ class Service:
             await asyncio.sleep(_REGISTER_SECONDS)
         execution.cancel()
         await self._until(execution.finished)
+
+    async def decide(self, job_id: int, part: str, by: str, *, approved: bool) -> None:
+        """Lets the parts go that wait for an approval, or ends them: one part, or all of a job by its name.
+
+        `by` is who says so. Raises `NotFound`, `BadRequest` where there are none, and `Conflict` where they
+        don't wait for that.
+        """
+        await jobs.existing(job_id)
+        rows = await parts.of_lead(job_id)
+        wanted = [row for row in rows if part in (row.name, row.name.partition(" (")[0])]
+        if not wanted:
+            raise BadRequest(f"job {job_id} has no part {part[:100]!r}")
+        decide = parts.approve if approved else parts.reject
+        if not any([await decide(row.step_id, by) for row in wanted]):
+            raise Conflict(f"{wanted[0].name} does not wait for an approval; it is {wanted[0].state}")
+        if (lead := self._leads.lead(job_id)) is not None:
+            lead.wake()
+
+    def _runner(self, job_id: int) -> Execution | Lead | None:
+        return self._supervisor.execution(job_id) or self._leads.lead(job_id)
 
     def abort_waits(self) -> None:
         """Lets every call that waits for a build end with an error, because the server ends."""

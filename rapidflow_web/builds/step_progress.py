@@ -13,6 +13,7 @@ from rapidflow_web.builds.plan import PlannedStep, following
 from rapidflow_web.builds.stopping import Outcome
 from rapidflow_web.db import jobs
 from rapidflow_web.db.database import now_ms
+from rapidflow_web.errors import Cause
 from rapidflow_web.logs.index import Kind, Record
 from rapidflow_web.logs.writer import LogWriter
 
@@ -134,10 +135,12 @@ class StepProgress:
         failure = self._failure()
         return Outcome("success") if failure is None else Outcome("failed", self._exited(failure))
 
-    def first_failure_or(self, error: str) -> str:
-        """Why a build failed that `error` ended: because of that, unless an earlier step had failed."""
+    def failed(self, error: str, cause: Cause | None) -> Outcome:
+        """How a build ended that `error` ended: because of that, unless an earlier step had failed."""
         failure = self._failure(before_last=True)
-        return error if failure is None else self._exited(failure)
+        return (
+            Outcome("failed", error, cause) if failure is None else Outcome("failed", self._exited(failure))
+        )
 
     @property
     def killed(self) -> str | None:

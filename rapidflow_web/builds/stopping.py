@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rapidflow_web.db import jobs
-from rapidflow_web.errors import RapidFlowError
+from rapidflow_web.errors import Cause, RapidFlowError
 from rapidflow_web.executors.base import RunningBuild
 from rapidflow_web.server_log import about
 
@@ -21,10 +21,11 @@ _RETRY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a build ended. `error` says why where it failed."""
+    """How a build ended. `error` says why where it failed, `cause` by what where no step did."""
 
     status: str
     error: str | None = None
+    cause: Cause | None = None
 
 
 class Stopping:

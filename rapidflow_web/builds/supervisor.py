@@ -102,6 +102,8 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             running, ended = await self._recovery.unfinished()
             for job in running:
+                if job.parts is not None:
+                    continue  # its lead goes on with it
                 self._jobs[job.id] = job
                 # It runs already, so it is heard also where there are fewer slots now.
                 slot = await self._queue.take_slot()

@@ -36,6 +36,8 @@ def built_in(job: Job, tools: Tools) -> dict[str, str]:
         "RAPIDFLOW_JOB_URL": f"{tools.settings.url}/ui/jobs/{job.id}",
         "RAPIDFLOW_CHANGED_FILES": str(workspace.parent / "rapidflow" / _CHANGED_FILES),
     }
+    if job.part is not None:
+        values |= {"RAPIDFLOW_PART": job.part, "RAPIDFLOW_ATTEMPT": str(job.attempt)}
     # A commit may have a title with anything in it, which no variable can have.
     return {name: value.replace("\0", "") for name, value in values.items()}
 

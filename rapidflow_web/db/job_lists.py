@@ -42,6 +42,9 @@ class JobRow(NamedTuple):
     unread: bool
     approval: str | None
     concurrency_group: str | None
+    lead_id: int | None
+    part: str | None
+    attempt: int | None
 
 
 _COLUMNS = ", ".join(f'"{name}"' for name in JobRow._fields)
@@ -57,10 +60,17 @@ async def listed(
     pipeline_id: int | None = None,
     status: str | None = None,
     branch: str | None = None,
+    lead_id: int | None = None,
 ) -> list[JobRow]:
-    """Up to `limit` jobs, newest first, with ids below `before`; of one pipeline, status or branch."""
+    """Up to `limit` jobs, newest first, with ids below `before`; of one pipeline, status or branch.
+
+    With `lead_id` these are the parts of one build, else no part is among them.
+    """
     conditions, values = current().conditions("pipeline_id"), list[object]()
+    if lead_id is None:
+        conditions.append("lead_id IS NULL")
     for condition, value in (
+        ("lead_id = ", lead_id),
         ("id < ", before),
         ("pipeline_id = ", pipeline_id),
         ("status = ", status),

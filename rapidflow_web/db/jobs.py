@@ -33,8 +33,8 @@ AND (approval IS NULL OR approval <> 'waiting') AND (concurrency_group IS NULL O
 _CLAIMABLE = f"SELECT id {_READY} AND parts IS NULL ORDER BY id LIMIT 1"
 _CLAIMABLE_LEADS = f"SELECT id {_READY} AND parts IS NOT NULL ORDER BY id LIMIT 100"
 _HAS_PARTS = "SELECT 1 FROM job WHERE status = 'pending' AND lead_id IS NOT NULL LIMIT 1"
-# With parts of builds among them, the build that has the fewest running comes first. Within a group, the order
-# is that of their numbers.
+# With parts of builds among them, the build that has the fewest running comes first. Within a group, they
+# come in the order of their numbers.
 _FAIR = f"""SELECT id {_READY} AND parts IS NULL AND (concurrency_group IS NULL OR NOT EXISTS (
     SELECT 1 FROM job AS other
     WHERE other.status = 'pending' AND other.concurrency_group = job.concurrency_group
@@ -43,7 +43,15 @@ _FAIR = f"""SELECT id {_READY} AND parts IS NULL AND (concurrency_group IS NULL 
     AND (other.approval IS NULL OR other.approval <> 'waiting')
 )) ORDER BY priority DESC, CASE WHEN lead_id IS NULL THEN 0 ELSE (
     SELECT COUNT(*) FROM job AS other WHERE other.lead_id = job.lead_id AND other.status = 'running'
-) END, id LIMIT 1"""
+) END, id LIMIT 1"""  # noqa: S608
+
+_PART_STATUS = {
+    "waiting": "pending",
+    "waits_for_approval": "pending",
+    "skipped": "pending",
+    "forgiven": "success",
+}
+"""By the states of parts that are no status."""
 
 _ALLOWED = {
     ("pending", "running"),
@@ -97,6 +105,12 @@ async def create(
     return job
 
 
+def part_status(part: Mapping[str, object] | None) -> str:
+    """How a step is shown that stands for a part, or for none."""
+    state = str(part["state"]) if part is not None else "pending"
+    return _PART_STATUS.get(state, state)
+
+
 async def _add_parts(
     job_id: int, steps: Sequence[StepDefinition], environment: Mapping[str, str], now: int
 ) -> None:
@@ -110,7 +124,7 @@ async def _add_parts(
             skipped=step.skipped,
             post=step.post,
             part=None if step.part is None else dict(step.part),
-            status="pending",
+            status=part_status(step.part),
             created_at=now,
         )
         for order_num, step in enumerate(steps, 1)
@@ -126,7 +140,8 @@ async def _check_waiting(most: QueueLimits, user: str) -> None:
         # Transactions there don't wait for each other, and each would count without the others.
         await rows(f"SELECT pg_advisory_xact_lock({_WAITING_LOCK})")
     statement = (
-        "SELECT COUNT(*), COUNT(CASE WHEN started_by = ?1 THEN 1 END) FROM job WHERE status = 'pending'"
+        "SELECT COUNT(*), COUNT(CASE WHEN started_by = ?1 THEN 1 END) FROM job WHERE status = 'pending' "
+        "AND lead_id IS NULL"
     )
     in_all, of_user = (await rows(statement, [user]))[0]
     if most.in_all is not None and in_all >= most.in_all:

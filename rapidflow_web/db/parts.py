@@ -1,7 +1,7 @@
 """The parts of builds of several jobs.
 
-A part is a step of the lead job, of the type `job`, with `Step.part`. Once it is ready to run it is also a job
-of its own, whose `lead_id` and `part` say of what; each attempt is another job.
+A part is a step of the lead job, of the type `job`, with `Step.part`. Once it is ready to run it is a job of
+its own, too, whose `lead_id` and `part` say of what; each attempt is another job.
 """
 
 from __future__ import annotations
@@ -20,14 +20,6 @@ from rapidflow_web.pipeline.definition import StepDefinition
 
 FINAL = ("success", "forgiven", "failed", "cancelled", "skipped")
 """The states of parts with which nothing more will happen."""
-
-_STEP_STATUS = {
-    "waiting": "pending",
-    "waits_for_approval": "pending",
-    "skipped": "pending",
-    "forgiven": "success",
-}
-"""How a step is shown whose part has a state that is no status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +123,10 @@ async def store(part: PartRow, attempt: Attempt | None = None) -> None:
 
 
 async def _store(part: PartRow, attempt: Attempt | None) -> None:
+    stored = part.stored()
     values: dict[str, Any] = {
-        "part": part.stored(),
-        "status": _STEP_STATUS.get(part.state, part.state),
+        "part": stored,
+        "status": jobs.part_status(stored),
         "skipped": part.reason if part.state == "skipped" else None,
     }
     if attempt is not None:

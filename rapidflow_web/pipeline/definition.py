@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from rapidflow_web.errors import Cause
 from rapidflow_web.pipeline.conditions import Condition
 from rapidflow_web.pipeline.limits import NO_LIMITS, Limits
 from rapidflow_web.pipeline.triggers import Concurrency, Facts, NotifyTarget, On, When
@@ -133,10 +134,6 @@ class Need:
 
     job: str
     optional: bool = False
-
-
-Cause = Literal["engine_lost", "service_failed", "timeout"]
-"""What may end a build besides a step: the engine, a service, a time limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from rapidflow_web.builds.comparing import Comparing
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.failures import Failures
 from rapidflow_web.builds.health import Health
+from rapidflow_web.builds.leads import Leads
 from rapidflow_web.builds.preparation import Tools
 from rapidflow_web.builds.queue import Queue
 from rapidflow_web.builds.service import Service
@@ -107,7 +108,13 @@ def create_app(settings: Settings) -> Quart:
     ending = Ending(vault, logs, settings.data / "strays", failures.note)
     health = Health(executor, settings.data)
     queue = Queue(settings.concurrency, health)
-    outbox.register(_LISTENERS, queue.wake)
+    leads = Leads(tools, logs, ending, queue)
+
+    def changed(job_id: int | None) -> None:
+        queue.wake()
+        leads.changed(job_id)
+
+    outbox.register(_LISTENERS, changed)
     supervisor = Supervisor(tools, logs, ending, queue, health)
     cache = ResponseCache()
     notifying = Notifying(settings, vault, representations.job)
@@ -121,7 +128,8 @@ def create_app(settings: Settings) -> Quart:
     )
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = connections.PATIENCE
-    builds = Service(supervisor, ending, vault, settings)
+    builds = Service(supervisor, leads, ending, vault, settings)
+    leads.cancel_by(builds.cancel)
     beginning = Beginning(settings)
     triggers = Triggers(settings, tools.mirrors, tools.uploads, vault, beginning, ending, builds.cancel)
     beginning.on_unread(triggers.worker.wake)
@@ -193,6 +201,7 @@ def create_app(settings: Settings) -> Quart:
             running = asyncio.create_task(supervisor.run())
             running.add_done_callback(_say_why_it_ended)
             opened.push_async_callback(_cancel, running)
+            opened.push_async_callback(_cancel, asyncio.create_task(leads.run()))
             opened.push_async_callback(_cancel, asyncio.create_task(maintenance.run()))
             opened.push_async_callback(_cancel, asyncio.create_task(failures.run()))
             opened.push_async_callback(_cancel, asyncio.create_task(notifying.run()))

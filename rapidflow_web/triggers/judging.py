@@ -198,7 +198,7 @@ class Judge:
             return Verdict(pipeline_id, file, "ignored", refusal, left_out=left_out)
         if case.skipped is not None:
             return Verdict(pipeline_id, file, "ignored", f"the commit's message has '{case.skipped}'")
-        steps = await asyncio.to_thread(judged, parsed.steps, facts)
+        steps = await asyncio.to_thread(judged, parsed, facts)
         build = Build(file, parsed, steps, facts, base)
         if case.untrusted:
             return _of_fork(case, pipeline_id, build)

@@ -10,6 +10,7 @@ from tortoise.transactions import in_transaction
 from rapidflow_web.builds import concurrency
 from rapidflow_web.builds.beginning import check_variables, columns_of
 from rapidflow_web.builds.ending import Ending
+from rapidflow_web.builds.facts import facts_of
 from rapidflow_web.db import jobs, outbox, pipelines, repositories
 from rapidflow_web.db.database import is_away
 from rapidflow_web.db.models import Job, Pipeline
@@ -17,7 +18,6 @@ from rapidflow_web.db.trigger_models import Repository
 from rapidflow_web.errors import BuildError, Invalid, RapidFlowError
 from rapidflow_web.pipeline import parser
 from rapidflow_web.pipeline.definition import judged
-from rapidflow_web.pipeline.triggers import Facts
 from rapidflow_web.pipeline.variables import HIDDEN
 from rapidflow_web.progress import Far
 from rapidflow_web.secrets.vault import Vault
@@ -139,15 +139,9 @@ class Reading:
         variables = {**parsed.env, **given}
         if problems := check_variables(parsed, variables, pipeline.id):
             raise Invalid(problems)
-        facts = Facts(
-            event=await _event(job),
-            ref=job.ref,
-            branch=job.branch,
-            tag=(job.ref or "").partition(TAGS)[2] or None,
-            pipeline=parsed.name,
-        )
-        secrets = () if untrusted else parsed.secrets
-        steps = judged(parsed.steps, facts)  # which files have changed is not known, so this is fast
+        facts = await facts_of(job, parsed.name)
+        secrets = () if untrusted else parsed.combined.secrets
+        steps = judged(parsed, facts)  # which files have changed is not known, so this is fast
         uploaded_by = job.started_by if job.upload_id is not None else None
         group = concurrency.group_of(
             parsed, facts, repository.id, untrusted=untrusted, uploaded_by=uploaded_by
@@ -195,13 +189,3 @@ class Reading:
                 "no branch or tag of the repository has the commit, and the repository builds none of these"
             )
         return "waiting" if repository.forks == "approve" else None
-
-
-async def _event(job: Job) -> str:
-    """What started a job, or the first of those that it is a retry of."""
-    while job.event == "retry" and job.retry_of is not None:
-        first = await jobs.get(job.retry_of)
-        if first is None:
-            break  # it was pruned
-        job = first
-    return job.event

@@ -11,7 +11,7 @@ from typing import Any
 import aiodocker
 import aiohttp
 
-from rapidflow_web.errors import BuildError, EngineUnavailable
+from rapidflow_web.errors import BuildError, ContainerLost, EngineUnavailable
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Exit, Process
@@ -107,7 +107,7 @@ class DockerBuild:
                     return (await self._container.show())["State"]
             except (EngineUnavailable, BuildError) as error:
                 if isinstance(error.__cause__, aiodocker.DockerError) and error.__cause__.status == 404:
-                    raise BuildError("the container of the build is gone") from error
+                    raise ContainerLost("the container of the build is gone") from error
                 if asyncio.get_running_loop().time() > deadline:
                     timeout = format_duration(round(self._engine_timeout))
                     raise EngineUnavailable(
