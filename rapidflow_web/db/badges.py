@@ -19,7 +19,7 @@ async def status_of(pipeline_id: int, branch: str | None) -> str | None:
         return None
     if branch is None and pipeline.repository is not None:
         branch = pipeline.repository.default_branch
-    query = Job.filter(pipeline_id=pipeline_id, untrusted=False, upload_id__isnull=True)
+    query = Job.filter(pipeline_id=pipeline_id, untrusted=False, upload_id__isnull=True, lead_id__isnull=True)
     if branch is not None:
         query = query.filter(branch=branch)
     for wanted in (("success", "failed"), ("pending", "running", "cancelled")):

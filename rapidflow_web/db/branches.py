@@ -59,7 +59,10 @@ async def names(repository_id: int, most: int) -> list[str]:
 async def _refs(
     repository_id: int, pipeline_ids: Sequence[int], limit: int, offset: int
 ) -> list[tuple[str, str]]:
-    last = f"SELECT MAX(id) FROM job WHERE ref = seen.ref AND pipeline_id IN ({_numbers(pipeline_ids)})"  # noqa: S608
+    last = (
+        "SELECT MAX(id) FROM job WHERE ref = seen.ref AND lead_id IS NULL "  # noqa: S608
+        f"AND pipeline_id IN ({_numbers(pipeline_ids)})"
+    )
     statement = (
         f"SELECT ref, value FROM (SELECT ref, value, ({last}) AS last FROM repository_ref AS seen "  # noqa: S608
         "WHERE repository_id = ?1 AND ref NOT LIKE 'refs/tags/%') AS known "
@@ -74,7 +77,8 @@ async def _last(repository_id: int, pipeline_ids: Sequence[int], refs: Sequence[
         return {}
     places = ", ".join(f"?{number}" for number in range(2, len(refs) + 2))
     statement = (
-        "SELECT seen.ref, (SELECT MAX(id) FROM job WHERE ref = seen.ref AND pipeline_id = pipeline.id) "  # noqa: S608
+        "SELECT seen.ref, (SELECT MAX(id) FROM job WHERE ref = seen.ref AND pipeline_id = pipeline.id "  # noqa: S608
+        "AND lead_id IS NULL) "
         f"FROM repository_ref AS seen JOIN pipeline ON pipeline.id IN ({_numbers(pipeline_ids)}) "
         f"WHERE seen.repository_id = ?1 AND seen.ref IN ({places})"
     )

@@ -76,7 +76,7 @@ async def now_and_recent(
 
     No more of each than so many. One query, because the dashboard is asked for all the time.
     """
-    seen = current().conditions("job.pipeline_id")
+    seen = ["job.lead_id IS NULL", *current().conditions("job.pipeline_id")]
     parts = [
         _part(["job.status = 'running'", *seen], f"ORDER BY job.id LIMIT {int(running)}"),
         _part(["job.status = 'pending'", *seen], f"ORDER BY job.id LIMIT {int(waiting)}"),
@@ -127,13 +127,13 @@ _OF_EACH = {
     "sqlite": (
         "SELECT pipeline.value, (SELECT json_group_array(json_array(id, status, started_at, finished_at)) "
         "FROM (SELECT id, status, started_at, finished_at FROM job WHERE pipeline_id = pipeline.value "
-        "ORDER BY id DESC LIMIT ?2)) FROM json_each(?1) AS pipeline"
+        "AND lead_id IS NULL ORDER BY id DESC LIMIT ?2)) FROM json_each(?1) AS pipeline"
     ),
     "postgres": (
         "SELECT pipeline::bigint, (SELECT "
         "coalesce(json_agg(json_build_array(id, status, started_at, finished_at)), '[]')::text "
         "FROM (SELECT id, status, started_at, finished_at FROM job WHERE pipeline_id = pipeline::bigint "
-        "ORDER BY id DESC LIMIT ?2) AS part) FROM json_array_elements_text(?1) AS pipeline"
+        "AND lead_id IS NULL ORDER BY id DESC LIMIT ?2) AS part) FROM json_array_elements_text(?1) AS pipeline"
     ),
 }
 

@@ -114,7 +114,7 @@ async def found(
     `pipeline`, `branch` and `who` are parts of names; `who` starts a build or wrote its commit, and so did
     `user`, who is one by the whole name. `since` is a time in ms.
     """
-    where = _Where(current().conditions("job.pipeline_id"))
+    where = _Where(["job.lead_id IS NULL", *current().conditions("job.pipeline_id")])
     if pipeline_id is not None:
         where.add("job.pipeline_id = ?", pipeline_id)
     if status is not None:
@@ -158,9 +158,9 @@ async def last_of_branches(
 
     Of these only those with a `status`, and with `branch` as a part of the branch's name.
     """
-    # From the index (pipeline_id, branch, status, id) alone.
     found = await rows(
-        "SELECT branch, MAX(id) FROM job WHERE pipeline_id = ?1 AND branch IS NOT NULL GROUP BY branch",
+        "SELECT branch, MAX(id) FROM job WHERE pipeline_id = ?1 AND branch IS NOT NULL AND lead_id IS NULL "
+        "GROUP BY branch",
         [pipeline_id],
     )
     last: dict[str, int] = {row[0]: row[1] for row in found}

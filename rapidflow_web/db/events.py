@@ -70,7 +70,9 @@ async def decided(
 @uncancelled
 async def successes(pipeline_id: int, ref: str, limit: int = 20) -> list[str]:
     """Commits that a pipeline has built with success on a ref, the newest first."""
-    query = Job.filter(pipeline_id=pipeline_id, status="success", ref=ref, commit__not_isnull=True)
+    query = Job.filter(
+        pipeline_id=pipeline_id, status="success", ref=ref, commit__not_isnull=True, lead_id__isnull=True
+    )
     found = await query.order_by("-id").limit(limit).only("id", "commit")
     return [job.commit for job in found if job.commit is not None]
 
@@ -78,5 +80,5 @@ async def successes(pipeline_id: int, ref: str, limit: int = 20) -> list[str]:
 @uncancelled
 async def builds_of(pipeline_id: int, commit: str, events: Sequence[str]) -> list[Job]:
     """Builds of a commit that these kinds of events started, with what they ran with; the newest first."""
-    query = Job.filter(pipeline_id=pipeline_id, commit=commit, event__in=list(events))
+    query = Job.filter(pipeline_id=pipeline_id, commit=commit, event__in=list(events), lead_id__isnull=True)
     return await query.order_by("-id").limit(20).select_related("definition")

@@ -27,6 +27,7 @@ async def status_before(job: Job) -> str | None:
         status__in=("success", "failed"),
         untrusted=False,
         upload_id__isnull=True,
+        lead_id__isnull=True,
     )
     if job.branch is not None:
         query = query.filter(branch=job.branch)

@@ -32,9 +32,10 @@ class Found:
 # However many jobs there are, each of the last three is one look into an index.
 _STATEMENT = (
     "SELECT pipeline.id, definition.name, pipeline.restricted, repository.url, pipeline.path, "
-    "(SELECT MAX(id) FROM job WHERE pipeline_id = pipeline.id), "
-    "(SELECT MAX(id) FROM job WHERE pipeline_id = pipeline.id AND status = 'failed'), "
-    "(SELECT MAX(id) FROM job WHERE pipeline_id = pipeline.id AND status = 'success'), pipeline.labels "
+    "(SELECT MAX(id) FROM job WHERE pipeline_id = pipeline.id AND lead_id IS NULL), "
+    "(SELECT MAX(id) FROM job WHERE pipeline_id = pipeline.id AND status = 'failed' AND lead_id IS NULL), "
+    "(SELECT MAX(id) FROM job WHERE pipeline_id = pipeline.id AND status = 'success' AND lead_id IS NULL), "
+    "pipeline.labels "
     "FROM pipeline JOIN definition ON definition.id = pipeline.definition_id "
     "LEFT JOIN repository ON repository.id = pipeline.repository_id WHERE pipeline.deleted_at IS NULL"
 )

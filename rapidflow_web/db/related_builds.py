@@ -45,11 +45,11 @@ class Related:
 
 # One query: what it finds takes the database less time than each question takes on its way.
 _RELATED = (
-    "SELECT (SELECT MAX(id) FROM job WHERE pipeline_id = ?1 AND id < ?2), "
-    "(SELECT MIN(id) FROM job WHERE pipeline_id = ?1 AND id > ?2), "
+    "SELECT (SELECT MAX(id) FROM job WHERE pipeline_id = ?1 AND id < ?2 AND lead_id IS NULL), "
+    "(SELECT MIN(id) FROM job WHERE pipeline_id = ?1 AND id > ?2 AND lead_id IS NULL), "
     "(SELECT {retries} FROM (SELECT id FROM job WHERE retry_of = ?2 ORDER BY id LIMIT 20) AS retry), "
     "(SELECT {durations} FROM (SELECT started_at, finished_at FROM job WHERE pipeline_id = ?1 "
-    "AND status = 'success' ORDER BY id DESC LIMIT {usual_of}) AS good), "
+    "AND status = 'success' AND lead_id IS NULL ORDER BY id DESC LIMIT {usual_of}) AS good), "
     "(SELECT deleted_at FROM pipeline WHERE id = ?1)"
 )
 _LIST = {"sqlite": "json_group_array({})", "postgres": "coalesce(json_agg({}), '[]')::text"}
@@ -79,13 +79,13 @@ async def streak(job: Job) -> Streak | None:
     # Pushes have a ref, too, which builds that people start have not.
     column = "branch" if job.branch is not None else "ref"
     ref: str | None = getattr(job, column)
-    if ref is None or job.upload_id is not None:
+    if ref is None or job.upload_id is not None or job.lead_id is not None:
         return None
     at = job.id if job.retry_of is None else (await rows(_REPEATED, [job.id]))[0][0]
     # Each is one look into the index (pipeline_id, branch, status, id) or one along (pipeline_id, ref, id).
     where = (
         f"SELECT {{}}(id) FROM job WHERE pipeline_id = ?1 AND {column} = ?2 "  # noqa: S608
-        "AND retry_of IS NULL AND upload_id IS NULL AND id {} {} AND status = "
+        "AND retry_of IS NULL AND upload_id IS NULL AND lead_id IS NULL AND id {} {} AND status = "
     ).format
     before = "<" if at == job.id else "<="
     last_good = (await rows(f"{where('MAX', before, int(at))}'success'", [job.pipeline_id, ref]))[0][0]

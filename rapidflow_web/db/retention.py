@@ -22,9 +22,15 @@ class Finished:
     size: int
 
 
-_SELECT = "SELECT id, pipeline_id, finished_at, COALESCE(stored_size, log_size) FROM job"
+_SELECT = (
+    "SELECT id, pipeline_id, finished_at, COALESCE(stored_size, log_size) + CASE WHEN parts IS NULL THEN 0 ELSE "
+    "(SELECT COALESCE(SUM(COALESCE(part.stored_size, part.log_size)), 0) FROM job AS part "
+    "WHERE part.lead_id = job.id) END FROM job"
+)
 # What ended a moment ago may still have something to do: the size of its log comes last of all.
 _WHOLLY = "finished_at IS NOT NULL AND log_size IS NOT NULL"
+_BUILD = f"lead_id IS NULL AND {_WHOLLY}"
+"""Parts of builds go with these."""
 
 
 @uncancelled
@@ -32,7 +38,7 @@ async def last_successes() -> set[int]:
     """The last successful build of each pipeline; builds of working trees do not count."""
     found = await rows(
         "SELECT (SELECT MAX(id) FROM job WHERE pipeline_id = pipeline.id AND status = 'success' "
-        "AND upload_id IS NULL) FROM pipeline"
+        "AND upload_id IS NULL AND lead_id IS NULL) FROM pipeline"
     )
     return {row[0] for row in found if row[0] is not None}
 
@@ -49,7 +55,7 @@ async def oldest_first() -> AsyncIterator[Finished]:
 @uncancelled
 async def _after(at: int, last: int) -> list[Finished]:
     statement = (
-        f"{_SELECT} WHERE (finished_at, id) > (?1, ?2) AND {_WHOLLY} ORDER BY finished_at, id LIMIT {_BATCH}"
+        f"{_SELECT} WHERE (finished_at, id) > (?1, ?2) AND {_BUILD} ORDER BY finished_at, id LIMIT {_BATCH}"
     )
     return [Finished(*row) for row in await rows(statement, [at, last])]
 
@@ -61,12 +67,12 @@ async def beyond(count: int) -> list[Finished]:
     for kind in ("upload_id IS NULL", "upload_id IS NOT NULL"):
         newest = (
             "SELECT id, (SELECT id FROM job WHERE pipeline_id = pipeline.id AND finished_at IS NOT NULL "  # noqa: S608
-            f"AND {kind} ORDER BY id DESC LIMIT 1 OFFSET ?1) FROM pipeline"
+            f"AND lead_id IS NULL AND {kind} ORDER BY id DESC LIMIT 1 OFFSET ?1) FROM pipeline"
         )
         for pipeline_id, first_that_goes in await rows(newest, [count]):
             if first_that_goes is not None:
                 statement = (
-                    f"{_SELECT} WHERE pipeline_id = ?1 AND id <= ?2 AND {kind} AND {_WHOLLY} ORDER BY id"
+                    f"{_SELECT} WHERE pipeline_id = ?1 AND id <= ?2 AND {kind} AND {_BUILD} ORDER BY id"
                 )
                 found += [Finished(*row) for row in await rows(statement, [pipeline_id, first_that_goes])]
     return found
@@ -133,6 +139,14 @@ async def give_a_time(job_id: int) -> None:
         f"UPDATE job SET finished_at = COALESCE(({steps}), started_at, created_at) WHERE id = ?1",  # noqa: S608
         [job_id],
     )
+
+
+@uncancelled
+async def with_parts(job_ids: Sequence[int]) -> list[int]:
+    """These builds and the jobs of their parts, which come first."""
+    numbers = ", ".join(str(int(number)) for number in job_ids) or "NULL"
+    found = await rows(f"SELECT id FROM job WHERE lead_id IN ({numbers}) ORDER BY id")  # noqa: S608
+    return [*(row[0] for row in found), *job_ids]
 
 
 @uncancelled

@@ -164,6 +164,7 @@ class Maintenance:
         found = [one async for one in expired(Rules.of(self._tools.settings), now_ms())]
         remaining = iter(found)
         while not dry_run and (batch := [one.build.id for one in islice(remaining, _BATCH)]):
+            batch = await retention.with_parts(batch)
             await asyncio.to_thread(self._removing.begin, batch)
             # The rows first: a log without a build is only room, a build without its log would be a riddle.
             await retention.delete(batch)

@@ -11,6 +11,7 @@ from tests.support import gates
 from tests.support.repos import Repo
 from tests.support.server import Server
 
+
 def config(jobs: str, top: str = "") -> str:
     return f"name: several\n{top}jobs:\n{jobs}"
 
