@@ -133,7 +133,8 @@ _OF_EACH = {
         "SELECT pipeline::bigint, (SELECT "
         "coalesce(json_agg(json_build_array(id, status, started_at, finished_at)), '[]')::text "
         "FROM (SELECT id, status, started_at, finished_at FROM job WHERE pipeline_id = pipeline::bigint "
-        "AND lead_id IS NULL ORDER BY id DESC LIMIT ?2) AS part) FROM json_array_elements_text(?1) AS pipeline"
+        "AND lead_id IS NULL ORDER BY id DESC LIMIT ?2) AS part) "
+        "FROM json_array_elements_text(?1) AS pipeline"
     ),
 }
 

@@ -118,7 +118,8 @@ from rapidflow_web.server import loop_guard
 async def main():
     watching = asyncio.create_task(loop_guard.watch())
     await asyncio.sleep(0.3)
-    stop = f"for n in 1 2 3 4; do kill -STOP {os.getpid()}; sleep 0.3; kill -CONT {os.getpid()}; sleep 0.2; done"
+    pid = os.getpid()
+    stop = f"for n in 1 2 3 4; do kill -STOP {pid}; sleep 0.3; kill -CONT {pid}; sleep 0.2; done"
     stopping = await asyncio.create_subprocess_exec("sh", "-c", stop)
     while stopping.returncode is None:
         # It is stopped within a callback that sleeps, as one that reads a file does.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rapidflow_web.errors import Invalid, Problem
+from rapidflow_web.pipeline.build_reader import MAX_STEPS
 from rapidflow_web.pipeline.definition import ParsedPipeline, StepDefinition
 from rapidflow_web.pipeline.limits import NO_LIMITS, PARSERS, Limits
-from rapidflow_web.pipeline.build_reader import MAX_STEPS
 from rapidflow_web.pipeline.parser import MAX_PROBLEMS, parse
 
 EVERYTHING = """\
