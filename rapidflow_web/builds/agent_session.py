@@ -33,6 +33,8 @@ _LONGEST_COMPLAINT = 1000
 _MOST_HEARD = 64 * 1024
 """Bytes that are kept of what is printed before the first step: secrets in them must not be cut."""
 _TURN_SECONDS = 0.005
+_RESUME_SECONDS = 5.0
+"""What post steps that are taken up again have at least, to say that they ended in time, unheard."""
 _MOST_OUTPUT = 10
 """How often the limit of its log a build may print before it is stopped."""
 _MOST_MARKERS = 1000
@@ -44,13 +46,17 @@ class StartOver(BuildError):
 
 
 class AgentSession:
-    """Speaks with the agent of one build, in whatever container it is. `place` says what that is."""
+    """Speaks with the agent of one build, in whatever container it is. `place` says what that is.
+
+    `post_timeout` is in seconds, of the steps that are `post` together.
+    """
 
     def __init__(
         self,
         job_id: int,
         nonce: str,
         limits: Limits,
+        post_timeout: int,
         place: str,
         progress: StepProgress,
         timeline: Timeline,
@@ -62,6 +68,8 @@ class AgentSession:
         self._job_id = job_id
         self._nonce = nonce
         self._limits = limits
+        self._post_timeout = post_timeout
+        self._post_timer: asyncio.TimerHandle | None = None
         self._place = place
         self._progress = progress
         self._timeline = timeline
@@ -89,7 +97,10 @@ class AgentSession:
         """
         self._archive, self._heard, self._has_ended = archive, b"", has_ended
         self._masker = Masker(self._masks.values, await self._writer.at_line_start())
+        # An earlier server may have told it to begin, and have been killed before it heard that it did.
+        self._progress.told = archive is None
         self._stopping.concerns(running)
+        self._limit_post()
         parser = protocol.MarkerParser(self._nonce, self._writer.source)
         try:
             async with self.silence, aclosing(running.output(self._writer.source)) as output:
@@ -101,6 +112,9 @@ class AgentSession:
                         elif outcome := await self._marker(running, item):
                             return outcome
         finally:
+            if self._post_timer is not None:
+                self._post_timer.cancel()
+                self._post_timer = None
             # Output that nobody reads would make the engine wait, with the stop and all else.
             await running.detach()
         for item in parser.flush():
@@ -113,10 +127,11 @@ class AgentSession:
         else:
             # Before the first step only the agent speaks, and only of a failure.
             self._heard = (self._heard + output.data)[-_MOST_HEARD:]
-        if self._limits.log_limit is not None and output.source > _MOST_OUTPUT * self._limits.log_limit:
+        if (limit := self._limits.log_limit) is not None and (
+            output.source - self._progress.post_source > _MOST_OUTPUT * limit
+        ):
             # All of it is in the agent's copy, which would fill the disk.
-            most = format_size(_MOST_OUTPUT * self._limits.log_limit)
-            self._stopping.request(Outcome("failed", f"{self._speaker} printed over {most}"))
+            self._stopping.fail(f"{self._speaker} printed over {format_size(_MOST_OUTPUT * limit)}")
 
     async def _store(self, masked: Iterable[list[Piece] | Added]) -> None:
         for item in masked:
@@ -178,8 +193,11 @@ class AgentSession:
             case ("start", _) if not self._progress.number and marker.numbers(1) == [self._progress.first]:
                 self.silence.begin()
                 await self._progress.begin(self._progress.first, marker.source)
+                self._limit_post()
                 self._timeline.finish()
                 await self._store_timeline()
+            case ("exit", _, _) if not self._progress.number:
+                return self._stopping.outcome  # the stop was there before the first step
             case ("exit", _, _, *term) if self._progress.runs and (numbers := marker.numbers(1, 3)):
                 number, code = numbers
                 if number == self._progress.number and code <= _HIGHEST_CODE:
@@ -202,7 +220,8 @@ class AgentSession:
             raise StartOver(str(error)) from error
         if phase is not None:
             phase.detail = None
-        await running.send(protocol.run_command(self._progress.first))
+        if self._stopping.outcome is None:
+            await running.send(self._progress.command(self._progress.first, None))
         archive.forget_secrets()
         await self._store_timeline()
 
@@ -212,23 +231,44 @@ class AgentSession:
     async def _end_step(
         self, running: RunningBuild, code: int, source: int, terminated: bool
     ) -> Outcome | None:
-        progress, stop = self._progress, self._stopping.outcome
-        metrics.STEP_SECONDS.labels(status_of(code, stop)).observe(progress.seconds)
-        following = progress.next_after(code) if not terminated and stop is None else None
+        progress, stop, in_post = self._progress, self._stopping.outcome, self._progress.in_post
+        metrics.STEP_SECONDS.labels(status_of(code, self._ended_by(in_post))).observe(progress.seconds)
+        following = None
+        if not terminated and self._stopping.post_outcome is None:
+            following = progress.next_after(code, stop is not None)
         if following is not None:
             # First of all, so that the next step starts while this one's end is written down.
-            await running.send(protocol.run_command(following))
+            await running.send(progress.command(following, stop, code))
+        self._stopping.step_ended()
         await self._store(self._masker.flush())
         where, longest_silence = self._speaker, self.silence.longest
         self.silence.begin()
-        await progress.end(code, source, self._stopping.outcome, longest_silence, following)
+        await progress.end(code, source, self._ended_by(in_post), longest_silence, following)
         if following is not None:
+            self._limit_post()
             return None
         if terminated and self._stopping.outcome is None:
             return progress.failed(f"the engine stopped the build in {where}", "engine_lost")
         if (killed := progress.killed) and not terminated and (await running.exit()).out_of_memory:
             return Outcome("failed", reasons.out_of_memory(killed, self._limits))
         return progress.outcome()
+
+    def _ended_by(self, in_post: bool) -> Outcome | None:
+        """The stop that a step, which is `post` or not, ended by; None for one that ended by itself."""
+        return self._stopping.post_outcome if in_post else self._stopping.outcome
+
+    def _limit_post(self) -> None:
+        """Sees to it that steps that are `post`, if they run, end in time."""
+        if self._progress.in_post and self._post_timer is None:
+            # They may have ended in time while no server listened.
+            left = max(
+                self._post_timeout - self._progress.post_seconds, min(_RESUME_SECONDS, self._post_timeout)
+            )
+            self._post_timer = asyncio.get_running_loop().call_later(left, self._end_post)
+
+    def _end_post(self) -> None:
+        timeout = format_duration(self._post_timeout)
+        self._stopping.end_post(Outcome("failed", f"the post steps timed out after {timeout}", "timeout"))
 
     async def _synchronize(self, running: RunningBuild, current: int, last: int) -> None:
         """After the output was taken up anew: compares what the agent says with what the log says."""
@@ -245,8 +285,9 @@ class AgentSession:
             )
         # The command to go on may never have reached the agent.
         number = progress.number if progress.runs else progress.next
-        if number is not None and self._stopping.outcome is None:
-            await running.send(protocol.run_command(number))
+        stop = self._stopping.outcome
+        if number is not None and (stop is None or progress.post_follows or progress.in_post):
+            await running.send(progress.command(number, stop))
 
     async def _ended(self, running: RunningBuild) -> Outcome:
         """The agent ended without saying so."""
@@ -258,4 +299,4 @@ class AgentSession:
         if self._writer.stuck is not None or not self._progress.runs:
             return  # its output waits for our disk, or there is nobody to print anything
         silence = format_duration(self._limits.silence_timeout or 0)
-        self._stopping.request(Outcome("failed", f"{self._speaker} printed nothing for {silence}", "timeout"))
+        self._stopping.fail(f"{self._speaker} printed nothing for {silence}", "timeout")

@@ -69,9 +69,10 @@ class Execution:
         self._in_a_hurry = asyncio.Event()
         """Set when the server ends: what is left to do is done at once."""
         self._progress = StepProgress(plan.main.steps, writer)
-        self._stopping = Stopping(job.id, lambda: tools.settings.grace if self._progress.runs else 0)
+        self._stopping = Stopping(job.id, self._progress, tools.settings.grace)
+        self._cancels = 0
         self._session = AgentSession(
-            job.id, self._nonce, plan.limits, tools.executor.place,
+            job.id, self._nonce, plan.limits, plan.post_timeout, tools.executor.place,
             self._progress, self.timeline, writer, self._masks, self._stopping,
         )  # fmt: skip
 
@@ -101,8 +102,14 @@ class Execution:
         return [replace(process, command=self._masks.hide(process.command)) for process in found]
 
     def cancel(self) -> None:
-        """Ends the build at a person's request; `finished` tells when that is done."""
+        """Ends the build at a person's request; `finished` tells when that is done.
+
+        The steps that are `post` run all the same; once they do, a second request ends them, too.
+        """
+        self._cancels += 1
         self._stopping.request(Outcome("cancelled"))
+        if self._cancels > 1:
+            self._stopping.end_post(Outcome("cancelled"))
 
     async def run(self, resume: bool, ended: Callable[[], None]) -> None:
         """Builds, or with `resume` goes on with a build that an earlier server began.
@@ -123,7 +130,7 @@ class Execution:
                 outcome = Outcome("failed", f"the build server failed: {type(error).__name__}: {error}")
             await self._stopping.end()
             if (stop := self._stopping.outcome) is not None:
-                outcome = self._progress.failed(stop.error, stop.cause) if stop.error else stop
+                outcome = stop
             outcome = replace(outcome, error=outcome.error and self._masks.hide(outcome.error))
         except asyncio.CancelledError:
             await to_the_end(self._detach(), _PATIENCE)
@@ -147,6 +154,8 @@ class Execution:
             timer.cancel()
 
     def _time_out(self) -> None:
+        if self._progress.in_post:
+            return  # these have a limit of their own
         timeout = format_duration(self._plan.limits.timeout or 0)
         self._stopping.request(Outcome("failed", f"the build timed out after {timeout}", "timeout"))
 
@@ -245,11 +254,11 @@ class Execution:
             await self._progress.restore(record, self._stopping.outcome)
         if self.job.error is not None:
             # The reason for an end is stored before anything is stopped.
-            self._stopping.request(Outcome("failed", self.job.error))
+            self._stopping.resume(Outcome("failed", self.job.error))
         outcome = None
         if self._progress.number and not self._progress.runs:
-            # Between the end of a step and the header of the next one, which a stop keeps from running.
-            following = self._progress.next if self._stopping.outcome is None else None
+            # Between the end of a step and the header of the next one, which a stop may keep from running.
+            following = self._progress.next_after(0, self._stopping.outcome is not None)
             if following is None:
                 outcome = self._progress.outcome() or self._stopping.outcome
             else:

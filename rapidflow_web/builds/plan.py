@@ -52,6 +52,8 @@ class Plan:
     limits: Limits
     environment: Mapping[str, str]
     secrets: tuple[str, ...] = ()
+    post_timeout: int = 300
+    """Seconds that the steps that are `post` may take together."""
 
     @property
     def main(self) -> ContainerPlan:
@@ -80,7 +82,7 @@ def plan(job: Job, steps: Sequence[Step], variables: Sequence[Environment], sett
         new_privileges=parsed.new_privileges,
         steps=planned(parsed.steps, steps),
     )
-    return Plan(parsed.name, (main,), limits, environment, parsed.secrets)
+    return Plan(parsed.name, (main,), limits, environment, parsed.secrets, post_timeout=parsed.post_timeout)
 
 
 def planned(definitions: Sequence[StepDefinition], rows: Sequence[Step]) -> tuple[PlannedStep, ...]:

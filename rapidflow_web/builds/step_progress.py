@@ -14,6 +14,7 @@ from rapidflow_web.builds.stopping import Outcome
 from rapidflow_web.db import jobs
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.errors import Cause
+from rapidflow_web.executors.agent import protocol
 from rapidflow_web.logs.index import Kind, Record
 from rapidflow_web.logs.writer import LogWriter
 
@@ -22,13 +23,24 @@ _KILLED = 137
 
 
 class StepProgress:
-    """The steps of one build, numbered from 1. They run one after the other, but those that are left out."""
+    """The steps of one build, numbered from 1. They run one after the other, but those that are left out.
+
+    Those that are `post` come last. They run also after a stop, unless no other step had begun.
+    """
 
     def __init__(self, steps: Sequence[PlannedStep], writer: LogWriter) -> None:
         self._steps = steps
         self._writer = writer
         self._numbers = {step.id: number for number, step in enumerate(steps, 1)}
         self._since = time.monotonic()
+        self._ordinary = sum(not step.definition.post for step in steps)
+        self.told = False
+        """Whether the agent may have been told to run the first step."""
+        self.in_post = False
+        """Whether the steps that are `post` have their turn."""
+        self.post_source = 0
+        """Where the output of the first of them begins, in bytes of the agent's output."""
+        self._post_since: float | None = None
 
     @property
     def count(self) -> int:
@@ -67,9 +79,38 @@ class StepProgress:
         """The step that runs when the last one that has begun has ended as it did; None for the end."""
         return self.next_after(0)
 
-    def next_after(self, code: int) -> int | None:
-        """The step that runs next if the one that runs exits with `code`; None for the end of the build."""
-        return following(self._steps, self.number, code != 0 or self._failure() is not None)
+    def next_after(self, code: int, stopped: bool = False) -> int | None:
+        """The step that runs next if the one that runs exits with `code`; None for the end of the build.
+
+        After a stop only those that are `post` do.
+        """
+        number = max(self.number, self._ordinary) if stopped else self.number
+        return following(self._steps, number, code != 0 or self._failure() is not None)
+
+    @property
+    def post_follows(self) -> bool:
+        """Whether a stop ends the step that runs alone, because steps that are `post` are to follow it."""
+        return (self.told or self.number > 0) and not self.in_post and self.next_after(0, True) is not None
+
+    @property
+    def post_seconds(self) -> float:
+        """For how long the steps that are `post` have been running."""
+        return 0.0 if self._post_since is None else time.monotonic() - self._post_since
+
+    def command(self, number: int, stop: Outcome | None, code: int = 0) -> bytes:
+        """Tells the agent to run step `number`, which has its turn from now on.
+
+        `stop` is how the build ends by a stop that was requested, `code` that of the step before.
+        """
+        self.told = True
+        if not self._is_post(number):
+            return protocol.run_command(number)
+        self.in_post = True
+        failed = code != 0 or self._failure() is not None
+        return protocol.run_command(number, stop.status if stop else "failed" if failed else "success")
+
+    def _is_post(self, number: int) -> bool:
+        return number > self._ordinary
 
     def _failure(self, *, before_last: bool = False) -> int | None:
         """The number of the first step that failed."""
@@ -107,7 +148,7 @@ class StepProgress:
     ) -> None:
         """Notes that the step ended, and that the step `following` began where it ended; None: none did.
 
-        `stop` is how the build ends by a stop that was requested, `longest_silence` is in seconds.
+        `stop` is how the build ends by a stop that ended the step, `longest_silence` is in seconds.
         """
         number = self.number
         await self._writer.end_step(code, source)
@@ -121,12 +162,16 @@ class StepProgress:
 
     async def restore(self, record: Record, stop: Outcome | None) -> None:
         """Brings a step's row up to what the log's index says of it."""
+        number = self._numbers.get(record.step_id, 0)
         if record.kind is Kind.START:
+            self._note_post(number, record.source, max(0, now_ms() - record.time) / 1000)
             # By the time of day, because it was another server that saw it begin.
             self._since = time.monotonic() - max(0, now_ms() - record.time) / 1000
             await jobs.begin_step(record.step_id, record.time)
         elif record.kind is Kind.END:
-            await jobs.end_step(record.step_id, status_of(record.value, stop), record.value, record.time)
+            # One that is post was not what the stop ended.
+            status = status_of(record.value, None if self._is_post(number) else stop)
+            await jobs.end_step(record.step_id, status, record.value, record.time)
 
     def outcome(self) -> Outcome | None:
         """The build's outcome by the first step that failed; None if there are steps to run."""
@@ -158,9 +203,16 @@ class StepProgress:
     async def _begin_in_log(self, number: int, source: int) -> None:
         step = self._steps[number - 1]
         self._since = time.monotonic()
+        self._note_post(number, source, 0.0)
         await self._writer.begin_step(step.id, number, step.definition.type, source)
+
+    def _note_post(self, number: int, source: int, seconds: float) -> None:
+        """Notes that a step began `seconds` ago, at byte `source` of the agent's output."""
+        if self._is_post(number) and self._post_since is None:
+            self.in_post, self.post_source = True, source
+            self._post_since = time.monotonic() - seconds
 
 
 def status_of(code: int, stop: Outcome | None) -> str:
-    """The status of a step that exited with `code`, in a build that a stop ends as `stop`."""
+    """The status of a step that exited with `code`; `stop` is how the build ends by a stop that ended it."""
     return stop.status if stop is not None else "failed" if code else "success"

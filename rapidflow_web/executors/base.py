@@ -7,6 +7,7 @@ The life of a sandbox, which is what one agent runs in: `Executor.start` makes i
 takes one that `expect` had made ready, and hands it over as `RunningBuild`. Meanwhile `Executor.pack` packs
 the build's root, which `deliver` brings to the agent. `output` gives what the agent prints, `send` tells it
 the next step, and `stop` asks the agent to end and kills it after the grace; `exit` tells how it ended.
+Where steps are to follow, `end_step` and then `kill_step` end only the one that runs.
 `remove` leaves nothing behind.
 A server that ends calls `detach` instead, and the sandbox goes on; the next server gets it from `find` and
 reads on where its log ends. Whatever nobody removed, for whatever reason, `sweep` does, once no live job
@@ -106,6 +107,20 @@ class RunningBuild(Protocol):
 
     async def processes(self) -> list[Process]:
         """What runs in it now, without the agent. Raises `EngineUnavailable`, `BuildError`."""
+        ...
+
+    async def end_step(self) -> None:
+        """SIGTERM to the step that runs, and every later one ends at once; but none that is `post`.
+
+        The agent goes on, and says how the step ended. Safe to call again, and where nothing runs.
+        """
+        ...
+
+    async def kill_step(self) -> None:
+        """SIGKILL to all that runs but the agent, after `end_step`. A step that is `post` is spared.
+
+        Safe to call again. What belongs to another user than the agent's may survive.
+        """
         ...
 
     async def stop(self, grace: float) -> None:

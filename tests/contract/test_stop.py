@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from rapidflow_web.executors.agent.protocol import run_command
+from tests.support import images
 from tests.support.builds import WAIT, Build, Place, inspect, processes_of
 
 _LONG = 60
@@ -82,3 +86,68 @@ async def test_a_build_that_floods_its_output_can_be_stopped_while_it_is_read(pl
     await build.ended()
     assert build.markers[-1] == ("exit", "1", "143", "term")
     assert bytes(build.text).removesuffix(b"\n") == b"\n".join([b"flood"] * build.text.count(b"flood"))
+
+
+async def test_a_step_can_be_ended_alone_and_a_later_one_that_is_post_runs(place: Place) -> None:
+    build = await place.begin_steps(
+        "trap 'echo cleaned; exit 3' TERM; echo ready; " + WAIT, "echo never", 'echo "$RAPIDFLOW_STATUS"'
+    )
+    await build.printed(b"ready\n")
+    await build.running.end_step()
+    assert await build.exit(1) == "3"
+    await build.run(2)
+    assert await build.exit(2) == "143"
+    await build.running.send(run_command(3, "cancelled"))
+    assert await build.exit(3) == "0"
+    assert bytes(build.text) == b"ready\ncleaned\ncancelled\n"
+    assert [marker for marker in build.markers if marker[0] == "exit"][-1] == ("exit", "3", "0")
+
+
+async def test_a_step_that_ignores_that_can_be_killed_with_all_its_processes(place: Place) -> None:
+    await kill_deaf(place, images.BASH)
+
+
+@pytest.mark.parametrize("image", [images.BUSYBOX, images.USER, images.NO_TAR])
+async def test_a_step_can_be_killed_in_every_image(docker: Place, image: str) -> None:
+    await kill_deaf(docker, image)
+
+
+async def kill_deaf(place: Place, image: str) -> None:
+    """Kills a step that ignores signals and has children of all kinds, then runs one that is post."""
+    build = await place.begin_steps(
+        "trap '' TERM; sleep 1000 & (setsid sh -c 'sleep 1000; true' &); env -i sleep 1000 & echo ready; "
+        "while :; do echo flood; done",
+        "echo post",
+        image=image,
+    )
+    await build.printed(b"flood\n" * 1000)
+    await build.running.end_step()
+    await build.running.kill_step()
+    assert await build.exit(1) == "137"
+    assert await build.running.processes() == []
+    await build.running.send(run_command(2, "cancelled"))
+    assert await build.exit(2) == "0"
+    assert bytes(build.text).endswith(b"flood\npost\n")
+
+
+async def test_what_is_to_end_a_step_and_comes_late_harms_no_post_step(place: Place) -> None:
+    build = await place.begin_steps("true", "echo ready; sleep 1; echo done")
+    assert await build.exit(1) == "0"
+    await build.running.end_step()
+    await build.running.send(run_command(2, "success"))
+    await build.printed(b"ready\n")
+    await build.running.end_step()
+    await build.running.kill_step()
+    assert await build.exit(2) == "0"
+    assert bytes(build.text) == b"ready\ndone\n"
+
+
+async def test_to_end_a_step_of_a_build_that_has_ended_does_no_harm(place: Place) -> None:
+    build = await place.begin_steps("true")
+    await build.exit(1)
+    await build.running.stop(0)
+    await build.running.end_step()
+    await build.running.kill_step()
+    await build.remove()
+    await build.running.end_step()
+    await build.running.kill_step()

@@ -127,6 +127,67 @@ def test_where_nothing_can_be_noted_the_exit_code_is_known_all_the_same(start: S
     assert one.output == b"three\n"
 
 
+# SIGUSR2, which ends a step alone.
+
+
+def test_only_the_step_ends_and_a_post_step_follows(start: Start):
+    script = "exec 2>&-; trap 'echo cleaned; exit 3' TERM; sleep 100 & echo $! >pid; echo waiting; "
+    one = start(script + "while :; do sleep 0.02; done", "echo never", 'echo "$RAPIDFLOW_STATUS"')
+    one.send(protocol.run_command(1))
+    one.wait_output(b"waiting\n")
+    one.signal(signal.SIGUSR2)
+    assert one.wait_marker("exit", "1") == ("exit", "1", "3")
+    # Also one that the server had sent just before.
+    one.send(protocol.run_command(2))
+    assert one.wait_marker("exit", "2") == ("exit", "2", "143")
+    one.send(protocol.run_command(3, "cancelled"))
+    assert one.wait_marker("exit", "3") == ("exit", "3", "0")
+    assert ended(int((one.root / "workspace" / "pid").read_text()))
+    assert one.output == b"waiting\ncleaned\ncancelled\n"
+    assert one.end_all() == 0
+
+
+def test_what_comes_late_ends_no_post_step(start: Start):
+    wait = "echo waiting; while [ ! -e stop ]; do sleep 0.02; done; echo done"
+    one = start("true", wait, "echo three")
+    assert one.run(1) == [("0",)]
+    one.send(protocol.run_command(2, "success") + protocol.run_command(2, "success"))
+    one.wait_output(b"waiting\n")
+    for number in (signal.SIGUSR2, signal.SIGALRM):
+        one.signal(number)
+    (one.root / "workspace" / "stop").touch()
+    assert one.wait_marker("exit", "2") == ("exit", "2", "0")
+    one.send(protocol.run_command(3, "failed"))
+    assert one.wait_marker("exit", "3") == ("exit", "3", "0")
+    assert one.output == b"waiting\ndone\nthree\n"
+    assert [words[1] for words in one.markers if words[0] == "start"] == ["1", "2", "3"]
+
+
+def test_a_post_step_is_stopped_as_any(start: Start):
+    one = start("true", "echo waiting; sleep 100", "echo never")
+    one.run(1)
+    one.send(protocol.run_command(2, "success"))
+    one.wait_output(b"waiting\n")
+    one.signal(signal.SIGTERM)
+    assert one.wait_marker("exit", "2") == ("exit", "2", "143", "term")
+    assert one.end_all() == 143
+
+
+def test_whenever_the_signal_comes_the_step_ends_and_the_post_step_runs_once(tmp_path: Path, start: Start):
+    for turn in range(30):
+        one = start("exec sleep 100", "echo post")
+        one.send(protocol.run_command(1))
+        # Before the step begins, while it starts, and while it runs.
+        time.sleep(random.random() * 0.03)
+        one.signal(signal.SIGUSR2)
+        assert one.wait_marker("exit", "1")[2] == "143"
+        one.send(protocol.run_command(2, "cancelled"))
+        assert one.wait_marker("exit", "2") == ("exit", "2", "0")
+        assert one.output == b"post\n"
+        one.kill()
+        (tmp_path / "root").rename(tmp_path / f"root-{turn}")
+
+
 # SIGINT and SIGQUIT.
 
 

@@ -11,11 +11,16 @@
 # It reads commands, one a line, from standard input, after a first line that is the nonce:
 #   unpack    a tar archive follows, as chunks: a line with a number of 10240-byte blocks, then the blocks; 0 ends it
 #   run K     run step K, unless K is not above the last one that ran: a command sent twice does no harm
+#   post K STATUS   the same for a step that runs after the others; it sees STATUS as RAPIDFLOW_STATUS
 # and prints markers, \036<nonce> <words>\n, among the output:
 #   ready CAN             first of all; CAN is "unpack" where tar and a fitting dd are there, else "-"
 #   unpacked CODE         the archive is in place, or not
 #   start K, exit K CODE [term]   "term" when the agent was asked to stop
 #   sync N CURRENT LAST   answer number N to a SIGUSR1: the step that runs (0: none) and the last one that ran
+#
+# SIGTERM ends the step that runs, then the agent. SIGUSR2 ends only the step, and every "run" after it at once,
+# with exit code 143; SIGALRM kills all that the build has left running. Neither concerns a "post": so one that
+# comes late does no harm.
 #
 # Names start with rf_ and nothing is exported, because pipelines have variables of their own.
 
@@ -23,7 +28,7 @@ unset rf_nonce # where the image has such a variable, it would be exported for e
 rf_home=$1/rapidflow
 rf_root=$1/
 rf_out=$rf_home/log
-rf_pid='' rf_group='' rf_tee='' rf_term='' rf_last=0 rf_current=0 rf_syncs=0 rf_signal='' rf_ending='' rf_asked=''
+rf_pid='' rf_group='' rf_tee='' rf_launcher='' rf_term='' rf_ends='' rf_kills='' rf_status='' rf_last=0 rf_current=0 rf_syncs=0 rf_signal='' rf_ending='' rf_asked=''
 rf_workspace=free
 if [ -e "$1/workspace" ] || [ -h "$1/workspace" ]; then rf_workspace=occupied; fi
 mkdir -p "$rf_home" "$1/workspace" || exit
@@ -46,7 +51,7 @@ rf_mark() {
 rf_exit() {
   # What tee has not passed on is lost when this process, the first of the container, ends. A process that
   # a step left behind may hold the fifo open for ever, so the wait has a bound.
-  trap '' TERM USR1
+  trap '' TERM USR1 USR2 ALRM
   exec 3>&- 2>/dev/null
   rf_tries=0
   while [ -n "$rf_tee" ] && kill -0 "$rf_tee" && [ "$rf_tries" -lt 50 ]; do
@@ -64,6 +69,62 @@ rf_on_term() {
   case $rf_pid in
     '') rf_exit 143 ;;
     *) rf_pass_on ;;
+  esac
+}
+
+rf_on_usr2() {
+  rf_signal=1
+  case $rf_status in
+    '')
+      rf_ends=1
+      case $rf_pid in
+        '') ;;
+        *) rf_end ;;
+      esac
+      ;;
+  esac
+}
+
+rf_end() {
+  case $rf_forgets in
+    yes)
+      # The step may not have said yet which process it is. Then it looks for this file.
+      true 2>/dev/null >"$rf_home/steps/$rf_current.ends"
+      rf_find
+      case $rf_group in "$rf_pid") return ;; esac
+      ;;
+  esac
+  rf_pass_on
+}
+
+rf_on_alrm() {
+  rf_signal=1
+  case $rf_status in
+    '')
+      rf_kills=1
+      case $rf_pid in
+        '' | starting) ;;
+        *) rf_kill ;;
+      esac
+      ;;
+  esac
+}
+
+rf_kill() {
+  # Without a process more, because there may be none to be had. In a container all processes are the build's;
+  # elsewhere the executor knows which are.
+  case $$ in
+    1)
+      # Again, for what was started meanwhile.
+      for rf_round in 1 2 3; do
+        for rf_path in /proc/[0-9]*; do
+          case ${rf_path#/proc/} in
+            1 | "$rf_tee" | "$rf_launcher") ;;
+            *) kill -KILL "${rf_path#/proc/}" 2>/dev/null ;;
+          esac
+        done
+      done
+      ;;
   esac
 }
 
@@ -127,7 +188,7 @@ rf_unpack() {
   true >"$rf_home/unpack.code"
   exec 4<&0
   (
-    trap - TERM USR1
+    trap - TERM USR1 USR2 ALRM
     while IFS= read -r rf_blocks && [ "$rf_blocks" -gt 0 ]; do
       dd bs=10240 count="$rf_blocks" iflag=fullblock 2>/dev/null
     done | {
@@ -149,18 +210,26 @@ rf_unpack() {
 }
 
 rf_run() {
-  rf_last=$1 rf_current=$1
+  rf_last=$1 rf_current=$1 rf_status=$2
+  [ -z "$rf_status" ] || rf_ends='' rf_kills=''
+  if [ -n "$rf_ends" ]; then
+    rf_current=0
+    rf_mark "exit $1 143"
+    return
+  fi
   rf_mark "start $1"
   if [ -n "$rf_forgets" ]; then
     (
-      trap - TERM USR1
+      trap - TERM USR1 USR2 ALRM
       rf_step "$1"
     ) </dev/null >>"$rf_out" 2>&1 3>&- &
     rf_pid=$!
+    [ -z "$rf_ends" ] || rf_end
+    [ -z "$rf_kills" ] || rf_kill
     rf_wait "$rf_home/steps/$1.code"
   else
     rf_pid=starting
-    echo "$1" >&5 || exit 141
+    echo "$1 $rf_status" >&5 || exit 141
     rf_await
   fi
   # What the step's own processes still have to say comes before the marker, within reason.
@@ -170,6 +239,8 @@ rf_run() {
     sleep 0.02 2>/dev/null || break
     rf_tries=$((rf_tries + 1))
   done
+  # As at the end of the agent, which is the end of all that a step has left.
+  [ -z "$rf_ends" ] || kill -KILL "-$rf_group" 2>/dev/null
   rf_ending=1 rf_current=0
   rf_mark "exit $1 $rf_code$rf_term"
   rf_pid='' rf_ending=''
@@ -179,6 +250,7 @@ rf_run() {
 
 rf_step() {
   # Becomes step $1.
+  [ -z "$rf_status" ] || export RAPIDFLOW_STATUS="$rf_status"
   . "$rf_home/workdir" || exit
   if [ -d "$rf_home/steps/$1.files" ]; then
     . "$rf_home/steps/$1.links"
@@ -198,6 +270,7 @@ rf_step() {
     wait
     (
       { echo "$BASHPID" >"$rf_home/steps/$rf_last.pid"; } 2>/dev/null
+      [ ! -e "$rf_home/steps/$rf_last.ends" ] || exit 143
       . "$rf_home/env" || exit
       exec "$@"
     ) &
@@ -215,14 +288,15 @@ rf_step() {
 # children for ever. So there steps run in the foreground of a process of their own, the launcher.
 
 rf_launch() {
-  # Reads numbers of steps. Says of each the process, then "-" and the exit code.
+  # Reads numbers of steps. Says of each the process and its own, then "-" and the exit code.
   trap : TERM INT QUIT
-  while IFS= read -r rf_last; do
+  { IFS=' ' read -r rf_launcher rf_code </proc/self/stat; } 2>/dev/null
+  while IFS=' ' read -r rf_last rf_status; do
     (
       # The step opens the output anew: a process that sets O_NONBLOCK on it must not change the agent's own.
       exec </dev/null >>"$rf_out" 2>&1 || exit
       { IFS=' ' read -r rf_pid rf_code </proc/self/stat; } 2>/dev/null
-      echo "$rf_pid" >&7
+      echo "$rf_pid $rf_launcher" >&7
       exec 7>&-
       rf_step "$rf_last"
     )
@@ -251,9 +325,10 @@ rf_await() {
       case $rf_word in
         -) ;;
         *)
-          rf_pid=$rf_word
-          # It may have come before there was anything to pass it on to.
-          [ -z "$rf_term" ] || rf_pass_on
+          rf_pid=$rf_word rf_launcher=$rf_code rf_code=''
+          # They may have come before there was anything to pass them on to.
+          [ -z "$rf_term$rf_ends" ] || rf_pass_on
+          [ -z "$rf_kills" ] || rf_kill
           ;;
       esac
     elif [ -n "$rf_signal" ]; then
@@ -279,13 +354,15 @@ trap rf_on_term TERM
 [ "$2" != copy ] || echo "waiting $rf_workspace" || exit
 IFS= read -r rf_nonce || exit
 trap rf_on_usr1 USR1
+trap rf_on_usr2 USR2
+trap rf_on_alrm ALRM
 rf_mark "ready $rf_can"
 
 while :; do
-  if IFS=' ' read -r rf_command rf_argument; then
+  if IFS=' ' read -r rf_command rf_argument rf_word; then
     case $rf_command in
       unpack) rf_unpack ;;
-      run) if [ "$rf_argument" -gt "$rf_last" ] 2>/dev/null; then rf_run "$rf_argument"; fi ;;
+      run | post) if [ "$rf_argument" -gt "$rf_last" ] 2>/dev/null; then rf_run "$rf_argument" "$rf_word"; fi ;;
     esac
   elif [ -n "$rf_signal" ]; then
     rf_signal=''

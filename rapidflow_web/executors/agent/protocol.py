@@ -43,9 +43,19 @@ def is_agent(command: str) -> bool:
     return "rapidflow-agent" in command or command == "tee -a /rapidflow/log"
 
 
-def run_command(order_num: int) -> bytes:
-    """Runs a step. Safe to send again: the agent runs no step twice and none out of order."""
+def run_command(order_num: int, post_status: str | None = None) -> bytes:
+    """Runs a step. Safe to send again: the agent runs no step twice and none out of order.
+
+    One that is `post` is given the build's status up to then, one word; no `RunningBuild.end_step` ends it.
+    """
+    if post_status is not None:
+        return b"post %d %s\n" % (order_num, post_status.encode())
     return b"run %d\n" % order_num
+
+
+def is_post(command: bytes) -> bool:
+    """Whether it runs a step that is `post`."""
+    return command.startswith(b"post ")
 
 
 def write_scripts(

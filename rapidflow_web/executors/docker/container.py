@@ -274,6 +274,17 @@ class DockerBuild:
 
     # End
 
+    async def end_step(self) -> None:
+        await self._signal("SIGUSR2")
+
+    async def kill_step(self) -> None:
+        # By the agent, because an exec needs a process more, and the build may have taken all it may have.
+        await self._signal("SIGALRM")
+
+    async def _signal(self, signal: str) -> None:
+        with engine_errors("signal the container"), gone_is_fine():
+            await self._container.kill(signal=signal, timeout=_ANSWER_SECONDS)
+
     async def stop(self, grace: float) -> None:
         with engine_errors("stop the container"), gone_is_fine():
             await self._container.stop(t=round(grace), timeout=grace + _ANSWER_SECONDS)

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 from rapidflow_web.errors import BuildError
@@ -129,6 +129,8 @@ class ProcessBuild:
         self._home = spec.root / "rapidflow"
         self._process: subprocess.Popen[bytes] | None = None
         """The process, where it is a child of this server."""
+        self._in_post = False
+        """Whether a step that is post was sent."""
         self._is_gone = False
         """Whether no process of the build is there any more: what they are started by is gone, too."""
 
@@ -205,6 +207,7 @@ class ProcessBuild:
         return f"{self._spec.nonce}\n".encode()
 
     async def send(self, line: bytes) -> None:
+        self._in_post = self._in_post or protocol.is_post(line)
         self._write(line)
 
     def _write(self, line: bytes) -> None:
@@ -220,6 +223,17 @@ class ProcessBuild:
 
     async def processes(self) -> list[Process]:
         return await asyncio.to_thread(_described, self._spec.root, self.pid)
+
+    async def end_step(self) -> None:
+        if self._alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid or 0, signal.SIGUSR2)
+
+    async def kill_step(self) -> None:
+        if self._in_post:
+            return
+        # In one go on the event loop, so that no `send` begins a step that is post meanwhile.
+        _kill_found(self._spec.root, self.pid, spared=protocol.command_line(str(self._spec.root), "file"))
 
     async def stop(self, grace: float) -> None:
         if self._alive():
@@ -288,12 +302,17 @@ def _read(pid: int, name: str) -> bytes:
         return file.read()
 
 
-def _kill_found(root: Path, agent_pid: int | None) -> bool:
-    """Kills every process of the build in `root`; says whether there were any."""
+def _kill_found(root: Path, agent_pid: int | None, spared: Sequence[str] = ()) -> bool:
+    """Kills every process of the build in `root`; says whether there were any.
+
+    Those with the command line `spared` live on.
+    """
     family = _family(root, agent_pid)
+    command_line = b"".join(word.encode() + b"\0" for word in spared)
     for pid in family:
         with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
+            if not spared or _read(pid, "cmdline") != command_line:
+                os.kill(pid, signal.SIGKILL)
     return bool(family)
 
 
