@@ -70,7 +70,7 @@ class Execution:
         """Set when the server ends: what is left to do is done at once."""
         self._progress = StepProgress(plan.main.steps, writer)
         self._stopping = Stopping(job.id, self._progress, tools.settings.grace)
-        self._cancels = 0
+        self._cancelled = False
         self._session = AgentSession(
             job.id, self._nonce, plan.limits, plan.post_timeout, tools.executor.place,
             self._progress, self.timeline, writer, self._masks, self._stopping,
@@ -104,11 +104,14 @@ class Execution:
     def cancel(self) -> None:
         """Ends the build at a person's request; `finished` tells when that is done.
 
-        The steps that are `post` run all the same; once they do, a second request ends them, too.
+        The steps that are `post` run all the same. Safe to call again.
         """
-        self._cancels += 1
+        self._cancelled = True
         self._stopping.request(Outcome("cancelled"))
-        if self._cancels > 1:
+
+    def insist(self) -> None:
+        """Ends the steps that are `post`, if they run, where a cancel was requested before."""
+        if self._cancelled:
             self._stopping.end_post(Outcome("cancelled"))
 
     async def run(self, resume: bool, ended: Callable[[], None]) -> None:

@@ -104,10 +104,10 @@ class Service:
         """Returns when the build is really stopped. Raises `NotFound`, `BadRequest` where it had finished.
 
         A running build is stopped also while the database can't be written, such as on a full disk; how it
-        ended is stored when it can.
+        ended is stored when it can. Once the steps that are `post` run, a second call ends these.
         """
         try:
-            await self._cancel(job_id)
+            await self._cancel(job_id, insists=True)
         except Exception as error:
             execution = self._supervisor.execution(job_id)
             if not is_away(error) or execution is None:
@@ -115,7 +115,14 @@ class Service:
             execution.cancel()
             await self._until(execution.stopped)
 
-    async def _cancel(self, job_id: int) -> None:
+    async def cancel_part(self, job_id: int) -> None:
+        """Cancels a part of a build that is to end. Safe to call again, as a server does that starts.
+
+        Raises `NotFound`, `BadRequest` where it had finished.
+        """
+        await self._cancel(job_id, insists=False)
+
+    async def _cancel(self, job_id: int, insists: bool) -> None:
         if await self._ending.cancelled_before_start(job_id):
             return
         if not await jobs.request_cancel(job_id):
@@ -137,6 +144,10 @@ class Service:
                     "the build has not been picked up yet; it is stopped when the server starts again"
                 )
             await asyncio.sleep(_REGISTER_SECONDS)
+        if insists:
+            alone = [execution] if isinstance(execution, Execution) else []
+            for one in alone or self._supervisor.executions_of_parts(job_id):
+                one.insist()
         execution.cancel()
         await self._until(execution.finished)
 

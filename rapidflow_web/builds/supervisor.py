@@ -67,6 +67,10 @@ class Supervisor:
         """The execution of a job that runs here."""
         return self._executions.get(job_id)
 
+    def executions_of_parts(self, lead_id: int) -> list[Execution]:
+        """The executions of the parts of a build of several jobs, as far as they run here."""
+        return [one for one in self._executions.values() if one.job.lead_id == lead_id]
+
     def timeline(self, job: Job) -> Timeline:
         """The timeline of a job as it is now; that of one that was never claimed is its wait."""
         execution = self._executions.get(job.id)

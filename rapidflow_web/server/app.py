@@ -129,7 +129,7 @@ def create_app(settings: Settings) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
     app.config["BODY_TIMEOUT"] = app.config["RESPONSE_TIMEOUT"] = connections.PATIENCE
     builds = Service(supervisor, leads, ending, vault, settings)
-    leads.cancel_by(builds.cancel)
+    leads.cancel_by(builds.cancel_part)
     beginning = Beginning(settings)
     triggers = Triggers(settings, tools.mirrors, tools.uploads, vault, beginning, ending, builds.cancel)
     beginning.on_unread(triggers.worker.wake)
