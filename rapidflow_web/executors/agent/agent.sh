@@ -28,7 +28,8 @@ unset rf_nonce # where the image has such a variable, it would be exported for e
 rf_home=$1/rapidflow
 rf_root=$1/
 rf_out=$rf_home/log
-rf_pid='' rf_group='' rf_tee='' rf_launcher='' rf_term='' rf_ends='' rf_kills='' rf_status='' rf_last=0 rf_current=0 rf_syncs=0 rf_signal='' rf_ending='' rf_asked=''
+rf_pid='' rf_group='' rf_tee='' rf_launcher='' rf_term='' rf_ends='' rf_kills='' rf_status=''
+rf_last=0 rf_current=0 rf_syncs=0 rf_signal='' rf_ending='' rf_asked=''
 rf_workspace=free
 if [ -e "$1/workspace" ] || [ -h "$1/workspace" ]; then rf_workspace=occupied; fi
 mkdir -p "$rf_home" "$1/workspace" || exit
