@@ -2,8 +2,9 @@
 
 Life: `ended` or `cancelled_before_start` changes the status and stores a row for each listener in one
 transaction (see `db.outbox`). The call that made the change counts the build; one that comes later does not.
-Then `seal` ends the log, forgets the masks and stores the log's size, which is the last thing that happens to
-a job. Each call is safe to make again: a server that starts finds a job whose log has no size, and seals it.
+Then `seal` ends the log and those of services, forgets the masks and stores the log's size, which is the
+last thing that happens to a job. Each call is safe to make again: a server that starts finds a job whose log
+has no size, and seals it.
 """
 
 from __future__ import annotations
@@ -100,6 +101,13 @@ class Ending:
                 await writer.seal(stream_text.final_lines(status, error))
             finally:
                 writer.close()  # one that can't be sealed is tried again with another
+        # After the build's own: who opens one from now on sees by that that no more comes.
+        for service in self._logs.unsealed_services(job_id):
+            rest = self._logs.writer(job_id, service=service)
+            try:
+                await rest.seal_output()
+            finally:
+                rest.close()
         await self._vault.forget_masks(job_id)
         await jobs.update(job_id, log_size=log.size)
         if status == "failed":

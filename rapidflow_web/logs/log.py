@@ -7,7 +7,9 @@ nothing, and there is no seam between what is replayed and what is live.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import time
 import weakref
 from collections import OrderedDict
@@ -34,9 +36,10 @@ _LEAST_COMPRESSED = 4096
 class Log:
     """The reading side. `size` is the number of bytes there are now; a sealed log stays as it is."""
 
-    def __init__(self, path: Path, records: list[Record]) -> None:
+    def __init__(self, path: Path, records: list[Record], name: str | None = None) -> None:
         self.path = path
         """The file, which is not there any more once there is its compressed form (see `files.open_file`)."""
+        self._name = name or f"the log of job {path.stem}"
         self.layout = Layout()
         for record in records:
             self.layout.add(record)
@@ -76,10 +79,8 @@ class Log:
         except Damaged as error:
             raise self._damaged(str(error)) from error
         except OSError as error:
-            _logger.error("the log of job %s can't be read: %s", self.path.stem, error)
-            raise LogUnreadable(
-                f"the log of job {self.path.stem} can't be read: {error.strerror or error}"
-            ) from error
+            _logger.error("%s can't be read: %s", self._name, error)
+            raise LogUnreadable(f"{self._name} can't be read: {error.strerror or error}") from error
         if not data:
             raise self._damaged(f"its file ends before byte {offset}")
         return data
@@ -93,14 +94,12 @@ class Log:
 
     def _damaged(self, reason: str) -> LogUnreadable:
         # Here, because what has begun to be sent can't say it to anybody else.
-        _logger.error("the log of job %s can't be read: %s", self.path.stem, reason)
-        return LogUnreadable(
-            f"the log of job {self.path.stem} is damaged; stop the server and run 'rapidflow doctor --fix'"
-        )
+        _logger.error("%s can't be read: %s", self._name, reason)
+        return LogUnreadable(f"{self._name} is damaged; stop the server and run 'rapidflow doctor --fix'")
 
     def _missing(self) -> LogUnreadable:
-        _logger.error("the log of job %s is missing", self.path.stem)
-        return LogUnreadable(f"the log of job {self.path.stem} is missing; 'rapidflow doctor' tells more")
+        _logger.error("%s is missing", self._name)
+        return LogUnreadable(f"{self._name} is missing; 'rapidflow doctor' tells more")
 
     async def tail(self, lines: int, start: int) -> int:
         """The offset, not before `start`, at which the last `lines` lines begin."""
@@ -142,45 +141,71 @@ class Log:
                 waiter.set_result(None)
 
 
+_Key = tuple[int, str | None]
+"""A job and, where it is the log of one, its service."""
+
+
 class LogStore:
-    """All logs, in `folder`: a thousand jobs to a subfolder, so that none grows too large to list."""
+    """All logs, in `folder`: a thousand jobs to a subfolder, so that none grows too large to list.
+
+    A job has a log of its own, and one for each of its services, in a folder beside it. What is said of a
+    job's log without a `service` is about the first.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._recent: OrderedDict[int, Log] = OrderedDict()
-        self._live: weakref.WeakValueDictionary[int, Log] = weakref.WeakValueDictionary()
+        self._recent: OrderedDict[_Key, Log] = OrderedDict()
+        self._live: weakref.WeakValueDictionary[_Key, Log] = weakref.WeakValueDictionary()
 
-    def path(self, job_id: int) -> Path:
+    def path(self, job_id: int, service: str | None = None) -> Path:
         """The log's file; its index has the suffix .index."""
+        if service is not None:
+            return self._services(job_id) / f"{service}.log"
         return self._folder / f"{job_id // 1000:04}" / f"{job_id}.log"
 
-    def open(self, job_id: int) -> Log:
+    def open(self, job_id: int, service: str | None = None) -> Log:
         """The log of a job, which may not have begun. All readers and the writer of a live log share it."""
-        log = self._live.get(job_id)
+        key = job_id, service
+        log = self._live.get(key)
         if log is None:
-            log = self._live[job_id] = Log(self.path(job_id), self._load(job_id)[0])
+            path = self.path(job_id, service)
+            name = f"the log of the service {service} of job {job_id}" if service is not None else None
+            log = self._live[key] = Log(path, _load(path)[0], name)
         if log.sealed:
             # It stays as it is, and an index that is long takes time to read.
-            self._recent[job_id] = log
-            self._recent.move_to_end(job_id)
+            self._recent[key] = log
+            self._recent.move_to_end(key)
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
         return log
 
-    def writer(self, job_id: int, limit: int | None = None) -> LogWriter:
+    def writer(self, job_id: int, limit: int | None = None, service: str | None = None) -> LogWriter:
         """The writer of a log that is not sealed, going on where the last one was cut off.
 
         `limit` is the number of bytes from which on it only keeps the end of each step's output.
         """
-        return LogWriter(self.open(job_id), *self._load(job_id), limit)
+        return LogWriter(self.open(job_id, service), *_load(self.path(job_id, service)), limit)
+
+    def services(self, job_id: int) -> list[str]:
+        """The names of the services that have a log."""
+        try:
+            return sorted({entry.name.split(".")[0] for entry in os.scandir(self._services(job_id))})
+        except FileNotFoundError:
+            return []
+
+    def unsealed_services(self, job_id: int) -> list[str]:
+        """The names of the services whose log goes on, or has readers who wait for it to begin."""
+        waited_for = {name for job, name in self._live if job == job_id and name is not None}
+        return [name for name in {*self.services(job_id), *waited_for} if not self.open(job_id, name).sealed]
 
     def compress(self, job_id: int) -> int:
-        """Compresses a sealed log; returns the bytes that it takes on the disk. Safe to call again.
+        """Compresses the sealed logs of a job; returns the bytes that they take. Safe to call again.
 
         Readers notice nothing. Blocks for as long as there is to compress. Raises `OSError`.
         """
         taken = 0
-        for path in self._files(job_id):
+        logs = [self.path(job_id), *(self.path(job_id, name) for name in self.services(job_id))]
+        for path in (file for log in logs for file in _files(log)):
             packed = path_of(path)
             if path.exists():
                 if path.stat().st_size < _LEAST_COMPRESSED:
@@ -193,8 +218,8 @@ class LogStore:
 
     def keep_the_rest(self, job_id: int) -> None:
         """Accounts for what a damaged log has after its last record, so that a writer does not cut it off."""
-        path, index = self._files(job_id)
-        records, index_size = self._load(job_id)
+        path, index = _files(self.path(job_id))
+        records, index_size = _load(path)
         if not path.exists() or not records or records[-1].kind not in (Kind.START, Kind.CHECK):
             return
         last = records[-1]
@@ -213,41 +238,65 @@ class LogStore:
             file.seek(index_size)
             file.write(end.pack())
 
+    def delete_service(self, job_id: int, service: str) -> None:
+        """Removes the log of a service that is begun anew; no harm if there is none."""
+        self._forget(job_id, service)
+        _delete(self.path(job_id, service))
+
     def set_aside(self, job_id: int, folder: Path) -> bool:
         """Moves the log of a job that has not begun to `folder`; says whether there was one.
 
         It is that of a job of the same number, in a database that is lost or was replaced by an older one.
         """
-        found = [file for path in self._files(job_id) for file in (path, path_of(path)) if file.exists()]
+        services = self._services(job_id)
+        files = [file for path in _files(self.path(job_id)) for file in (path, path_of(path))]
+        found = [file for file in (*files, services) if file.exists()]
         if found:
             # Only then: who waits for the job to begin has its log open.
-            self._recent.pop(job_id, None)
-            self._live.pop(job_id, None)
+            for name in (None, *self.services(job_id)):
+                self._forget(job_id, name)
         for file in found:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             file.rename(folder / f"{file.name}.{time.time_ns()}")
         return bool(found)
 
     def delete(self, job_id: int) -> None:
-        """Removes a log; no harm if there is none."""
-        self._recent.pop(job_id, None)
-        self._live.pop(job_id, None)
-        for path in self._files(job_id):
-            for file in path, path_of(path), _begun(path):
-                file.unlink(missing_ok=True)
+        """Removes the logs of a job; no harm if there are none."""
+        for name in self.services(job_id):
+            self.delete_service(job_id, name)
+        with contextlib.suppress(FileNotFoundError):
+            self._services(job_id).rmdir()
+        self._forget(job_id, None)
+        _delete(self.path(job_id))
 
-    def _files(self, job_id: int) -> tuple[Path, Path]:
-        return self.path(job_id), self.path(job_id).with_suffix(".index")
+    def _services(self, job_id: int) -> Path:
+        return self._folder / f"{job_id // 1000:04}" / f"{job_id}.services"
 
-    def _load(self, job_id: int) -> tuple[list[Record], int]:
-        path, index = self._files(job_id)
-        try:
-            file = open_file(path)
-        except FileNotFoundError:
-            return load(index, 0)
-        size = file.size
-        file.close()
-        return load(index, size)
+    def _forget(self, job_id: int, service: str | None) -> None:
+        self._recent.pop((job_id, service), None)
+        self._live.pop((job_id, service), None)
+
+
+def _files(path: Path) -> tuple[Path, Path]:
+    """The files of the log at `path`."""
+    return path, path.with_suffix(".index")
+
+
+def _load(log: Path) -> tuple[list[Record], int]:
+    path, index = _files(log)
+    try:
+        file = open_file(path)
+    except FileNotFoundError:
+        return load(index, 0)
+    size = file.size
+    file.close()
+    return load(index, size)
+
+
+def _delete(log: Path) -> None:
+    for path in _files(log):
+        for file in path, path_of(path), _begun(path):
+            file.unlink(missing_ok=True)
 
 
 def _begun(path: Path) -> Path:

@@ -64,6 +64,11 @@ class LogWriter:
         await self._append(stream_text.header(order_num, step_type))
         await self._record(Kind.START, at)
 
+    async def begin_output(self) -> None:
+        """Begins a log that has nothing but output: no headers and no final lines. Safe to call again."""
+        if not self.log.layout.spans:
+            await self._record(Kind.START, 0)
+
     async def at_line_start(self) -> bool:
         """Whether what is appended next begins a line."""
         return not self.log.size or await self.log.read(self.log.size - 1, 1) == b"\n"
@@ -125,6 +130,14 @@ class LogWriter:
     async def seal(self, final_lines: bytes) -> None:
         """Writes the final lines; nothing can be written after them. Closes the writer."""
         await self.end_step(-1, self.source)
+        await self._seal(final_lines)
+
+    async def seal_output(self) -> None:
+        """Seals a log that was begun by `begin_output`. Closes the writer."""
+        await self._append_withheld()
+        await self._seal(b"")
+
+    async def _seal(self, final_lines: bytes) -> None:
         at = self.log.size
         await self._append(final_lines)
         await self._record(Kind.SEAL, at)

@@ -43,7 +43,7 @@ _END = "end"
 """The last file of a backup: one without it was cut off."""
 _SNAPSHOT, _DUMP = "rapidflow.db", "postgres.dump"
 _FORMAT = 1
-_LOG = re.compile(r"logs/[0-9]{4,}/[0-9]+\.(log|index)(\.zst)?")
+_LOG = re.compile(r"logs/[0-9]{4,}/[0-9]+(\.services/[a-z0-9_-]+)?\.(log|index)(\.zst)?")
 _KEPT = ("installation", "key")
 
 
@@ -66,7 +66,8 @@ async def back_up(settings: Settings, output: IO[bytes], progress: Progress = un
             snapshot = await asyncio.to_thread(_snapshot, url, folder)
             every, secret_count = await jobs.ids(ended=False), await secrets.count()
         logs = LogStore(folders.logs)
-        total = await asyncio.to_thread(_size, snapshot, [logs.path(job_id) for job_id in every])
+        paths = await asyncio.to_thread(_paths, logs, every)
+        total = await asyncio.to_thread(_size, snapshot, [path for _, path in paths])
         counted = Counted(output, ByteCount(progress, total))
         with tarfile.open(fileobj=counted, mode="w|") as tar:
             manifest = {
@@ -80,10 +81,17 @@ async def back_up(settings: Settings, output: IO[bytes], progress: Progress = un
             for name in _KEPT:
                 if (root / name).exists():
                     _add(tar, name, (root / name).read_bytes())
-            for job_id in every:
-                await asyncio.to_thread(_add_log, tar, root, logs.path(job_id), job_id in ended)
+            for job_id, path in paths:
+                await asyncio.to_thread(_add_log, tar, root, path, job_id in ended)
             _add(tar, _END, b"")
     return len(every), secret_count
+
+
+def _paths(logs: LogStore, job_ids: Sequence[int]) -> list[tuple[int, Path]]:
+    """The log of each job and those of its services."""
+    return [
+        (job_id, logs.path(job_id, name)) for job_id in job_ids for name in (None, *logs.services(job_id))
+    ]
 
 
 def _size(snapshot: Path, logs: Sequence[Path]) -> int:

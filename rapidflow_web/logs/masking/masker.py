@@ -75,7 +75,7 @@ class Masker:
         """Where what is held ends: in the agent's output, and in that without its markers."""
         self._gaps: list[tuple[int, int]] = []
         """The position of each marker since what is held began, and its bytes."""
-        self._mask_also(secrets)
+        self.mask_also(secrets)
 
     def feed(self, data: bytes, source: int) -> Iterator[list[Piece] | Added]:
         """Gives what is certain after more output; `source` is the offset after it. Raises `TooManyMasks`.
@@ -128,7 +128,7 @@ class Masker:
             if values := self._new_values(data[line + len(_COMMAND) : line_end]):
                 self._hold(data, line)
                 yield Added(values)
-                self._mask_also(values)
+                self.mask_also(values)
         rest = data[begin:] if begin else data
         spans, unsure = self._search.spans(rest, at_end)
         if at_end:
@@ -199,7 +199,8 @@ class Masker:
             )
         return values
 
-    def _mask_also(self, secrets: Iterable[str]) -> None:
+    def mask_also(self, secrets: Iterable[str]) -> None:
+        """Masks these as well, in whatever was not given yet."""
         new = set(secrets) - self._secrets
         if new:
             self._secrets |= new
