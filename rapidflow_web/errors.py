@@ -135,6 +135,12 @@ class ContainerLost(BuildError):
     cause = "engine_lost"
 
 
+class ServiceFailed(BuildError):
+    """A service of the build did not come up, or ended while the build ran."""
+
+    cause = "service_failed"
+
+
 class EngineUnavailable(RapidFlowError):
     """The container engine does not answer."""
 

@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from rapidflow_web.executors.archive import Archive
+from rapidflow_web.pipeline.definition import Service
 from rapidflow_web.pipeline.limits import NO_LIMITS, Limits
 from rapidflow_web.progress import Progress
 
@@ -166,6 +167,70 @@ class Images(Protocol):
         ...
 
 
+class RunningService(Protocol):
+    """A service that was started beside a build. It outlives the server."""
+
+    @property
+    def name(self) -> str:
+        """What the pipeline calls it."""
+        ...
+
+    def output(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """What it printed from byte `offset` on, until it ends; every byte once, in small pieces.
+
+        Raises `EngineUnavailable` where the connection breaks, `BuildError`.
+        """
+        ...
+
+    async def exit(self) -> Exit | None:
+        """How it ended; None while it runs.
+
+        Raises `EngineUnavailable`, also where the build beside it has ended: then that is the reason.
+        """
+        ...
+
+    async def attempt(self, script: str) -> tuple[bool, str]:
+        """Runs a script by sh in it; whether it succeeded, and the end of what it printed.
+
+        Raises `EngineUnavailable`, `BuildError`.
+        """
+        ...
+
+
+class Services(Protocol):
+    """How an executor runs services beside a build: in its network, each with its limits.
+
+    `spec` is always that of the build, with the id that `Executor.start` told. `introduce` and `start` begin;
+    `find` is for a server that takes the build up; `remove` ends all. What nobody removed, `sweep` does.
+    """
+
+    async def introduce(self, spec: BuildSpec, names: Sequence[str]) -> None:
+        """Makes the build reach the services by their names. Raises `EngineUnavailable`, `BuildError`."""
+        ...
+
+    async def start(self, spec: BuildSpec, service: Service) -> RunningService:
+        """Starts one, whose image is there. Safe to call again after it failed.
+
+        Raises `EngineUnavailable`, `BuildError`.
+        """
+        ...
+
+    async def find(self, spec: BuildSpec) -> Sequence[RunningService]:
+        """Those of a build, running or ended. Raises `EngineUnavailable`, `BuildError`."""
+        ...
+
+    async def listening(self, spec: BuildSpec) -> set[int]:
+        """The TCP ports at which something listens in the build's network.
+
+        Raises `EngineUnavailable`, `BuildError`.
+        """
+        ...
+
+    async def remove(self, spec: BuildSpec) -> None:
+        """Kills and removes all of them. Safe to call again. Raises `EngineUnavailable`, `BuildError`."""
+        ...
+
+
 class Executor(Protocol):
     """A place where builds run."""
 
@@ -182,6 +247,11 @@ class Executor(Protocol):
     @property
     def images(self) -> Images | None:
         """The images in which builds run; None where they don't run in images."""
+        ...
+
+    @property
+    def services(self) -> Services | None:
+        """How services run beside a build; None where they can't."""
         ...
 
     @property

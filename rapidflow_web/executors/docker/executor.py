@@ -24,6 +24,7 @@ from rapidflow_web.executors.docker.known_images import Image, KnownImages
 from rapidflow_web.executors.docker.networks import CLOSED, Networks
 from rapidflow_web.executors.docker.pool import Pool, Wanted
 from rapidflow_web.executors.docker.pulls import Pulls
+from rapidflow_web.executors.docker.services import BESIDE_LABEL, DockerServices
 
 _CALL = aiohttp.ClientTimeout(total=120, connect=10)
 """For calls that the engine answers by itself; a hung engine must not hold a build for ever."""
@@ -60,6 +61,8 @@ class DockerExecutor:
         self._known = KnownImages(self.client)
         self._pool = Pool(self.client, installation, self._networks, parked)
         self.images = DockerImages(self.client, Pulls(pull_timeout, self._known), self._known, self._pool)
+        labels = {INSTALLATION_LABEL: installation}
+        self.services = DockerServices(self.client, self._known, labels)
         self._docker: aiodocker.Docker | None = None
         self._closed = False
 
@@ -155,7 +158,7 @@ class DockerExecutor:
         self._pool.fill_up()
         removed = 0
         for what, container in await self._orphans(live):
-            if container.id not in live().values():
+            if _needed_by(container) not in live().values():
                 with engine_errors(f"remove {what}"):
                     await delete(container)
                 removed += 1
@@ -176,7 +179,7 @@ class DockerExecutor:
         return [
             (f"the container {one.id[:12]}", one)
             for one in found
-            if one.id not in ids
+            if _needed_by(one) not in ids
             and not ours & {name.removeprefix("/") for name in one["Names"]}
             and not is_going(one)
         ]
@@ -232,6 +235,12 @@ class DockerExecutor:
             configuration["ExposedPorts"] = {f"{spec.port}/tcp": {}}
             host["PortBindings"] = {f"{spec.port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
         return Wanted(image, configuration)
+
+
+def _needed_by(container: Any) -> str:
+    """The id of the build's container that a container of the engine's list is, or runs beside."""
+    labels: dict[str, str] = container["Labels"] or {}
+    return labels.get(BESIDE_LABEL) or str(container.id)
 
 
 def _nowhere() -> str:

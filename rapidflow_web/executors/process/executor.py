@@ -43,6 +43,7 @@ class ProcessExecutor:
         "engine and set RAPIDFLOW_EXECUTOR=docker."
     )
     images = None
+    services = None
     place = "the process of the build"
     addresses = ()
     parked = 0
