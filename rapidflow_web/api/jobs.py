@@ -96,7 +96,7 @@ async def list_job_steps(job_id: int) -> Response:
 @blueprint.get("/jobs/<job_id>/timeline")
 @operation(schemas.TimelinePhases)
 async def get_job_timeline(job_id: int) -> Response:
-    """Get the phases before the first step, with progress: queued, image, source, container."""
+    """Get the phases before the first step, with progress: queued, image, source, container, services."""
     timeline = services().supervisor.timeline(await jobs.existing(job_id))
     return json_response([representations.phase(entry) for entry in timeline.phases])
 

@@ -445,6 +445,13 @@ class StreamQuery(Model):
     tail: Annotated[Number | Absent, Field(description="Start with the last lines: this many.")] = None
 
 
+class ServiceLogQuery(Model):
+    """The part of a service's log to send."""
+
+    follow: Annotated[Flag, Field(description="Keep streaming until the build ends.")] = False
+    offset: Annotated[Number | Absent, Field(description="Skip this many bytes.")] = None
+
+
 class BadgeQuery(Model):
     """The branch that a badge is about."""
 

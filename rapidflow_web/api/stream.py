@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from quart import Blueprint, Response, request
 
 from rapidflow_web.api import schemas
 from rapidflow_web.api.openapi import Text, header, operation, text
+from rapidflow_web.builds.plan import definition_of
 from rapidflow_web.db import jobs
-from rapidflow_web.errors import BadRequest, RangeNotSatisfiable
+from rapidflow_web.db.models import Job
+from rapidflow_web.errors import BadRequest, BuildError, Invalid, NotFound, RangeNotSatisfiable
 from rapidflow_web.logs.log import Log
 from rapidflow_web.web.gate import reader
 from rapidflow_web.web.services import services
@@ -78,7 +82,37 @@ async def stream_job_logs(query: schemas.StreamQuery, job_id: int) -> Response:
     job = await jobs.existing(job_id)
     log = services().logs.open(job.id)
     log.expect(job.log_size)
-    finished = log.sealed
+    return await _answer(log, log.sealed, query, job.pipeline_id)
+
+
+@blueprint.get("/jobs/<job_id>/services/<name>/logs")
+@operation(_ANSWER, query=schemas.ServiceLogQuery)
+async def get_service_logs(query: schemas.ServiceLogQuery, job_id: int, name: str) -> Response:
+    """Get the log of a service of a job as plain text, live while the build runs.
+
+    It has what the service printed to its standard output and error, until the steps had ended.
+    """
+    job = await jobs.with_definition(job_id)
+    if name not in await _services_of(job):
+        raise NotFound(f"job {job_id} has no service '{name[:63]}'")
+    log, whole = services().logs.open(job_id, name), services().logs.open(job_id)
+    # The logs of services end with that of their job, also those that never began.
+    finished = log.sealed or whole.sealed
+    wanted = schemas.StreamQuery.model_construct(follow=query.follow, offset=query.offset)
+    return await _answer(log, finished, wanted, job.pipeline_id)
+
+
+async def _services_of(job: Job) -> Collection[str]:
+    execution = services().supervisor.execution(job.id)
+    if execution is not None:
+        return execution.service_names
+    try:
+        return {one.name for one in (await asyncio.to_thread(definition_of, job)).services}
+    except (Invalid, BuildError):
+        return ()  # that of an earlier version, or of another job of this number
+
+
+async def _answer(log: Log, finished: bool, query: schemas.StreamQuery, pipeline_id: int) -> Response:
     part = _wanted(await _whole(log, query, finished), finished)
     if finished:
         # What can't be read is said while there still is a status to say it with.
@@ -96,7 +130,7 @@ async def stream_job_logs(query: schemas.StreamQuery, job_id: int) -> Response:
     body = LogBody(
         log,
         services().streams,
-        reader(job.pipeline_id),
+        reader(pipeline_id),
         lambda: log.layout.after(query.since),
         part.first,
         end,

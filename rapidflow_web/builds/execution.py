@@ -19,6 +19,7 @@ from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.masks import Masks
 from rapidflow_web.builds.plan import Plan
 from rapidflow_web.builds.preparation import Preparation, Tools, has_begun, when_reachable
+from rapidflow_web.builds.services import Services
 from rapidflow_web.builds.silence import Silence
 from rapidflow_web.builds.start_record import StartRecord, uptime
 from rapidflow_web.builds.step_progress import StepProgress
@@ -30,6 +31,7 @@ from rapidflow_web.db.models import Job
 from rapidflow_web.errors import BuildError, ContainerLost, RapidFlowError
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.base import Process, RunningBuild
+from rapidflow_web.logs.log import LogStore
 from rapidflow_web.logs.writer import LogWriter
 from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.pipeline.triggers import NO_FAILURE
@@ -53,7 +55,9 @@ _PATIENCE = 1.5
 class Execution:
     """Runs one job that was claimed. `finished` is set when nothing is left to do for it."""
 
-    def __init__(self, tools: Tools, ending: Ending, job: Job, plan: Plan, writer: LogWriter) -> None:
+    def __init__(
+        self, tools: Tools, ending: Ending, job: Job, plan: Plan, writer: LogWriter, logs: LogStore
+    ) -> None:
         self.job = job
         self._masks = Masks(tools.vault, job.id)
         self.timeline = Timeline(job.timeline, self._masks.hide)
@@ -71,6 +75,9 @@ class Execution:
         self._progress = StepProgress(plan.main.steps, writer)
         self._stopping = Stopping(job.id, self._progress, tools.settings.grace)
         self._cancelled = False
+        # As it is, though a step has failed: one that needs a service fails sooner than that is known to end.
+        stop = self._stopping.resume
+        self._services = Services(tools, job, plan, logs, self._masks, self.timeline, stop)
         self._session = AgentSession(
             job.id, self._nonce, plan.limits, plan.post_timeout, tools.executor.place,
             self._progress, self.timeline, writer, self._masks, self._stopping,
@@ -80,6 +87,17 @@ class Execution:
     def stopped(self) -> asyncio.Event:
         """Set when a stop that was requested is done: nothing of the build runs any more."""
         return self._stopping.done
+
+    @property
+    def service_names(self) -> tuple[str, ...]:
+        """The services that run beside it."""
+        return tuple(service.name for service in self._plan.services)
+
+    @property
+    def images(self) -> set[str]:
+        """The images of its containers, as far as they are known."""
+        images = {service.image for service in self._plan.services}
+        return images if self.job.image is None else images | {self.job.image}
 
     @property
     def stuck(self) -> str | None:
@@ -126,6 +144,8 @@ class Execution:
                     if self.job.cancelled:
                         self.cancel()
                     outcome = await (self._resume() if resume else self._build())
+                if self._stopping.outcome is None:
+                    outcome = await self._services.blamed(outcome)
             except RapidFlowError as error:
                 outcome = self._progress.failed(str(error), error.cause)
             except Exception as error:
@@ -142,6 +162,7 @@ class Execution:
             await to_the_end(self._finish(outcome, ended), _PATIENCE, self._in_a_hurry.set)
         finally:
             self._writer.close()
+            self._services.close()
 
     @contextlib.contextmanager
     def _time_limit(self, resume: bool) -> Generator[None]:
@@ -193,13 +214,16 @@ class Execution:
     async def _build(self) -> Outcome:
         if not self._progress.first:
             return Outcome("success")  # all steps are left out
+        self._services.check()
         began = uptime()
         values, account = await self._granted()
         environment = {**self._plan.environment, **values}
         lost = 0
         while lost < _ATTEMPTS:
             self.timeline.restart(self.job.created_at, self.job.started_at)
-            preparation = Preparation(self._tools, self.job, self._plan, environment, account, self.timeline)
+            preparation = Preparation(
+                self._tools, self.job, self._plan, environment, account, self.timeline, self._services
+            )
             try:
                 running = await unless(self._stopping.requested, preparation.run())
             except EndedEarly:
@@ -245,6 +269,7 @@ class Execution:
         self._running = None
         # Before the container goes, because without one a build that may have run a step has failed.
         self._start_record.forget()
+        await self._services.remove()
         try:
             await running.remove()
         except RapidFlowError as error:
@@ -300,6 +325,8 @@ class Execution:
 
     async def _go_on(self, running: RunningBuild) -> Outcome:
         try:
+            if self._progress.number:
+                await self._services.resume()
             outcome = await self._session.follow(running)
             if self._progress.number:
                 return outcome
@@ -318,6 +345,7 @@ class Execution:
         self.timeline.finish()
         if outcome.status != "cancelled" and (left_out := self._progress.left_out):
             await jobs.skip_steps(left_out, NO_FAILURE)
+        await self._services.end()
         await self._ending.ended(
             self.job.id,
             outcome.status,
@@ -333,6 +361,7 @@ class Execution:
             if not self._stopping.requested.is_set():
                 with contextlib.suppress(EndedEarly):
                     await unless(self._in_a_hurry, self._tools.executor.quiet())
+            await self._services.remove()
             try:
                 await self._running.remove()
             except RapidFlowError as problem:
@@ -343,5 +372,6 @@ class Execution:
     async def _detach(self) -> None:
         self._writer.close()
         await self._stopping.let_go()
+        await self._services.let_go()
         if self._running is not None:
             await self._running.detach()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from rapidflow_web.db.models import Environment, Job, Step
 from rapidflow_web.errors import BuildError
 from rapidflow_web.pipeline import images, parser
-from rapidflow_web.pipeline.definition import StepDefinition
+from rapidflow_web.pipeline.definition import ParsedPipeline, Service, StepDefinition
 from rapidflow_web.pipeline.limits import Limits
 from rapidflow_web.pipeline.triggers import NO_FAILURE
 from rapidflow_web.settings import Settings
@@ -54,6 +54,8 @@ class Plan:
     secrets: tuple[str, ...] = ()
     post_timeout: int = 300
     """Seconds that the steps that are `post` may take together."""
+    services: tuple[Service, ...] = ()
+    """They run in the network namespace of the main container."""
 
     @property
     def main(self) -> ContainerPlan:
@@ -66,12 +68,7 @@ def plan(job: Job, steps: Sequence[Step], variables: Sequence[Environment], sett
 
     Raises `Invalid` for a pipeline that an earlier version took and this one does not.
     """
-    parsed = parser.parse_stored(job.definition.config, job.definition.name)
-    if job.part is not None:
-        found = parsed.part(job.part)
-        if found is None:
-            raise BuildError(f"the pipeline has no part '{job.part}'")
-        parsed = found[1].build
+    parsed = definition_of(job)
     limits = parsed.limits.completed(settings.default_limits, settings.most_limits)
     # What is stored of secrets is not their value; the execution gets that.
     environment = {one.key: one.value for one in variables if one.key not in parsed.secrets}
@@ -82,7 +79,33 @@ def plan(job: Job, steps: Sequence[Step], variables: Sequence[Environment], sett
         new_privileges=parsed.new_privileges,
         steps=planned(parsed.steps, steps),
     )
-    return Plan(parsed.name, (main,), limits, environment, parsed.secrets, post_timeout=parsed.post_timeout)
+    return Plan(
+        parsed.name,
+        (main,),
+        limits,
+        environment,
+        parsed.secrets,
+        post_timeout=parsed.post_timeout,
+        services=parsed.services,
+    )
+
+
+def definition_of(job: Job) -> ParsedPipeline:
+    """What runs in the containers of a `job` that was fetched with its definition.
+
+    Raises as `plan` does. A definition may be slow to read.
+    """
+    return of_part(parser.parse_stored(job.definition.config, job.definition.name), job)
+
+
+def of_part(parsed: ParsedPipeline, job: Job) -> ParsedPipeline:
+    """What a `job` is of a pipeline of several jobs; of any other, all of it. Raises `BuildError`."""
+    if job.part is None:
+        return parsed
+    found = parsed.part(job.part)
+    if found is None:
+        raise BuildError(f"the pipeline has no part '{job.part}'")
+    return found[1].build
 
 
 def planned(definitions: Sequence[StepDefinition], rows: Sequence[Step]) -> tuple[PlannedStep, ...]:

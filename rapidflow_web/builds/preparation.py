@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from rapidflow_web.builds import variables
 from rapidflow_web.builds.plan import Plan, image_for
@@ -33,6 +33,9 @@ from rapidflow_web.source.git import GitError
 from rapidflow_web.source.mirrors import Account, Mirrors, Source
 from rapidflow_web.source.uploads import UploadedTrees
 from rapidflow_web.source.workspace import check_out
+
+if TYPE_CHECKING:
+    from rapidflow_web.builds.services import Services
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +89,7 @@ class Preparation:
         environment: Mapping[str, str],
         account: Account,
         timeline: Timeline,
+        services: Services,
     ) -> None:
         self._tools = tools
         self._job = job
@@ -93,6 +97,7 @@ class Preparation:
         self._environment = environment
         self._account = account
         self._timeline = timeline
+        self._services = services
         self._root = tools.work / str(job.id)
         self.archive = Archive(self._root)
         """What the agent needs to be brought; whoever got the agent closes it."""
@@ -100,8 +105,8 @@ class Preparation:
     async def run(self) -> RunningBuild:
         """The started agent, its scripts and source in the build's root. Raises `BuildError`.
 
-        Source and container are prepared at the same time. A call that fails or is cancelled leaves no
-        container behind.
+        Source, container and services are prepared at the same time. A call that fails or is cancelled leaves
+        no container behind.
         """
         await asyncio.to_thread(_clear, self._root)
         launch: asyncio.Task[RunningBuild] | None = None
@@ -109,15 +114,17 @@ class Preparation:
             async with asyncio.TaskGroup() as group:
                 source = group.create_task(self._source())
                 launch = group.create_task(self._launch(source))
+                group.create_task(self._services.start(launch))
         except BaseException as error:
             await to_the_end(self.archive.close())
+            await to_the_end(self._services.remove())
             if launch is not None and not launch.cancelled() and launch.exception() is None:
                 await to_the_end(_remove(launch.result()))
-            first = _first(error)
-            if isinstance(first, OSError):
-                reason = first.strerror or first
-                raise BuildError(f"could not write the files of the build: {reason}") from first
-            raise first from None
+            cause = first(error)
+            if isinstance(cause, OSError):
+                reason = cause.strerror or cause
+                raise BuildError(f"could not write the files of the build: {reason}") from cause
+            raise cause from None
         return launch.result()
 
     async def _source(self) -> None:
@@ -142,7 +149,7 @@ class Preparation:
                         if job.base is not None:
                             changed = await history.changed(source.mirror, job.base, source.commit)
                 except BaseExceptionGroup as error:
-                    raise _first(error) from None  # the phase says it in its words
+                    raise first(error) from None  # the phase says it in its words
                 remarks = tree.result()
                 phase.note("; ".join([f"commit {job.commit[:12]}", *remarks]))
         folder = PurePosixPath(job.folder or ".")
@@ -284,7 +291,7 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def _first(error: BaseException) -> BaseException:
+def first(error: BaseException) -> BaseException:
     """The first of the errors that were raised at the same time."""
     while isinstance(error, BaseExceptionGroup):
         error = cast(BaseExceptionGroup[BaseException], error).exceptions[0]

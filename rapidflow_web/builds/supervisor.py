@@ -85,7 +85,7 @@ class Supervisor:
 
     def images_in_use(self) -> set[str]:
         """The images of builds that run."""
-        return {one.job.image for one in self._executions.values() if one.job.image is not None}
+        return {image for one in self._executions.values() for image in one.images}
 
     def _live(self) -> dict[int, str | None]:
         # Threads ask as well, while jobs come and go.
@@ -170,12 +170,12 @@ class Supervisor:
                 if execution := self._executions.get(job.id):
                     execution.finished.set()
             finally:
-                self._executions.pop(job.id, None)
+                execution = self._executions.pop(job.id, None)
                 self._jobs.pop(job.id, None)
                 self._clearing.discard(job.id)
                 self._ended.set()
-                if job.image is not None:
-                    self.images_used[job.image] = now_ms()
+                for image in execution.images if execution is not None else ():
+                    self.images_used[image] = now_ms()
                 if slot:
                     self._queue.free_slot()
 
@@ -194,5 +194,5 @@ class Supervisor:
         if not resume:
             self._ending.make_room(job.id)
         writer = self._logs.writer(job.id, planned.limits.log_limit)
-        self._executions[job.id] = Execution(self._tools, self._ending, job, planned, writer)
+        self._executions[job.id] = Execution(self._tools, self._ending, job, planned, writer, self._logs)
         return self._executions[job.id]

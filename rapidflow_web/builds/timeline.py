@@ -1,4 +1,7 @@
-"""What happens to a job before its first step: queued, image, source, container; disk, where it is full."""
+"""What happens to a job before its first step: queued, image, source, container, services.
+
+Where the disk is full, there also is a phase of that name: disk.
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ _DOING = {
     "image": "looking for the image {}",
     "source": "fetching the source",
     "container": "starting the container",
+    "services": "starting the services",
 }
 """The phases that say nothing of themselves, or only what they are about."""
 

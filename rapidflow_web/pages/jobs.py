@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from quart import Response, redirect, request
@@ -12,6 +13,7 @@ from rapidflow_web.accounts.roles import Role
 from rapidflow_web.builds.activity import Activity, activity
 from rapidflow_web.builds.execution import Execution
 from rapidflow_web.builds.failures import is_awaited
+from rapidflow_web.builds.plan import of_part
 from rapidflow_web.builds.waiting import running_before
 from rapidflow_web.db import jobs, pipelines
 from rapidflow_web.db.models import Job
@@ -113,6 +115,7 @@ async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
         "steps": steps,
         "environment": environment,
         "secrets": definition.secrets if definition is not None else (),
+        "services": _service_names(job, definition, execution),
         "phases": phases,
         "doing": [] if begun else before_first_output(job, phases, waits),
         "related": await related(job),
@@ -124,6 +127,14 @@ async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
         "command": command if small or not polled else None,
         "command_polled": small,
     }
+
+
+def _service_names(job: Job, definition: ParsedPipeline | None, execution: Execution | None) -> Sequence[str]:
+    if execution is not None:
+        return execution.service_names
+    if definition is not None and (job.part is None or definition.part(job.part) is not None):
+        return [service.name for service in of_part(definition, job).services]
+    return services().logs.services(job.id)  # of a definition that is too long for a poll
 
 
 async def _stall(execution: Execution | None) -> Activity | None:

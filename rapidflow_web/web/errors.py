@@ -44,7 +44,7 @@ _SENTENCES = {
 }
 
 # By address, because a wrong method or a body that is too large is found before any route is.
-_STREAM = re.compile(r"/jobs/[^/]+/logs/stream")
+_STREAM = re.compile(r"/jobs/[^/]+/(logs/stream|services/[^/]+/logs)")
 
 
 def install(app: Quart, most_of_delivery: int, most_of_upload: int) -> None:

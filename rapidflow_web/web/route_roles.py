@@ -35,6 +35,7 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/jobs/<job_id>/details"): VIEWER,
     ("GET", "/jobs/<job_id>/logs"): VIEWER,
     ("GET", "/jobs/<job_id>/logs/stream"): VIEWER,
+    ("GET", "/jobs/<job_id>/services/<name>/logs"): VIEWER,
     ("GET", "/jobs/<job_id>/steps"): VIEWER,
     ("GET", "/jobs/<job_id>/timeline"): VIEWER,
     ("GET", "/jobs/<job_id>/activity"): VIEWER,

@@ -10,12 +10,12 @@ from tests.support.server import Server
 
 
 class ResumingFollower:
-    """Follows a job over any number of dropped connections and servers."""
+    """Follows a job, or another `log` of it, over any number of dropped connections and servers."""
 
-    def __init__(self, server: Server, job_id: int) -> None:
+    def __init__(self, server: Server, job_id: int, log: str = "logs/stream") -> None:
         self.received = bytearray()
         self.connections = 0
-        self._path = f"/jobs/{job_id}/logs/stream?follow=true"
+        self._path = f"/jobs/{job_id}/{log}?follow=true"
         self._port = server.port
         self._given_up = False
         self._thread = threading.Thread(target=self._follow, daemon=True)
