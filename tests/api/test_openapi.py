@@ -189,6 +189,16 @@ def test_the_stream_is_text_with_its_parameters_and_headers(document: dict[str, 
         assert list(stream["responses"][status]["content"]) == [TEXT]
 
 
+def test_the_log_of_a_service_is_text_like_the_stream(document: dict[str, Any]) -> None:
+    paths = document["paths"]
+    log = paths["/jobs/{job_id}/services/{name}/logs"]["get"]
+    assert [parameter["name"] for parameter in log["parameters"]] == [
+        "job_id", "name", "follow", "offset", "Range"
+    ]  # fmt: skip
+    stream = paths["/jobs/{job_id}/logs/stream"]["get"]
+    assert all(log["responses"][status] == stream["responses"][status] for status in ("200", "206", "416"))
+
+
 def test_query_parameters_are_documented_as_they_are_taken(document: dict[str, Any]) -> None:
     jobs = {
         parameter["name"]: parameter["schema"]

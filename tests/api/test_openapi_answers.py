@@ -51,17 +51,21 @@ def test_every_kind_of_answer_is_as_documented(
 ) -> None:
     truth = Truth(server, document)
     for details in (succeeded, failed, cancelled):
-        ids = {"job_id": details["job"]["id"], "step_id": details["steps"][-1]["id"]}
+        ids = {"job_id": details["job"]["id"], "step_id": details["steps"][-1]["id"], "name": "db"}
         for path, methods in CALLS.items():
             elsewhere = path in ACCOUNTS or path in REPOSITORIES
             if methods == ["get"] and "pipeline" not in path and not elsewhere:
                 truth.ask("GET", path, **ids)
                 truth.ask("GET", f"{path}?unknown=1", **ids)
                 if "{" in path:
-                    truth.ask("GET", path, job_id=10**9, step_id=10**9)
+                    truth.ask("GET", path, job_id=10**9, step_id=10**9, name="db")
         truth.ask("GET", "/jobs/{job_id}/logs/stream?Range=bytes=5-", **ids)
         truth.ask("GET", "/jobs/{job_id}/logs/stream?Range=bytes=99999-", **ids)
         truth.ask("POST", "/jobs/{job_id}/cancel", **ids)
+    pipeline = {"name": "beside", "steps": ["true"], "services": {"db": {"image": "postgres:16"}}}
+    beside = server.run(pipeline)["job"]["id"]
+    for query in ("", "?Range=bytes=99999-"):
+        truth.ask("GET", f"/jobs/{{job_id}}/services/{{name}}/logs{query}", job_id=beside, name="db")
     truth.ask("GET", "/jobs?limit=1")
     truth.ask("POST", "/prune?dry_run=true")
     truth.ask("POST", "/prune?dry_run=perhaps")
@@ -128,6 +132,8 @@ def test_every_kind_of_answer_is_as_documented(
         ("get", "/ready", "503"),
         # A pipeline that stands in a repository
         ("put", "/pipelines/{pipeline_id}", "409"),
+        # Builds of this server run as plain processes, which have no services.
+        ("get", "/jobs/{job_id}/services/{name}/logs", "206"),
     }
 
 

@@ -26,6 +26,7 @@ CALLS = {
     "/jobs/{job_id}/details": ["get"],
     "/jobs/{job_id}/logs": ["get"],
     "/jobs/{job_id}/logs/stream": ["get"],
+    "/jobs/{job_id}/services/{name}/logs": ["get"],
     "/jobs/{job_id}/reject": ["post"],
     "/jobs/{job_id}/retry": ["post"],
     "/jobs/{job_id}/steps": ["get"],
