@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from quart import Blueprint, Response, request
 
-from rapidflow_web.api import schemas
+from rapidflow_web.api import part_stream, schemas
 from rapidflow_web.api.openapi import Text, header, operation, text
 from rapidflow_web.builds.plan import definition_of
 from rapidflow_web.db import jobs
@@ -18,7 +18,7 @@ from rapidflow_web.errors import BadRequest, BuildError, Invalid, NotFound, Rang
 from rapidflow_web.logs.log import Log
 from rapidflow_web.web.gate import reader
 from rapidflow_web.web.services import services
-from rapidflow_web.web.streaming import LogBody
+from rapidflow_web.web.streaming import LogBody, LongBody
 
 blueprint = Blueprint("stream", __name__)
 
@@ -82,6 +82,8 @@ async def stream_job_logs(query: schemas.StreamQuery, job_id: int) -> Response:
     job = await jobs.existing(job_id)
     log = services().logs.open(job.id)
     log.expect(job.log_size)
+    if job.parts is not None and query.since:
+        return await _without_parts(job, log, query)
     return await _answer(log, log.sealed, query, job.pipeline_id)
 
 
@@ -137,6 +139,31 @@ async def _answer(log: Log, finished: bool, query: schemas.StreamQuery, pipeline
         request.scope["state"].get("connection") if end is None and request.http_version == "1.1" else None,
     )
     response = Response(body, 200 if part.content_range is None else 206, headers)
+    response.timeout = None
+    return response
+
+
+async def _without_parts(job: Job, log: Log, query: schemas.StreamQuery) -> Response:
+    """The log of a build of several jobs without the lines about the parts that `since` leaves out.
+
+    Ranges are those of the whole log, so they are ignored here.
+    """
+    left_out = {step.content.encode() for step in await jobs.steps_of(job.id) if step.id <= query.since}
+    follow = query.follow and not log.sealed
+    first, length = query.offset or 0, None
+    if not follow or query.tail is not None:
+        lines = [line async for line in part_stream.without(log, left_out, follow=False)]
+        length = sum(map(len, lines))
+        if query.tail is not None:
+            kept = b"".join(lines).splitlines(keepends=True)
+            first = length - sum(map(len, kept[max(0, len(kept) - query.tail) :]))
+        if log.sealed and first > length:
+            raise RangeNotSatisfiable(f"the log has {length} bytes; offset {first} is past its end", length)
+    pieces = part_stream.after(part_stream.without(log, left_out, follow=follow), first)
+    headers = {"Content-Type": "text/plain; charset=utf-8", "RapidFlow-Offset": str(first)}
+    if log.sealed and length is not None:
+        headers["Content-Length"] = str(length - first)
+    response = Response(LongBody(services().streams, reader(job.pipeline_id), pieces), 200, headers)
     response.timeout = None
     return response
 

@@ -274,6 +274,21 @@ def test_an_approval_lets_a_part_go_or_ends_it(server: Server) -> None:
     assert details["job"]["error"] == "deploy: rejected by api"
 
 
+def test_since_leaves_out_the_lines_of_earlier_parts(server: Server) -> None:
+    job_id = server.start_job(config("  a: {steps: ['true']}\n  b: {needs: a, steps: [sleep 1]}\n"))
+    a = wait_state(server, job_id, "a", "success")
+    followed = server.follow(job_id, f"follow=true&since={a['id']}").wait().decode()
+    whole = server.stream(job_id)
+    kept = "".join(line for line in whole.splitlines(keepends=True) if not line.startswith("a: "))
+    assert kept.startswith("b: runs as job ") and kept != whole
+    assert followed == server.stream(job_id, f"since={a['id']}") == kept
+    assert server.stream(job_id, f"since={a['id']}&offset=3") == kept[3:]
+    assert server.stream(job_id, f"since={a['id']}&tail=1") == "=== Build completed ===\n"
+    last = part(server.details(job_id), "b")["id"]
+    assert server.stream(job_id, f"since={last}") == "=== Build completed ===\n"
+    assert server.get(f"/jobs/{job_id}/logs/stream?since={last}&offset=1000").status == 416
+
+
 def test_a_group_runs_in_order_and_a_build_is_never_in_its_own_way(server: Server) -> None:
     text = config(
         """\
