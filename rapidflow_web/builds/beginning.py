@@ -92,7 +92,7 @@ class Beginning:
                 said = f"only a pipeline whose definition stands in a repository can build a {name}"
                 raise Invalid([Problem(name, f"{said}; give a branch")])
         settings, definition = self._settings, pipeline.definition
-        parsed = definitions.parse(settings, definition.config, definition.name)
+        parsed = await definitions.parse(settings, definition.config, definition.name)
         variables = {**parsed.env, **(environment or {})}
         if problems := [*_of_source(branch), *check_variables(parsed, variables, pipeline_id)]:
             raise Invalid(problems[: parser.MAX_PROBLEMS])
@@ -208,7 +208,7 @@ class Beginning:
             fields["unread"] = True
             if job.unread:
                 return await self._begin(fields, cause, (), environment)
-        parsed = parser.parse_stored(job.definition.config, job.definition.name)
+        parsed = await definitions.stored(job.definition)
         before = await jobs.steps_of(job_id)
         if parsed.jobs:
             fields["parts"] = len(parsed.parts)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
+from rapidflow_web.builds import definitions
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.lead import Lead
 from rapidflow_web.builds.preparation import Tools
@@ -16,7 +17,6 @@ from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job
 from rapidflow_web.errors import Invalid
 from rapidflow_web.logs.log import LogStore
-from rapidflow_web.pipeline import parser
 from rapidflow_web.server_log import about
 
 _log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Leads:
 
     async def _begin(self, group: asyncio.TaskGroup, job: Job) -> None:
         try:
-            parsed = await asyncio.to_thread(parser.parse_stored, job.definition.config, job.definition.name)
+            parsed = await definitions.stored(job.definition)
         except Invalid as error:
             # A later version may be stricter than the one that stored it.
             await self._ending.ended(job.id, "failed", f"the pipeline is no longer valid: {error}")

@@ -45,9 +45,9 @@ class Service:
         self._settings = settings
         self._server_ends = asyncio.Event()
 
-    def parse(self, config: str, name: str | None = None) -> ParsedPipeline:
+    async def parse(self, config: str, name: str | None = None) -> ParsedPipeline:
         """The definition in YAML text. Raises `Invalid`."""
-        return definitions.parse(self._settings, config, name)
+        return await definitions.parse(self._settings, config, name)
 
     async def add(
         self, config: str, name: str | None = None, *, by: str, seen_by: Sequence[str] | None = None
@@ -56,7 +56,7 @@ class Service:
 
         With `seen_by` only these users and administrators see it. Raises `Invalid`, `VaultError`.
         """
-        definition = self.parse(config, name)
+        definition = await self.parse(config, name)
         config, login = _without_password(config)
         if login is not None:
             self._vault.check_key()
@@ -78,7 +78,7 @@ class Service:
             raise Conflict(
                 f"pipeline {pipeline_id} is defined by {pipeline.path} in its repository; change it there"
             )
-        definition = self.parse(config, name)
+        definition = await self.parse(config, name)
         config, login = _without_password(config)
         if login is not None:
             await self._vault.put_login(pipeline_id, login, by)
@@ -92,7 +92,7 @@ class Service:
         Raises `NotFound`, `Invalid`, `VaultError`.
         """
         definition = (await pipelines.existing(pipeline_id, also_deleted=True)).definition
-        url = self.parse(definition.config, definition.name).repo_name or ""
+        url = (await self.parse(definition.config, definition.name)).repo_name or ""
         try:
             check_value(password)
             login = login_for(url, password)

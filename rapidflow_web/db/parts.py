@@ -149,7 +149,9 @@ async def begin(
         job = await Job.get_or_none(lead_id=fields["lead_id"], part=part.name, attempt=number)
         if job is None:
             job = await jobs.create({**fields, "part": part.name, "attempt": number}, steps, environment)
-        part = replace(part, state="waiting", reason=None, job_id=job.id)
+        group = (job.concurrency_group or "").partition(": ")[2]
+        reason = f"waits for its turn in the concurrency group '{group}'" if group else "waits for a slot"
+        part = replace(part, state="waiting", reason=reason, job_id=job.id)
         await _store(part, None)
     outbox.wake()
     return part

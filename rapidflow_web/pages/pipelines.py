@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
@@ -38,7 +37,6 @@ _DONE = {
     "same": "Nothing changed.",
 }
 """What is said of a definition that was sent."""
-_SMALL = 16_384
 """Characters of a definition that is checked at once."""
 _EXAMPLE = """\
 name: My project
@@ -136,12 +134,8 @@ async def check_pipeline() -> Response:
     """What is wrong with a definition that is being typed."""
     problems: tuple[Problem, ...] = ()
     config = forms.lines((await forms.fields()).get("config", ""))
-    parse = services().builds.parse
     try:
-        if len(config) <= _SMALL:
-            parse(config)
-        else:
-            await asyncio.to_thread(parse, config)
+        await services().builds.parse(config)
     except Invalid as error:
         problems = error.problems
     return Response(await render("_problems.html", problems=problems, checked=True))

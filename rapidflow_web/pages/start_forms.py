@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rapidflow_web.builds import definitions
 from rapidflow_web.db import branches as ref_names
 from rapidflow_web.db import build_search, jobs
 from rapidflow_web.db.models import Definition, Job, Pipeline
 from rapidflow_web.errors import Invalid, NotFound, Problem
 from rapidflow_web.pages import forms
-from rapidflow_web.pipeline import parser
 from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.pipeline.variables import HIDDEN
 
 _PREFIX = "variable:"
 """Before the name of a variable with a field of its own, in the form."""
 _MOST_BRANCHES = 500
-_SMALL = 16_384
-"""Characters of a definition that is parsed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +145,7 @@ async def branches(pipeline: Pipeline) -> list[str]:
 
 async def parsed(definition: Definition) -> ParsedPipeline | None:
     """What a definition says; None for one of an earlier version that is not valid any more."""
-
-    def parse() -> ParsedPipeline | None:
-        try:
-            return parser.parse_stored(definition.config, definition.name)
-        except Invalid:
-            return None
-
-    return parse() if len(definition.config) <= _SMALL else await asyncio.to_thread(parse)
+    try:
+        return await definitions.stored(definition)
+    except Invalid:
+        return None

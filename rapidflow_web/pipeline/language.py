@@ -185,6 +185,9 @@ PLACES: Mapping[str, Mapping[str, Key]] = {
     "retry": RETRY,
     "allow_failure": ALLOW_FAILURE,
     "service": SERVICE,
+    # A mapping of names that the author chooses.
+    "jobs": {"*": Key("A job, by its name.", "mapping", "job")},
+    "services": {"*": Key("A service, by its name.", "mapping", "service")},
 }
 
 

@@ -9,6 +9,7 @@ from tortoise.transactions import in_transaction
 
 from rapidflow_web.builds import concurrency
 from rapidflow_web.builds.beginning import check_variables, columns_of
+from rapidflow_web.builds.definitions import stored
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.facts import facts_of
 from rapidflow_web.db import jobs, outbox, pipelines, repositories
@@ -16,7 +17,6 @@ from rapidflow_web.db.database import is_away
 from rapidflow_web.db.models import Job, Pipeline
 from rapidflow_web.db.trigger_models import Repository
 from rapidflow_web.errors import BuildError, Invalid, RapidFlowError
-from rapidflow_web.pipeline import parser
 from rapidflow_web.pipeline.definition import judged
 from rapidflow_web.pipeline.variables import HIDDEN
 from rapidflow_web.progress import Far
@@ -109,7 +109,7 @@ class Reading:
             # It had its turn in a group of trusted builds, which it may not share any more.
             group = concurrency.of_forks(group)
         definition = (await jobs.with_definition(job.id)).definition
-        parsed = parser.parse_stored(definition.config, definition.name)
+        parsed = await stored(definition)
 
         async def store() -> None:
             async with in_transaction():

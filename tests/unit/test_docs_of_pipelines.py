@@ -51,7 +51,22 @@ def test_every_place_of_a_key_exists_and_each_key_has_a_meaning():
     assert {key.inside for key in keys} - {""} == set(PLACES) - {"pipeline"}
 
 
-@pytest.mark.parametrize("place", ["on", "push", "pull_request", "schedule", "concurrency", "notify"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "on",
+        "push",
+        "pull_request",
+        "schedule",
+        "concurrency",
+        "notify",
+        "job",
+        "need",
+        "retry",
+        "allow_failure",
+        "service",
+    ],
+)
 def test_keys_below_others_are_documented(place: str):
     docs = _TEXT + (_TOP / "docs/notifications.md").read_text()
     assert [name for name in PLACES[place] if f"`{name}`" not in docs and f"{name}:" not in docs] == []
@@ -76,4 +91,5 @@ def _examples() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("file", "example"), list(_examples()))
 def test_every_example_is_a_pipeline(file: str, example: str):
     # An example may leave out the name.
-    assert parse(example, ("/",), "example").steps
+    parsed = parse(example, ("/",), "example")
+    assert parsed.steps or parsed.jobs
