@@ -20,7 +20,7 @@ from rapidflow_web.builds.timeline import Timeline
 from rapidflow_web.db import jobs
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job
-from rapidflow_web.errors import Invalid
+from rapidflow_web.errors import BuildError, Invalid
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.server_log import about
 
@@ -186,7 +186,7 @@ class Supervisor:
         try:
             # Who wrote the definition may have made it slow to read.
             planned = await asyncio.to_thread(plan, job, steps, variables, self._tools.settings)
-        except Invalid as error:
+        except (Invalid, BuildError) as error:
             # A later version may be stricter than the one that stored it.
             await self._ending.ended(job.id, "failed", f"the pipeline is no longer valid: {error}")
             return None

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from pathlib import Path
 
 from rapidflow_web.builds import disk
-from rapidflow_web.builds.plan import following, planned
+from rapidflow_web.builds.plan import definition_of, following, planned
 from rapidflow_web.builds.start_record import StartRecord
 from rapidflow_web.data_folder import DataFolder, InUse, check_is_whole
 from rapidflow_web.db import jobs
@@ -28,7 +28,6 @@ from rapidflow_web.maintenance.backup_file import left_over
 from rapidflow_web.maintenance.finding import Finding
 from rapidflow_web.maintenance.log_check import LogCheck
 from rapidflow_web.maintenance.state_check import StateCheck, file_findings
-from rapidflow_web.pipeline import parser
 from rapidflow_web.progress import Progress
 from rapidflow_web.removal import contents, remove_surely
 from rapidflow_web.secrets.keys import Keys
@@ -122,8 +121,7 @@ class Doctor:
             return StartRecord(self._root(job.id)).noted
         if spans[-1].exit_code is None:
             return True
-        definitions = parser.parse_stored(job.definition.config, job.definition.name).steps
-        steps = planned(definitions, await jobs.steps_of(job.id))
+        steps = planned(definition_of(job).steps, await jobs.steps_of(job.id))
         number = next((n for n, step in enumerate(steps, 1) if step.id == spans[-1].step_id), 0)
         return following(steps, number, any(span.exit_code for span in spans)) is not None
 

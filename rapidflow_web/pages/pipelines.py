@@ -202,7 +202,7 @@ async def pipeline_page(
     }
     if may(Role.BUILDER):
         definition = await start_forms.parsed(pipeline.definition)
-        secrets = definition.secrets if definition is not None else ()
+        secrets = definition.combined.secrets if definition is not None else ()
         shown |= await start_forms.fields(pipeline, definition, again, values)
         shown["lacking"] = await named_secrets.lacking(pipeline, secrets)
         if may(Role.ADMIN):

@@ -115,7 +115,7 @@ async def _check(typed: Mapping[str, str], definitions: Sequence[Definition]) ->
     named: set[str] = set()
     for definition in definitions:
         parsed = await start_forms.parsed(definition)
-        named.update(parsed.secrets if parsed is not None else ())
+        named.update(parsed.combined.secrets if parsed is not None else ())
     for name, value in typed.items():
         if name not in named:
             raise Invalid([Problem("name", f"the definition names no secret '{name[:60]}'")])
