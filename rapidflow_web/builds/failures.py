@@ -13,7 +13,7 @@ import logging
 from typing import Any
 
 from rapidflow_web.builds import reasons
-from rapidflow_web.db import jobs
+from rapidflow_web.db import jobs, parts
 from rapidflow_web.db.build_lists import Build
 from rapidflow_web.db.database import is_away, now_ms
 from rapidflow_web.db.models import Job, Step
@@ -75,6 +75,9 @@ class Failures:
         job = await jobs.get(job_id)
         if job is None or job.status != "failed" or job.failure is not None:
             return
+        if job.parts is not None:
+            await jobs.update(job_id, failure=await self._of_part(job_id, is_last=is_last))
+            return
         step = failed_step(job, await jobs.steps_of(job_id))
         found: dict[str, Any] = {}
         if step is not None:
@@ -86,6 +89,20 @@ class Failures:
                     raise
                 _tell(job_id, problem)
         await jobs.update(job_id, failure=found)
+
+    async def _of_part(self, lead_id: int, *, is_last: bool) -> dict[str, Any]:
+        """Why the first part failed that made a build of several jobs fail."""
+        rows = await parts.of_lead(lead_id)
+        failed = next((row for row in rows if row.state == "failed" and row.job_id is not None), None)
+        if failed is None or failed.job_id is None:
+            return {}
+        await self._look(failed.job_id, is_last=is_last)
+        job = await jobs.get(failed.job_id)
+        return {
+            **(job.failure or {} if job is not None else {}),
+            "part": failed.name,
+            "job_id": failed.job_id,
+        }
 
     async def _message(self, job_id: int, step: Step) -> dict[str, Any]:
         log = self.logs.open(job_id)

@@ -41,8 +41,11 @@ def reason(build: _Build) -> Reason | None:
         return None
     page = f"/ui/jobs/{build.id}"
     found = build.failure
-    if found:
-        name = found["name"] or f"Step {found['step']}"
+    part = f"{found['part']}: " if found and "part" in found else ""
+    if part and found:
+        page = f"/ui/jobs/{found['job_id']}"
+    if found and "step" in found:
+        name = part + (found["name"] or f"Step {found['step']}")
         line = f":{found['line']}" if found.get("line") else ""
         href = f"{page}#step:{found['step']}{line}"
         return Reason(f"{name} failed (exit {found['code']})", found.get("message"), href)

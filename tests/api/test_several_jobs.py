@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import gates
 from tests.support.repos import Repo
-from tests.support.server import Server
+from tests.support.server import Server, wait_for
 
 
 def config(jobs: str, top: str = "") -> str:
@@ -182,6 +182,18 @@ def test_fail_fast_ends_the_others(server: Server) -> None:
     assert details["job"]["status"] == "failed"
     assert details["job"]["error"] == "test (n=1): step 1 (bash) exited with 1"
     assert part(details, "test (n=3)")["part"]["reason"] == "test (n=1) failed"
+
+
+def test_the_reason_of_a_build_is_that_of_its_first_failed_part(server: Server) -> None:
+    text = config("  a: {steps: ['true']}\n  b: {steps: ['true', 'echo error: no such thing; exit 3']}\n")
+    details = server.run(text)
+    failed = part(details, "b")["part"]["job_id"]
+
+    def shown() -> bool:
+        page = server.get("/ui/builds").text
+        return f'href="/ui/jobs/{failed}#step:2:1"' in page and "b: Step 2 failed (exit 3)" in page
+
+    wait_for(shown, "the list of builds has the reason")
 
 
 def test_a_part_runs_again_as_often_as_it_may(server: Server) -> None:
