@@ -14,7 +14,7 @@ from rapidflow_web.builds.activity import activity
 from rapidflow_web.builds.waiting import running_before
 from rapidflow_web.db import job_lists, jobs
 from rapidflow_web.db.models import Job, Step
-from rapidflow_web.errors import BadRequest
+from rapidflow_web.errors import Invalid, Problem
 from rapidflow_web.logs.log import Log
 from rapidflow_web.web import requests
 from rapidflow_web.web.gate import reader
@@ -145,7 +145,7 @@ async def reject_job(job_id: int) -> Response:
 async def _decided(job_id: int, *, approved: bool) -> Response:
     wanted = await requests.body(Approved)
     if (wanted.commit is None) == (wanted.part is None):
-        raise BadRequest("give either 'commit' or 'part'")
+        raise Invalid([Problem("commit", "give either 'commit' or 'part'")])
     if wanted.part is not None:
         by = requests.cause().started_by
         await services().builds.decide(job_id, wanted.part, by, approved=approved)

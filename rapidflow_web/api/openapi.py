@@ -214,7 +214,10 @@ def _request_body(body: type[BaseModel], yaml: bool) -> dict[str, Any]:
     if yaml:
         content |= {media_type: {"schema": {"type": "string"}} for media_type in requests.YAML}
     # An absent body counts as an empty object.
-    required = any(field.is_required() for field in body.model_fields.values())
+    more = body.model_config.get("json_schema_extra")
+    required = any(field.is_required() for field in body.model_fields.values()) or (
+        isinstance(more, dict) and "minProperties" in more
+    )
     return {"required": required, "content": content}
 
 

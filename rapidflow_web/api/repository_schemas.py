@@ -229,7 +229,7 @@ class Explanations(RootModel[list[Explanation]], defer_build=True):
 class Approved(Model):
     """What is approved or rejected: the commit of a build, or a part of a build of several jobs."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     commit: Annotated[str | Absent, Field(description="The commit that the build waits for.")] = None
     part: Annotated[str | Absent, Field(description="A part, or a job with all its parts.")] = None

@@ -99,6 +99,7 @@ def test_every_call_documents_its_errors_in_the_one_shape(document: dict[str, An
             in (
                 ("post", "/pipelines"),
                 ("post", "/pipelines/{pipeline_id}/jobs"),
+                ("post", "/jobs/{job_id}/retry"),
                 ("post", "/repositories"),
                 ("post", "/tokens"),
                 ("post", "/users"),
@@ -153,6 +154,7 @@ def test_bodies_are_required_where_they_are_and_optional_where_they_are(document
         ("post", "/pipelines"): (True, [JSON, *yaml]),
         ("put", "/pipelines/{pipeline_id}"): (True, [JSON, *yaml]),
         ("post", "/pipelines/{pipeline_id}/jobs"): (False, [JSON]),
+        ("post", "/jobs/{job_id}/retry"): (False, [JSON]),
         ("post", "/pipelines/{pipeline_id}/uploads"): (True, ["application/octet-stream"]),
         ("put", "/me/password"): (True, [JSON]),
         ("put", "/pipelines/{pipeline_id}/visibility"): (True, [JSON]),
@@ -204,7 +206,7 @@ def test_query_parameters_are_documented_as_they_are_taken(document: dict[str, A
         parameter["name"]: parameter["schema"]
         for parameter in document["paths"]["/jobs"]["get"]["parameters"]
     }
-    assert list(jobs) == ["limit", "before", "status", "branch", "pipeline_id"]
+    assert list(jobs) == ["limit", "before", "status", "branch", "pipeline_id", "lead_id"]
     assert (jobs["limit"]["minimum"], jobs["limit"]["maximum"], jobs["limit"]["default"]) == (1, 200, 50)
     assert jobs["status"]["enum"] == ["pending", "running", "success", "failed", "cancelled"]
     assert (jobs["before"]["type"], jobs["before"]["minimum"]) == ("integer", 0)

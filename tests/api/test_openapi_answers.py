@@ -109,7 +109,11 @@ def test_every_kind_of_answer_is_as_documented(
         truth.ask("GET", f"/jobs/{{job_id}}/{path}", job_id=job_id)
     truth.ask("POST", "/jobs/{job_id}/retry", job_id=job_id)
     truth.ask("POST", "/jobs/{job_id}/cancel", job_id=job_id)
-    retried = truth.ask("POST", "/jobs/{job_id}/retry", job_id=job_id).json["id"]
+    for body, media_type in (
+        ({"only": "x"}, JSON), (b"x", TEXT), (b"x" * (1024 * 1024 + 1), JSON),
+    ):  # fmt: skip
+        truth.ask("POST", "/jobs/{job_id}/retry", body=body, media_type=media_type, job_id=job_id)
+    retried = truth.ask("POST", "/jobs/{job_id}/retry", body={"only": "failed"}, job_id=job_id).json["id"]
     truth.ask("POST", "/jobs/{job_id}/cancel", job_id=retried)
     for call in ("cancel", "retry"):
         truth.ask("POST", f"/jobs/{{job_id}}/{call}", job_id=10**9)

@@ -272,7 +272,7 @@ def test_an_approval_lets_a_part_go_or_ends_it(server: Server) -> None:
     wait_state(server, job_id, "deploy", "waits_for_approval")
     assert server.post(f"/jobs/{job_id}/approve", {"part": "after"}).status == 409
     assert server.post(f"/jobs/{job_id}/approve", {"part": "nothing"}).status == 400
-    assert server.post(f"/jobs/{job_id}/approve", {}).status == 400
+    assert server.post(f"/jobs/{job_id}/approve", {}).status == 422
     assert server.post(f"/jobs/{job_id}/approve", {"part": "deploy"}).status == 200
     assert server.wait_finished(job_id)["job"]["status"] == "success"
     assert "deploy: approved by api\n" in server.stream(job_id)
