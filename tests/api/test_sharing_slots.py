@@ -1,0 +1,75 @@
+"""Slots are shared fairly between builds of several jobs and others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.support import gates
+from tests.support.server import Server, wait_for
+
+
+def test_a_large_matrix_keeps_no_other_build_waiting(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process", concurrency="2").start()
+    values = ", ".join(str(number) for number in range(200))
+    matrix = server.start_job(
+        f"name: large\njobs:\n  test:\n    matrix: {{n: [{values}]}}\n    steps: ['{gates.waiting()}']\n"
+    )
+    parts = f"/jobs?lead_id={matrix}&limit=200"
+    wait_for(lambda: len(server.get(parts).json) == 200, "all parts wait for a slot")
+    running = server.get(f"{parts}&status=running").json
+    assert len(running) == 2
+    single = server.start_job("name: single\nsteps: ['true']\n")
+    two = server.start_job("name: two\njobs:\n  a: {steps: ['true']}\n  b: {steps: ['true']}\n")
+    # One of the slots gets free, and the builds with nothing running come before the rest of the matrix.
+    gates.let_go(server, running[0]["id"])
+    assert server.wait_finished(single)["job"]["status"] == "success"
+    assert server.wait_finished(two)["job"]["status"] == "success"
+    started = {job["id"] for job in server.get(parts).json if job["started_at"] is not None}
+    assert len(started) <= 5
+    assert server.post(f"/jobs/{matrix}/cancel").status == 200
+    assert server.job(matrix)["status"] == "cancelled"
+
+
+def test_a_part_with_a_higher_priority_comes_first(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process", concurrency="1").start()
+    holder = server.start_job(f"name: holder\nsteps: ['{gates.waiting()}']\n")
+    server.wait_output(holder, "Step 1")
+    builds = [
+        server.start_job(f"name: x\njobs:\n  a: {{priority: {priority}, steps: ['true']}}\n")
+        for priority in (0, 10, -5)
+    ]
+    wait_for(lambda: all(server.get(f"/jobs?lead_id={one}").json for one in builds), "all wait for a slot")
+    gates.let_go(server, holder)
+    for one in builds:
+        server.wait_finished(one)
+    first, high, low = (server.get(f"/jobs?lead_id={one}").json[0]["id"] for one in builds)
+    order = server.log.read_text()
+    assert order.index(f"job {high}: started") < order.index(f"job {first}: started")
+    assert order.index(f"job {first}: started") < order.index(f"job {low}: started")
+
+
+def test_builds_of_a_group_follow_each_other_also_after_a_kill(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process", concurrency="4").start()
+    pipeline_id = server.pipeline(
+        "name: deploys\njobs:\n  deploy:\n    concurrency: {group: deploy}\n"
+        f"    steps: ['{gates.waiting()}']\n"
+    )
+    builds = [server.start_build(pipeline_id) for _ in range(5)]
+    wait_for(lambda: all(server.get(f"/jobs?lead_id={one}").json for one in builds), "all are jobs")
+    ended: list[int] = []
+    while len(ended) < len(builds):
+        running = [
+            (one, job["id"])
+            for one in builds
+            for job in server.get(f"/jobs?lead_id={one}").json
+            if job["status"] == "running"
+        ]
+        assert len(running) <= 1
+        for build, job_id in running:
+            server.wait_output(job_id, "Step 1")
+            server.kill()
+            server.start()
+            gates.let_go(server, job_id)
+            server.wait_finished(build)
+            ended.append(build)
+    assert ended == builds
