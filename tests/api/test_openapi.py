@@ -115,13 +115,13 @@ def test_every_call_documents_its_errors_in_the_one_shape(document: dict[str, An
             "/jobs/{job_id}/retry",
         ):
             statuses.add("429")
-        if path.endswith("/stream"):
+        if path.endswith(("/stream", "/services/{name}/logs")):
             statuses.add("416")
         assert {status for status in operation["responses"] if "400" <= status < "500"} == statuses
         for status in statuses:
             (media_type, content), *others = operation["responses"][status]["content"].items()
             assert not others
-            if path.endswith("/stream"):
+            if path.endswith(("/stream", "/services/{name}/logs")):
                 assert (media_type, content["schema"]) == (TEXT, {"type": "string"})
             else:
                 assert (media_type, content["schema"]) == (JSON, {"$ref": "#/components/schemas/Error"})
