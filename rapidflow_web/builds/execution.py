@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from rapidflow_web.builds import disk
 from rapidflow_web.builds.agent_session import AgentSession, StartOver
@@ -28,7 +28,7 @@ from rapidflow_web.builds.timeline import Timeline
 from rapidflow_web.db import jobs, repositories
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job
-from rapidflow_web.errors import BuildError, ContainerLost, RapidFlowError
+from rapidflow_web.errors import BuildError, Cause, ContainerLost, RapidFlowError
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.base import Process, RunningBuild
 from rapidflow_web.logs.log import LogStore
@@ -282,7 +282,7 @@ class Execution:
             await self._progress.restore(record, self._stopping.outcome)
         if self.job.error is not None:
             # The reason for an end is stored before anything is stopped.
-            self._stopping.resume(Outcome("failed", self.job.error))
+            self._stopping.resume(Outcome("failed", self.job.error, cast("Cause | None", self.job.cause)))
         outcome = None
         if self._progress.number and not self._progress.runs:
             # Between the end of a step and the header of the next one, which a stop may keep from running.

@@ -30,6 +30,7 @@ from rapidflow_web.pipeline.definition import JobDefinition, ParsedPipeline, Par
 from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.pipeline.triggers import Facts
 from rapidflow_web.pipeline.variables import HIDDEN
+from rapidflow_web.shielding import EndedEarly, unless
 from rapidflow_web.source import history
 from rapidflow_web.source.mirrors import Account
 
@@ -66,6 +67,8 @@ class Lead:
         self._parsed = parsed
         self._cancel = cancel
         self._changed = asyncio.Event()
+        self._stopped = asyncio.Event()
+        """Set when the build is cancelled."""
         self._log = logs.open(job.id)
         self._writer: LogWriter = logs.writer(job.id)
         self._said: set[bytes] = set()
@@ -73,6 +76,7 @@ class Lead:
 
     def cancel(self) -> None:
         """Ends the build, whose cancel is stored; `finished` tells when that is done."""
+        self._stopped.set()
         self.wake()
 
     def wake(self) -> None:
@@ -100,12 +104,26 @@ class Lead:
 
     # The source
 
+    async def _prepared(self) -> Facts:
+        """What is known of the build, once the commit is found. Raises `BuildError`, `VaultError`."""
+        current = await jobs.get(self._job.id)
+        if current is not None and current.cancelled:
+            self._stopped.set()
+        with contextlib.suppress(EndedEarly):  # that decides what comes of the parts
+            await unless(self._stopped, self._find_commit())
+        return await facts_of(self._job, self._parsed.name)
+
     async def _find_commit(self) -> None:
-        """Finds the commit, once for all parts. Raises `BuildError`."""
+        """Finds the commit, once for all parts, and makes sure that the secrets of all parts are there."""
         job, tools = self._job, self._tools
+        if await parts.attempts(job.id):
+            return  # an earlier server did
+        repository = await repositories.of_pipeline(job.pipeline_id)
+        if not job.untrusted:
+            granted = repository.secrets if repository is not None else None
+            await tools.vault.of_build(job.pipeline_id, self._parsed.combined.secrets, granted)
         if job.repo_name is None or job.commit is not None:
             return
-        repository = await repositories.of_pipeline(job.pipeline_id)
         scope = job.pipeline_id if repository is None else tools.vault.scope_of_repository(repository.id)
         account = Account(scope, await tools.vault.login_of(scope))
         source = await tools.mirrors.fetch(job.repo_name, job.branch, account=account)
@@ -117,11 +135,11 @@ class Lead:
     # The parts
 
     async def _lead(self) -> tuple[str, str | None]:
-        await self._find_commit()
-        facts = await facts_of(self._job, self._parsed.name)
+        facts: Facts | None = None
         while True:
             self._changed.clear()
             try:
+                facts = facts or await self._prepared()
                 if (ended := await self._look(facts)) is not None:
                     return ended
             except Exception as error:
@@ -219,7 +237,7 @@ class Lead:
             **{name: getattr(lead, name) for name in _COPIED},
             **columns_of(build),
             "lead_id": lead.id,
-            "priority": job.priority,
+            "priority": 0 if lead.untrusted else job.priority,
             "concurrency_group": group,
         }
         steps = [

@@ -136,7 +136,7 @@ class Stopping:
             earlier.cancel()
             await asyncio.wait({earlier})
         if outcome.error is not None:
-            await self._store(outcome.error)
+            await self._store(outcome.error, outcome.cause)
         grace = self._grace if self._progress.runs else 0.0
         if step_alone:
             if await self._end_step(running):
@@ -186,10 +186,10 @@ class Stopping:
         finally:
             called.cancel()
 
-    async def _store(self, reason: str) -> None:
+    async def _store(self, reason: str, cause: Cause | None) -> None:
         """The reason for an end is stored before anything is stopped, so that a restart can't lose it."""
         try:
-            await jobs.note_reason(self._job_id, reason)
+            await jobs.note_reason(self._job_id, reason, cause)
         except Exception as error:
             # A full disk keeps no build from being stopped.
             _log.warning("the reason for its end can't be stored: %s", error)

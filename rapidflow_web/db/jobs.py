@@ -252,9 +252,9 @@ async def update(job_id: int, **fields: Any) -> None:
 
 
 @uncancelled
-async def note_reason(job_id: int, error: str) -> None:
+async def note_reason(job_id: int, error: str, cause: str | None) -> None:
     """Notes why a running job is going to fail."""
-    await Job.filter(id=job_id, status="running").update(error=error)
+    await Job.filter(id=job_id, status="running").update(error=error, cause=cause)
 
 
 @patient

@@ -196,6 +196,12 @@ def test_the_reason_of_a_build_is_that_of_its_first_failed_part(server: Server) 
     wait_for(shown, "the list of builds has the reason")
 
 
+def test_a_missing_secret_fails_the_build_before_anything_runs(server: Server) -> None:
+    details = server.run(config("  a: {steps: ['true']}\n  b: {secrets: [NOT_STORED], steps: ['true']}\n"))
+    assert details["job"]["status"] == "failed" and "NOT_STORED" in details["job"]["error"]
+    assert server.get(f"/jobs?lead_id={details['job']['id']}").json == []
+
+
 def test_a_part_runs_again_as_often_as_it_may(server: Server) -> None:
     text = config(
         """\
