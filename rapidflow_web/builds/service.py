@@ -159,7 +159,7 @@ class Service:
         """
         await jobs.existing(job_id)
         rows = await parts.of_lead(job_id)
-        wanted = [row for row in rows if part in (row.name, row.name.partition(" (")[0])]
+        wanted = [row for row in rows if part in (row.name, parts.job_of(row.name))]
         if not wanted:
             raise BadRequest(f"job {job_id} has no part {part[:100]!r}")
         decide = parts.approve if approved else parts.reject

@@ -80,6 +80,11 @@ class Attempt:
     concurrency_group: str | None
 
 
+def job_of(part: str) -> str:
+    """The name of the job that a part by this name is of."""
+    return part.partition(" (")[0]
+
+
 def part_row(step: Step) -> PartRow:
     """The part that a step of a lead job stands for."""
     stored = cast(dict[str, Any], step.part or {})
@@ -113,6 +118,38 @@ async def attempts(lead_id: int) -> dict[int, Attempt]:
         [lead_id],
     )
     return {row[0]: Attempt(*row) for row in found}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """With how many parts of a build nothing more will happen, and how many wait for an approval."""
+
+    total: int
+    done: int
+    asking: int
+
+
+@uncancelled
+async def progress(job_ids: Sequence[int]) -> dict[int, Progress]:
+    """How far builds of several jobs are; nothing of other builds."""
+    if not job_ids:
+        return {}
+    numbers = ", ".join(str(int(number)) for number in job_ids)
+    found = await rows(
+        "SELECT job_id, COUNT(*), COUNT(CASE WHEN skipped IS NOT NULL "  # noqa: S608, only numbers are in it
+        "OR status IN ('success', 'failed', 'cancelled') THEN 1 END), "
+        # Within a reason, the quotes would be escaped.
+        "COUNT(CASE WHEN CAST(part AS text) LIKE '%\"waits_for_approval\"%' THEN 1 END) "
+        f"FROM step WHERE job_id IN ({numbers}) AND type = 'job' GROUP BY job_id",
+    )
+    return {row[0]: Progress(*row[1:]) for row in found}
+
+
+@uncancelled
+async def attempts_of(lead_id: int, part: str) -> list[Job]:
+    """The jobs of all attempts of one part, in their order, with `id`, `status` and `attempt`."""
+    query = Job.filter(lead_id=lead_id, part=part).order_by("attempt")
+    return await query.only("id", "status", "attempt")
 
 
 @patient

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from quart import Response, request
 
 from rapidflow_web.builds.failures import is_awaited
-from rapidflow_web.db import build_lists, build_search, pipelines
+from rapidflow_web.db import build_lists, build_search, parts, pipelines
 from rapidflow_web.db.build_lists import Build
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.jobs import FINISHED, STATUSES
@@ -100,6 +100,7 @@ async def _found() -> dict[str, Any]:
     given = {name: value for name, value in filters.items() if value}
     return {
         "builds": found[:_BUILDS],
+        "parts_of": await parts.progress([build.id for build in found if build.status == "running"]),
         "filters": filters,
         "before": before,
         "mine": user is not None,

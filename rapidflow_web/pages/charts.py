@@ -71,16 +71,24 @@ class _Build(_Timed, Protocol):
 
 
 @blueprint.app_template_global("span_of")
-def span_of(part: _Timed, build: _Build) -> Markup:
-    """When a part of a build that has ended went on, as a bar: all of them together are a waterfall."""
+def span_of(part: _Timed, build: _Build, waits_since: int | None = None) -> Markup:
+    """When a part of a build that has ended went on, as a bar: all of them together are a waterfall.
+
+    `waits_since` is when it could have begun, in ms; a thin bar leads from there.
+    """
     whole = (build.finished_at or 0) - build.created_at
     if whole <= 0 or part.started_at is None or part.finished_at is None:
         return Markup()
     left = min(max(0, (part.started_at - build.created_at) / whole), 1) * _WIDE
     width = min(max(4.0, (part.finished_at - part.started_at) / whole * _WIDE), _WIDE)
+    left = min(left, _WIDE - width)
+    waited = ""
+    if waits_since is not None:
+        begin = min(max(0, (waits_since - build.created_at) / whole) * _WIDE, left)
+        waited = f'<rect class="waited" x="{begin:.1f}" y="1.5" width="{left - begin:.1f}" height="1"/>'
     return Markup(  # noqa: S704
         f'<svg class="span" viewBox="0 0 {_WIDE} 4" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect x="{min(left, _WIDE - width):.1f}" y="0" width="{width:.1f}" height="4"/></svg>'
+        f'{waited}<rect x="{left:.1f}" y="0" width="{width:.1f}" height="4"/></svg>'
     )
 
 

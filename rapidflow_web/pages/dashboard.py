@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from quart import Response, current_app, request
 
 from rapidflow_web.builds.waiting import running_before
-from rapidflow_web.db import build_lists, dashboard, pipeline_search
+from rapidflow_web.db import build_lists, dashboard, parts, pipeline_search
 from rapidflow_web.db.related_builds import usual
 from rapidflow_web.pages import charts, examples, forms
 from rapidflow_web.pages.blueprint import blueprint, fragment
@@ -63,6 +63,7 @@ async def _overview() -> dict[str, Any]:
     ]
     return {
         "running": running,
+        "parts_of": await parts.progress([build.id for build in running]),
         "steps_of": await dashboard.progress([build.id for build in running]),
         "usual": await usual(names) if names else {},
         "waiting": waiting,

@@ -30,8 +30,18 @@ def mark(status: str, word: str) -> Markup:
     )
 
 
+_LIKE = {
+    "skipped": "cancelled",
+    "not run": "cancelled",
+    "waiting": "pending",
+    "queued": "pending",
+    "waits_for_approval": "pending",
+    "forgiven": "success",
+}
+"""States that are shown like a status."""
+_WORDS = {"waits_for_approval": "needs approval", "forgiven": "failure allowed"}
 _STATUSES = {status: mark(status, status) for status in _SHAPES} | {
-    word: mark("cancelled", word) for word in ("skipped", "not run")
+    state: mark(like, _WORDS.get(state, state)) for state, like in _LIKE.items()
 }
 
 _VIA = {
@@ -63,6 +73,20 @@ class _Timed(Protocol):
 def status(name: str) -> Markup:
     """A status as a word with its shape; ready made, because pages have it in every row."""
     return _STATUSES[name]
+
+
+@blueprint.app_template_filter("state_word")
+def state_word(state: str) -> str:
+    """A status, or the state of a part, in words."""
+    return _WORDS.get(state, state)
+
+
+@blueprint.app_template_global("counted")
+def counted(state: str, count: int) -> Markup:
+    """How many are in a state, with its shape; the word is for those who don't see that."""
+    return mark(
+        _LIKE.get(state, state), f'{count:d}<span class="visually-hidden"> {state_word(state)}</span>'
+    )
 
 
 blueprint.add_app_template_filter(format_elapsed, "elapsed")

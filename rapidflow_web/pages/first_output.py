@@ -15,6 +15,7 @@ _DOING = {
     "services": "starting the services",
 }
 """The phases that say nothing of themselves, or only what they are about."""
+_JOBS = "Starting the first jobs"
 
 
 def before_first_output(job: Job, phases: Sequence[Phase], waits: str | None) -> list[str]:
@@ -26,7 +27,9 @@ def before_first_output(job: Job, phases: Sequence[Phase], waits: str | None) ->
             waits = "Reading the definition from the commit"
         elif job.approval == "waiting":
             waits = "Waiting for an approval"
-        return [_line(waits or "Waiting for a free slot")]
+        return [_line(waits or ("Waiting for a free slot" if job.parts is None else _JOBS))]
+    if job.parts is not None:
+        return [_line(_JOBS)]
     unfinished = [phase for phase in phases if phase.finished_at is None and not phase.failed]
     return [_line(_words(phase, job)) for phase in unfinished] or ["Starting the first step…"]
 

@@ -13,16 +13,17 @@ from rapidflow_web.accounts.roles import Role
 from rapidflow_web.builds.activity import Activity, activity
 from rapidflow_web.builds.execution import Execution
 from rapidflow_web.builds.failures import is_awaited
-from rapidflow_web.builds.plan import of_part
 from rapidflow_web.builds.waiting import running_before
-from rapidflow_web.db import jobs, pipelines
-from rapidflow_web.db.models import Job
+from rapidflow_web.db import jobs, parts, pipelines
+from rapidflow_web.db.models import Job, Step
 from rapidflow_web.db.related_builds import ahead, related
 from rapidflow_web.errors import LogUnreadable
 from rapidflow_web.logs.displayed_text import announced, displayed
 from rapidflow_web.pages import commands, forms, named_secrets, start_forms
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.pages.first_output import before_first_output
+from rapidflow_web.pages.part_graph import graph
+from rapidflow_web.pages.parts import overview
 from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.public_url import name_of
 from rapidflow_web.web.gate import may
@@ -42,10 +43,12 @@ _MOST_POLLED = 16_384
 async def show_job(job_id: int) -> str:
     """A job with its live log."""
     state = await _state(job_id, polled=False)
+    logged = state["failed_job"] if request.args.get("log") != "build" else None
+    state["logged"] = logged = logged or state["job"]
     try:
-        tail = await _tail(state["job"])
+        tail = await _tail(logged)
         # Nothing outside of the database changes the page of a build whose log is complete and can be read.
-        if state["job"].log_size is not None:
+        if state["job"].log_size is not None and logged.log_size is not None:
             cacheable()
     except LogUnreadable as error:
         tail = str(error)
@@ -67,22 +70,31 @@ async def cancel_job(job_id: int) -> WerkzeugResponse:
 
 @blueprint.post("/ui/jobs/<job_id>/retry")
 async def retry_job(job_id: int) -> WerkzeugResponse:
-    """Starts a job again and shows the new one."""
-    job = await services().beginning.retry(job_id, cause("web"))
+    """Starts a job again, or only what failed of it, and shows the new one."""
+    only_failed = (await forms.fields()).get("only") == "failed"
+    job = await services().beginning.retry(job_id, cause("web"), only_failed=only_failed)
     return redirect(f"/ui/jobs/{job.id}", 303)
 
 
 @blueprint.post("/ui/jobs/<job_id>/approve")
 async def approve_job(job_id: int) -> WerkzeugResponse:
-    """Lets a build begin that waits for an approval of the commit that was shown."""
-    await services().triggers.approve(job_id, (await forms.fields()).get("commit", ""))
-    return redirect(f"/ui/jobs/{job_id}", 303)
+    """Lets a build begin that waits for an approval of the commit that was shown, or a part of a build."""
+    return await _decide(job_id, approved=True)
 
 
 @blueprint.post("/ui/jobs/<job_id>/reject")
 async def reject_job(job_id: int) -> WerkzeugResponse:
-    """Ends a build that waits for an approval of the commit that was shown."""
-    await services().triggers.reject(job_id, (await forms.fields()).get("commit", ""))
+    """Ends a build that waits for an approval of the commit that was shown, or a part of a build."""
+    return await _decide(job_id, approved=False)
+
+
+async def _decide(job_id: int, *, approved: bool) -> WerkzeugResponse:
+    fields = await forms.fields()
+    if part := fields.get("part"):
+        await services().builds.decide(job_id, part, cause("web").started_by, approved=approved)
+    else:
+        decide = services().triggers.approve if approved else services().triggers.reject
+        await decide(job_id, fields.get("commit", ""))
     return redirect(f"/ui/jobs/{job_id}", 303)
 
 
@@ -102,16 +114,18 @@ async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
     # What a job has before its own definition is read is the pipeline's.
     definition = None
     if not job.unread and (small or not polled):
-        definition = await start_forms.parsed(job.definition)
+        definition = await _definition(job)
     command = _command(job, definition, {variable.key: variable.value for variable in environment})
     small = small and len(command or "") <= _MOST_POLLED
     phases, waits = services().supervisor.timeline(job).phases, await _waits(job)
     begun = any(step.started_at is not None for step in steps)
+    several = await _several(job, steps)
+    failed_job: Job | None = several["failed_job"]
     return {
         "job": job,
         "finished": job.status in jobs.FINISHED,
-        "awaited": is_awaited(job),
-        "lacking": None if begun else await _lacking(job, definition),
+        "awaited": is_awaited(job) or (failed_job is not None and is_awaited(failed_job)),
+        "lacking": None if begun and job.parts is None else await _lacking(job, definition),
         "steps": steps,
         "environment": environment,
         "secrets": definition.secrets if definition is not None else (),
@@ -126,15 +140,46 @@ async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
         "stall": await _stall(execution),
         "command": command if small or not polled else None,
         "command_polled": small,
+        **several,
     }
 
 
 def _service_names(job: Job, definition: ParsedPipeline | None, execution: Execution | None) -> Sequence[str]:
+    if job.parts is not None:
+        return ()  # its parts have them
     if execution is not None:
         return execution.service_names
-    if definition is not None and (job.part is None or definition.part(job.part) is not None):
-        return [service.name for service in of_part(definition, job).services]
+    if definition is not None:
+        return [service.name for service in definition.services]
     return services().logs.services(job.id)  # of a definition that is too long for a poll
+
+
+async def _several(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
+    """What the page shows of a build of several jobs, or of the build that a job is a part of."""
+    of_build = attempts = failed_job = lead = None
+    if job.parts is not None and not job.unread:
+        of_build = await overview(job, steps, await parts.attempts(job.id))
+        failed = of_build.failed
+        failed_job = await jobs.get(failed.row.job_id or 0) if failed is not None else None
+    elif job.lead_id is not None:
+        lead = await jobs.get(job.lead_id)
+        attempts = await parts.attempts_of(job.lead_id, job.part or "")
+    return {
+        "overview": of_build,
+        "graph": graph(of_build.jobs) if of_build is not None else None,
+        "failed_job": failed_job,
+        "lead": lead,
+        "attempts": attempts,
+    }
+
+
+async def _definition(job: Job) -> ParsedPipeline | None:
+    """What a job was made from: of a part its own job, of a build of several what all of them have."""
+    definition = await start_forms.parsed(job.definition)
+    if definition is None or job.part is None:
+        return definition and definition.combined
+    found = definition.part(job.part)
+    return found[1].build if found is not None else None
 
 
 async def _stall(execution: Execution | None) -> Activity | None:
@@ -157,6 +202,8 @@ async def _waits(job: Job) -> str | None:
     if other := (await running_before([job])).get(group):
         group = group.partition(": ")[2]
         return f"Waiting for #{other} to end, which is in the same concurrency group, {group}"
+    if job.parts is not None:
+        return None  # it takes no slot, and begins in a moment
     slots, before = services().settings.concurrency, await ahead(job.id, _MOST_AHEAD)
     ahead_of = (
         f"{before} {'build is' if before == 1 else 'builds are'} ahead of it" if before else "it is next"
@@ -171,8 +218,10 @@ async def _lacking(job: Job, definition: ParsedPipeline | None) -> named_secrets
     """
     if job.status != "failed" or job.unread or job.untrusted or not may(Role.BUILDER):
         return None
+    if job.lead_id is not None:
+        return None  # the page of the build asks for them, which is what can be started again
     pipeline = await pipelines.get(job.pipeline_id)
-    definition = definition or await start_forms.parsed(job.definition)
+    definition = definition or await _definition(job)
     if pipeline is None or definition is None:
         return None
     return await named_secrets.lacking(pipeline, definition.secrets)
@@ -180,7 +229,7 @@ async def _lacking(job: Job, definition: ParsedPipeline | None) -> named_secrets
 
 def _command(job: Job, definition: ParsedPipeline | None, environment: dict[str, str]) -> str | None:
     """What runs the build again on the reader's machine; None where it has no image."""
-    if job.image is None or definition is None:
+    if job.image is None or definition is None or job.parts is not None:
         return None
     return commands.reproduce(
         job.image,

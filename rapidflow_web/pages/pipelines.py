@@ -10,7 +10,7 @@ from quart import Response, current_app, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.accounts.roles import Role
-from rapidflow_web.db import build_lists, build_search, pipelines, repositories, users
+from rapidflow_web.db import build_lists, build_search, parts, pipelines, repositories, users
 from rapidflow_web.db.jobs import STATUSES
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.errors import Conflict, Invalid, Problem, TooManyRequests
@@ -254,6 +254,7 @@ async def _builds(pipeline: Pipeline) -> dict[str, Any]:
     given = {name: value for name, value in filters.items() if value}
     return {
         "builds": found[:_BUILDS],
+        "parts_of": await parts.progress([build.id for build in found if build.status == "running"]),
         "filters": {**filters, "before": before},
         "query": urlencode(given | ({"before": before} if before else {})),
         "older": urlencode({**given, "before": found[_BUILDS - 1].id}) if len(found) > _BUILDS else None,

@@ -15,7 +15,16 @@ function follow() {
   icon.setAttribute("href", icon.getAttribute("href").replace(/[^/]+$/, `${status}.svg`));
 }
 
+// The first part that failed: its log comes in place of the build's, unless somebody reads that.
+function openFailed() {
+  const { failed } = job().dataset;
+  const log = document.getElementById("log");
+  if (!failed || failed === log.dataset.id || location.search || location.hash) return;
+  if (!log.contains(document.activeElement)) location.reload();
+}
+
 document.addEventListener("htmx:after:swap", follow);
+document.addEventListener("htmx:after:swap", openFailed);
 // The page may have gone on before this was loaded.
 follow();
 
