@@ -70,6 +70,7 @@ def job(row: Job | JobRow, running: Mapping[str, int] | None = None) -> dict[str
         "pull_request": row.pull_request,
         "superseded_by": row.superseded_by,
         "waits_for": waits_for(row, running or {}),
+        **({"parts": row.parts} if row.parts is not None else {}),
         **(_part_of(row) if row.lead_id is not None else {}),
     }
 

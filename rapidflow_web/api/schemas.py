@@ -73,6 +73,9 @@ class Job(Model):
     pull_request: PullRequest | None
     superseded_by: int | None
     waits_for: str | None = Field(description="What a pending job waits for besides a slot.")
+    parts: Annotated[
+        int | Absent, Field(description="The number of its parts. Only in builds of several jobs.")
+    ] = None
     lead_id: Annotated[
         int | Absent, Field(description="The build that the job is a part of. Only in parts.")
     ] = None

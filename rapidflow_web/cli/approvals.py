@@ -1,4 +1,4 @@
-"""The commands that let a build begin which waits for an approval of its commit, or end it."""
+"""The commands that decide on what waits for an approval: a build, for its commit, or a part of one."""
 
 from __future__ import annotations
 
@@ -15,31 +15,40 @@ _commit = click.option("--commit", metavar="COMMIT", help="Fail unless this comm
 _LEAST_COMMIT = 7
 
 
+_part = click.argument("part", metavar="[PART]", required=False)
+
+
 @click.command
 @_job
+@_part
 @_commit
 @asks_server
-def approve(client: Client, job: str, commit: str | None) -> int:
-    """Approve a waiting build."""
-    _decide(client, job, commit, "approve")
-    out(f"job {job} is approved; 'rapidflow logs -f {job}' follows it")
+def approve(client: Client, job: str, part: str | None, commit: str | None) -> int:
+    """Approve a waiting build, or a job or part of one."""
+    what = _decide(client, job, part, commit, "approve")
+    out(f"{what} is approved; 'rapidflow logs -f {job}' follows it")
     return 0
 
 
 @click.command
 @_job
+@_part
 @_commit
 @asks_server
-def reject(client: Client, job: str, commit: str | None) -> int:
-    """Reject a waiting build."""
-    _decide(client, job, commit, "reject")
-    out(f"job {job} is rejected")
+def reject(client: Client, job: str, part: str | None, commit: str | None) -> int:
+    """Reject a waiting build, or a job or part of one."""
+    out(f"{_decide(client, job, part, commit, 'reject')} is rejected")
     return 0
 
 
-def _decide(client: Client, job: str, commit: str | None, what: str) -> None:
-    """Shows what waits, and approves or rejects that."""
+def _decide(client: Client, job: str, part: str | None, commit: str | None, what: str) -> str:
+    """Shows what waits, approves or rejects that, and returns what that was."""
     path = f"/jobs/{quote(job, safe='')}"
+    if part is not None:
+        if commit is not None:
+            raise ClientError("--commit is for a build that waits as a whole; leave it or the part out")
+        client.call("POST", f"{path}/{what}", {"part": part}, shape=response_shapes.STATUS)
+        return f"{part} of job {job}"
     waiting = client.call("GET", path, shape=response_shapes.WAITING)
     there = waiting["commit"] or ""
     if commit is not None and len(commit) < _LEAST_COMMIT:
@@ -49,3 +58,4 @@ def _decide(client: Client, job: str, commit: str | None, what: str) -> None:
         note(f"commit {there} of {safe(waiting['ref'] or 'no ref')}")
         note(f"  {safe(waiting['title'] or '')} ({safe(waiting['author'] or 'nobody')})")
     client.call("POST", f"{path}/{what}", {"commit": wanted}, shape=response_shapes.STATUS)
+    return f"job {job}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from rapidflow_web.cli import response_shapes
+from rapidflow_web.cli import following, response_shapes
 from rapidflow_web.cli.client import Client, ClientError, asks_server
 from rapidflow_web.cli.meter import Meter
 from rapidflow_web.cli.validation import read_definition
@@ -23,7 +23,6 @@ from rapidflow_web.pipeline.durations import format_elapsed
 from rapidflow_web.progress import ByteCount
 from rapidflow_web.terminal import note, out, safe
 
-_FAILED, _INTERRUPTED = 1, 130
 _job = click.argument("job", metavar="JOB")
 _STATUSES = ("pending", "running", "success", "failed", "cancelled")
 
@@ -63,14 +62,14 @@ def run(
         body: dict[str, Any] = {"environments": variables, **chosen}
         number = _pipeline_of(client, what)
         path = f"/pipelines/{number}/jobs"
-        return _follow(client, client.call("POST", path, body, shape=response_shapes.STORED))
+        return following.follow(client, client.call("POST", path, body, shape=response_shapes.STORED))
     for name in chosen:
         raise ClientError(f"the working tree is built as it is; leave out --{name}")
     from rapidflow_web.cli import trying
 
     folder, file = tree
     job = trying.start(client, folder, file, pipeline, variables, secrets=not no_secrets)
-    return _follow(client, job)
+    return following.follow(client, job)
 
 
 @click.command
@@ -83,13 +82,16 @@ def logs(client: Client, job: str, follow: bool, tail: int | None) -> int:
     query: dict[str, Any] = {"follow": "true"} if follow else {}
     if tail is not None:
         query["tail"] = tail
-    if follow or not _is_file(sys.stdout):
+    if follow:
+        following.watch(client, job, query)
+        return 0
+    if not _is_file(sys.stdout):
         # Where a program reads it, that may draw on the terminal itself.
-        _print(client.stream(job, query))
+        following.copy(client.stream(job, query))
         return 0
     with Meter("downloading", sys.stdout) as meter:
         count = ByteCount(meter)
-        _print(client.stream(job, query, count.expect), count.add)
+        following.copy(client.stream(job, query, count.expect), count.add)
     return 0
 
 
@@ -141,58 +143,17 @@ def cancel(client: Client, job: str) -> int:
 @click.command
 @_job
 @click.option("-f", "--follow", is_flag=True, help="Follow the new job, and exit like 'run'.")
+@click.option("--only-failed", is_flag=True, help="Of several jobs, run again only what did not succeed.")
 @asks_server
-def retry(client: Client, job: str, follow: bool) -> int:
+def retry(client: Client, job: str, follow: bool, only_failed: bool) -> int:
     """Start a job again: same commit, definition and variables."""
-    started = client.call("POST", f"/jobs/{quote(job, safe='')}/retry", shape=response_shapes.STORED)
+    body = {"only": "failed"} if only_failed else None
+    path = f"/jobs/{quote(job, safe='')}/retry"
+    started = client.call("POST", path, body, shape=response_shapes.STORED)
     if follow:
-        return _follow(client, started)
+        return following.follow(client, started)
     out(f"job {started['id']} started")
     return 0
-
-
-def _follow(client: Client, job: dict[str, Any]) -> int:
-    """Prints the job's log until the build ends; the exit code tells how it ended."""
-    job_id = str(job["id"])
-    note(f"job {job_id} started")
-    if why := _why_it_waits(client):
-        note(f"job {job_id} waits: {why}")
-    try:
-        _print(client.stream(job_id, {"follow": "true"}))
-        return 0 if client.status(job_id) == "success" else _FAILED
-    except KeyboardInterrupt:
-        note("")
-        _say_it_goes_on(job_id)
-        return _INTERRUPTED
-    except BrokenPipeError:
-        raise
-    except OSError:
-        _say_it_goes_on(job_id)
-        raise
-
-
-def _say_it_goes_on(job_id: str) -> None:
-    note(
-        f"job {job_id} goes on; 'rapidflow logs -f {job_id}' follows it, 'rapidflow cancel {job_id}' stops it"
-    )
-
-
-def _why_it_waits(client: Client) -> str:
-    """Why a job that was just started waits; empty where it need not."""
-    try:
-        ready = client.call("GET", "/ready", also=(503,), shape=response_shapes.READINESS)
-    except ClientError:
-        return ""  # the job is started; whether it can be followed is found out by that
-    if ready["status"] == "draining":
-        return "the server is going to end and starts no more builds; the next one starts it"
-    return "; ".join(ready[part] for part in ("database", "engine", "disk") if ready[part] != "ok")
-
-
-def _print(chunks: Iterable[bytes], count: Callable[[int], object] = lambda _: None) -> None:
-    for chunk in chunks:
-        sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
-        count(len(chunk))
 
 
 def _is_file(stream: TextIO) -> bool:

@@ -69,6 +69,16 @@ JOBS = several(
     )
 )
 WAITING = fields(commit=optional(text), title=optional(text), author=optional(text), ref=optional(text))
+FOLLOWED = fields(id=number, status=text)
+"""A job, which has the number of its `parts` if it is a build of several jobs."""
+PARTS = several(
+    fields(
+        content=text,
+        started_at=optional(moment),
+        finished_at=optional(moment),
+        part=fields(job_id=optional(number), attempt=number, state=text, reason=optional(text)),
+    )
+)
 _REPOSITORY: dict[str, Shape] = {
     "id": number,
     "url": text,

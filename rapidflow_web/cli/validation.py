@@ -43,8 +43,7 @@ def validate(file: str, event: str | None, forge: str | None, header: tuple[str,
         for problem in error.problems:
             note(f"{name}: {problem.message}")
         return _FAILED
-    count = len(definition.steps)
-    out(f"{name}: '{definition.name}' is valid, {count} step{'' if count == 1 else 's'}")
+    out(f"{name}: '{definition.name}' is valid, {_size(definition)}")
     if event is not None:
         for sentence in _judged(definition, Path(event), forge, header):
             out(sentence)
@@ -53,6 +52,13 @@ def validate(file: str, event: str | None, forge: str | None, header: tuple[str,
         for cause in definition.on.described():
             out(f"  {cause}")
     return 0
+
+
+def _size(definition: ParsedPipeline) -> str:
+    """How much there is to do, such as "2 steps", or "3 jobs, 8 parts"."""
+    jobs = definition.jobs
+    counts = {"job": len(jobs), "part": len(definition.parts)} if jobs else {"step": len(definition.steps)}
+    return ", ".join(f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items())
 
 
 def read_definition(file: Path | None) -> tuple[str, ParsedPipeline]:

@@ -42,6 +42,7 @@ class JobRow(NamedTuple):
     unread: bool
     approval: str | None
     concurrency_group: str | None
+    parts: int | None
     lead_id: int | None
     part: str | None
     attempt: int | None

@@ -170,6 +170,9 @@ NOTIFY = {
     "when": Key("After which builds a message is sent.", values=dict.fromkeys(OCCASIONS, "")),
 }
 
+ANY_NAME = "*"
+"""The key of a place where keys are names that the definition chooses."""
+
 PLACES: Mapping[str, Mapping[str, Key]] = {
     "pipeline": PIPELINE,
     "step": STEP,
@@ -186,8 +189,8 @@ PLACES: Mapping[str, Mapping[str, Key]] = {
     "allow_failure": ALLOW_FAILURE,
     "service": SERVICE,
     # A mapping of names that the author chooses.
-    "jobs": {"*": Key("A job, by its name.", "mapping", "job")},
-    "services": {"*": Key("A service, by its name.", "mapping", "service")},
+    "jobs": {ANY_NAME: Key("A job, by its name.", "mapping", "job")},
+    "services": {ANY_NAME: Key("A service, by its name.", "mapping", "service")},
 }
 
 

@@ -5,6 +5,7 @@ import { indentOf, isText } from "./yaml.js";
 const ITEM = "-"; // in a path: an item of a list
 const KEY = /(?:"([^"]*)"|'([^']*)'|([\w.-]+)) *:(?= |$)/y;
 const WORD = /^[\w./-]*$/;
+const ANY_NAME = "*"; // the key of a place where the definition chooses the names
 const DEEPEST = 20; // levels, as the server takes them
 const FAR = 2000; // rows that are looked at in each direction, so that it takes less than a key in any text
 
@@ -122,7 +123,7 @@ export function choices(place, places) {
   let entry = null;
   for (const name of place.path) {
     if (name === ITEM) continue;
-    entry = Object.hasOwn(keys ?? {}, name) ? keys[name] : null;
+    entry = Object.hasOwn(keys ?? {}, name) ? keys[name] : keys?.[ANY_NAME];
     if (!entry) return [];
     keys = places[entry.inside];
   }
@@ -132,6 +133,6 @@ export function choices(place, places) {
   if (isItem && !keys) return values;
   const dash = entry?.form === "list" && !isItem;
   return Object.entries(keys ?? {})
-    .filter(([name]) => !place.used.has(name))
+    .filter(([name]) => name !== ANY_NAME && !place.used.has(name))
     .map(([name, { meaning, form }]) => ({ name, meaning, form, dash }));
 }
