@@ -31,6 +31,8 @@ def test_validate_says_that_a_file_is_a_pipeline(tmp_path: Path) -> None:
         done = rapidflow("validate", str(file))
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == f"{file}: 'fine' is valid, {words}\n"
+    file.write_text("name: fine\njobs:\n  a: {matrix: {n: [1, 2]}, steps: [a]}\n  b: {steps: [b]}\n")
+    assert rapidflow("validate", str(file)).stdout == f"{file}: 'fine' is valid, 2 jobs, 3 parts\n"
 
 
 def test_validate_says_what_starts_builds(tmp_path: Path) -> None:
