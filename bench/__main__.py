@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import load, log_viewer, output, pages, pool, push, requests, start
+from bench import load, log_viewer, output, pages, parts, pool, push, requests, start
 from bench.table import Row, show
 from tests.support import images
 from tests.support.server import Server
@@ -26,6 +26,8 @@ _MEASURES: dict[str, Callable[[Server, str], Row]] = {
     "followers": output.many_followers,
     "500-followers": lambda server, image: output.many_followers(server, image, 500, 120),
     "memory": load.memory,
+    "20-parts": parts.twenty_parts,
+    "256-parts": parts.large_lead,
     # These have servers of their own.
     "small-builds": pool.many_small,
     "at-once": pool.at_once,
