@@ -24,8 +24,8 @@ class Finished:
 
 _SELECT = (
     "SELECT id, pipeline_id, finished_at, COALESCE(stored_size, log_size) + CASE WHEN parts IS NULL THEN 0 "
-    "ELSE (SELECT COALESCE(SUM(COALESCE(part.stored_size, part.log_size)), 0) FROM job AS part "
-    "WHERE part.lead_id = job.id) END FROM job"
+    "ELSE (SELECT CAST(COALESCE(SUM(COALESCE(part.stored_size, part.log_size)), 0) AS BIGINT) "
+    "FROM job AS part WHERE part.lead_id = job.id) END FROM job"
 )
 # What ended a moment ago may still have something to do: the size of its log comes last of all.
 _WHOLLY = "finished_at IS NOT NULL AND log_size IS NOT NULL"
