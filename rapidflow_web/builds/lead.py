@@ -59,13 +59,13 @@ class Lead:
         cancel: Callable[[int], Awaitable[None]],
     ) -> None:
         self.finished = asyncio.Event()
-        self.attempts: set[int] = set()
-        """The jobs of its parts that have not ended."""
         self._tools = tools
         self._ending = ending
         self._job = job
         self._parsed = parsed
         self._cancel = cancel
+        self._attempts: set[int] | None = None
+        """The jobs of its parts that have not ended; None while it looks which these are."""
         self._changed = asyncio.Event()
         self._stopped = asyncio.Event()
         """Set when the build is cancelled."""
@@ -82,6 +82,11 @@ class Lead:
     def wake(self) -> None:
         """Something of it may have changed."""
         self._changed.set()
+
+    def job_changed(self, job_id: int) -> None:
+        """A job has changed, which may be one of its parts."""
+        if self._attempts is None or job_id in self._attempts:
+            self.wake()
 
     async def run(self) -> None:
         """Leads it to its end. A cancelled call lets go of it, for the next server to take up."""
@@ -138,6 +143,7 @@ class Lead:
         facts: Facts | None = None
         while True:
             self._changed.clear()
+            self._attempts = None
             try:
                 facts = facts or await self._prepared()
                 if (ended := await self._look(facts)) is not None:
@@ -160,7 +166,7 @@ class Lead:
             await self._follow(job, rows, attempts, cancelled)
         while await self._go_on(rows, facts, cancelled):
             pass  # what has ended by that may decide what comes next
-        self.attempts = {row.job_id for row in rows.values() if row.job_id is not None and not row.final}
+        self._attempts = {row.job_id for row in rows.values() if row.job_id is not None and not row.final}
         if not all(row.final for row in rows.values()):
             return None
         return ("cancelled", None) if cancelled else part_rules.outcome(list(rows.values()))
@@ -243,10 +249,7 @@ class Lead:
         steps = [
             replace(step, skipped=row.left_out.get(str(number))) for number, step in enumerate(build.steps, 1)
         ]
-        begun = await parts.begin(row, fields, steps, await self._environment(build))
-        if begun.job_id is not None:
-            self.attempts.add(begun.job_id)
-        return begun
+        return await parts.begin(row, fields, steps, await self._environment(build))
 
     async def _environment(self, build: ParsedPipeline) -> dict[str, str]:
         """The variables of a part: its own, and those that the build was given instead."""

@@ -52,9 +52,9 @@ class Leads:
         """A job has changed, or with None there is a new one."""
         if job_id is None:
             self._waiting = True
-        for lead in self._leads.values():
-            if job_id in lead.attempts:
-                lead.wake()
+        else:
+            for lead in self._leads.values():
+                lead.job_changed(job_id)
         if self._waiting:
             self._wake.set()
 
