@@ -149,7 +149,7 @@ async def _without_parts(job: Job, log: Log, query: schemas.StreamQuery) -> Resp
     Ranges are those of the whole log, so they are ignored here.
     """
     left_out = {step.content.encode() for step in await jobs.steps_of(job.id) if step.id <= query.since}
-    follow = query.follow and not log.sealed
+    follow = query.follow and not log.sealed and request.method != "HEAD"
     first, length = query.offset or 0, None
     if not follow or query.tail is not None:
         lines = [line async for line in part_stream.without(log, left_out, follow=False)]

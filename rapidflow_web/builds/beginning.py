@@ -326,6 +326,12 @@ def check_variables(parsed: ParsedPipeline, variables: Mapping[str, str], pipeli
     for name in variables:
         if (message := _refused(name, combined, pipeline_id)) is not None:
             problems.append(Problem(f"environments.{name}", message))
+    for part in parsed.parts:
+        for problem in _of_values({**part.build.env, **variables}):
+            problems.append(replace(problem, message=f"{part.name}: {problem.message}"))
+            break
+        if problems:
+            break
     for build in [part.build for part in parsed.parts] or [parsed]:
         if not build.expose_ports:
             continue

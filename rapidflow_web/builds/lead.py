@@ -23,13 +23,13 @@ from rapidflow_web.db import jobs, parts, repositories
 from rapidflow_web.db.database import is_away
 from rapidflow_web.db.models import Job
 from rapidflow_web.db.parts import Attempt, PartRow
-from rapidflow_web.errors import RapidFlowError, RequestError, one_line
+from rapidflow_web.errors import BadRequest, NotFound, RapidFlowError, one_line
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.logs.writer import LogWriter
 from rapidflow_web.pipeline.definition import JobDefinition, ParsedPipeline, Part
 from rapidflow_web.pipeline.durations import format_duration
 from rapidflow_web.pipeline.triggers import Facts
-from rapidflow_web.pipeline.variables import HIDDEN
+from rapidflow_web.pipeline.variables import HIDDEN, has_power
 from rapidflow_web.shielding import EndedEarly, unless
 from rapidflow_web.source import history
 from rapidflow_web.source.mirrors import Account
@@ -72,6 +72,8 @@ class Lead:
         self._log = logs.open(job.id)
         self._writer: LogWriter = logs.writer(job.id)
         self._said: set[bytes] = set()
+        self._given: dict[str, str] | None = None
+        """The variables that the build was given; None until they are read."""
         self._cancels: dict[int, asyncio.Task[None]] = {}
 
     def cancel(self) -> None:
@@ -96,6 +98,7 @@ class Lead:
                 status, error = await self._lead()
             except RapidFlowError as problem:
                 status, error = "failed", str(problem)
+                await self._end_all()
             except Exception as problem:
                 _log.exception("unexpected error")
                 status, error = "failed", f"the build server failed: {type(problem).__name__}: {problem}"
@@ -159,24 +162,24 @@ class Lead:
     async def _look(self, facts: Facts) -> tuple[str, str | None] | None:
         """Does what is to be done now; returns the status and error of the build once it has ended."""
         current = await jobs.get(self._job.id)
-        cancelled = current is None or current.cancelled
+        if current is None or current.cancelled:
+            self._stopped.set()
         rows = {row.name: row for row in await parts.of_lead(self._job.id)}
         attempts = await parts.attempts(self._job.id)
         for job in self._parsed.jobs:
-            await self._follow(job, rows, attempts, cancelled)
-        while await self._go_on(rows, facts, cancelled):
+            await self._follow(job, rows, attempts)
+        while await self._go_on(rows, facts):
             pass  # what has ended by that may decide what comes next
         self._attempts = {row.job_id for row in rows.values() if row.job_id is not None and not row.final}
         if not all(row.final for row in rows.values()):
             return None
-        return ("cancelled", None) if cancelled else part_rules.outcome(list(rows.values()))
+        return ("cancelled", None) if self._stopped.is_set() else part_rules.outcome(list(rows.values()))
 
     async def _follow(
-        self, job: JobDefinition, rows: dict[str, PartRow], attempts: Mapping[int, Attempt], cancelled: bool
+        self, job: JobDefinition, rows: dict[str, PartRow], attempts: Mapping[int, Attempt]
     ) -> None:
         """Takes over how the jobs of the parts stand, and ends those that are to end."""
-        failed = part_rules.failed_first(job, rows)
-        ended_by = "the build was cancelled" if cancelled else f"{failed} failed" if failed else None
+        ended_by = self._ended_by(job, rows)
         for part in job.parts:
             row = rows[part.name]
             if row.final or row.job_id is None:
@@ -189,8 +192,17 @@ class Lead:
                 rows[part.name] = after
             if ended_by is not None and not after.final and row.job_id not in self._cancels:
                 self._cancels[row.job_id] = asyncio.create_task(self._end(row.job_id))
+        if self._ended_by(job, rows) != ended_by:
+            self.wake()  # one of them has failed just now, which ends the others
 
-    async def _go_on(self, rows: dict[str, PartRow], facts: Facts, cancelled: bool) -> bool:
+    def _ended_by(self, job: JobDefinition, rows: Mapping[str, PartRow]) -> str | None:
+        """Why the parts of a job are to end before their time; None where they are not."""
+        if self._stopped.is_set():
+            return "the build was cancelled"
+        failed = part_rules.failed_first(job, rows)
+        return None if failed is None else f"{failed} failed"
+
+    async def _go_on(self, rows: dict[str, PartRow], facts: Facts) -> bool:
         """Begins, asks for and leaves out what can be; says whether a part has ended by that."""
         ended = False
         for job in self._parsed.jobs:
@@ -198,11 +210,10 @@ class Lead:
             if not waiting:
                 continue
             needs = part_rules.needs_of(self._parsed, job, rows)
-            failed = part_rules.failed_first(job, rows)
             for part in waiting:
                 row = rows[part.name]
-                if cancelled or failed:
-                    reason = "the build was cancelled" if cancelled else f"{failed} failed"
+                # Each time anew: to begin many takes a while, in which the build may be cancelled.
+                if (reason := self._ended_by(job, rows)) is not None:
                     after = replace(row, state="cancelled", reason=reason)
                 else:
                     after = self._judged(row, part_rules.judge(job, part, needs, rows, facts))
@@ -253,12 +264,18 @@ class Lead:
 
     async def _environment(self, build: ParsedPipeline) -> dict[str, str]:
         """The variables of a part: its own, and those that the build was given instead."""
-        lead = {row.key: row.value for row in await jobs.environment_of(self._job.id)}
-        hidden = self._parsed.combined.secrets
+        if self._given is None:
+            hidden = self._parsed.combined.secrets
+            self._given = {
+                row.key: row.value
+                for row in await jobs.environment_of(self._job.id)
+                if row.key not in hidden and self._parsed.env.get(row.key) != row.value
+            }
+        # As for any build: others could make it print its secrets, or run what its author did not write.
         given = {
             name: value
-            for name, value in lead.items()
-            if name not in hidden and self._parsed.env.get(name) != value
+            for name, value in self._given.items()
+            if name in build.env or not (build.secrets or has_power(name))
         }
         secrets = () if self._job.untrusted else build.secrets
         return {**build.env, **given, **dict.fromkeys(secrets, HIDDEN)}
@@ -267,7 +284,7 @@ class Lead:
         """Cancels the job of a part."""
         try:
             await self._cancel(job_id)
-        except RequestError as error:
+        except (BadRequest, NotFound) as error:
             _log.debug("job %d: %s", job_id, error)  # it has ended already
         except Exception as error:
             _log.warning("job %d can't be cancelled: %s", job_id, error)
@@ -276,10 +293,13 @@ class Lead:
         self.wake()
 
     async def _end_all(self) -> None:
-        """Ends whatever runs of a build that nobody can lead any more."""
+        """Ends the parts of a build that can't be led on."""
         for job_id, attempt in (await parts.attempts(self._job.id)).items():
             if attempt.status not in jobs.FINISHED:
                 await self._end(job_id)
+        for row in await parts.of_lead(self._job.id):
+            if not row.final:
+                await parts.store(replace(row, state="cancelled", reason="the build failed"))
 
     # The log
 

@@ -63,31 +63,31 @@ class Leads:
         return self._leads.get(job_id)
 
     async def run(self) -> None:
-        """Goes on with what an earlier server led, then begins what waits, until it is cancelled."""
+        """Leads what an earlier server led, and begins what waits, until it is cancelled."""
         async with asyncio.TaskGroup() as group:
-            for job in await jobs.unsealed():
-                if job.parts is not None and job.status == "running":
-                    await self._begin(group, job)
             while True:
                 self._wake.clear()
-                self._waiting = False
                 try:
-                    for job_id in await jobs.claimable_leads() if not self._queue.draining else []:
-                        await self._claim(group, job_id)
-                        self._waiting = True  # there may be more
+                    self._waiting = await self._look(group)
                 except Exception as error:
-                    _log.warning("no build of several jobs can be begun: %s", error)
-                    self._waiting = True
+                    _log.warning("builds of several jobs can't be led; trying again: %s", error)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_SECONDS):
                         await self._wake.wait()
 
-    async def _claim(self, group: asyncio.TaskGroup, job_id: int) -> None:
-        now = now_ms()
-        if await jobs.transition(job_id, "pending", "running", started_at=now):
-            job = await jobs.with_definition(job_id)
-            self._ending.make_room(job_id)
-            await self._begin(group, job)
+    async def _look(self, group: asyncio.TaskGroup) -> bool:
+        """Leads each that is not led yet, where it may run; says whether some wait."""
+        waiting = False
+        for job_id, status in await jobs.leads():
+            if job_id in self._leads:
+                continue
+            if status == "pending":
+                if self._queue.draining or not await jobs.begin(job_id, now_ms()):
+                    waiting = True
+                    continue
+                self._ending.make_room(job_id)
+            await self._begin(group, await jobs.with_definition(job_id))
+        return waiting
 
     async def _begin(self, group: asyncio.TaskGroup, job: Job) -> None:
         try:
@@ -106,10 +106,11 @@ class Leads:
         with about(job_id):
             try:
                 await lead.run()
-            except Exception as error:
-                # Such as of a database that is away: it is led on from what is stored.
-                _log.exception("it can't be led: %s", error)
+            except Exception:
+                # Such as of a database that is away. It is led on from what is stored.
+                _log.exception("it can't be led; trying again")
                 await asyncio.sleep(_LOOK_SECONDS)
-                lead.finished.set()
             finally:
                 self._leads.pop(job_id, None)
+                lead.finished.set()
+                self._wake.set()

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from rapidflow_web.builds import reasons
 from rapidflow_web.builds.facts import values_of
 from rapidflow_web.db.parts import Attempt, PartRow
 from rapidflow_web.pipeline.definition import JobDefinition, ParsedPipeline, Part
@@ -53,16 +54,18 @@ def follow(row: PartRow, job: JobDefinition, attempt: Attempt | None, ended_by: 
     if attempt.status == "cancelled":
         return replace(row, state="cancelled", reason=ended_by or "it was cancelled")
     error = attempt.error or "it failed"
+    # What the server stopped has an exit code, too, which its author did not choose.
+    exit_code = attempt.exit_code if reasons.exit_in(error) else None
     retry = job.retry
     if (
         retry is not None
         and ended_by is None
         and row.attempt <= retry.max
-        and retry.fits(attempt.exit_code, attempt.cause)
+        and retry.fits(exit_code, attempt.cause)
     ):
         reason = f"attempt {row.attempt} of {retry.max + 1} failed: {error}"
         return replace(row, state="waiting", reason=reason, job_id=None, attempt=row.attempt + 1)
-    if job.allow_failure is not None and job.allow_failure.forgives(attempt.exit_code, attempt.cause):
+    if job.allow_failure is not None and job.allow_failure.forgives(exit_code, attempt.cause):
         return replace(row, state="forgiven", reason=f"the failure is allowed: {error}")
     return replace(row, state="failed", reason=error)
 
@@ -108,7 +111,6 @@ def failed_first(job: JobDefinition, rows: Rows) -> str | None:
 def outcome(rows: Sequence[PartRow]) -> tuple[str, str | None]:
     """The status and error of a build of which all parts are final."""
     failed = [row for row in rows if row.state == "failed"]
-    # What one failure made end, or wait for it, is no further one.
     cancelled = [row for row in rows if row.state == "cancelled"]
     if not failed and not cancelled:
         return "success", None

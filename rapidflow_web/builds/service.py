@@ -110,10 +110,13 @@ class Service:
             await self._cancel(job_id, insists=True)
         except Exception as error:
             execution = self._supervisor.execution(job_id)
-            if not is_away(error) or execution is None:
+            running = [execution] if execution is not None else self._supervisor.executions_of_parts(job_id)
+            if not is_away(error) or not running:
                 raise
-            execution.cancel()
-            await self._until(execution.stopped)
+            for one in running:
+                one.cancel()
+            for one in running:
+                await self._until(one.stopped)
 
     async def cancel_part(self, job_id: int) -> None:
         """Cancels a part of a build that is to end. Safe to call again, as a server does that starts.

@@ -79,7 +79,7 @@ class Supervisor:
             return timeline
         timeline = Timeline([])
         queued = timeline.begin("queued", job.created_at)
-        queued.finished_at = job.finished_at
+        queued.finished_at = job.finished_at if job.parts is None else job.started_at or job.finished_at
         queued.detail = self._health.engine_problem if job.status == "pending" else None
         return timeline
 

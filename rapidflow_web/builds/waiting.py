@@ -27,6 +27,8 @@ def waits_for(job: Job | JobRow, running: Mapping[str, int]) -> str | None:
         return "its definition to be read from the commit"
     if job.approval == "waiting":
         return f"an approval of the commit {job.commit}"
-    if job.concurrency_group is not None and (other := running.get(job.concurrency_group)):
+    other = running.get(job.concurrency_group) if job.concurrency_group is not None else None
+    # A part may have the group of its own build, which it does not wait for.
+    if job.concurrency_group is not None and other is not None and other != job.lead_id:
         return f"job {other} of the concurrency group '{job.concurrency_group.partition(': ')[2]}' to end"
     return None

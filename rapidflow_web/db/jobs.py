@@ -19,8 +19,8 @@ from rapidflow_web.pipeline.definition import StepDefinition
 STATUSES = ("pending", "running", "success", "failed", "cancelled")
 FINISHED = ("success", "failed", "cancelled")
 
-_WAITING_LOCK = 0x52617069
-"""Any number that nobody else takes."""
+_WAITING_LOCK, _CLAIMING_LOCK = 0x52617069, 0x5261706A
+"""Any numbers that nobody else takes."""
 
 # Whether another build of a concurrency group runs is asked of the jobs themselves: nothing that is stored
 # beside them could be left over by a server that was killed. The lead job of a part is no other build.
@@ -31,11 +31,12 @@ AND (approval IS NULL OR approval <> 'waiting') AND (concurrency_group IS NULL O
     AND (job.lead_id IS NULL OR other.id <> job.lead_id)
 ))"""
 _CLAIMABLE = f"SELECT id {_READY} AND parts IS NULL ORDER BY id LIMIT 1"
-_CLAIMABLE_LEADS = f"SELECT id {_READY} AND parts IS NOT NULL ORDER BY id LIMIT 100"
 _HAS_PARTS = "SELECT 1 FROM job WHERE status = 'pending' AND lead_id IS NOT NULL LIMIT 1"
 # With parts of builds among them, the build that has the fewest running comes first. Within a group, they
-# come in the order of their numbers.
-_FAIR = f"""SELECT id {_READY} AND parts IS NULL AND (concurrency_group IS NULL OR NOT EXISTS (
+# come in the order of their numbers; those whose own lead has the group wait for nobody that waits for it.
+_FAIR = f"""SELECT id {_READY} AND parts IS NULL AND (concurrency_group IS NULL OR EXISTS (
+    SELECT 1 FROM job AS lead WHERE lead.id = job.lead_id AND lead.concurrency_group = job.concurrency_group
+) OR NOT EXISTS (
     SELECT 1 FROM job AS other
     WHERE other.status = 'pending' AND other.concurrency_group = job.concurrency_group
     AND other.id < job.id AND other.priority >= job.priority AND other.parts IS NULL
@@ -96,7 +97,8 @@ async def create(
     """
     now = now_ms()
     async with in_transaction():
-        await _check_waiting(most, fields["started_by"])
+        if most != QueueLimits():
+            await _check_waiting(most, fields["started_by"])
         job = await Job.create(**fields, status="pending", created_at=now)
         await _add_parts(job.id, steps, environment, now)
         if outbox.has_listeners():
@@ -209,15 +211,33 @@ async def claim() -> Job | None:
         if job is None:
             return None
         now = now_ms()
-        if await transition(job.id, "pending", "running", started_at=now):
+        if await begin(job.id, now):
             job.status, job.started_at = "running", now
             return job
 
 
 @uncancelled
-async def claimable_leads() -> list[int]:
-    """The lead jobs that may begin, the oldest first. They take no slot."""
-    return [row[0] for row in await rows(_CLAIMABLE_LEADS)]
+async def begin(job_id: int, at: int) -> bool:
+    """Has a job run from now on, if nothing is in its way; False where something is. `at` is in ms."""
+    async with in_transaction():
+        if dialect() == "postgres":
+            # Of two jobs of a concurrency group, transactions there might begin both.
+            await rows(f"SELECT pg_advisory_xact_lock({_CLAIMING_LOCK})")
+        if not await rows(f"SELECT 1 {_READY} AND id = ?1", [job_id]):
+            return False
+        if not await _move(job_id, "pending", "running", started_at=at):
+            return False
+    outbox.wake(job_id)
+    return True
+
+
+@uncancelled
+async def leads() -> list[tuple[int, str]]:
+    """The lead jobs that wait or run, with their status, the oldest first. They take no slot."""
+    found = await rows(
+        "SELECT id, status FROM job WHERE status IN ('pending', 'running') AND parts IS NOT NULL ORDER BY id"
+    )
+    return [(row[0], row[1]) for row in found]
 
 
 @uncancelled

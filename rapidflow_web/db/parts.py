@@ -208,7 +208,7 @@ async def reject(step_id: int, by: str) -> bool:
 
 async def _decide(step_id: int, **changes: Any) -> bool:
     async with in_transaction():
-        step = await Step.get_or_none(id=step_id)
+        step = await Step.filter(id=step_id).select_for_update().get_or_none()
         if step is None or (part := part_row(step)).state != "waits_for_approval":
             return False
         await _store(replace(part, **changes), None)

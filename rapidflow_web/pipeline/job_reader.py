@@ -101,6 +101,11 @@ class JobReader(ServiceReader):
         cells = self._matrix(keys, place)
         if cells is None:
             return None
+        names = [matrix.name_of(name, cell) for cell in cells]
+        if twice := next((one for one in names if names.count(one) > 1), None):
+            message = f"two combinations have the name '{short(twice)}'; change one of their values"
+            self.note(f"{place}.matrix", keys["matrix"].start_mark, message)
+            return None
         # Of a matrix, only its combinations count.
         size = _size(node) - (_size(keys["matrix"]) if "matrix" in keys else 0)
         if (self._read + size * len(cells)) > _MAX_READ:

@@ -11,6 +11,8 @@ from tests.support import gates
 from tests.support.repos import Repo
 from tests.support.server import Server, wait_for
 
+JSON = {"Content-Type": "application/json"}
+
 
 def config(jobs: str, top: str = "") -> str:
     return f"name: several\n{top}jobs:\n{jobs}"
@@ -174,10 +176,15 @@ def test_fail_fast_ends_the_others(server: Server) -> None:
     matrix: {n: [1, 2, 3]}
     max_parallel: 2
     fail_fast: true
-    steps: ['if [ ${{ matrix.n }} = 1 ]; then exit 1; fi; sleep 60']
+    steps: ['if [ ${{ matrix.n }} = 1 ]; then sleep 1; exit 1; fi; sleep 60']
 """
     )
-    details = server.run(text)
+    job_id = server.start_job(text)
+    failed = wait_state(server, job_id, "test (n=1)", "failed")
+    # At once, not when it looks at its parts the next time.
+    wait_state(server, job_id, "test (n=2)", "cancelled", seconds=8)
+    assert failed["exit_code"] == 1
+    details = server.wait_finished(job_id)
     assert list(states(details).values()) == ["failed", "cancelled", "cancelled"]
     assert details["job"]["status"] == "failed"
     assert details["job"]["error"] == "test (n=1): step 1 (bash) exited with 1"
@@ -290,6 +297,44 @@ def test_an_approval_lets_a_part_go_or_ends_it(server: Server) -> None:
     details = server.wait_finished(job_id)
     assert list(states(details).values()) == ["cancelled", "skipped"]
     assert details["job"]["error"] == "deploy: rejected by api"
+
+
+def test_builds_of_a_group_run_one_at_a_time(server: Server) -> None:
+    pipeline_id = server.pipeline(
+        config(
+            "  a: {concurrency: {group: its-own}, steps: [sleep 0.5]}\n", "concurrency: {group: its-own}\n"
+        )
+    )
+    builds = [server.start_build(pipeline_id) for _ in range(3)]
+    plain = server.start_job("name: plain\nconcurrency: mine\nsteps: ['true']\n")
+    while server.job(plain)["status"] in ("pending", "running"):
+        running = [job for job in server.get("/jobs?status=running").json if job["id"] in (*builds, plain)]
+        assert len(running) <= 1
+    assert [server.wait_finished(one)["job"]["status"] for one in builds] == ["success"] * 3
+
+
+def test_a_part_with_secrets_gets_no_variable_that_only_others_name(server: Server) -> None:
+    server.request("PUT", "/secrets/SEVERAL_TOKEN", b'{"value": "hunter2-several"}', JSON)
+    text = config(
+        """\
+  test: {env: {NODE_OPTIONS: ""}, steps: ['echo "options: $NODE_OPTIONS"']}
+  deploy: {secrets: [SEVERAL_TOKEN], steps: ['echo "options: $NODE_OPTIONS"']}
+"""
+    )
+    details = server.run(text, environments={"NODE_OPTIONS": "given"})
+    outputs = {
+        step["content"]: server.details(step["part"]["job_id"])["steps"][0]["output"]
+        for step in details["steps"]
+    }
+    assert outputs == {"test": "options: given\n", "deploy": "options: \n"}
+
+
+def test_head_of_a_stream_without_some_parts_does_not_wait(server: Server) -> None:
+    job_id = server.start_job(config("  a: {steps: ['true']}\n  b: {needs: a, steps: [sleep 60]}\n"))
+    a = wait_state(server, job_id, "a", "success")
+    answer = server.request("HEAD", f"/jobs/{job_id}/logs/stream?follow=true&since={a['id']}")
+    assert answer.status == 200
+    assert server.post(f"/jobs/{job_id}/cancel").status == 200
 
 
 def test_since_leaves_out_the_lines_of_earlier_parts(server: Server) -> None:

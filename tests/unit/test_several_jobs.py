@@ -138,6 +138,10 @@ def test_what_is_no_condition(text: str, said: str) -> None:
         ("  a: {steps: [x], matrix: {n: [1, 1]}}\n", "'1' is there twice in 'n'"),
         ("  a: {steps: [x], matrix: {n: [[1]]}}\n", "must be text, not a list"),
         ("  a: {steps: [x], matrix: {n: [~]}}\n", "and nothing is there"),
+        (
+            "  a: {steps: [x], matrix: {include: [{a: '1, b=2'}, {a: 1, b: 2}]}}\n",
+            "two combinations have the name 'a (a=1, b=2)'",
+        ),
         ("  a: {steps: [x], matrix: {}}\n", "the matrix has no combination left"),
         ("  a: {steps: ['${{ matrix.x }}']}\n", "the matrix has no 'x'"),
         ("  a: {steps: ['${{ matrix.n'], matrix: {n: [1]}}\n", "'${{' needs a name"),
@@ -199,14 +203,18 @@ def test_what_would_take_long_to_read_is_refused() -> None:
     assert "with all combinations of matrices the jobs have more than" in said
 
 
+def _exited(code: int) -> Attempt:
+    return Attempt(1, "failed", f"step 1 (bash) exited with {code}", None, code, 1, 2, None)
+
+
 @pytest.mark.parametrize(
     ("attempt", "retry", "allowed", "expected"),
     [
         (Attempt(1, "success", None, None, None, 1, 2, None), None, None, "success"),
-        (Attempt(1, "failed", "e", None, 1, 1, 2, None), None, None, "failed"),
-        (Attempt(1, "failed", "e", None, 1, 1, 2, None), Retry(1), None, "waiting"),
-        (Attempt(1, "failed", "e", None, 75, 1, 2, None), Retry(1, (75,)), None, "waiting"),
-        (Attempt(1, "failed", "e", None, 1, 1, 2, None), Retry(1, (75,)), None, "failed"),
+        (_exited(1), None, None, "failed"),
+        (_exited(1), Retry(1), None, "waiting"),
+        (_exited(75), Retry(1, (75,)), None, "waiting"),
+        (_exited(1), Retry(1, (75,)), None, "failed"),
         (Attempt(1, "failed", "e", "engine_lost", None, 1, 2, None), Retry(1, (75,)), None, "failed"),
         (
             Attempt(1, "failed", "e", "engine_lost", None, 1, 2, None),
@@ -214,9 +222,11 @@ def test_what_would_take_long_to_read_is_refused() -> None:
             None,
             "waiting",
         ),
-        (Attempt(1, "failed", "e", None, 42, 1, 2, None), None, AllowFailure((42,)), "forgiven"),
-        (Attempt(1, "failed", "e", None, 137, 1, 2, None), None, AllowFailure((42,)), "failed"),
+        (_exited(42), None, AllowFailure((42,)), "forgiven"),
+        (_exited(137), None, AllowFailure((42,)), "failed"),
         (Attempt(1, "failed", "e", "timeout", None, 1, 2, None), None, AllowFailure(), "failed"),
+        # The code is that of a step which the server ended.
+        (Attempt(1, "failed", "it printed too much", None, 143, 1, 2, None), None, AllowFailure(), "failed"),
         (Attempt(1, "cancelled", None, None, None, 1, 2, None), Retry(1), AllowFailure(), "cancelled"),
         (None, Retry(1), AllowFailure(), "failed"),
     ],
