@@ -25,7 +25,7 @@ class _Queue:
 
     told = 0
 
-    def wake(self) -> None:
+    def wake(self, _: int | None) -> None:
         self.told += 1
 
 
