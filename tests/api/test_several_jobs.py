@@ -301,9 +301,7 @@ def test_an_approval_lets_a_part_go_or_ends_it(server: Server) -> None:
 
 def test_builds_of_a_group_run_one_at_a_time(server: Server) -> None:
     pipeline_id = server.pipeline(
-        config(
-            "  a: {concurrency: {group: its-own}, steps: [sleep 0.5]}\n", "concurrency: {group: its-own}\n"
-        )
+        config("  a: {concurrency: {group: mine}, steps: [sleep 0.5]}\n", "concurrency: {group: mine}\n")
     )
     builds = [server.start_build(pipeline_id) for _ in range(3)]
     plain = server.start_job("name: plain\nconcurrency: mine\nsteps: ['true']\n")
