@@ -12,7 +12,7 @@ from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.lead import Lead
 from rapidflow_web.builds.preparation import Tools
 from rapidflow_web.builds.queue import Queue
-from rapidflow_web.db import jobs
+from rapidflow_web.db import claims, jobs
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job
 from rapidflow_web.errors import Invalid
@@ -78,11 +78,11 @@ class Leads:
     async def _look(self, group: asyncio.TaskGroup) -> bool:
         """Leads each that is not led yet, where it may run; says whether some wait."""
         waiting = False
-        for job_id, status in await jobs.leads():
+        for job_id, status in await claims.leads():
             if job_id in self._leads:
                 continue
             if status == "pending":
-                if self._queue.draining or not await jobs.begin(job_id, now_ms()):
+                if self._queue.draining or not await claims.begin(job_id, now_ms()):
                     waiting = True
                     continue
                 self._ending.make_room(job_id)

@@ -7,7 +7,7 @@ import logging
 
 from rapidflow_web import metrics
 from rapidflow_web.builds.health import Health
-from rapidflow_web.db import jobs
+from rapidflow_web.db import claims
 from rapidflow_web.db.models import Job
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Queue:
 
     async def _claim(self) -> Job | None:
         try:
-            return await jobs.claim()
+            return await claims.claim()
         except Exception as error:
             # Whatever it is, builds must be run when it is over; the supervisor wakes us to try again.
             _log.warning("no job can be claimed: %s", error)

@@ -19,32 +19,8 @@ from rapidflow_web.pipeline.definition import StepDefinition
 STATUSES = ("pending", "running", "success", "failed", "cancelled")
 FINISHED = ("success", "failed", "cancelled")
 
-_WAITING_LOCK, _CLAIMING_LOCK = 0x52617069, 0x5261706A
-"""Any numbers that nobody else takes."""
-
-# Whether another build of a concurrency group runs is asked of the jobs themselves: nothing that is stored
-# beside them could be left over by a server that was killed. The lead job of a part is no other build.
-_READY = """FROM job WHERE status = 'pending' AND NOT cancelled AND NOT unread AND superseded_by IS NULL
-AND (approval IS NULL OR approval <> 'waiting') AND (concurrency_group IS NULL OR NOT EXISTS (
-    SELECT 1 FROM job AS other
-    WHERE other.status = 'running' AND other.concurrency_group = job.concurrency_group
-    AND (job.lead_id IS NULL OR other.id <> job.lead_id)
-))"""
-_CLAIMABLE = f"SELECT id {_READY} AND parts IS NULL ORDER BY id LIMIT 1"
-_HAS_PARTS = "SELECT 1 FROM job WHERE status = 'pending' AND lead_id IS NOT NULL LIMIT 1"
-# With parts of builds among them, the build that has the fewest running comes first. Within a group, they
-# come in the order of their numbers; those whose own lead has the group wait for nobody that waits for it.
-_FAIR = f"""SELECT id {_READY} AND parts IS NULL AND (concurrency_group IS NULL OR EXISTS (
-    SELECT 1 FROM job AS lead WHERE lead.id = job.lead_id AND lead.concurrency_group = job.concurrency_group
-) OR NOT EXISTS (
-    SELECT 1 FROM job AS other
-    WHERE other.status = 'pending' AND other.concurrency_group = job.concurrency_group
-    AND other.id < job.id AND other.priority >= job.priority AND other.parts IS NULL
-    AND NOT other.cancelled AND NOT other.unread AND other.superseded_by IS NULL
-    AND (other.approval IS NULL OR other.approval <> 'waiting')
-)) ORDER BY priority DESC, CASE WHEN lead_id IS NULL THEN 0 ELSE (
-    SELECT COUNT(*) FROM job AS other WHERE other.lead_id = job.lead_id AND other.status = 'running'
-) END, id LIMIT 1"""  # noqa: S608
+_WAITING_LOCK = 0x52617069
+"""Any number that nobody else takes."""
 
 _PART_STATUS = {
     "waiting": "pending",
@@ -157,16 +133,16 @@ async def transition(job_id: int, old: str, new: str, **fields: Any) -> bool:
     """Moves a job from status `old` to `new` and tells the listeners; False where another call was first."""
     if not outbox.has_listeners():
         # One statement is a transaction of its own, and faster than one that is opened for it.
-        moved = await _move(job_id, old, new, **fields)
+        moved = await move(job_id, old, new, **fields)
     else:
         async with in_transaction():
-            moved = await _move(job_id, old, new, **fields)
+            moved = await move(job_id, old, new, **fields)
     if moved:
         outbox.wake(job_id)
     return moved
 
 
-async def _move(job_id: int, old: str, new: str, **fields: Any) -> bool:
+async def move(job_id: int, old: str, new: str, **fields: Any) -> bool:
     """The change and a row for each listener; the caller has the transaction and wakes them afterwards."""
     if (old, new) not in _ALLOWED:
         raise ValueError(f"a job can't go from {old} to {new}")
@@ -203,44 +179,6 @@ async def finish(job_id: int, status: str, error: str | None, **fields: Any) -> 
 
 
 @uncancelled
-async def claim() -> Job | None:
-    """Takes the oldest pending job, which is running from now on; None if there is none."""
-    while True:
-        found = await rows(_FAIR if await rows(_HAS_PARTS) else _CLAIMABLE)
-        job = await Job.get_or_none(id=found[0][0]) if found else None
-        if job is None:
-            return None
-        now = now_ms()
-        if await begin(job.id, now):
-            job.status, job.started_at = "running", now
-            return job
-
-
-@uncancelled
-async def begin(job_id: int, at: int) -> bool:
-    """Has a job run from now on, if nothing is in its way; False where something is. `at` is in ms."""
-    async with in_transaction():
-        if dialect() == "postgres":
-            # Of two jobs of a concurrency group, transactions there might begin both.
-            await rows(f"SELECT pg_advisory_xact_lock({_CLAIMING_LOCK})")
-        if not await rows(f"SELECT 1 {_READY} AND id = ?1", [job_id]):
-            return False
-        if not await _move(job_id, "pending", "running", started_at=at):
-            return False
-    outbox.wake(job_id)
-    return True
-
-
-@uncancelled
-async def leads() -> list[tuple[int, str]]:
-    """The lead jobs that wait or run, with their status, the oldest first. They take no slot."""
-    found = await rows(
-        "SELECT id, status FROM job WHERE status IN ('pending', 'running') AND parts IS NOT NULL ORDER BY id"
-    )
-    return [(row[0], row[1]) for row in found]
-
-
-@uncancelled
 async def request_cancel(job_id: int) -> bool:
     """Notes that somebody wants the job cancelled, which decides how it ends; False where it has ended."""
     return await Job.filter(id=job_id, status__in=("pending", "running")).update(cancelled=True) > 0
@@ -251,7 +189,7 @@ async def cancel_pending(job_id: int) -> bool:
     """Cancels a job that has not begun, with its steps; False where it has."""
     now = now_ms()
     async with in_transaction():
-        if not await _move(job_id, "pending", "cancelled", cancelled=True, finished_at=now):
+        if not await move(job_id, "pending", "cancelled", cancelled=True, finished_at=now):
             return False
         await cancel_steps(job_id, now)
     outbox.wake(job_id)

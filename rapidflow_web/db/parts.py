@@ -138,8 +138,9 @@ async def progress(job_ids: Sequence[int]) -> dict[int, Progress]:
     found = await rows(
         "SELECT job_id, COUNT(*), COUNT(CASE WHEN skipped IS NOT NULL "  # noqa: S608, only numbers are in it
         "OR status IN ('success', 'failed', 'cancelled') THEN 1 END), "
-        # Within a reason, the quotes would be escaped.
-        "COUNT(CASE WHEN CAST(part AS text) LIKE '%\"waits_for_approval\"%' THEN 1 END) "
+        # Within a reason or a name, the quotes would be escaped.
+        "COUNT(CASE WHEN REPLACE(CAST(part AS text), ' ', '') LIKE '%\"state\":\"waits_for_approval\"%' "
+        "THEN 1 END) "
         f"FROM step WHERE job_id IN ({numbers}) AND type = 'job' GROUP BY job_id",
     )
     return {row[0]: Progress(*row[1:]) for row in found}

@@ -53,7 +53,7 @@ class PartView:
     @property
     def taken_over(self) -> bool:
         """Whether it ran in the build that this one is a retry of."""
-        return self.row.job_id is not None and self.row.final and self.started_at is None
+        return self.row.job_id is not None and self.row.satisfies and self.started_at is None
 
 
 @dataclass(frozen=True, slots=True)

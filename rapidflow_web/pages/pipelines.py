@@ -37,7 +37,6 @@ _DONE = {
     "same": "Nothing changed.",
 }
 """What is said of a definition that was sent."""
-"""Characters of a definition that is checked at once."""
 _EXAMPLE = """\
 name: My project
 repo_name: https://example.com/user/repo

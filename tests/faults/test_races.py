@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tortoise import connections
 
-from rapidflow_web.db import jobs, pipelines
+from rapidflow_web.db import claims, jobs, pipelines
 from rapidflow_web.db.database import sqlite_url
 from rapidflow_web.db.sql import rows
 from rapidflow_web.pipeline.definition import StepDefinition
@@ -78,7 +78,7 @@ class _Racers:
         """One operation, as a server does it."""
         kind = self._random.choices(["claim", "cancel", "end", "retry"], [4, 3, 3, 2])[0]
         if kind == "claim":
-            if (job := await jobs.claim()) is not None:
+            if (job := await claims.claim()) is not None:
                 self.claimed.append(job.id)
         elif kind == "cancel":
             job_id = self._random.choice(self.known)

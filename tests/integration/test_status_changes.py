@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from tortoise import connections
 
 from rapidflow_web.builds.ending import Ending
-from rapidflow_web.db import jobs, outbox, pipelines
+from rapidflow_web.db import claims, jobs, outbox, pipelines
 from rapidflow_web.db.database import sqlite_url
 from rapidflow_web.db.sql import rows
 from rapidflow_web.logs.log import LogStore
@@ -37,7 +37,7 @@ _REFUSE = {
 # Starts and ends builds until it is killed; says when it has ended some.
 _CHURN = """
 import asyncio, sys
-from rapidflow_web.db import jobs, outbox, pipelines
+from rapidflow_web.db import claims, jobs, outbox, pipelines
 from rapidflow_web.db.database import open_database
 from rapidflow_web.pipeline.definition import StepDefinition
 
@@ -51,7 +51,7 @@ async def churn():
         if job.id % 3 == 0:
             await jobs.cancel_pending(job.id)
         else:
-            await jobs.claim()
+            await claims.claim()
             await jobs.finish(job.id, "success", None)
         print(job.id, flush=True)
 
@@ -96,7 +96,7 @@ async def pending() -> int:
 async def running() -> int:
     """A job that was claimed, and whose step runs."""
     job_id = await pending()
-    job = await jobs.claim()
+    job = await claims.claim()
     assert job is not None and job.id == job_id
     await jobs.begin_step((await jobs.steps_of(job_id))[0].id, 1)
     return job_id

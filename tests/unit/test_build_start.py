@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rapidflow_web.builds.beginning import Beginning, Cause
-from rapidflow_web.db import jobs, outbox, pipelines
+from rapidflow_web.db import claims, jobs, outbox, pipelines
 from rapidflow_web.db.database import sqlite_url
 from rapidflow_web.db.models import Job, Pipeline
 from rapidflow_web.db.trigger_models import Repository
@@ -103,7 +103,7 @@ async def test_retry_keeps_the_commit_and_has_a_cause_of_its_own(beginning: Begi
     await Job.filter(id=job.id).update(unread=False)
     with pytest.raises(BadRequest, match="it can be retried when it has finished"):
         await beginning.retry(job.id, Cause("anna"))
-    await jobs.claim()
+    await claims.claim()
     await jobs.finish(job.id, "failed", "some reason")
     queue.told = 0
 
