@@ -231,8 +231,8 @@ class Approved(Model):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
-    commit: Annotated[str | Absent, Field(description="The commit that the build waits for.")] = None
-    part: Annotated[str | Absent, Field(description="A part, or a job with all its parts.")] = None
+    commit: Annotated[str | None, Field(description="The commit that the build waits for.")] = None
+    part: Annotated[str | None, Field(description="A part, or a job with all its parts.")] = None
 
 
 class RepositoryPage(Page):

@@ -89,7 +89,7 @@ class Retry(Model):
     model_config = ConfigDict(extra="forbid")
 
     only: Annotated[
-        Literal["failed"] | Absent,
+        Literal["failed"] | None,
         Field(description="Take over what succeeded; run what failed again, and what needs it."),
     ] = None
 
