@@ -200,7 +200,7 @@ class Lead:
         if self._stopped.is_set():
             return "the build was cancelled"
         failed = part_rules.failed_first(job, rows)
-        return None if failed is None else f"{failed} failed"
+        return None if failed is None else f"ended because {failed} failed"
 
     async def _go_on(self, rows: dict[str, PartRow], facts: Facts) -> bool:
         """Begins, asks for and leaves out what can be; says whether a part has ended by that."""

@@ -89,7 +89,7 @@ def judge(job: JobDefinition, part: Part, needs: Needs, rows: Rows, facts: Facts
         return Verdict("wait", f"waits for {_listed(needs.unfinished)}")
     condition = job.condition
     if needs.unmet and (condition is None or not condition.asks_for_failures):
-        return Verdict("skip", f"{_listed(needs.unmet)} did not succeed")
+        return Verdict("skip", f"needs {_listed(needs.unmet)}, which did not succeed")
     if condition is not None and not condition.fits(values_of(facts, part.cell), failed=bool(needs.unmet)):
         return Verdict("skip", f"its 'if' does not hold: {condition.text}", own_if=True)
     if job.approval and rows[part.name].approved_by is None:

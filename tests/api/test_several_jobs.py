@@ -188,7 +188,7 @@ def test_fail_fast_ends_the_others(server: Server) -> None:
     assert list(states(details).values()) == ["failed", "cancelled", "cancelled"]
     assert details["job"]["status"] == "failed"
     assert details["job"]["error"] == "test (n=1): step 1 (bash) exited with 1"
-    assert part(details, "test (n=3)")["part"]["reason"] == "test (n=1) failed"
+    assert part(details, "test (n=3)")["part"]["reason"] == "ended because test (n=1) failed"
 
 
 def test_the_reason_of_a_build_is_that_of_its_first_failed_part(server: Server) -> None:
