@@ -85,7 +85,7 @@ async def test_the_log_of_what_failed_first_is_open(page: Page, server: Server):
     await expect(page.locator("#log h2")).to_have_text("Log of test (n=2)")
     await expect(page.locator("#log .output")).to_contain_text("number 2 is odd")
     skipped = page.locator("#parts > ol > li", has_text="deploy")
-    await expect(skipped).to_contain_text("Test did not succeed")
+    await expect(skipped).to_contain_text("Needs test, which did not succeed")
     await expect(page.locator("#parts > ol > li", has_text="docs")).to_contain_text("Its 'if' does not hold")
     await page.locator("#log").get_by_role("link", name="Log of the build").click()
     await expect(page.locator("#log .output")).to_contain_text("lint: runs as job")

@@ -78,7 +78,7 @@ def test_the_parts_are_shown_in_place_and_what_failed_at_the_end(
     assert code == 0
     words = [line.split()[:2] for line in table.splitlines()]
     assert words == [["success", "lint"], ["success", "test"], ["failed", "test"], ["skipped", "deploy"]]
-    assert "test did not succeed" in table
+    assert "needs test, which did not succeed" in table
     lines = rest.splitlines()
     assert re.fullmatch(r"--- test \(n=2\), job \d+: step 1 \(bash\) exited with 1", lines[1])
     assert "83" not in lines and "100" in lines and "error: number 2" in lines
