@@ -145,7 +145,7 @@ class Job(Model):
             Index(fields=("status", "id")),
             Index(fields=("pipeline_id", "id")),
             Index(fields=("pipeline_id", "status", "id")),
-            Index(fields=("pipeline_id", "branch", "status", "id")),
+            Index(fields=("pipeline_id", "branch", "status", "lead_id", "id")),
             Index(fields=("branch", "id")),
             Index(fields=("pipeline_id", "commit")),
             Index(fields=("pipeline_id", "ref", "id")),

@@ -12,6 +12,11 @@ class Migration(migrations.Migration):
     initial = False
 
     operations = [
+        ops.RemoveIndex(
+            model_name="Job",
+            name=None,
+            fields=["pipeline_id", "branch", "status", "id"],
+        ),
         ops.AddField(
             model_name="Job",
             name="attempt",
@@ -41,6 +46,10 @@ class Migration(migrations.Migration):
             model_name="Job",
             name="priority",
             field=fields.IntField(default=0, db_default=0),
+        ),
+        ops.AddIndex(
+            model_name="Job",
+            index=Index(fields=["pipeline_id", "branch", "status", "lead_id", "id"]),
         ),
         ops.AddIndex(
             model_name="Job",
