@@ -82,7 +82,7 @@ async def streak(job: Job) -> Streak | None:
     if ref is None or job.upload_id is not None or job.lead_id is not None:
         return None
     at = job.id if job.retry_of is None else (await rows(_REPEATED, [job.id]))[0][0]
-    # Each is one look into the index (pipeline_id, branch, status, lead_id, id) or one along (pipeline_id, ref, id).
+    # Each is one look into the index that begins with (pipeline_id, branch), or along (pipeline_id, ref, id).
     where = (
         f"SELECT {{}}(id) FROM job WHERE pipeline_id = ?1 AND {column} = ?2 "  # noqa: S608
         "AND retry_of IS NULL AND upload_id IS NULL AND lead_id IS NULL AND id {} {} AND status = "

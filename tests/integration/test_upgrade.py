@@ -33,6 +33,8 @@ def downgrade(server: Server) -> None:
         "DROP INDEX IF EXISTS idx_job_stored__297343",
         "ALTER TABLE job DROP COLUMN stored_size",
         "ALTER TABLE step DROP COLUMN longest_silence",
+        # One that the way back lost.
+        "CREATE INDEX idx_job_pipelin_cb295d ON job (pipeline_id, branch, status, id)",
         "DELETE FROM tortoise_migrations WHERE name >= '0003'",
     ):
         server.sql(statement)
