@@ -114,9 +114,10 @@ WHEN = "{event: [push, pull_request], branches: main, paths: 'src/**'}"
 def test_step_runs_or_is_left_out_with_the_reason(
     when: str, facts: dict[str, Any], failed: bool, reason: str | None, runs: bool
 ):
-    (step,) = parse(f"name: x\nsteps: [{{content: ls, when: {when}}}]").steps
+    parsed = parse(f"name: x\nsteps: [{{content: ls, when: {when}}}]")
+    (step,) = parsed.steps
     assert step.when is not None and step.when.left_out(Facts(**facts)) == reason
-    (step,) = judged([step], Facts(**facts))
+    (step,) = judged(parsed, Facts(**facts))
     assert step.runs_after(failed) is runs
 
 
