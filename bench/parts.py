@@ -10,7 +10,7 @@ from bench.table import Row
 from tests.support.server import Server
 
 _PARTS = 20
-_ROUNDS = 3
+_ROUNDS = 5
 _LARGE = 256
 
 
