@@ -9,7 +9,7 @@ import hashlib
 
 from quart import Blueprint, Response, request
 
-from rapidflow_web.api import schemas
+from rapidflow_web.api import query_schemas
 from rapidflow_web.api.openapi import Text, header, operation
 from rapidflow_web.db import badges
 from rapidflow_web.errors import NotFound
@@ -46,7 +46,7 @@ _HEADERS = {
 
 
 @blueprint.get("/pipelines/<pipeline_id>/badge.svg")
-@operation(_ANSWER, query=schemas.BadgeQuery, lenient=True)
+@operation(_ANSWER, query=query_schemas.BadgeQuery, lenient=True)
 async def get_badge(pipeline_id: str) -> Response:
     """Get a badge with the status of the newest build of a branch. Needs no login."""
     svg = _svg(await _status_of(pipeline_id, request.args.get("branch") or None) or "unknown")

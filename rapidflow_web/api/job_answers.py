@@ -8,7 +8,7 @@ from quart import Response
 
 from rapidflow_web.api import representations
 from rapidflow_web.api.lists import list_response
-from rapidflow_web.api.schemas import Page
+from rapidflow_web.api.query_schemas import Page
 from rapidflow_web.builds.waiting import running_before
 from rapidflow_web.db.job_lists import JobRow
 from rapidflow_web.db.models import Job

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from quart import Blueprint, Response
 
-from rapidflow_web.api import job_answers, output, representations, schemas
+from rapidflow_web.api import job_answers, output, query_schemas, representations, schemas
 from rapidflow_web.api.openapi import operation
 from rapidflow_web.api.repository_schemas import Approved
 from rapidflow_web.builds import part_lines
@@ -27,8 +27,8 @@ blueprint = Blueprint("jobs", __name__)
 
 
 @blueprint.get("/jobs")
-@operation(schemas.Jobs, query=schemas.AllJobsPage, listed=True)
-async def list_jobs(page: schemas.AllJobsPage) -> Response:
+@operation(schemas.Jobs, query=query_schemas.AllJobsPage, listed=True)
+async def list_jobs(page: query_schemas.AllJobsPage) -> Response:
     """List the builds of all pipelines, newest first."""
     filters = page.model_dump(include={"status", "branch", "pipeline_id", "lead_id"}, exclude_none=True)
     cacheable()

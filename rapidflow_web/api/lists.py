@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from quart import Response, request
 
-from rapidflow_web.api.schemas import Page
+from rapidflow_web.api.query_schemas import Page
 from rapidflow_web.web.responses import json_response
 
 

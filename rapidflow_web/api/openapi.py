@@ -18,7 +18,7 @@ from quart.typing import ResponseReturnValue
 from quart_schema import OpenAPIProvider, QuartSchema, hide
 from werkzeug.routing.rules import Rule
 
-from rapidflow_web.api import schemas
+from rapidflow_web.api import query_schemas, schemas
 from rapidflow_web.web import requests, route_roles
 from rapidflow_web.web.services import services
 
@@ -81,7 +81,7 @@ def operation(
     answer: type[BaseModel] | Text,
     *,
     status: int = 200,
-    query: type[BaseModel] = schemas.NoQuery,
+    query: type[BaseModel] = query_schemas.NoQuery,
     body: type[BaseModel] | None = None,
     yaml: bool = False,
     text: Sequence[str] = (),
@@ -107,7 +107,7 @@ def operation(
             if lenient:
                 return await view(**path)
             wanted = requests.query(query)
-            return await (view(**path) if query is schemas.NoQuery else view(wanted, **path))
+            return await (view(**path) if query is query_schemas.NoQuery else view(wanted, **path))
 
         documented = Operation(
             answer=answer,

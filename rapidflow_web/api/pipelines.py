@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from quart import Blueprint, Response
 
-from rapidflow_web.api import job_answers, representations, schemas
+from rapidflow_web.api import job_answers, query_schemas, representations, schemas
 from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.openapi import operation
 from rapidflow_web.db import job_lists, pipelines
@@ -43,8 +43,8 @@ async def create_pipeline(query: schemas.NewPipelineQuery) -> Response:
 
 
 @blueprint.get("/pipelines")
-@operation(schemas.Pipelines, query=schemas.PipelinePage, listed=True)
-async def list_pipelines(page: schemas.PipelinePage) -> Response:
+@operation(schemas.Pipelines, query=query_schemas.PipelinePage, listed=True)
+async def list_pipelines(page: query_schemas.PipelinePage) -> Response:
     """List the pipelines, newest first."""
     found = await pipelines.listed(name=page.name, before=page.before, limit=page.limit + 1)
     return list_response(found, page, representations.pipeline)
@@ -118,8 +118,8 @@ async def start_job(pipeline_id: int) -> Response:
 
 
 @blueprint.get("/pipelines/<pipeline_id>/jobs")
-@operation(schemas.Jobs, query=schemas.JobPage, listed=True)
-async def list_pipeline_jobs(page: schemas.JobPage, pipeline_id: int) -> Response:
+@operation(schemas.Jobs, query=query_schemas.JobPage, listed=True)
+async def list_pipeline_jobs(page: query_schemas.JobPage, pipeline_id: int) -> Response:
     """List the builds of a pipeline, newest first."""
     await pipelines.existing(pipeline_id)
     filters = page.model_dump(include={"status", "branch"}, exclude_none=True)

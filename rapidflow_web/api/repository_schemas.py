@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, RootModel
 
-from rapidflow_web.api.schemas import Absent, Page, Time
+from rapidflow_web.api.query_schemas import Page
+from rapidflow_web.api.schemas import Absent, Time
 from rapidflow_web.forges.base import Forge
 from rapidflow_web.web.requests import Flag, Model
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from quart import Blueprint, Response, request
 
-from rapidflow_web.api import part_stream, schemas
+from rapidflow_web.api import part_stream, query_schemas
 from rapidflow_web.api.openapi import Text, header, operation, text
 from rapidflow_web.builds.plan import definition_of
 from rapidflow_web.db import jobs
@@ -71,8 +71,8 @@ class _Part:
 
 
 @blueprint.get("/jobs/<job_id>/logs/stream")
-@operation(_ANSWER, query=schemas.StreamQuery)
-async def stream_job_logs(query: schemas.StreamQuery, job_id: int) -> Response:
+@operation(_ANSWER, query=query_schemas.StreamQuery)
+async def stream_job_logs(query: query_schemas.StreamQuery, job_id: int) -> Response:
     """Stream the log of a job as plain text, live while the build runs.
 
     The bytes never change, so a byte position stays valid: live, replayed, and after a restart.
@@ -88,8 +88,8 @@ async def stream_job_logs(query: schemas.StreamQuery, job_id: int) -> Response:
 
 
 @blueprint.get("/jobs/<job_id>/services/<name>/logs")
-@operation(_ANSWER, query=schemas.ServiceLogQuery)
-async def get_service_logs(query: schemas.ServiceLogQuery, job_id: int, name: str) -> Response:
+@operation(_ANSWER, query=query_schemas.ServiceLogQuery)
+async def get_service_logs(query: query_schemas.ServiceLogQuery, job_id: int, name: str) -> Response:
     """Get the log of a service of a job as plain text, live while the build runs.
 
     It has what the service printed to its standard output and error, until the steps had ended.
@@ -100,7 +100,7 @@ async def get_service_logs(query: schemas.ServiceLogQuery, job_id: int, name: st
     log, whole = services().logs.open(job_id, name), services().logs.open(job_id)
     # The logs of services end with that of their job, also those that never began.
     finished = log.sealed or whole.sealed
-    wanted = schemas.StreamQuery.model_construct(follow=query.follow, offset=query.offset)
+    wanted = query_schemas.StreamQuery.model_construct(follow=query.follow, offset=query.offset)
     return await _answer(log, finished, wanted, job.pipeline_id)
 
 
@@ -114,7 +114,7 @@ async def _services_of(job: Job) -> Collection[str]:
         return ()  # that of an earlier version, or of another job of this number
 
 
-async def _answer(log: Log, finished: bool, query: schemas.StreamQuery, pipeline_id: int) -> Response:
+async def _answer(log: Log, finished: bool, query: query_schemas.StreamQuery, pipeline_id: int) -> Response:
     part = _wanted(await _whole(log, query, finished), finished)
     if finished:
         # What can't be read is said while there still is a status to say it with.
@@ -143,7 +143,7 @@ async def _answer(log: Log, finished: bool, query: schemas.StreamQuery, pipeline
     return response
 
 
-async def _without_parts(job: Job, log: Log, query: schemas.StreamQuery) -> Response:
+async def _without_parts(job: Job, log: Log, query: query_schemas.StreamQuery) -> Response:
     """The log of a build of several jobs without the lines about the parts that `since` leaves out.
 
     Ranges are those of the whole log, so they are ignored here.
@@ -168,7 +168,7 @@ async def _without_parts(job: Job, log: Log, query: schemas.StreamQuery) -> Resp
     return response
 
 
-async def _whole(log: Log, query: schemas.StreamQuery, finished: bool) -> _Part:
+async def _whole(log: Log, query: query_schemas.StreamQuery, finished: bool) -> _Part:
     """What the query asks for. Positions count from the beginning of what `since` leaves."""
     begin = log.layout.after(query.since)
     first = query.offset or 0

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, RootModel, StringConstraints
 
 from rapidflow_web.accounts.credentials import LONGEST_TOKEN_LIFE, LONGEST_TOKEN_NAME, USER_NAME
-from rapidflow_web.api.schemas import Absent, Name, Page, Time
+from rapidflow_web.api.query_schemas import Page
+from rapidflow_web.api.schemas import Absent, Name, Time
 from rapidflow_web.web.requests import LARGEST_ID, Model
 
 _MANY = 1_000
