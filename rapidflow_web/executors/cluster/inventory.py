@@ -10,11 +10,17 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """PEM files with which an engine is reached over TLS: who signed it, and who we are."""
+    """PEM files with which an engine is reached over TLS: who signed it, and who we are.
+
+    The files of new keys have other names, so that whoever holds an old value sees that it is one. With
+    `any_name`, the engine's certificate need not name its address: its CA signs nothing but relays, of which
+    all have one certificate, because machines join at any time.
+    """
 
     ca: Path
     certificate: Path
     key: Path
+    any_name: bool = False
 
 
 @dataclass(frozen=True, slots=True)
