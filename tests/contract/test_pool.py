@@ -19,11 +19,17 @@ from tests.support.engine_proxy import EngineProxy
 
 
 @pytest.fixture
-def parking(docker: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+async def parking(docker: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A place whose executor keeps two containers ready."""
     monkeypatch.setattr(pool, "_REST_SECONDS", 0)
-    docker.executor = docker.another_executor(parked=2)
+    await use(docker, parked=2)
     return docker
+
+
+async def use(place: Place, parked: int) -> None:
+    """Gives the place an executor that may park containers."""
+    place.executor = place.another_executor(parked=parked)
+    await place.executor.sweep(dict)
 
 
 def parked(place: Place, *builds: Build) -> list[str]:
@@ -75,7 +81,7 @@ async def test_a_build_with_a_parked_container_asks_the_engine_only_what_its_ima
     parking: Place, proxy: EngineProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", proxy.host)
-    parking.executor = parking.another_executor(parked=1)
+    await use(parking, parked=1)
     await built(parking)
     await waiting(parking, 1)
     # The next one is parked later.
@@ -189,6 +195,27 @@ async def test_what_a_killed_server_had_parked_is_swept_by_the_next(parking: Pla
     assert await after.sweep(live(build)) == 1
 
     assert parking.left_behind() == [build.running.id]
+
+
+async def test_servers_that_are_killed_one_after_the_other_do_not_each_add_what_they_park(
+    parking: Place,
+) -> None:
+    build = await parking.begin(parking.spec("true"))
+    (stray,) = await waiting(parking, 1, build)
+    await build.leave()
+    others = [parking.another_executor(parked=2) for _ in range(3)]
+    for other in others:
+        # All but the last are killed before they have swept.
+        await other.expect(parking.spec("true"))
+    await asyncio.sleep(1)
+    assert set(parking.left_behind()) == {build.running.id, stray}
+
+    after = others[-1]
+    await after.sweep(live(build))
+
+    await eventually(lambda: after.parked == 1, "it parks what is expected")
+    assert stray not in parking.left_behind()
+    assert len(parking.left_behind()) == 2
 
 
 async def test_one_that_waits_is_no_stray(parking: Place) -> None:

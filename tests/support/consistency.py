@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from tests.support.builds import processes_of
-from tests.support.server import FINISHED, Server, containers_of, wait_for
+from tests.support.server import FINISHED, Server, containers_of, described, wait_for
 
 _LAST_LINES = {
     "success": "=== Build completed ===\n",
@@ -59,6 +59,13 @@ def assert_nothing_left(server: Server) -> None:
     Containers that are parked, for builds to come, are there while the server runs.
     """
     if (server.data / "installation").exists():
-        wait_for(lambda: len(containers_of(server)) == server.parked(), "all containers of builds are gone")
+        try:
+            wait_for(
+                lambda: len(containers_of(server)) == server.parked(), "all containers of builds are gone"
+            )
+        except AssertionError as error:
+            raise AssertionError(
+                f"{error}: {server.parked()} are parked, there are {described(server)}"
+            ) from None
     wait_for(lambda: processes_of(server.data / "work") == [], "all processes are gone")
     wait_for(lambda: list((server.data / "work").iterdir()) == [], "all work folders are gone")

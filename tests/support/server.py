@@ -326,6 +326,17 @@ def containers_of(server: Server) -> list[str]:
     return containers(f"rapidflow.installation={_installation(server)}")
 
 
+def described(server: Server) -> str:
+    """The name and the state of each container that a server made for its builds."""
+    form = [
+        "--format",
+        "{{.Names}} {{.Status}}",
+        "--filter",
+        f"label=rapidflow.installation={_installation(server)}",
+    ]
+    return subprocess.run(["docker", "ps", "--all", *form], capture_output=True, text=True, check=True).stdout
+
+
 def _installation(server: Server) -> str:
     return (server.data / "installation").read_text()
 

@@ -30,8 +30,8 @@ class Node:
     `id` stays the same as long as the machine is in the inventory, and is stored with builds; `name` is what
     people call it. `address` is where its engine is reached, such as "tcp://10.0.0.5:2376" or
     "unix:///run/engine.sock", with `certificates` for TLS. `slots` is how many builds it runs at once; None
-    where its inventory does not say. `problem` is why no build may begin there, as the end of a sentence about
-    it, such as "is drained"; builds that run there go on. None while builds may begin.
+    where its inventory does not say. `problem` is why no build may begin there, as the end of a sentence
+    about it, such as "is drained"; builds that run there go on. None while builds may begin.
     """
 
     id: str

@@ -30,6 +30,8 @@ _CALL = aiohttp.ClientTimeout(total=120, connect=10)
 """For calls that the engine answers by itself; a hung engine must not hold a build for ever."""
 _CHECK_SECONDS = 5.0
 _GIVE_UP_SECONDS = 5.0
+_REMOVED_AT_ONCE = 4
+"""Containers that are removed at once: twice as fast as one by one, more than that gain little."""
 _NOT_FOUND = 404
 
 INSTALLATION_LABEL = "rapidflow.installation"
@@ -155,13 +157,24 @@ class DockerExecutor:
         return [what for what, _ in await self._orphans(live)]
 
     async def sweep(self, live: Live) -> int:
-        self._pool.fill_up()
-        removed = 0
-        for what, container in await self._orphans(live):
-            if _needed_by(container) not in live().values():
-                with engine_errors(f"remove {what}"):
-                    await delete(container)
-                removed += 1
+        at_once, removed = asyncio.Semaphore(_REMOVED_AT_ONCE), 0
+
+        async def remove(what: str, container: Any) -> None:
+            nonlocal removed
+            async with at_once:
+                if _needed_by(container) not in live().values():
+                    with engine_errors(f"remove {what}"):
+                        await delete(container)
+                    removed += 1
+
+        try:
+            orphans = await self._orphans(live)
+            # One that can't be removed must not keep the others.
+            ends = await asyncio.gather(*(remove(*one) for one in orphans), return_exceptions=True)
+        finally:
+            self._pool.begin()
+        if error := next((one for one in ends if one is not None), None):
+            raise error
         return removed
 
     async def _orphans(self, live: Live) -> list[tuple[str, Any]]:

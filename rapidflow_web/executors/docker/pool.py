@@ -106,6 +106,7 @@ class Pool:
         self._parked: dict[Hashable, list[Ready]] = {}
         self._recent: deque[tuple[float, Wanted]] = deque(maxlen=size)
         """When containers were last needed, and what for."""
+        self._may_park = False
         self._filling: asyncio.Task[None] | None = None
         self._parking: tuple[Hashable, asyncio.Task[Ready]] | None = None
         """What is just being parked, unless a build waits for it already."""
@@ -238,9 +239,17 @@ class Pool:
 
     # What is to be parked
 
+    def begin(self) -> None:
+        """From now on containers are parked: what an earlier server had parked is gone.
+
+        Before that, servers that are killed one after the other would each add theirs. Safe to call again.
+        """
+        self._may_park = True
+        self.fill_up()
+
     def fill_up(self) -> None:
         """Sees to it that what is expected is parked, also where parked containers have ended."""
-        if self._filling is None or self._filling.done():
+        if self._may_park and (self._filling is None or self._filling.done()):
             self._filling = asyncio.create_task(self._fill())
 
     def _demand(self) -> Counter[Hashable]:
