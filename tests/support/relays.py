@@ -1,0 +1,119 @@
+"""A relay as a process of its own, before an engine that a test plays."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from rapidflow_web.executors.cluster import relay
+from rapidflow_web.executors.cluster.certificates import Keys, RelayKeys
+from rapidflow_web.executors.cluster.tls import context_of
+from tests.support.server import free_port, wait_for
+from tests.support.tls_client import TlsClient
+
+PROGRAM = Path(relay.__file__)
+
+
+class StandIn:
+    """Listens at a socket like an engine; each connection is `serve`d by a thread of its own."""
+
+    def __init__(self, path: Path, serve: Callable[[socket.socket], None]) -> None:
+        self.accepted = 0
+        self._serve = serve
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(1000)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            threading.Thread(target=self._run, args=(connection,), daemon=True).start()
+
+    def _run(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            self._serve(connection)
+
+
+class RelayProcess:
+    """A relay with keys of its own, before the socket `engine`."""
+
+    def __init__(self, engine: Path) -> None:
+        # The path of a socket must be short.
+        self.folder = Path(tempfile.mkdtemp(prefix="rf-relay-"))
+        self.keys = Keys(self.folder)
+        self.state = self.keys.make()
+        self.engine = engine
+        self.port = free_port()
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._clients: list[TlsClient] = []
+        self.start()
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        return self.processes[-1]
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    @functools.cached_property
+    def context(self) -> ssl.SSLContext:
+        """The server's."""
+        return context_of(self.keys.certificates(self.state))
+
+    def start(self) -> None:
+        """Starts one, beside those that run."""
+        secrets = self.folder / f"secrets-{len(self.processes)}"
+        secrets.mkdir()
+        write_keys(secrets, self.keys.relay(self.keys.make()))
+        # Isolated and without the packages of the tests: it must need nothing of them.
+        command = [sys.executable, "-I", "-S", PROGRAM, "--folder", secrets, "--engine", self.engine,
+                   "--port", str(self.port), "--address", "127.0.0.1"]  # fmt: skip
+        with (self.folder / "log").open("ab") as log:
+            before = self.log.count("serves")
+            self.processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+        wait_for(
+            lambda: self.log.count("serves") > before or self.process.poll() is not None, "a relay listens"
+        )
+
+    def connect(self, context: ssl.SSLContext | None = None) -> TlsClient:
+        self._clients.append(TlsClient(self.port, context or self.context))
+        return self._clients[-1]
+
+    def terminate(self) -> None:
+        """SIGTERM to the first that runs."""
+        next(one for one in self.processes if one.poll() is None).send_signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        shutil.rmtree(self.folder)
+
+
+def write_keys(folder: Path, keys: RelayKeys) -> None:
+    """Puts a relay's keys where it looks for them."""
+    (folder / relay.CA).write_bytes(keys.ca)
+    (folder / relay.CERTIFICATE).write_bytes(keys.certificate)
+    (folder / relay.KEY).write_bytes(keys.key)
