@@ -76,6 +76,11 @@ class Lead:
         """The variables that the build was given; None until they are read."""
         self._cancels: dict[int, asyncio.Task[None]] = {}
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether it is being cancelled."""
+        return self._stopped.is_set()
+
     def cancel(self) -> None:
         """Ends the build, whose cancel is stored; `finished` tells when that is done."""
         self._stopped.set()

@@ -148,9 +148,12 @@ class Service:
                 )
             await asyncio.sleep(_REGISTER_SECONDS)
         if insists:
-            alone = [execution] if isinstance(execution, Execution) else []
-            for one in alone or self._supervisor.executions_of_parts(job_id):
-                one.insist()
+            if isinstance(execution, Execution):
+                execution.insist()
+            elif execution.cancelled:
+                # Not at the first cancel: a part that another's failure has ended may clean up all the same.
+                for one in self._supervisor.executions_of_parts(job_id):
+                    one.insist()
         execution.cancel()
         await self._until(execution.finished)
 

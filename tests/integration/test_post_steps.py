@@ -209,3 +209,30 @@ def test_a_part_that_is_cancelled_runs_them_through_a_restart_until_the_build_is
     assert follower.wait().endswith(b"=== Build completed ===\n")
     assert statuses(server.details(job_id)) == ["cancelled", "cancelled"]
     assert server.job(lead)["status"] == "cancelled"
+
+
+def test_the_first_cancel_of_a_build_leaves_the_steps_of_parts_that_were_to_end_already(
+    new_server: NewServer,
+) -> None:
+    server = new_server(executor="process", grace="1s", concurrency="3").start()
+    jobs = {
+        "test": {
+            "matrix": {"n": ["1", "2"]},
+            "fail_fast": True,
+            "steps": ["if [ ${{ matrix.n }} = 1 ]; then sleep 1; exit 1; fi; sleep 1000"],
+            "post": ["test ${{ matrix.n }} = 1 || { echo waiting; sleep 1000; }"],
+        },
+        "goes-on": {"steps": ["sleep 1000"]},
+    }
+    lead = server.start_job({"name": "several", "jobs": jobs})
+    wait_for(lambda: len(server.get(f"/jobs?lead_id={lead}").json) == 3, "the parts run")
+    parts = {job["part"]: job["id"] for job in server.get(f"/jobs?lead_id={lead}").json}
+    ended_early, goes_on = parts["test (n=2)"], parts["goes-on"]
+    server.wait_output(ended_early, "waiting\n")
+
+    server.request_and_leave("POST", f"/jobs/{lead}/cancel")
+
+    server.wait_finished(goes_on)
+    assert statuses(server.details(ended_early)) == ["cancelled", "running"]
+    assert server.post(f"/jobs/{lead}/cancel").status == 200
+    assert statuses(server.details(ended_early)) == ["cancelled", "cancelled"]
