@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -220,3 +221,32 @@ def test_a_cancel_before_services_are_ready_removes_them(server: Server) -> None
     assert server.post(f"/jobs/{job_id}/cancel").status == 200
     assert server.wait_finished(job_id)["job"]["status"] == "cancelled"
     assert_nothing_left(server)
+
+
+_DATABASES = int(os.environ.get("TORTURE_DATABASES", "2"))
+# Like the usual image of a database: its first server runs scripts, and can be reached by its socket alone.
+_DATABASE = """\
+initdb --pgdata /tmp/data --auth trust --username builds --locale C --no-sync >/dev/null
+echo "host all all all trust" >>/tmp/data/pg_hba.conf
+pg_ctl --pgdata /tmp/data -o "-c listen_addresses= -k /tmp" -w start
+psql -h /tmp -U builds postgres -c "CREATE TABLE made AS SELECT generate_series(1, 100000) AS number"
+sleep 2
+psql -h /tmp -U builds postgres -c "CREATE TABLE ready AS SELECT 42 AS answer"
+pg_ctl --pgdata /tmp/data -m fast -w stop
+exec postgres -D /tmp/data -k /tmp -c "listen_addresses=*"
+"""
+
+
+def test_the_first_query_to_a_database_with_slow_initial_scripts_succeeds(server: Server) -> None:
+    image, query = images.ensure(images.POSTGRES), "SELECT answer, (SELECT count(*) FROM made) FROM ready"
+    pipeline_id = server.pipeline(
+        {
+            "name": "database",
+            "image": image,
+            "steps": [f'psql -h db -U builds postgres -A -t -c "{query}"'],
+            "services": {"db": {"image": image, "command": _DATABASE, "ports": [5432]}},
+        }
+    )
+    for _ in range(_DATABASES):
+        details = server.wait_finished(server.start_build(pipeline_id))
+        assert (ended(details), details["steps"][0]["output"]) == (("success", None), "42|100000\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import functools
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -25,6 +26,8 @@ DEBIAN = "rapidflow-test/debian:1"
 """Debian with python3, pytest and a C compiler."""
 PYTHON = "rapidflow-test/python:1"
 """Debian with Python, its venv module and what pip needs to install from where this machine does; no git."""
+POSTGRES = "rapidflow-test/postgres-server:1"
+"""The PostgreSQL of this machine, with busybox; runs as a user that is not root."""
 
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\nbuilder:x:1234:1235:builder:/home/builder:/bin/sh\n"
 _GROUP = "root:x:0:\nbuilder:x:1235:\n"
@@ -57,6 +60,8 @@ def ensure(image: str) -> str:
                 _python(image)
             elif image == DEBIAN:
                 _debian(image)
+            elif image == POSTGRES:
+                _postgres(image)
             else:
                 _busybox(image)
     return image
@@ -69,20 +74,42 @@ def _busybox(image: str) -> None:
     }
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        for folder in ("bin", "etc", "root", "home/builder", "tmp"):
-            (root / folder).mkdir(parents=True)
-        (root / "tmp").chmod(0o1777)
-        (root / "etc/passwd").write_text(_PASSWD)
-        (root / "etc/group").write_text(_GROUP)
-        shutil.copy("/bin/busybox", root / "bin/busybox")
-        applets = subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True)
-        for applet in applets.stdout.split():
-            if applet != "busybox" and not (image == NO_TAR and applet == "tar"):
-                (root / "bin" / applet).symlink_to("busybox")
+        _put_busybox(root, without="tar" if image == NO_TAR else None)
         if image != BUSYBOX:
             shutil.copy("/bin/bash-static", root / "bin/bash")
-        subprocess.run(["chown", "-R", "1234:1235", str(root / "home/builder")], check=True)
         _import(root, image, changes.get(image, []))
+
+
+def _put_busybox(root: Path, without: str | None = None) -> None:
+    for folder in ("bin", "etc", "root", "home/builder", "tmp"):
+        (root / folder).mkdir(parents=True)
+    (root / "tmp").chmod(0o1777)
+    (root / "etc/passwd").write_text(_PASSWD)
+    (root / "etc/group").write_text(_GROUP)
+    shutil.copy("/bin/busybox", root / "bin/busybox")
+    applets = subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True)
+    for applet in applets.stdout.split():
+        if applet not in ("busybox", without):
+            (root / "bin" / applet).symlink_to("busybox")
+    subprocess.run(["chown", "-R", "1234:1235", str(root / "home/builder")], check=True)
+
+
+def _postgres(image: str) -> None:
+    programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
+    found = [programs / name for name in ("initdb", "pg_ctl", "postgres", "psql")]
+    found += [programs.parent / "lib" / name for name in ("dict_snowball.so", "plpgsql.so")]
+    linked = subprocess.run(["ldd", *found], capture_output=True, text=True, check=True).stdout
+    libraries = {Path(one) for one in re.findall(r"(/\S+) \(0x", linked)}
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        _put_busybox(root)
+        for file in {*found, *libraries}:
+            there = root / file.relative_to("/")
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, there)
+        data = Path("/usr/share/postgresql") / programs.parent.name
+        shutil.copytree(data, root / data.relative_to("/"))
+        _import(root, image, [f"ENV PATH={programs}:/bin", "USER builder"])
 
 
 def _debian(image: str) -> None:
