@@ -3,6 +3,17 @@
 # Debian or its like, with Python 3.11 or newer and its venv module.
 ARG BASE=python:3.11-slim-bookworm
 
+# What gives a machine's engine to the server: `docker build --target relay --tag rapidflow-relay .`; see docs/cluster.md.
+FROM ${BASE} AS relay-files
+COPY scripts/relay_files.py rapidflow_web/executors/cluster/relay.py /source/
+RUN python3 -ISB /source/relay_files.py /source/relay.py /relay
+
+FROM scratch AS relay
+COPY --from=relay-files /relay /
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/bin/python3", "-ISB", "/relay.py"]
+
+
 FROM ${BASE} AS build
 RUN python3 -m venv /build && python3 -m venv --without-pip /opt/rapidflow
 WORKDIR /source

@@ -237,3 +237,19 @@ def sender(text: str) -> Sender | None:
     if not is_address(address) or not text.isprintable():
         raise ValueError("write it as builds@example.com or RapidFlow <builds@example.com>")
     return Sender(name or "RapidFlow", address)
+
+
+def swarm(text: str) -> str:
+    """The engine of a swarm's manager: its socket, or its address; empty for none."""
+    if not text:
+        return ""
+    url = urlsplit(text)
+    if url.scheme == "unix" and not url.netloc and url.path.strip("/"):
+        return text
+    try:
+        addressed = url.scheme == "tcp" and url.hostname and url.port and not url.path.strip("/")
+    except ValueError:
+        addressed = False
+    if not addressed:
+        raise ValueError("write unix:///var/run/docker.sock or tcp://HOST:2376")
+    return text.rstrip("/")

@@ -105,6 +105,13 @@ class Settings:
         "docker",
         "Where builds run: `docker`, or `process` for plain processes on this machine, without isolation.",
     )
+    swarm: str = _setting(
+        values.swarm,
+        "",
+        "The engine of a manager of a Docker Swarm on whose machines builds run (see "
+        "[Many machines](cluster.md)): `unix:///var/run/docker.sock`, or `tcp://host:2376` with the keys in "
+        "`DOCKER_CERT_PATH`. Default: none.",
+    )
     network: str = _setting(
         values.network,
         "closed",

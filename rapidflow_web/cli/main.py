@@ -10,7 +10,16 @@ import click
 from click.shell_completion import shell_complete
 
 from rapidflow_web import __version__
-from rapidflow_web.cli import accounts, approvals, builds, completion, operations, repositories, validation
+from rapidflow_web.cli import (
+    accounts,
+    approvals,
+    builds,
+    cluster,
+    completion,
+    operations,
+    repositories,
+    validation,
+)
 from rapidflow_web.cli.client import Client, ClientError, Unreadable
 from rapidflow_web.errors import RapidFlowError
 from rapidflow_web.terminal import drop_output, note, open_missing
@@ -155,5 +164,6 @@ rapidflow.add_section(
     operations.backup,
     operations.restore,
     operations.doctor,
+    cluster.cluster,
 )
 rapidflow.add_section("Shell", completion.completion)

@@ -56,6 +56,7 @@ def test_every_setting_is_read_from_its_variable():
         "proxy_addresses": ("10.0.0.0/24", (ip_network("10.0.0.0/24"),)),
         "secrets_key": (f"{'A' * 43}=, {'B' * 43}=", (f"{'A' * 43}=", f"{'B' * 43}=")),
         "executor": ("process", "process"),
+        "swarm": ("tcp://10.0.0.1:2376", "tcp://10.0.0.1:2376"),
         "network": ("bridge", "bridge"),
         "dns": ("10.0.0.2, 10.0.0.3", ("10.0.0.2", "10.0.0.3")),
         "parked": ("0", 0),
@@ -312,3 +313,20 @@ def test_the_password_of_a_database_is_not_repeated() -> None:
     said = refusal("RAPIDFLOW_DATABASE_URL", "mysql://root:hunter2@localhost/builds")
     assert said.startswith("RAPIDFLOW_DATABASE_URL is not right: write it as sqlite:")
     assert "hunter2" not in said + repr(from_environment({"RAPIDFLOW_SMTP_URL": ""}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "docker.sock",
+        "unix://docker.sock",
+        "unix:///",
+        "tcp://10.0.0.1",
+        "tcp://10.0.0.1:x",
+        "https://a:1",
+        "ssh://a",
+    ],
+)
+def test_swarm_is_a_socket_or_an_address(text: str) -> None:
+    assert "write unix:///var/run/docker.sock or tcp://HOST:2376" in refusal("RAPIDFLOW_SWARM", text)
+    assert from_environment({"RAPIDFLOW_SWARM": "unix:///run/a.sock"}).swarm == "unix:///run/a.sock"

@@ -10,8 +10,11 @@ signed by it.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import shutil
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,6 +68,17 @@ class Keys:
 
     def __init__(self, data: Path) -> None:
         self._folder = data / FOLDER
+
+    @contextlib.contextmanager
+    def locked(self) -> Generator[None]:
+        """Keeps every other process that changes the keys away. Raises `SettingsError`."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        with open(self._folder / "lock", "w", opener=private_files.opener) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SettingsError("another 'rapidflow cluster' command is at work; wait for it") from None
+            yield
 
     def state(self) -> State | None:
         """None before `make`. Raises `SettingsError` where the state can't be read."""

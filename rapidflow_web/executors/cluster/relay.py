@@ -362,7 +362,13 @@ def main() -> None:
     parser.add_argument("--engine", type=Path, default=Path("/var/run/docker.sock"), help="its socket")
     parser.add_argument("--port", type=int, default=PORT)
     parser.add_argument("--address", default="", help="the address to listen on; all by default")
+    parser.add_argument("--hold", action="store_true", help="only sleep, to hold what a swarm reserves")
     arguments = parser.parse_args()
+    if arguments.hold:
+        # As process 1, whom no other signal ends.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        signal.sigwait({signal.SIGTERM, signal.SIGINT})
+        return
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:

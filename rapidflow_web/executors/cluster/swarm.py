@@ -1,0 +1,172 @@
+"""The machines of a swarm, each reached through its relay."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rapidflow_web import private_files
+from rapidflow_web.errors import EngineUnavailable, RapidFlowError
+from rapidflow_web.executors.cluster.certificates import FOLDER, Keys
+from rapidflow_web.executors.cluster.inventory import Certificates, Node
+from rapidflow_web.executors.cluster.manager import Machine, Manager, Task
+from rapidflow_web.executors.cluster.relay_service import Options, advice, options_of, relay_name
+
+_log = logging.getLogger(__name__)
+
+SLOTS_LABEL = "rapidflow.slots"
+_MOST_SLOTS = 1000
+_LAST_KNOWN = "nodes.json"
+_PATIENCE_SECONDS = 1.0
+"""How long a caller waits for a manager before it gets the machines known before."""
+_NO_RELAY = "has no relay; run 'rapidflow cluster init'"
+
+
+class SwarmInventory:
+    """Implements `Inventory`. What was known last is kept in the data folder `data`, for the next server.
+
+    A manager that does not answer is waited for at most a second, and then those known before stay.
+    """
+
+    def __init__(self, manager: Manager, installation: str, data: Path) -> None:
+        self._manager = manager
+        self._service_name = relay_name(installation)
+        self._keys = Keys(data)
+        self._store = data / FOLDER / _LAST_KNOWN
+        self._known: list[dict[str, Any]] | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self.warning: str | None = None
+        """Why the machines are those known before; None while the manager answers."""
+
+    async def nodes(self) -> Sequence[Node]:
+        if self._known is None:
+            self._known = self._read()
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        # Without any, there is nothing better to do than to wait.
+        await asyncio.wait({self._asking}, timeout=None if self._known is None else _PATIENCE_SECONDS)
+        if self._known is None:
+            raise EngineUnavailable(self.warning or "the swarm's manager does not answer")
+        certificates = self._certificates()
+        return [_node(stored, certificates) for stored in self._known]
+
+    async def close(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait({self._asking})
+        await self._manager.close()
+
+    def _certificates(self) -> Certificates | None:
+        state = self._keys.state()
+        return self._keys.certificates(state) if state is not None else None
+
+    async def _ask(self) -> None:
+        try:
+            found = await self._look()
+        except RapidFlowError as error:
+            if self.warning is None:
+                _log.warning("%s; machines stay as they were known", error)
+            self.warning = str(error)
+            return
+        if self.warning is not None:
+            _log.warning("the swarm's manager answers again")
+            self.warning = None
+        if found != self._known:
+            self._known = found
+            self._write(found)
+
+    async def _look(self) -> list[dict[str, Any]]:
+        machines, service = await asyncio.gather(
+            self._manager.machines(), self._manager.service(self._service_name)
+        )
+        if service is None:
+            return [_stored(machine, Options(""), _NO_RELAY) for machine in machines]
+        # Of two, the older one serves until the newer one does.
+        wanted = [task for task in await self._manager.tasks(service) if task.wanted]
+        tasks = {task.machine: task for task in wanted}
+        tasks |= {task.machine: task for task in wanted if task.state == "running"}
+        options = options_of(service)
+        return [
+            _stored(machine, options, _relay_problem(tasks.get(machine.id), service.spec["TaskTemplate"]))
+            for machine in machines
+        ]
+
+    def _read(self) -> list[dict[str, Any]] | None:
+        try:
+            stored = json.loads(self._store.read_bytes())
+            for one in stored:
+                _node(one, None)
+            return stored
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def _write(self, found: list[dict[str, Any]]) -> None:
+        try:
+            self._store.parent.mkdir(mode=0o700, exist_ok=True)
+            private_files.write_atomically(self._store, json.dumps(found).encode())
+        except OSError as error:
+            # Only a server that starts while the manager is away would miss it.
+            _log.warning("can't keep the list of machines: %s", error)
+
+
+def slots_of(machine: Machine, options: Options) -> int | None:
+    """How many builds a machine runs at once, by its label or what is reserved; None where neither says."""
+    text = machine.labels.get(SLOTS_LABEL, "")
+    if text.isascii() and text.isdigit() and int(text[:9]) <= _MOST_SLOTS:
+        return int(text)
+    return options.slots
+
+
+def label_problem(machine: Machine) -> str | None:
+    """What is wrong with a machine's label for slots, as the end of a sentence about it."""
+    text = machine.labels.get(SLOTS_LABEL)
+    if text is None or (text.isascii() and text.isdigit() and int(text[:9]) <= _MOST_SLOTS):
+        return None
+    return f"has the label {SLOTS_LABEL}={text[:40]!r}, which is no number from 0 to {_MOST_SLOTS}"
+
+
+def machine_problem(machine: Machine) -> str | None:
+    """Why the swarm would start nothing on a machine, as the end of a sentence about it."""
+    if not machine.is_up:
+        return "is down"
+    if machine.availability != "active":
+        return {"drain": "is drained", "pause": "is paused"}.get(machine.availability, "takes nothing new")
+    if not machine.address:
+        return "has no address in the swarm"
+    return None
+
+
+def _relay_problem(task: Task | None, template: dict[str, Any]) -> str | None:
+    if task is None:
+        return "has no relay yet"
+    if task.state != "running":
+        return f"has no relay that runs: {advice(task, template)}"
+    return None
+
+
+def _stored(machine: Machine, options: Options, relay_problem: str | None) -> dict[str, Any]:
+    host = f"[{machine.address}]" if ":" in machine.address else machine.address
+    return {
+        "id": machine.id,
+        "name": machine.name,
+        "address": f"tcp://{host}:{options.port}",
+        "labels": dict(machine.labels),
+        "slots": slots_of(machine, options),
+        "problem": machine_problem(machine) or relay_problem,
+    }
+
+
+def _node(stored: dict[str, Any], certificates: Certificates | None) -> Node:
+    return Node(
+        id=str(stored["id"]),
+        name=str(stored["name"]),
+        address=str(stored["address"]),
+        certificates=certificates,
+        labels={str(label): str(value) for label, value in stored["labels"].items()},
+        slots=stored["slots"],
+        problem=stored["problem"] if certificates is not None else _NO_RELAY,
+    )
