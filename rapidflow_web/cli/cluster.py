@@ -29,6 +29,12 @@ def cluster() -> None:
     """
 
 
+_wait = click.option(
+    "--wait", "seconds", type=click.FloatRange(0), default=90, show_default=True, metavar="SECONDS",
+    help="How long to wait for the relays at most.",
+)  # fmt: skip
+
+
 @cluster.command
 @click.option("--relay-image", metavar="IMAGE", help="The image of the relay; needed the first time.")
 @click.option("--port", type=click.IntRange(1, 65535), help="The port of the relays. Default: 2378.")
@@ -38,12 +44,14 @@ def cluster() -> None:
 @click.option("--reserve-memory", metavar="SIZE", help="Memory of each machine for builds, such as 16g.")
 @click.option("--constraint", "constraints", multiple=True, metavar="EXPRESSION",
               help="Only these machines, as for 'docker service create': node.role==worker.")  # fmt: skip
+@_wait
 def init(
     relay_image: str | None,
     port: int | None,
     reserve_cpus: float | None,
     reserve_memory: str | None,
     constraints: tuple[str, ...],
+    seconds: float,
 ) -> int:
     """Start a relay on each machine of the swarm, or change how relays run.
 
@@ -76,7 +84,7 @@ def init(
 
     async def work(administration: Administration) -> int:
         options = changed(await administration.options())
-        behind = await administration.set_up(options, note)
+        behind = await administration.set_up(options, seconds, note)
         if behind:
             return _say_behind(behind, "the relay does not run on all machines")
         out("all relays run; 'rapidflow cluster status' shows them")
@@ -105,14 +113,15 @@ def status() -> int:
 
 
 @cluster.command
-def rotate() -> int:
+@_wait
+def rotate(seconds: float) -> int:
     """Replace the keys of server and relays, while builds go on.
 
     If it is cut short, run it again: it goes on where it was.
     """
 
     async def work(administration: Administration) -> int:
-        if behind := await administration.rotate(note):
+        if behind := await administration.rotate(seconds, note):
             return _say_behind(behind, "the old keys stay valid; mend this and run the command again")
         out("server and relays have new keys; the old ones are worth nothing")
         return 0

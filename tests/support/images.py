@@ -29,6 +29,10 @@ PYTHON = "rapidflow-test/python:1"
 POSTGRES = "rapidflow-test/postgres-server:1"
 """The PostgreSQL of this machine, with busybox; runs as a user that is not root."""
 
+RELAY = "rapidflow-test/relay:1"
+"""The relay's image, on Debian."""
+
+_CHECKOUT = Path(__file__).parents[2]
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\nbuilder:x:1234:1235:builder:/home/builder:/bin/sh\n"
 _GROUP = "root:x:0:\nbuilder:x:1235:\n"
 _PACKAGES = "git,python3,python3-dev,python3-setuptools,python3-pytest,gcc,libc6-dev,make"
@@ -137,11 +141,24 @@ def _python(image: str) -> None:
         build(image, context)
 
 
-def build(image: str, context: Path, **arguments: str) -> None:
+@functools.cache
+def relay() -> str:
+    """Builds the relay's image, whose program may have changed; returns its name."""
+    base = ensure(DEBIAN)
+    with (Path(tempfile.gettempdir()) / "rapidflow-test-images.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = id_of(RELAY)
+        build(RELAY, _CHECKOUT, "relay", BASE=base)
+        if before and before != id_of(RELAY):
+            subprocess.run(["docker", "image", "rm", before], capture_output=True)
+    return RELAY
+
+
+def build(image: str, context: Path, target: str = "", **arguments: str) -> None:
     """Builds an image from the Dockerfile in `context`, with the values of its arguments."""
     options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
     done = subprocess.run(
-        ["docker", "build", *options, "--tag", image, str(context)],
+        ["docker", "build", *options, f"--target={target}", "--tag", image, str(context)],
         env={**os.environ, "DOCKER_BUILDKIT": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -13,13 +13,12 @@ from rapidflow_web.errors import BuildError, EngineUnavailable
 from rapidflow_web.executors.cluster import relay_service
 from rapidflow_web.executors.cluster.certificates import Keys
 from rapidflow_web.executors.cluster.inventory import Certificates, Node
-from rapidflow_web.executors.cluster.manager import Manager, Service, SwarmError
+from rapidflow_web.executors.cluster.manager import Machine, Manager, Service, SwarmError
 from rapidflow_web.executors.cluster.relay_service import Options
-from rapidflow_web.executors.cluster.swarm import SwarmInventory, label_problem
+from rapidflow_web.executors.cluster.swarm import SwarmInventory, address_of, label_problem
 from rapidflow_web.executors.cluster.tls import context_of
 from rapidflow_web.executors.docker.engine_errors import engine_errors
 
-_START_SECONDS = 90.0
 _TAKE_UP_SECONDS = 6.0
 """How long a running server may take to see new keys."""
 _PROBE = aiohttp.ClientTimeout(total=10, connect=5)
@@ -53,8 +52,11 @@ class Administration:
         service = await self._manager.service(relay_service.relay_name(self._installation))
         return relay_service.options_of(service) if service is not None else None
 
-    async def set_up(self, options: Options, say: Say) -> list[str]:
-        """Makes keys and services, or changes them. Says of each machine whose relay does not run why not."""
+    async def set_up(self, options: Options, seconds: float, say: Say) -> list[str]:
+        """Makes keys and services, or changes them.
+
+        Says of each machine whose relay does not run in so many `seconds` why not.
+        """
         await self._manager.check()
         options = replace(options, image=await self._manager.image(options.image))
         with self._keys.locked():
@@ -63,12 +65,12 @@ class Administration:
                 self._manager, self._installation, options, self._keys.relay(state)
             )
             say("waiting for the relays")
-            behind = await relay_service.wait(self._manager, service, _START_SECONDS)
+            behind = await self._wait(service, options, seconds)
             if not behind:
                 await relay_service.remove_old_secrets(self._manager, service)
         return behind
 
-    async def rotate(self, say: Say) -> list[str]:
+    async def rotate(self, seconds: float, say: Say) -> list[str]:
         """Gives server and relays new keys; goes on with what was cut short.
 
         Says of each machine that is in the way why; then the old keys are still good, and it has to be
@@ -83,13 +85,13 @@ class Administration:
                 say("the server learns to trust the new keys")
                 await asyncio.sleep(_TAKE_UP_SECONDS)
                 say("relays get the new keys, and let in both")
-                if behind := await self._update(options):
+                if behind := await self._update(options, seconds):
                     return behind
                 self._keys.use_newest()
             say("the server uses the new keys")
             await asyncio.sleep(_TAKE_UP_SECONDS)
             say("relays let in the new keys alone")
-            if behind := await self._update(options):
+            if behind := await self._update(options, seconds):
                 return behind
             self._keys.end_rotation()
             service = await self._service()
@@ -122,7 +124,7 @@ class Administration:
         if self._inventory.warning:
             raise EngineUnavailable(self._inventory.warning)
         machines = {machine.id: machine for machine in await self._manager.machines()}
-        answers = await asyncio.gather(*(self._probe(node) for node in nodes))
+        answers = await asyncio.gather(*(_probe(node.address, node.certificates) for node in nodes))
         seen: list[Seen] = []
         for node, answer in zip(nodes, answers, strict=True):
             machine = machines.get(node.id)
@@ -131,10 +133,18 @@ class Administration:
             seen.append(Seen(node, version, _state(node, answer), problem))
         return seen, general
 
-    async def _update(self, options: Options) -> list[str]:
+    async def _update(self, options: Options, seconds: float) -> list[str]:
         state = self._keys.make()
         service = await relay_service.put(self._manager, self._installation, options, self._keys.relay(state))
-        return await relay_service.wait(self._manager, service, _START_SECONDS)
+        return await self._wait(service, options, seconds)
+
+    async def _wait(self, service: Service, options: Options, seconds: float) -> list[str]:
+        certificates = self._keys.certificates(self._keys.make())
+
+        async def answers(machine: Machine) -> str | None:
+            return await _probe(address_of(machine, options), certificates)
+
+        return await relay_service.wait(self._manager, service, answers, seconds)
 
     async def _service(self) -> Service:
         service = await self._manager.service(relay_service.relay_name(self._installation))
@@ -142,15 +152,16 @@ class Administration:
             raise SwarmError("the relays' service was removed meanwhile; run 'rapidflow cluster init'")
         return service
 
-    async def _probe(self, node: Node) -> str | None:
-        """Why a machine's engine does not answer through its relay; None where it does."""
-        if node.certificates is None:
-            return "there are no keys"
-        try:
-            await _version(node.address, node.certificates)
-        except (EngineUnavailable, BuildError) as error:
-            return str(error)
-        return None
+
+async def _probe(address: str, certificates: Certificates | None) -> str | None:
+    """Why an engine does not answer through its relay; None where it does."""
+    if certificates is None:
+        return "there are no keys"
+    try:
+        await _version(address, certificates)
+    except (EngineUnavailable, BuildError) as error:
+        return str(error)
+    return None
 
 
 async def _version(address: str, certificates: Certificates) -> None:

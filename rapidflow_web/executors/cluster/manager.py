@@ -57,6 +57,7 @@ class Task:
     `wanted` where the swarm wants it to run; one that ends may run for long.
     """
 
+    id: str
     machine: str
     wanted: bool
     state: str
@@ -223,6 +224,7 @@ def _machine(node: Any) -> Machine:
 
 def _task(task: Any) -> Task:
     return Task(
+        task["ID"],
         task.get("NodeID") or "",
         # Also those that wait for an older one or for room.
         (task.get("DesiredState") or "") in ("running", "ready"),

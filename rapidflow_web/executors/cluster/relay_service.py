@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -86,10 +86,13 @@ async def remove_old_secrets(manager: Manager, service: Service) -> None:
     await manager.remove_secrets_but(_secret_ids(service.spec["TaskTemplate"]))
 
 
-async def wait(manager: Manager, service: Service, seconds: float) -> list[str]:
+async def wait(
+    manager: Manager, service: Service, answers: Callable[[Machine], Awaitable[str | None]], seconds: float
+) -> list[str]:
     """Waits until all machines that are up run the relay as `service` has it; says of each other one why not.
 
-    Raises `EngineUnavailable`, `SwarmError`.
+    `answers` says why a machine's relay does not answer, None where it does: a container runs before its
+    program listens. Raises `EngineUnavailable`, `SwarmError`.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -97,25 +100,44 @@ async def wait(manager: Manager, service: Service, seconds: float) -> list[str]:
         behind = [
             f"{machine.name}: {why}"
             for machine in await manager.machines()
-            if machine.is_up and (why := _behind(machine, tasks, service))
+            if machine.is_up and (why := await _behind(machine, tasks, service, answers))
         ]
         if not behind or time.monotonic() > deadline:
             return behind
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
-def _behind(machine: Machine, tasks: list[Task], service: Service) -> str:
-    """Why a machine does not run the relay as `service` has it; empty where it does, or need not."""
+async def _behind(
+    machine: Machine,
+    tasks: list[Task],
+    service: Service,
+    answers: Callable[[Machine], Awaitable[str | None]],
+) -> str | None:
+    """Why a machine does not run the relay as `service` has it; None where it does, or need not."""
     wanted = service.spec["TaskTemplate"]
     here = [task for task in tasks if task.machine == machine.id]
     new = [task for task in here if _is_like(task.spec, wanted)]
-    if any(task.wanted and task.state == "running" for task in new):
-        return ""
+    if serving(new) is not None:
+        return await answers(machine) and why_not(new, wanted)
     if not machine.takes_builds:
         old = [task for task in here if task.state == "running"]
         what = {"drain": "drained", "pause": "paused"}.get(machine.availability, machine.availability)
-        return f"it is {what}, and an older relay still serves its builds" if old else ""
-    return next((advice(task, wanted) for task in new), "the swarm has not started its relay")
+        return f"it is {what}, and an older relay still serves its builds" if old else None
+    return why_not(new, wanted)
+
+
+def serving(tasks: Iterable[Task]) -> Task | None:
+    """The task among those of a machine that serves it."""
+    return next((task for task in tasks if task.wanted and task.state == "running"), None)
+
+
+def why_not(tasks: Iterable[Task], template: Mapping[str, Any]) -> str:
+    """Why the relay of a machine, whose tasks these are, does not serve it, and what to do."""
+    tasks = list(tasks)
+    failed = [task for task in tasks if task.state in ("failed", "rejected")]
+    for task in (*failed, *tasks):
+        return _advice(task, template)
+    return "the swarm has not started its relay"
 
 
 def _is_like(spec: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
@@ -132,7 +154,7 @@ def _secret_ids(template: Mapping[str, Any]) -> set[str]:
     return {secret["SecretID"] for secret in secrets}
 
 
-def advice(task: Task, template: Mapping[str, Any]) -> str:
+def _advice(task: Task, template: Mapping[str, Any]) -> str:
     """Why a relay does not run, and what to do, as far as the swarm tells it."""
     image = template["ContainerSpec"]["Image"]
     said = task.error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,13 @@ from rapidflow_web.errors import EngineUnavailable, RapidFlowError
 from rapidflow_web.executors.cluster.certificates import FOLDER, Keys
 from rapidflow_web.executors.cluster.inventory import Certificates, Node
 from rapidflow_web.executors.cluster.manager import Machine, Manager, Task
-from rapidflow_web.executors.cluster.relay_service import Options, advice, options_of, relay_name
+from rapidflow_web.executors.cluster.relay_service import (
+    Options,
+    options_of,
+    relay_name,
+    serving,
+    why_not,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +29,7 @@ _MOST_SLOTS = 1000
 _LAST_KNOWN = "nodes.json"
 _PATIENCE_SECONDS = 1.0
 """How long a caller waits for a manager before it gets the machines known before."""
+_CONNECT_SECONDS = 2.0
 _NO_RELAY = "has no relay; run 'rapidflow cluster init'"
 
 
@@ -39,6 +46,8 @@ class SwarmInventory:
         self._store = data / FOLDER / _LAST_KNOWN
         self._known: list[dict[str, Any]] | None = None
         self._asking: asyncio.Task[None] | None = None
+        self._answered: set[str] = set()
+        """Tasks of relays that have been connected to."""
         self.warning: str | None = None
         """Why the machines are those known before; None while the manager answers."""
 
@@ -85,15 +94,32 @@ class SwarmInventory:
         )
         if service is None:
             return [_stored(machine, Options(""), _NO_RELAY) for machine in machines]
-        # Of two, the older one serves until the newer one does.
-        wanted = [task for task in await self._manager.tasks(service) if task.wanted]
-        tasks = {task.machine: task for task in wanted}
-        tasks |= {task.machine: task for task in wanted if task.state == "running"}
+        tasks = await self._manager.tasks(service)
         options = options_of(service)
+        template = service.spec["TaskTemplate"]
+        problems = await asyncio.gather(
+            *(self._relay_problem(machine, tasks, template, options) for machine in machines)
+        )
         return [
-            _stored(machine, options, _relay_problem(tasks.get(machine.id), service.spec["TaskTemplate"]))
-            for machine in machines
+            _stored(machine, options, problem) for machine, problem in zip(machines, problems, strict=True)
         ]
+
+    async def _relay_problem(
+        self, machine: Machine, tasks: Sequence[Task], template: Mapping[str, Any], options: Options
+    ) -> str | None:
+        here = [task for task in tasks if task.machine == machine.id]
+        if (task := serving(here)) is None:
+            return f"has no relay that runs: {why_not(here, template)}"
+        if task.id not in self._answered:
+            # A container runs before its program listens. Later, only a build would notice more than this.
+            try:
+                async with asyncio.timeout(_CONNECT_SECONDS):
+                    _, writer = await asyncio.open_connection(machine.address, options.port)
+                writer.close()
+            except OSError:  # TimeoutError is one
+                return f"has a relay that does not answer at port {options.port}"
+            self._answered = {*self._answered, task.id} & {task.id for task in tasks}
+        return None
 
     def _read(self) -> list[dict[str, Any]] | None:
         try:
@@ -121,6 +147,12 @@ def slots_of(machine: Machine, options: Options) -> int | None:
     return options.slots
 
 
+def address_of(machine: Machine, options: Options) -> str:
+    """Where a machine's relay listens."""
+    host = f"[{machine.address}]" if ":" in machine.address else machine.address
+    return f"tcp://{host}:{options.port}"
+
+
 def label_problem(machine: Machine) -> str | None:
     """What is wrong with a machine's label for slots, as the end of a sentence about it."""
     text = machine.labels.get(SLOTS_LABEL)
@@ -140,20 +172,11 @@ def machine_problem(machine: Machine) -> str | None:
     return None
 
 
-def _relay_problem(task: Task | None, template: dict[str, Any]) -> str | None:
-    if task is None:
-        return "has no relay yet"
-    if task.state != "running":
-        return f"has no relay that runs: {advice(task, template)}"
-    return None
-
-
 def _stored(machine: Machine, options: Options, relay_problem: str | None) -> dict[str, Any]:
-    host = f"[{machine.address}]" if ":" in machine.address else machine.address
     return {
         "id": machine.id,
         "name": machine.name,
-        "address": f"tcp://{host}:{options.port}",
+        "address": address_of(machine, options),
         "labels": dict(machine.labels),
         "slots": slots_of(machine, options),
         "problem": machine_problem(machine) or relay_problem,
