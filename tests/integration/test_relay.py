@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
@@ -12,17 +13,22 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import aiodocker
 import pytest
 
 from rapidflow_web.executors.cluster import certificates, relay
 from rapidflow_web.executors.cluster.certificates import Keys
 from rapidflow_web.executors.cluster.inventory import Certificates
 from rapidflow_web.executors.cluster.tls import context_of
+from rapidflow_web.executors.docker.attachment import attach
+from tests.support import images
+from tests.support.machine import only_root
 from tests.support.relays import PROGRAM, RelayProcess, StandIn
 from tests.support.server import free_port, wait_for
 
 NONE_OF_OURS = "unable to get local issuer certificate"
 MEGABYTE = 1 << 20
+LINES = 2_000_000
 
 
 def _echo(connection: socket.socket) -> None:
@@ -294,6 +300,68 @@ def test_client_that_breaks_off_takes_its_engine_connection_along(
         relayed.close()
 
 
+@pytest.fixture
+def far() -> Iterator[tuple[str, str]]:
+    """A network namespace with a link to this machine, and its address there."""
+    number = os.getpid() % 250
+    name, address = f"rfd-{number}", f"10.78.{number}"
+    try:
+        for command in (
+            f"netns add {name}",
+            f"link add {name} type veth peer name eth0 netns {name}",
+            f"addr add {address}.1/24 dev {name}",
+            f"link set {name} up",
+            f"-netns {name} addr add {address}.2/24 dev eth0",
+            f"-netns {name} link set eth0 up",
+        ):
+            subprocess.run(["ip", *command.split()], check=True)
+        yield name, f"{address}.2"
+    finally:
+        # That of the namespace would take its link along later.
+        subprocess.run(["ip", "link", "delete", name])
+        subprocess.run(["ip", "netns", "delete", name])
+
+
+@only_root
+@pytest.mark.parametrize("sends", [True, False])
+def test_client_that_is_gone_without_a_word_is_let_go_of(
+    engine: Callable[..., StandIn], tmp_path: Path, far: tuple[str, str], *, sends: bool
+) -> None:
+    """Else the engine would wait for ever for it to read, and with it whoever inspects the container."""
+    ended: list[bool] = []
+
+    def serve(connection: socket.socket) -> None:
+        try:
+            while sends:
+                connection.sendall(bytes(MEGABYTE))
+            while connection.recv(1000):
+                pass
+        finally:
+            ended.append(True)
+
+    engine(serve)
+    name, address = far
+    faster = {
+        "_DEAD_SECONDS = 60.0": "_DEAD_SECONDS = 2.0",
+        "_WATCH_SECONDS = 5.0": "_WATCH_SECONDS = 0.2",
+        "TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10": "TCP_KEEPIDLE: 1, socket.TCP_KEEPINTVL: 1",
+    }
+    relayed = RelayProcess(_socket(tmp_path), address, name, faster)
+    try:
+        wait_for(lambda: ended, "the relay's own look at the engine has ended")
+        client = relayed.connect()
+        if sends:
+            client.receive()
+            # One that only does not read is not gone.
+            time.sleep(5)
+        client.send(b"hello")
+        assert len(ended) == 1
+        subprocess.run(["ip", "link", "set", name, "down"], check=True)
+        wait_for(lambda: len(ended) == 2, "the engine is let go of", 60)
+    finally:
+        relayed.close()
+
+
 def test_engine_that_is_away_ends_the_connection_alone(relayed: RelayProcess, tmp_path: Path) -> None:
     _socket(tmp_path).unlink()
     client = relayed.connect()
@@ -372,3 +440,45 @@ def test_socket_that_may_not_be_used_is_named(relayed: RelayProcess, tmp_path: P
 
     assert done.returncode == relay.ENGINE_CLOSED
     assert f"{tmp_path}/nothing can't be used: No such file" in done.stdout
+
+
+def test_output_through_the_relay_is_as_fast_as_without_it() -> None:
+    """Prints how much longer it takes; `make bench` on an idle machine says it better."""
+    relayed = RelayProcess(Path("/var/run/docker.sock"))
+    try:
+        lines = b"".join(b"%d\n" % number for number in range(1, LINES + 1))
+        certificates = relayed.keys.certificates(relayed.state)
+        took: dict[str, float] = {}
+        for url, context in (
+            ("unix:///var/run/docker.sock", None),
+            (f"https://127.0.0.1:{relayed.port}", context_of(certificates)),
+        ):
+            output, took[url] = asyncio.run(_read_lines(url, context))
+            assert output == lines
+        direct, through = took.values()
+        print(
+            f"{LINES} lines: {direct:.1f} s, through the relay {through:.1f} s: {through / direct:.2f} times"
+        )
+    finally:
+        relayed.close()
+
+
+async def _read_lines(url: str, context: ssl.SSLContext | None) -> tuple[bytes, float]:
+    """What a container prints that counts to LINES, and the seconds that it takes to come."""
+    async with aiodocker.Docker(url, ssl_context=context) as engine:
+        container = await engine.containers.create(
+            {"Image": images.ensure(images.BASH), "Cmd": ["seq", "1", str(LINES)], "OpenStdin": True,
+             "HostConfig": {"NetworkMode": "none", "LogConfig": {"Type": "none"}}}
+        )  # fmt: skip
+        try:
+            attachment = await attach(engine, container.id)
+            await container.start()
+            begin = time.monotonic()
+            pieces: list[bytes] = []
+            while data := await attachment.read():
+                pieces.append(data)
+            seconds = time.monotonic() - begin
+            attachment.close()
+            return b"".join(pieces), seconds
+        finally:
+            await container.delete(force=True)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rapidflow_web.executors.cluster import relay
@@ -54,14 +54,28 @@ class StandIn:
 
 
 class RelayProcess:
-    """A relay with keys of its own, before the socket `engine`."""
+    """A relay with keys of its own, before the socket `engine`.
 
-    def __init__(self, engine: Path) -> None:
+    It listens at `address`, in the network namespace of this name if there is one. `changes` are made to its
+    program before.
+    """
+
+    def __init__(
+        self, engine: Path, address: str = "127.0.0.1", namespace: str = "", changes: Mapping[str, str] = {}
+    ) -> None:
+        self.address = address
+        self._namespace = namespace
         # The path of a socket must be short.
         self.folder = Path(tempfile.mkdtemp(prefix="rf-relay-"))
         self.keys = Keys(self.folder)
         self.state = self.keys.make()
         self.engine = engine
+        text = PROGRAM.read_text()
+        for before, after in changes.items():
+            assert before in text
+            text = text.replace(before, after)
+        self._program = self.folder / "relay.py"
+        self._program.write_text(text)
         self.port = free_port()
         self.processes: list[subprocess.Popen[bytes]] = []
         self._clients: list[TlsClient] = []
@@ -86,8 +100,10 @@ class RelayProcess:
         secrets.mkdir()
         write_keys(secrets, self.keys.relay(self.keys.make()))
         # Isolated and without the packages of the tests: it must need nothing of them.
-        command = [sys.executable, "-I", "-S", PROGRAM, "--folder", secrets, "--engine", self.engine,
-                   "--port", str(self.port), "--address", "127.0.0.1"]  # fmt: skip
+        command = [sys.executable, "-I", "-S", self._program, "--folder", secrets, "--engine", self.engine,
+                   "--port", str(self.port), "--address", self.address]  # fmt: skip
+        if self._namespace:
+            command = ["nsenter", f"--net=/run/netns/{self._namespace}", *command]
         with (self.folder / "log").open("ab") as log:
             before = self.log.count("serves")
             self.processes.append(subprocess.Popen(command, stdout=log, stderr=log))
@@ -96,7 +112,7 @@ class RelayProcess:
         )
 
     def connect(self, context: ssl.SSLContext | None = None) -> TlsClient:
-        self._clients.append(TlsClient(self.port, context or self.context))
+        self._clients.append(TlsClient(self.port, context or self.context, self.address))
         return self._clients[-1]
 
     def terminate(self) -> None:
