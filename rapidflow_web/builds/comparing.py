@@ -20,7 +20,10 @@ MOST_COMMITS = 50
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A line of a log: what it says, and where it is if it is a step's."""
+    """A line of a log: what it says, and where it is if it is a step's.
+
+    The text is None where the log has ended, and where the step has: then `step` tells which.
+    """
 
     text: str | None
     step: int | None
@@ -95,7 +98,11 @@ class Comparing:
 
 async def _place(log: Log, job: Job, line: int, text: str | None, at: int) -> Place:
     order = {step.id: step.order_num for step in await jobs.steps_of(job.id)}
+    ended: int | None = None
     for span in log.layout.spans:
         if span.start <= at < (log.size if span.end is None else span.end):
             return Place(text, order.get(span.step_id), line - span.first_line + 1)
-    return Place(text, None, None)
+        if span.end is not None and span.end <= at:
+            ended = order.get(span.step_id)
+    # An empty line stands before the header of the next step: nobody printed it.
+    return Place(None, ended, None) if text == "" and ended is not None else Place(text, None, None)

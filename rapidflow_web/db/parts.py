@@ -6,6 +6,7 @@ its own, too, whose `lead_id` and `part` say of what; each attempt is another jo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -68,7 +69,10 @@ class PartRow:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A job that is an attempt of a part. `exit_code` is that of the step that failed."""
+    """A job that is an attempt of a part. `exit_code` is that of the step that failed.
+
+    `found` is why it failed, as JSON (see `logs.failure`).
+    """
 
     job_id: int
     status: str
@@ -78,6 +82,17 @@ class Attempt:
     started_at: int | None
     finished_at: int | None
     concurrency_group: str | None
+    found: str | None = None
+
+    @property
+    def id(self) -> int:
+        """The number of the job."""
+        return self.job_id
+
+    @property
+    def failure(self) -> dict[str, Any] | None:
+        """Why it failed."""
+        return None if self.found is None else json.loads(self.found)
 
 
 def job_of(part: str) -> str:
@@ -114,7 +129,8 @@ async def attempts(lead_id: int) -> dict[int, Attempt]:
     found = await rows(
         "SELECT job.id, job.status, job.error, job.cause, (SELECT exit_code FROM step WHERE job_id = job.id "
         "AND status = 'failed' AND exit_code IS NOT NULL ORDER BY order_num LIMIT 1), "
-        "job.started_at, job.finished_at, job.concurrency_group FROM job WHERE lead_id = ?1 ORDER BY id",
+        "job.started_at, job.finished_at, job.concurrency_group, job.failure FROM job WHERE lead_id = ?1 "
+        "ORDER BY id",
         [lead_id],
     )
     return {row[0]: Attempt(*row) for row in found}

@@ -20,7 +20,7 @@ _SILENT_OF = 20
 
 @dataclass(frozen=True, slots=True)
 class Streak:
-    """Builds of the same `ref_kind`, which is a "branch", "tag" or "pull request"."""
+    """Builds of the same `ref_kind`, a "branch", "tag" or "pull request"; "pipeline" without repository."""
 
     since: int | None
     """The first of the failures in a row of which this build is one."""
@@ -71,28 +71,33 @@ async def related(job: Job) -> Related:
 
 @uncancelled
 async def streak(job: Job) -> Streak | None:
-    """What came before a build of the same branch, tag or pull request; None where it is not known of which.
+    """What came before a build of the same branch, tag or pull request, or pipeline without repository.
 
-    Retries build an old commit again, and uploads what nobody else has: neither says how a branch does. A
-    retry stands where the build stands that it repeats.
+    None for uploads and parts, and where the source was not fetched. Retries build an old commit again, and
+    uploads what nobody else has: neither says how a branch does. A retry stands where the build stands that
+    it repeats.
     """
+    if job.upload_id is not None or job.lead_id is not None:
+        return None
     # Pushes have a ref, too, which builds that people start have not.
     column = "branch" if job.branch is not None else "ref"
     ref: str | None = getattr(job, column)
-    if ref is None or job.upload_id is not None or job.lead_id is not None:
+    if ref is None and job.repo_name is not None:
         return None
+    same = f"{column} = ?2" if ref is not None else "branch IS NULL AND ref IS NULL"
+    values = [job.pipeline_id, ref] if ref is not None else [job.pipeline_id]
     at = job.id if job.retry_of is None else (await rows(_REPEATED, [job.id]))[0][0]
     # Each is one look into the index that begins with (pipeline_id, branch), or along (pipeline_id, ref, id).
     where = (
-        f"SELECT {{}}(id) FROM job WHERE pipeline_id = ?1 AND {column} = ?2 "  # noqa: S608
+        f"SELECT {{}}(id) FROM job WHERE pipeline_id = ?1 AND {same} "  # noqa: S608
         "AND retry_of IS NULL AND upload_id IS NULL AND lead_id IS NULL AND id {} {} AND status = "
     ).format
     before = "<" if at == job.id else "<="
-    last_good = (await rows(f"{where('MAX', before, int(at))}'success'", [job.pipeline_id, ref]))[0][0]
+    last_good = (await rows(f"{where('MAX', before, int(at))}'success'", values))[0][0]
     since = None
     if job.status == "failed":
         failures = f"{where('MIN', '>', int(last_good or 0))}'failed' AND id <= {int(at)}"
-        since = (await rows(failures, [job.pipeline_id, ref]))[0][0] or job.id
+        since = (await rows(failures, values))[0][0] or job.id
     return Streak(since, last_good, _kind(column, ref))
 
 
@@ -104,7 +109,9 @@ _REPEATED = (
 """The id of the build that a retry repeats, perhaps through other retries."""
 
 
-def _kind(column: str, ref: str) -> str:
+def _kind(column: str, ref: str | None) -> str:
+    if ref is None:
+        return "pipeline"
     if column == "branch" or ref.startswith("refs/heads/"):
         return "branch"
     return "tag" if ref.startswith("refs/tags/") else "pull request"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from rapidflow_web.db.models import Job, Step
 from rapidflow_web.db.parts import Attempt, PartRow, job_of, part_row
 from rapidflow_web.db.related_builds import running_in
+from rapidflow_web.pages import failures
 
 _ORDER = (
     "failed", "waits_for_approval", "running", "queued", "waiting", "cancelled", "forgiven", "success",
@@ -36,6 +37,8 @@ class PartView:
     """When the last of what it needs had ended."""
     critical: bool = False
     """Whether it is on the critical path."""
+    why: failures.Reason | None = None
+    """Why its last attempt failed, as its log says."""
 
     @property
     def cell(self) -> str:
@@ -170,7 +173,8 @@ def _part(step: Step, attempts: Mapping[int, Attempt], running: Mapping[str, int
     # Those of an attempt that failed stay until the next one runs.
     over = state in ("waiting", "queued", "waits_for_approval")
     times = (None, None) if over else (step.started_at, step.finished_at)
-    return PartView(row, step.order_num, state, reason, *times)
+    why = failures.reason(attempt) if state == "failed" and attempt is not None else None
+    return PartView(row, step.order_num, state, reason, *times, why=why)
 
 
 def _critical(parts: Mapping[str, PartView]) -> list[PartView]:

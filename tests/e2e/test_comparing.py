@@ -71,6 +71,24 @@ async def test_builds_of_two_pipelines_are_not_compared(server: Server):
     assert server.get(f"/ui/jobs/{one}/compare?with={one}").status == 200
 
 
+async def test_a_step_that_ended_earlier_says_so(page: Page, server: Server):
+    steps = [{"name": "measure the whole city", "content": "echo a; test $MORE = no || echo b"}, "true"]
+    pipeline = server.pipeline({"name": "Longer", "env": {"MORE": "no"}, "steps": steps})
+    jobs = [server.start_build(pipeline, environments={"MORE": more}) for more in ("no", "yes")]
+    for job in jobs:
+        server.wait_finished(job)
+    await page.set_viewport_size({"width": 390, "height": 800})
+    await page.goto(f"{server.url}/ui/jobs/{jobs[1]}/compare?with={jobs[0]}")
+    places = page.locator("#logs dd a")
+    await expect(places).to_have_text(["(end of step 1)", "b"])
+    await expect(places.first).to_have_attribute("href", f"/ui/jobs/{jobs[0]}#step:1")
+    # Names and what the columns are have their place on a phone, too.
+    await expect(page.locator("#steps thead")).to_contain_text("Difference")
+    await expect(page.locator("#steps th").first).to_be_visible()
+    name = page.locator("#steps .clip").first
+    assert await name.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+
+
 async def test_the_last_lines_of_logs_are_no_lines_of_a_step(page: Page, server: Server):
     pipeline = server.pipeline({"name": "Ends", "env": {"CODE": "0"}, "steps": ["echo a; exit $CODE"]})
     jobs = [server.start_build(pipeline, environments={"CODE": code}) for code in ("0", "3")]

@@ -169,3 +169,14 @@ async def test_without_scripts_all_is_there_and_a_build_can_be_started(
     await expect(page.locator("h1")).to_contain_text(f"Build #{job + 1}")
     server.wait_finished(job + 1)
     await context.close()
+
+
+async def test_recent_builds_stand_beside_many_pipelines(page: Page, server: Server):
+    server.run({"name": "Beside", "steps": ["true"]})
+    await page.goto(server.url)
+    places = [await page.locator(one).bounding_box() for one in ("#pipelines", "#now", "#recent")]
+    pipelines, now, recent = (place for place in places if place is not None)
+    assert recent["x"] == now["x"] >= pipelines["x"] + pipelines["width"]
+    assert recent["y"] < now["y"] + now["height"] + 50
+    await page.set_viewport_size({"width": 390, "height": 800})
+    assert not await page.evaluate("document.documentElement.scrollWidth > innerWidth")

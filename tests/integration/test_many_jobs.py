@@ -46,7 +46,9 @@ async def _streak(job_id: int) -> None:
     for ref in (None, "refs/pull/7/head"):
         job.status, job.branch, job.ref = "failed", None if ref else "main", ref
         await streak(job)
-    job.retry_of = 9_000
+    job.branch = job.ref = job.repo_name = None
+    await streak(job)
+    job.branch, job.retry_of = "main", 9_000
     await streak(job)
 
 

@@ -32,7 +32,7 @@ CASES: dict[str, tuple[list[Build], Streak | None]] = {
         [good(branch="main"), bad(branch="main"), bad(branch="topic"), bad(branch="main")],
         Streak(2, 1, "branch"),
     ),
-    "the source was not fetched": ([good(branch="main"), bad()], None),
+    "the source was not fetched": ([good(branch="main"), bad(repo_name="/repo")], None),
     "a push after a manual build": (
         [good(branch="main"), bad(branch="main", ref=MAIN)],
         Streak(2, 1, "branch"),
@@ -41,7 +41,11 @@ CASES: dict[str, tuple[list[Build], Streak | None]] = {
         [good(branch="main", ref=MAIN), bad(branch="main", ref=MAIN), bad(branch="main")],
         Streak(2, 1, "branch"),
     ),
-    "a commit": ([good(ref=TAG), bad(ref=PULL), good(), bad()], None),
+    "a commit": ([good(ref=TAG), bad(ref=PULL), good(), bad(repo_name="/repo")], None),
+    "without a repository": (
+        [good(branch="main"), good(), bad(), good(ref=TAG), bad(), bad()],
+        Streak(3, 2, "pipeline"),
+    ),
     "an upload": ([good(branch="main"), bad(branch="main", upload_id=3)], None),
     "after uploads": (
         [
