@@ -61,6 +61,14 @@ class Sender:
         return self.address.rpartition("@")[2]
 
 
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine of the list of machines: what it is called, and where it is reached."""
+
+    name: str
+    address: str
+
+
 def one_of(*words: str) -> Callable[[str], str]:
     """A parser that takes one of `words`."""
 
@@ -89,6 +97,37 @@ def bind(text: str) -> Bind:
     if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError("write it as host:port, for example 127.0.0.1:3000")
     return Bind(host, int(port))
+
+
+_ENGINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+
+def engines(text: str) -> tuple[Engine, ...]:
+    found: list[Engine] = []
+    for entry in re.split(r"[\s,]+", text.strip(" ,\t\n")) if text.strip(" ,\t\n") else ():
+        name, separator, address = entry.partition("=")
+        if not separator or not _ENGINE_NAME.fullmatch(name):
+            raise ValueError(f"write '{entry}' as name=address, such as build1=tcp://10.0.0.5:2376")
+        _check_engine_address(address)
+        if any(name == one.name for one in found):
+            raise ValueError(f"two engines have the name {name}")
+        if any(address == one.address for one in found):
+            raise ValueError(f"two engines have the address {address}")
+        found.append(Engine(name, address))
+    return tuple(found)
+
+
+def _check_engine_address(address: str) -> None:
+    scheme, _, rest = address.partition("://")
+    try:
+        if scheme == "unix" and rest.startswith("/"):
+            return
+        parts = urlsplit(address)
+        if scheme == "tcp" and parts.hostname and parts.port and parts.netloc == rest and "@" not in rest:
+            return
+    except ValueError:
+        pass  # what it says of ports is for programmers
+    raise ValueError(f"'{address}' is not the address of an engine; use tcp://host:port or unix:///path")
 
 
 def folder(text: str) -> Path:

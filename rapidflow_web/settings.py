@@ -20,7 +20,7 @@ from rapidflow_web.pipeline import images, limits
 from rapidflow_web.pipeline.durations import parse_duration
 from rapidflow_web.pipeline.limits import Limits
 from rapidflow_web.public_url import PublicUrl, parse_public_url
-from rapidflow_web.setting_values import Bind, MailServer, Sender
+from rapidflow_web.setting_values import Bind, Engine, MailServer, Sender
 
 PREFIX = "RAPIDFLOW_"
 IMAGE_PREFIX = "RAPIDFLOW_IMAGE_"
@@ -112,6 +112,12 @@ class Settings:
         "[Many machines](cluster.md)): `unix:///var/run/docker.sock`, or `tcp://host:2376` with the keys in "
         "`DOCKER_CERT_PATH`. Default: none.",
     )
+    engines: tuple[Engine, ...] = _setting(
+        values.engines,
+        "",
+        "The Docker engines of [several machines](cluster.md#a-list-of-engines), separated by commas: "
+        "`build1=tcp://10.0.0.5:2376, build2=unix:///run/build2.sock`. Default: the engine of `DOCKER_HOST`.",
+    )
     network: str = _setting(
         values.network,
         "closed",
@@ -124,8 +130,8 @@ class Settings:
     parked: int = _setting(
         values.whole(0, 200),
         "10",
-        "The maximum number of containers kept ready for builds like the last ones, until half an hour after "
-        "them. Each takes some 4 MB of memory, with the engine's process for it.",
+        "The maximum number of containers kept ready on a machine for builds like the last ones, until half "
+        "an hour after them. Each takes some 4 MB of memory, with the engine's process for it.",
     )
     connections: int = _setting(
         values.whole(1, 10_000), "4096", "The maximum number of connected clients; more are refused."
@@ -133,7 +139,7 @@ class Settings:
     concurrency: int = _setting(
         values.whole(1, 10_000),
         str(os.cpu_count() or 1),
-        "The maximum number of running builds. Default: the number of cores.",
+        "The maximum number of running builds; with many machines, of each. Default: the number of cores.",
     )
     waiting_builds: int | None = _setting(
         values.builds, "1000", "The maximum number of waiting builds; more are refused. `none`: no limit."
@@ -275,6 +281,16 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         raise SettingsError(
             "RAPIDFLOW_LOGIN is 'proxy' and RAPIDFLOW_PROXY_ADDRESSES is not set: name the addresses from "
             "which the proxy connects, such as 127.0.0.1 where only the proxy can connect from this machine."
+        )
+    clusters = [variable(name) for name in ("engines", "swarm") if parsed[name]]
+    if len(clusters) > 1:
+        raise SettingsError(
+            f"{' and '.join(clusters)} are set: the machines come from one of them; unset one."
+        )
+    if clusters and parsed["executor"] == "process":
+        raise SettingsError(
+            f"RAPIDFLOW_EXECUTOR is 'process' and {clusters[0]} is set: builds on other machines run in "
+            "containers; unset one of them."
         )
     if parsed["smtp_url"] is not None and parsed["mail_from"] is None:
         raise SettingsError(

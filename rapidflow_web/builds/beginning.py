@@ -19,7 +19,7 @@ from rapidflow_web.db.models import Job, Pipeline, Step
 from rapidflow_web.db.parts import PartRow
 from rapidflow_web.db.trigger_models import Upload
 from rapidflow_web.errors import BadRequest, Invalid, Problem, TooManyRequests
-from rapidflow_web.pipeline import parser
+from rapidflow_web.pipeline import node_labels, parser
 from rapidflow_web.pipeline import repositories as repository_rules
 from rapidflow_web.pipeline.definition import ParsedPipeline, StepDefinition, judged
 from rapidflow_web.pipeline.triggers import NO_FAILURE, Facts
@@ -38,7 +38,7 @@ _WAIT_FOR_THE_QUEUE = 30.0
 _COPIED = (
     "pipeline_id", "definition_id", "branch", "repo_name", "language", "version", "folder",
     "expose_ports", "image", "commit", "ref", "title", "author", "pull_request", "before", "base",
-    "untrusted", "approval", "concurrency_group", "upload_id",
+    "untrusted", "approval", "concurrency_group", "upload_id", "on_node",
 )  # fmt: skip
 """The columns that a retry takes from the job that ran."""
 
@@ -296,6 +296,7 @@ def columns_of(parsed: ParsedPipeline) -> dict[str, Any]:
     """What a job has of its definition in columns of its own, without the source."""
     names = "language", "version", "folder", "expose_ports", "image"
     columns = {name: getattr(parsed, name) for name in names}
+    columns["on_node"] = node_labels.stored(parsed.on_node)
     return {**columns, "parts": len(parsed.parts)} if parsed.jobs else columns
 
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Generator
 from dataclasses import replace
 from typing import TypeVar, cast
 
-from rapidflow_web.builds import disk
+from rapidflow_web.builds import disk, reasons
 from rapidflow_web.builds.agent_session import AgentSession, StartOver
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.masks import Masks
@@ -34,6 +34,7 @@ from rapidflow_web.executors.base import Process, RunningBuild
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.logs.writer import LogWriter
 from rapidflow_web.pipeline.durations import format_duration
+from rapidflow_web.pipeline.node_labels import listed, wanted
 from rapidflow_web.pipeline.triggers import NO_FAILURE
 from rapidflow_web.removal import remove_folder
 from rapidflow_web.shielding import EndedEarly, to_the_end, unless
@@ -65,6 +66,7 @@ class Execution:
         self._tools = tools
         self._ending = ending
         self._plan = plan
+        self._machine = tools.executor.on(job.node)
         self._writer = writer
         self._root = tools.work / str(job.id)
         self._start_record = StartRecord(self._root)
@@ -79,7 +81,7 @@ class Execution:
         stop = self._stopping.resume
         self._services = Services(tools, job, plan, logs, self._masks, self.timeline, stop)
         self._session = AgentSession(
-            job.id, self._nonce, plan.limits, plan.post_timeout, tools.executor.place,
+            job.id, self._nonce, plan.limits, plan.post_timeout, self._machine.place,
             self._progress, self.timeline, writer, self._masks, self._stopping,
         )  # fmt: skip
 
@@ -147,7 +149,10 @@ class Execution:
                 if self._stopping.outcome is None:
                     outcome = await self._services.blamed(outcome)
             except RapidFlowError as error:
-                outcome = self._progress.failed(str(error), error.cause)
+                reason = str(error)
+                if error.cause == "engine_lost":
+                    reason = reasons.at_node(reason, self.job.node_name)
+                outcome = self._progress.failed(reason, error.cause)
             except Exception as error:
                 _log.exception("unexpected error")
                 outcome = Outcome("failed", f"the build server failed: {type(error).__name__}: {error}")
@@ -215,6 +220,7 @@ class Execution:
         if not self._progress.first:
             return Outcome("success")  # all steps are left out
         self._services.check()
+        await self._check_labels()
         began = uptime()
         values, account = await self._granted()
         environment = {**self._plan.environment, **values}
@@ -243,6 +249,19 @@ class Execution:
             finally:
                 await to_the_end(preparation.archive.close())
         raise ContainerLost("the container was lost before the first step, again and again")
+
+    async def _check_labels(self) -> None:
+        """Raises `BuildError` where the only machine there is does not have the labels that are asked for."""
+        asked = wanted(self.job.on_node)
+        if not asked or self.job.node is not None:
+            return  # the queue has found a node that has them
+        labels = await self._when_reachable(self._machine.labels)
+        missing = {name: value for name, value in asked.items() if labels.get(name) != value}
+        if missing:
+            raise BuildError(
+                f"the pipeline asks for a machine with {listed(asked)} (on_node), and this server has a "
+                f"single machine, without {listed(missing)}"
+            )
 
     async def _waited_for_room(self) -> bool:
         """Whether the disk was full, and is not any more."""
@@ -310,9 +329,9 @@ class Execution:
         """What an earlier server left running. With `wait` waits for an engine that is away."""
         spec = self._tools.spec(self.job, self._plan)
         if wait:
-            return await self._when_reachable(lambda: self._tools.executor.find(spec))
+            return await self._when_reachable(lambda: self._machine.find(spec))
         try:
-            return await self._tools.executor.find(spec)
+            return await self._machine.find(spec)
         except RapidFlowError:
             return None  # how the build ended is known; the next sweep removes what is left
 
@@ -360,7 +379,7 @@ class Execution:
         if self._running is not None:
             if not self._stopping.requested.is_set():
                 with contextlib.suppress(EndedEarly):
-                    await unless(self._in_a_hurry, self._tools.executor.quiet())
+                    await unless(self._in_a_hurry, self._machine.quiet())
             await self._services.remove()
             try:
                 await self._running.remove()

@@ -98,6 +98,7 @@ class Preparation:
         self._account = account
         self._timeline = timeline
         self._services = services
+        self._machine = tools.executor.on(job.node)
         self._root = tools.work / str(job.id)
         self.archive = Archive(self._root)
         """What the agent needs to be brought; whoever got the agent closes it."""
@@ -160,10 +161,10 @@ class Preparation:
             self._root / "rapidflow",
             [step.definition for step in self._plan.main.steps],
             variables.built_in(job, self._tools) | dict(self._environment),
-            self._tools.executor.workspace(self._root) / folder,
+            self._machine.workspace(self._root) / folder,
         )
         await asyncio.to_thread(variables.write_changed_files, self._root, changed or ())
-        await self._tools.executor.pack(self.archive)
+        await self._machine.pack(self.archive)
 
     async def _describe(self, source: Source) -> None:
         """Stores what the commit says of itself, where that was not known before it was fetched."""
@@ -187,9 +188,9 @@ class Preparation:
         return source.without_credentials() if job.untrusted else source
 
     async def _launch(self, source: asyncio.Task[None]) -> RunningBuild:
-        job, executor = self._job, self._tools.executor
+        job, machine = self._job, self._machine
         patience = self._tools.settings.engine_timeout
-        if (present := executor.images) is not None:
+        if (present := machine.images) is not None:
             image = await self._image(source)
             with self._timeline.phase("image") as phase:
                 phase.note(image)
@@ -199,7 +200,7 @@ class Preparation:
                 phase.note(image)
         container = self._timeline.begin("container")
         spec = self._tools.spec(job, self._plan)
-        running = await when_reachable(lambda: executor.start(spec, self._created), patience, container.note)
+        running = await when_reachable(lambda: machine.start(spec, self._created), patience, container.note)
         try:
             if running.ports is not None:
                 await jobs.update(job.id, ports=running.ports)

@@ -1,4 +1,7 @@
-"""The queue: claims pending jobs, first come first served, a slot for each build that runs."""
+"""The queue: claims pending jobs, first come first served, a slot for each build that runs.
+
+With many machines, `cluster_queue.py` takes its place.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class Queue:
-    """The jobs that wait, which are rows of the database, and `slots` for builds."""
+    """The jobs that wait, which are rows of the database, and `slots` for builds on a single machine."""
 
     def __init__(self, slots: int, health: Health) -> None:
         self.draining = False
@@ -41,19 +44,22 @@ class Queue:
             self._slots.release()
             raise
 
-    async def take_slot(self) -> bool:
+    async def take_slot(self, job: Job) -> bool:
         """Takes a slot for a build that runs already; False where none is free, which must not stop it."""
         if self._slots.locked():
             return False
         return await self._slots.acquire()
 
-    def free_slot(self) -> None:
-        """Gives a slot back."""
+    def free_slot(self, job: Job) -> None:
+        """Gives the slot of a job back."""
         self._slots.release()
+
+    async def _claimed(self) -> Job | None:
+        return await claims.claim()
 
     async def _claim(self) -> Job | None:
         try:
-            return await claims.claim()
+            return await self._claimed()
         except Exception as error:
             # Whatever it is, builds must be run when it is over; the supervisor wakes us to try again.
             _log.warning("no job can be claimed: %s", error)

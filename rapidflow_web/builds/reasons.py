@@ -33,6 +33,11 @@ def out_of_memory(where: str, limits: Limits) -> str:
     return f"{where} ran out of memory{limit}"
 
 
+def at_node(reason: str, name: str | None) -> str:
+    """A reason that is the engine's doing, with the name of its node, if there are several machines."""
+    return reason if name is None or reason.startswith(f"node {name} ") else f"node {name}: {reason}"
+
+
 def ended(what: str, during: str | None, how: Exit, complaint: str, limits: Limits) -> str:
     """What the build ran in, `what`, ended by itself; `during` is the step that ran then.
 

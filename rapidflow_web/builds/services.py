@@ -106,6 +106,7 @@ class Services:
         self._tools = tools
         self._job = job
         self._plan = plan
+        self._machine = tools.executor.on(job.node)
         self._logs = logs
         self._masks = masks
         self._timeline = timeline
@@ -120,7 +121,7 @@ class Services:
 
     @property
     def _there(self) -> base.Services:
-        services = self._tools.executor.services
+        services = self._machine.services
         if services is None:
             raise BuildError(
                 f"the pipeline has services ({self._names}), which need containers; "
@@ -174,7 +175,7 @@ class Services:
                 self._logs.delete_service(self._job.id, service.name)
 
     async def _provide(self, service: Service, phase: Phase) -> None:
-        present = self._tools.executor.images
+        present = self._machine.images
         if present is None:
             return
         provide = functools.partial(present.provide, service.image, phase.note, anonymous=self._job.untrusted)
@@ -356,7 +357,7 @@ class Services:
 
     async def remove(self) -> None:
         """Kills and removes the containers. What an engine keeps from it, the sweep does."""
-        if self._plan.services and self._tools.executor.services is not None:
+        if self._plan.services and self._machine.services is not None:
             try:
                 await self._there.remove(self._spec)
             except RapidFlowError as error:

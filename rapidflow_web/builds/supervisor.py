@@ -110,7 +110,7 @@ class Supervisor:
                     continue  # its lead goes on with it
                 self._jobs[job.id] = job
                 # It runs already, so it is heard also where there are fewer slots now.
-                slot = await self._queue.take_slot()
+                slot = await self._queue.take_slot(job)
                 group.create_task(self._supervise(job, resume=True, slot=slot))
             for job in ended:
                 # The server was killed between the end of the build and the last line of its log.
@@ -144,7 +144,7 @@ class Supervisor:
             try:
                 steps, variables = await jobs.steps_of(job.id), await jobs.environment_of(job.id)
                 planned = await asyncio.to_thread(plan, job, steps, variables, self._tools.settings)
-                await self._tools.executor.expect(self._tools.spec(job, planned))
+                await self._tools.executor.on(job.node).expect(self._tools.spec(job, planned))
             except Exception as error:
                 _log.info("no container is kept ready for builds like job %d: %s", job.id, error)
 
@@ -155,7 +155,7 @@ class Supervisor:
             self._clearing.add(job.id)
             settings = self._tools.settings
             if slot and len(self._clearing) <= max(settings.concurrency, settings.parked):
-                self._queue.free_slot()
+                self._queue.free_slot(job)
                 slot = False
 
         with about(job.id):
@@ -177,7 +177,7 @@ class Supervisor:
                 for image in execution.images if execution is not None else ():
                     self.images_used[image] = now_ms()
                 if slot:
-                    self._queue.free_slot()
+                    self._queue.free_slot(job)
 
     async def _execution(self, job: Job, resume: bool) -> Execution | None:
         """The execution of a job, which others find from now on; None where its pipeline ended it."""

@@ -17,7 +17,7 @@ _TAGS = "refs/tags/"
 
 def built_in(job: Job, tools: Tools) -> dict[str, str]:
     """The variables of a job that tell what is built and why. What is not there is empty."""
-    workspace = tools.executor.workspace(tools.work / str(job.id))
+    workspace = tools.executor.on(job.node).workspace(tools.work / str(job.id))
     ref, request = job.ref or "", job.pull_request or {}
     values = {
         "CI": "true",

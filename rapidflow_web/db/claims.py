@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.db import jobs, outbox
@@ -22,9 +25,12 @@ AND (approval IS NULL OR approval <> 'waiting') AND (concurrency_group IS NULL O
 ))"""
 _CLAIMABLE = f"SELECT id {_READY} AND parts IS NULL ORDER BY id LIMIT 1"
 _HAS_PARTS = "SELECT 1 FROM job WHERE status = 'pending' AND lead_id IS NOT NULL LIMIT 1"
+
+
 # With parts of builds among them, the build that has the fewest running comes first. Within a group, they
 # come in the order of their numbers; those whose own lead has the group wait for nobody that waits for it.
-_FAIR = f"""SELECT id {_READY} AND parts IS NULL AND (concurrency_group IS NULL OR EXISTS (
+def _fair(condition: str = "") -> str:
+    return f"""SELECT id {_READY} AND parts IS NULL{condition} AND (concurrency_group IS NULL OR EXISTS (
     SELECT 1 FROM job AS lead WHERE lead.id = job.lead_id AND lead.concurrency_group = job.concurrency_group
 ) OR NOT EXISTS (
     SELECT 1 FROM job AS other
@@ -35,6 +41,9 @@ _FAIR = f"""SELECT id {_READY} AND parts IS NULL AND (concurrency_group IS NULL 
 )) ORDER BY priority DESC, CASE WHEN lead_id IS NULL THEN 0 ELSE (
     SELECT COUNT(*) FROM job AS other WHERE other.lead_id = job.lead_id AND other.status = 'running'
 ) END, id LIMIT 1"""  # noqa: S608
+
+
+_FAIR = _fair()
 
 
 @uncancelled
@@ -52,15 +61,49 @@ async def claim() -> Job | None:
 
 
 @uncancelled
-async def begin(job_id: int, at: int) -> bool:
-    """Has a job run from now on, if nothing is in its way; False where something is. `at` is in ms."""
+async def wanted_nodes() -> list[str | None]:
+    """The labels that jobs which may wait for a node ask for, each combination once."""
+    statement = "SELECT DISTINCT on_node FROM job WHERE status = 'pending' AND parts IS NULL"
+    return [row[0] for row in await rows(statement)]
+
+
+@uncancelled
+async def claim_on_node(
+    on_nodes: Sequence[str | None], place: Callable[[str | None, str | None], tuple[str, str] | None]
+) -> Job | None:
+    """As `claim`, among the jobs that ask for one of these combinations of labels.
+
+    `place` gives the id and the name of the node for such labels and an image, which is None where it is not
+    known yet. They are stored as the job begins: before anything of it can be on the node.
+    """
+    while True:
+        marks = ", ".join(f"?{number}" for number in range(1, len(on_nodes) + 1))
+        statement = _fair(f" AND COALESCE(on_node, '') IN ({marks})")
+        found = await rows(statement, [one or "" for one in on_nodes])
+        job = await Job.get_or_none(id=found[0][0]) if found else None
+        node = place(job.on_node, job.image) if job is not None else None
+        if job is None or node is None:
+            return None
+        now = now_ms()
+        if await begin(job.id, now, node=node[0], node_name=node[1]):
+            job.status, job.started_at = "running", now
+            job.node, job.node_name = node
+            return job
+
+
+@uncancelled
+async def begin(job_id: int, at: int, **fields: Any) -> bool:
+    """Has a job run from now on, if nothing is in its way; False where something is. `at` is in ms.
+
+    `fields` are further columns that it has from then on.
+    """
     async with in_transaction():
         if dialect() == "postgres":
             # Of two jobs of a concurrency group, transactions there might begin both.
             await rows(f"SELECT pg_advisory_xact_lock({_CLAIMING_LOCK})")
         if not await rows(f"SELECT 1 {_READY} AND id = ?1", [job_id]):
             return False
-        if not await jobs.move(job_id, "pending", "running", started_at=at):
+        if not await jobs.move(job_id, "pending", "running", started_at=at, **fields):
             return False
     outbox.wake(job_id)
     return True

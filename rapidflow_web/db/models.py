@@ -90,6 +90,11 @@ class Job(Model):
     expose_ports = fields.BooleanField(default=False)
     cancelled = fields.BooleanField(default=False)
     container_id: str | None = fields.TextField(null=True)
+    # The machine that it runs on, by its id in the inventory, and its name; null where there is a single one.
+    node: str | None = fields.TextField(null=True)
+    node_name: str | None = fields.TextField(null=True)
+    # The labels that the machine must have, as `pipeline.node_labels` stores them; null for none.
+    on_node: str | None = fields.TextField(null=True)
     created_at: int = fields.BigIntField()
     started_at: int | None = fields.BigIntField(null=True)
     finished_at: int | None = fields.BigIntField(null=True)

@@ -104,7 +104,7 @@ CREATE TABLE "job" (
     "log_size" BIGINT,
     "definition_id" BIGINT NOT NULL REFERENCES "definition" ("id") ON DELETE RESTRICT,
     "pipeline_id" BIGINT NOT NULL REFERENCES "pipeline" ("id") ON DELETE RESTRICT
-, "stored_size" BIGINT, "approval" VARCHAR(16), "author" TEXT, "base" VARCHAR(64), "before" VARCHAR(64), "concurrency_group" TEXT, "event" VARCHAR(16) NOT NULL DEFAULT 'manual', "pull_request" JSON, "ref" TEXT, "superseded_by" BIGINT, "title" TEXT, "unread" INT NOT NULL DEFAULT 0, "untrusted" INT NOT NULL DEFAULT 0, "upload_id" BIGINT, "failure" JSON, "attempt" INT, "cause" VARCHAR(16), "lead_id" BIGINT, "part" TEXT, "parts" INT, "priority" INT NOT NULL DEFAULT 0);
+, "stored_size" BIGINT, "approval" VARCHAR(16), "author" TEXT, "base" VARCHAR(64), "before" VARCHAR(64), "concurrency_group" TEXT, "event" VARCHAR(16) NOT NULL DEFAULT 'manual', "pull_request" JSON, "ref" TEXT, "superseded_by" BIGINT, "title" TEXT, "unread" INT NOT NULL DEFAULT 0, "untrusted" INT NOT NULL DEFAULT 0, "upload_id" BIGINT, "failure" JSON, "attempt" INT, "cause" VARCHAR(16), "lead_id" BIGINT, "part" TEXT, "parts" INT, "priority" INT NOT NULL DEFAULT 0, "node" TEXT, "node_name" TEXT, "on_node" TEXT);
 CREATE TABLE "mask" (
     "id" INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
     "value" TEXT NOT NULL,
@@ -235,6 +235,7 @@ INSERT INTO "tortoise_migrations" VALUES(10,'rapidflow','0010_uploads','1970-01-
 INSERT INTO "tortoise_migrations" VALUES(11,'rapidflow','0011_failures_and_filters','1970-01-01 00:00:00+00:00');
 INSERT INTO "tortoise_migrations" VALUES(12,'rapidflow','0012_labels','1970-01-01 00:00:00+00:00');
 INSERT INTO "tortoise_migrations" VALUES(13,'rapidflow','0013_parts','1970-01-01 00:00:00+00:00');
+INSERT INTO "tortoise_migrations" VALUES(14,'rapidflow','0014_nodes','1970-01-01 00:00:00+00:00');
 CREATE TABLE "upload" (
     "id" INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
     "owner" TEXT NOT NULL,
@@ -290,5 +291,5 @@ CREATE INDEX "idx_job_pipelin_59f4e5" ON "job" ("pipeline_id", "branch", "status
 CREATE INDEX "idx_job_lead_id_053e2d" ON "job" ("lead_id", "id");
 CREATE INDEX "idx_job_status_32dedd" ON "job" ("status", "lead_id");
 DELETE FROM "sqlite_sequence";
-INSERT INTO "sqlite_sequence" VALUES('tortoise_migrations',13);
+INSERT INTO "sqlite_sequence" VALUES('tortoise_migrations',14);
 COMMIT;

@@ -3,8 +3,11 @@
 An executor starts one command, gives its output bytes from an offset, takes lines on its input, and stops
 it. It knows nothing of steps, logs or states.
 
-The life of a sandbox, which is what one agent runs in: `Executor.start` makes it and starts the agent, or
-takes one that `expect` had made ready, and hands it over as `RunningBuild`. Meanwhile `Executor.pack` packs
+It has one machine or several. `Executor.on` gives the machine of a job; what concerns all of them, such as
+`sweep`, the executor does itself.
+
+The life of a sandbox, which is what one agent runs in: `Machine.start` makes it and starts the agent, or
+takes one that `expect` had made ready, and hands it over as `RunningBuild`. Meanwhile `Machine.pack` packs
 the build's root, which `deliver` brings to the agent. `output` gives what the agent prints, `send` tells it
 the next step, and `stop` asks the agent to end and kills it after the grace; `exit` tells how it ended.
 Where steps are to follow, `end_step` and then `kill_step` end only the one that runs.
@@ -23,6 +26,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from rapidflow_web.executors.archive import Archive
+from rapidflow_web.executors.cluster.placement import NodeState
 from rapidflow_web.pipeline.definition import Service
 from rapidflow_web.pipeline.limits import NO_LIMITS, Limits
 from rapidflow_web.progress import Progress
@@ -142,28 +146,35 @@ class RunningBuild(Protocol):
     async def detach(self) -> None:
         """Lets go of it without stopping it. Safe to call again.
 
-        From now on nothing waits for its output to be read. `Executor.find` takes it up again; an `output`
+        From now on nothing waits for its output to be read. `Machine.find` takes it up again; an `output`
         that is read on does so by itself.
         """
         ...
 
 
-class Images(Protocol):
-    """The images that an executor has."""
+class StoredImages(Protocol):
+    """The images that are kept for builds, on one machine or on all of them."""
+
+    async def size(self, image: str) -> int | None:
+        """The bytes that an image takes, with the layers it shares; None if it is not there.
+
+        Of several machines, where it takes most.
+        """
+        ...
+
+    async def remove(self, image: str) -> bool:
+        """Removes an image that no container uses; says whether it is gone."""
+        ...
+
+
+class Images(StoredImages, Protocol):
+    """The images of one machine."""
 
     async def provide(self, image: str, progress: Progress, *, anonymous: bool = False) -> bool:
         """Makes sure the image is there; says whether it had to be pulled.
 
         An `anonymous` pull uses no login for the registry. Raises `BuildError` with the registry's own words.
         """
-        ...
-
-    async def size(self, image: str) -> int | None:
-        """The bytes that an image takes, with the layers it shares; None if it is not there."""
-        ...
-
-    async def remove(self, image: str) -> bool:
-        """Removes an image that no container uses; says whether it is gone."""
         ...
 
 
@@ -200,7 +211,7 @@ class RunningService(Protocol):
 class Services(Protocol):
     """How an executor runs services beside a build: in its network, each with its limits.
 
-    `spec` is always that of the build, with the id that `Executor.start` told. `introduce` and `start` begin;
+    `spec` is always that of the build, with the id that `Machine.start` told. `introduce` and `start` begin;
     `find` is for a server that takes the build up; `remove` ends all. What nobody removed, `sweep` does.
     """
 
@@ -231,18 +242,8 @@ class Services(Protocol):
         ...
 
 
-class Executor(Protocol):
-    """A place where builds run."""
-
-    @property
-    def name(self) -> str:
-        """What the settings call it."""
-        ...
-
-    @property
-    def warning(self) -> str | None:
-        """What a person should know about it."""
-        ...
+class Machine(Protocol):
+    """Where one job runs."""
 
     @property
     def images(self) -> Images | None:
@@ -259,25 +260,12 @@ class Executor(Protocol):
         """What a build runs in, as part of a sentence."""
         ...
 
-    @property
-    def addresses(self) -> Sequence[IPv4Network | IPv6Network]:
-        """From where builds connect to this machine, as far as they have networks of their own.
-
-        It grows while the executor makes networks.
-        """
-        ...
-
-    @property
-    def parked(self) -> int:
-        """How many containers wait for a build."""
-        ...
-
     def workspace(self, root: Path) -> PurePosixPath:
         """The workspace's path as the build sees it."""
         ...
 
-    async def check(self) -> None:
-        """Raises `EngineUnavailable` with what to do, unless builds can be started now."""
+    async def labels(self) -> Mapping[str, str]:
+        """What its administrator has labelled it with, for `on_node`. Raises `EngineUnavailable`."""
         ...
 
     async def pack(self, archive: Archive) -> None:
@@ -300,7 +288,63 @@ class Executor(Protocol):
         ...
 
     async def find(self, spec: BuildSpec) -> RunningBuild | None:
-        """The agent of a build that an earlier server started, running or ended; None if there is none."""
+        """The agent of a build that an earlier server started, running or ended; None if there is none.
+
+        Raises `EngineUnavailable` where nobody can tell.
+        """
+        ...
+
+    async def quiet(self) -> None:
+        """Waits, for a few seconds at most, until no build needs the machine in order to begin."""
+        ...
+
+
+class Executor(Protocol):
+    """Where builds run."""
+
+    @property
+    def name(self) -> str:
+        """What the settings call it."""
+        ...
+
+    @property
+    def warning(self) -> str | None:
+        """What a person should know about it."""
+        ...
+
+    @property
+    def images(self) -> StoredImages | None:
+        """The images in which builds run; None where they don't run in images."""
+        ...
+
+    @property
+    def addresses(self) -> Sequence[IPv4Network | IPv6Network]:
+        """From where builds connect to this machine, as far as they have networks of their own.
+
+        It grows while the executor makes networks.
+        """
+        ...
+
+    @property
+    def parked(self) -> int:
+        """How many containers wait for a build."""
+        ...
+
+    @property
+    def nodes(self) -> Sequence[NodeState] | None:
+        """The machines of a cluster as they were last seen; None where there is a single machine."""
+        ...
+
+    def on(self, node: str | None) -> Machine:
+        """The machine that a job is on: that of this id, or None where there is a single one.
+
+        It is given for every id. The calls of one that can't be reached, or that nobody knows, raise
+        `EngineUnavailable`.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raises `EngineUnavailable` with what to do, unless builds can be started now."""
         ...
 
     async def orphans(self, live: Live) -> list[str]:
@@ -312,10 +356,6 @@ class Executor(Protocol):
 
         `live` is asked again just before something is removed, so jobs may be added meanwhile.
         """
-        ...
-
-    async def quiet(self) -> None:
-        """Waits, for a few seconds at most, until no build needs the executor in order to begin."""
         ...
 
     async def close(self) -> None:

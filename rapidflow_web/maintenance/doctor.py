@@ -94,10 +94,12 @@ class Doctor:
         """Jobs that are not finished, though nothing of them is there any more."""
         if self._server_runs:
             return
+        with contextlib.suppress(RapidFlowError):  # what is wrong with the engine is said once
+            await self._executor.check()
         for job in await jobs.unsealed():
             if job.status == "running":
                 try:
-                    running = await self._executor.find(
+                    running = await self._executor.on(job.node).find(
                         BuildSpec(job.id, job.image, "", self._root(job.id), container_id=job.container_id)
                     )
                 except RapidFlowError:
@@ -195,6 +197,9 @@ class Doctor:
         except RapidFlowError as error:
             yield Finding(str(error))
             return
+        for node in self._executor.nodes or ():
+            if node.problem is not None:
+                yield Finding(f"node {node.name} {node.problem}")
         for orphan in orphans:
             yield Finding(f"{orphan} is left over", lambda: self._executor.sweep(lambda: unfinished))
         for path in contents(self._folders.work) if not self._server_runs else ():

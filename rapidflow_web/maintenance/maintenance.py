@@ -15,7 +15,7 @@ from rapidflow_web.builds.supervisor import Supervisor
 from rapidflow_web.db import audit, deliveries, events, images, jobs, notifications, retention, statuses
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.errors import RapidFlowError
-from rapidflow_web.executors.base import Images
+from rapidflow_web.executors.base import StoredImages
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.maintenance.backup_file import remove_left_over
 from rapidflow_web.maintenance.removing import Removing
@@ -193,7 +193,7 @@ class Maintenance:
             _log.warning("%s", error)
             return []
 
-    async def _unused_images(self, present: Images, most: int, dry_run: bool) -> list[tuple[str, int]]:
+    async def _unused_images(self, present: StoredImages, most: int, dry_run: bool) -> list[tuple[str, int]]:
         used, self._supervisor.images_used = self._supervisor.images_used, {}
         for name, at in used.items():
             await images.used(name, at)

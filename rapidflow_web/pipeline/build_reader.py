@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -27,6 +28,9 @@ MAX_SECRETS = 100
 
 _STEP_TYPES = tuple(language.STEP["type"].values)
 _LONGEST_PART = 255
+_MOST_LABELS = 20
+_LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,99}")
+_LONGEST_VALUE = 200
 
 
 class BuildReader(TriggerReader):
@@ -49,6 +53,7 @@ class BuildReader(TriggerReader):
             "expose_ports": self.flag(keys, "expose_ports", place),
             "network": self.text(keys, "network", _check_network, place) is None,
             "new_privileges": self.flag(keys, "new_privileges", place),
+            "on_node": self._on_node(keys, place),
             "env": self.environment(keys, place),
             "limits": self.limits(keys, place),
         }
@@ -149,6 +154,29 @@ class BuildReader(TriggerReader):
                 env[key] = str(value.value)
         return env
 
+    def _on_node(self, keys: Mapping[str, yaml.Node], place: str) -> dict[str, str]:
+        node, field = keys.get("on_node"), within(place, "on_node")
+        if node is None or is_null(node):
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            message = (
+                f"'on_node' must be a mapping of labels to values, such as gpu: yes, not {kind_of(node)}"
+            )
+            self.note(field, node.start_mark, message)
+            return {}
+        if len(node.value) > _MOST_LABELS:
+            message = f"'on_node' has {len(node.value)} labels; at most {_MOST_LABELS} are taken"
+            self.note(field, node.start_mark, message)
+            return {}
+        labels: dict[str, str] = {}
+        for name, value in (self.mapping(node, field, "'on_node'", check=_check_label) or {}).items():
+            text = self.scalar(
+                value, f"{field}.{name}", f"'{name}'", _check_label_value, any_scalar=not is_null(value)
+            )
+            if text is not None:
+                labels[name] = text
+        return labels
+
     def secrets(
         self, keys: Mapping[str, yaml.Node], env: Mapping[str, str], expose_ports: bool, place: str = ""
     ) -> tuple[str, ...]:
@@ -224,6 +252,19 @@ def _check_step_type(text: str) -> StepType:
         hint = did_you_mean(near(text, _STEP_TYPES)) or "; use bash or sh"
         raise ValueError(f"unknown step type '{short(text)}'{hint}")
     return cast(StepType, text)
+
+
+def _check_label(text: str) -> None:
+    if not _LABEL.fullmatch(text):
+        raise ValueError(
+            f"'{short(text)}' can't be a label; use up to 100 letters, digits, '_', '-', '.' and '/'"
+        )
+
+
+def _check_label_value(text: str) -> str:
+    if not text.isprintable() or len(text) > _LONGEST_VALUE:
+        raise ValueError(f"the value of a label must be one line of up to {_LONGEST_VALUE} characters")
+    return text
 
 
 def _check_network(text: str) -> str:

@@ -76,6 +76,8 @@ class ParsedPipeline:
     expose_ports: bool = False
     network: bool = True
     new_privileges: bool = False
+    on_node: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Labels, with their values, that the machine must have on which it runs."""
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     secrets: tuple[str, ...] = ()
     """Names of secrets, whose values the builds are given as variables."""

@@ -147,7 +147,9 @@ class JobReader(ServiceReader):
         """What the containers of a part run: what the job says, and the pipeline's where it says nothing."""
         said = self.container(keys, place)
         values = {
-            key: said[key] for key in ("folder", "expose_ports", "network", "new_privileges") if key in keys
+            key: said[key]
+            for key in ("folder", "expose_ports", "network", "new_privileges", "on_node")
+            if key in keys
         }
         if "image" in keys or "language" in keys or "version" in keys:
             # They choose an image together, so that none of them comes from elsewhere.

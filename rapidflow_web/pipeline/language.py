@@ -54,6 +54,7 @@ PIPELINE = {
     "new_privileges": Key(
         "Allow sudo, su and the like in the image to give a step more rights", values=_BOOLEANS
     ),
+    "on_node": Key("Labels that the machine must have", "mapping"),
     "env": Key("Variables for the steps.", "mapping"),
     "secrets": Key("Names of secrets that steps receive as variables", "list"),
     "timeout": Key("The time limit of the build: 90s, 30m, 1h30m, or a number of seconds."),
@@ -73,8 +74,8 @@ PIPELINE = {
     "jobs": Key("Several jobs, each in a container of its own; instead of steps.", "mapping", "jobs"),
 }
 _ALSO_OF_JOBS = (
-    "folder", "language", "version", "image", "expose_ports", "network", "new_privileges", "env", "secrets",
-    "timeout", "silence_timeout", "memory", "shm", "cpus", "processes", "log_limit", "concurrency",
+    "folder", "language", "version", "image", "expose_ports", "network", "new_privileges", "on_node", "env",
+    "secrets", "timeout", "silence_timeout", "memory", "shm", "cpus", "processes", "log_limit", "concurrency",
     "services", "steps", "post", "post_timeout",
 )  # fmt: skip
 JOB = {

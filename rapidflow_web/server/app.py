@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 from collections.abc import AsyncGenerator, Hashable
@@ -28,6 +29,7 @@ from rapidflow_web.api import (
 from rapidflow_web.api import users as user_routes
 from rapidflow_web.api.openapi import Documentation, Provider
 from rapidflow_web.builds.beginning import Beginning
+from rapidflow_web.builds.cluster_queue import ClusterQueue
 from rapidflow_web.builds.comparing import Comparing
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.failures import Failures
@@ -42,6 +44,11 @@ from rapidflow_web.db import outbox, users
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
 from rapidflow_web.errors import SettingsError
 from rapidflow_web.executors.base import Executor
+from rapidflow_web.executors.cluster.engine_list import EngineList
+from rapidflow_web.executors.cluster.executor import ClusterExecutor
+from rapidflow_web.executors.cluster.inventory import Inventory
+from rapidflow_web.executors.cluster.manager import Manager
+from rapidflow_web.executors.cluster.swarm import SwarmInventory
 from rapidflow_web.executors.docker.executor import DockerExecutor
 from rapidflow_web.executors.process.executor import ProcessExecutor
 from rapidflow_web.logs.log import LogStore
@@ -107,7 +114,8 @@ def create_app(settings: Settings) -> Quart:
     failures = Failures(logs)
     ending = Ending(vault, logs, settings.data / "strays", failures.note)
     health = Health(executor, settings.data)
-    queue = Queue(settings.concurrency, health)
+    single = executor.nodes is None
+    queue = Queue(settings.concurrency, health) if single else ClusterQueue(executor, health)
     leads = Leads(tools, logs, ending, queue)
 
     def changed(job_id: int | None) -> None:
@@ -234,7 +242,8 @@ def executor_of(settings: Settings, folders: DataFolder) -> Executor:
     """The executor that the settings choose."""
     if settings.executor == "process":
         return ProcessExecutor(folders.work)
-    return DockerExecutor(
+    make = functools.partial(
+        DockerExecutor,
         folders.installation(),
         settings.engine_timeout,
         settings.pull_timeout,
@@ -242,6 +251,18 @@ def executor_of(settings: Settings, folders: DataFolder) -> Executor:
         settings.dns,
         settings.parked,
     )
+    inventory = _inventory_of(settings, folders)
+    return make() if inventory is None else ClusterExecutor(inventory, make, settings.concurrency)
+
+
+def _inventory_of(settings: Settings, folders: DataFolder) -> Inventory | None:
+    """The list of the machines that the settings choose; None for a single one."""
+    if settings.engines:
+        return EngineList(settings.engines)
+    if settings.swarm:
+        installation = folders.installation()
+        return SwarmInventory(Manager(settings.swarm, installation), installation, settings.data)
+    return None
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -22,7 +22,7 @@ async def hanging(
 ) -> AsyncIterator[tuple[Place, EngineProxy]]:
     """A place whose engine is reached through a proxy, and gives it some seconds to answer."""
     images.ensure(images.BASH)
-    monkeypatch.setattr("rapidflow_web.executors.docker.executor._CALL", aiohttp.ClientTimeout(total=4))
+    monkeypatch.setattr("rapidflow_web.executors.docker.connection.CALL", aiohttp.ClientTimeout(total=4))
     monkeypatch.setattr("rapidflow_web.executors.docker.executor._CHECK_SECONDS", 1)
     monkeypatch.setattr("rapidflow_web.executors.docker.container._ANSWER_SECONDS", 1.0)
     proxy = EngineProxy()

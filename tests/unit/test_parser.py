@@ -20,6 +20,7 @@ version: "1.21"
 image: golang:1.21-bookworm
 expose_ports: true
 new_privileges: true
+on_node: {gpu: yes, zone: "a"}
 env: {CGO_ENABLED: "0"}
 timeout: 30m
 steps:
@@ -71,6 +72,7 @@ def test_every_key_of_the_language_is_read():
         image="golang:1.21-bookworm",
         expose_ports=True,
         new_privileges=True,
+        on_node={"gpu": "yes", "zone": "a"},
         env={"CGO_ENABLED": "0"},
         limits=Limits(timeout=1800),
     )
@@ -89,6 +91,7 @@ def test_what_is_not_said_has_its_default():
         expose_ports=False,
         network=True,
         new_privileges=False,
+        on_node={},
         env={},
         limits=NO_LIMITS,
     )

@@ -11,7 +11,7 @@ import pytest
 from rapidflow_web.errors import SettingsError
 from rapidflow_web.pipeline.limits import NO_LIMITS, Limits
 from rapidflow_web.public_url import PublicUrl
-from rapidflow_web.setting_values import MailServer, Sender
+from rapidflow_web.setting_values import Engine, MailServer, Sender
 from rapidflow_web.settings import Bind, Settings, from_environment, misspelt, variable
 
 
@@ -55,6 +55,7 @@ def test_every_setting_is_read_from_its_variable():
         "proxy_header": ("Remote-User", "Remote-User"),
         "proxy_addresses": ("10.0.0.0/24", (ip_network("10.0.0.0/24"),)),
         "secrets_key": (f"{'A' * 43}=, {'B' * 43}=", (f"{'A' * 43}=", f"{'B' * 43}=")),
+        "engines": ("a=unix:///run/a.sock", (Engine("a", "unix:///run/a.sock"),)),
         "executor": ("process", "process"),
         "swarm": ("tcp://10.0.0.1:2376", "tcp://10.0.0.1:2376"),
         "network": ("bridge", "bridge"),
@@ -330,3 +331,48 @@ def test_the_password_of_a_database_is_not_repeated() -> None:
 def test_swarm_is_a_socket_or_an_address(text: str) -> None:
     assert "write unix:///var/run/docker.sock or tcp://HOST:2376" in refusal("RAPIDFLOW_SWARM", text)
     assert from_environment({"RAPIDFLOW_SWARM": "unix:///run/a.sock"}).swarm == "unix:///run/a.sock"
+
+
+def test_machines_are_listed_by_name_and_address():
+    text = "build1=tcp://10.0.0.5:2376, build2=unix:///run/build2.sock\n"
+    assert from_environment({"RAPIDFLOW_ENGINES": text}).engines == (
+        Engine("build1", "tcp://10.0.0.5:2376"),
+        Engine("build2", "unix:///run/build2.sock"),
+    )
+    assert from_environment({"RAPIDFLOW_ENGINES": " , "}).engines == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tcp://a:1", "write 'tcp://a:1' as name=address, such as build1=tcp://10.0.0.5:2376"),
+        ("a b=unix:///x", "write 'a' as name=address, such as build1=tcp://10.0.0.5:2376"),
+        ("a=ssh://x", "'ssh://x' is not the address of an engine; use tcp://host:port or unix:///path"),
+        ("a=unix://x", "'unix://x' is not the address of an engine; use tcp://host:port or unix:///path"),
+        ("a=tcp://x", "'tcp://x' is not the address of an engine; use tcp://host:port or unix:///path"),
+        (
+            "a=tcp://x:1/y",
+            "'tcp://x:1/y' is not the address of an engine; use tcp://host:port or unix:///path",
+        ),
+        (
+            "a=tcp://x:0x1",
+            "'tcp://x:0x1' is not the address of an engine; use tcp://host:port or unix:///path",
+        ),
+        ("a=tcp://[x:1", "'tcp://[x:1' is not the address of an engine; use tcp://host:port or unix:///path"),
+        ("a=unix:///x,a=unix:///y", "two engines have the name a"),
+        ("a=unix:///x,b=unix:///x", "two engines have the address unix:///x"),
+    ],
+)
+def test_a_list_of_machines_that_is_not_right_is_refused(text: str, expected: str):
+    assert refusal("RAPIDFLOW_ENGINES", text) == f"RAPIDFLOW_ENGINES is {text!r}: {expected}."
+
+
+@pytest.mark.parametrize(("name", "value"), [("ENGINES", "a=unix:///x"), ("SWARM", "unix:///x")])
+def test_plain_processes_run_on_no_other_machine(name: str, value: str):
+    with pytest.raises(SettingsError, match=f"RAPIDFLOW_EXECUTOR is 'process' and RAPIDFLOW_{name} is set"):
+        from_environment({"RAPIDFLOW_EXECUTOR": "process", f"RAPIDFLOW_{name}": value})
+
+
+def test_the_machines_come_from_one_inventory():
+    with pytest.raises(SettingsError, match="RAPIDFLOW_ENGINES and RAPIDFLOW_SWARM are set"):
+        from_environment({"RAPIDFLOW_ENGINES": "a=unix:///x", "RAPIDFLOW_SWARM": "unix:///x"})

@@ -52,6 +52,18 @@ def test_a_matrix_has_these_combinations(
     assert [matrix.name_of("test", cell) for cell in found] == [f"test ({one})" for one in expected]
 
 
+def test_a_job_runs_on_the_machines_of_its_own_labels_or_of_those_of_the_pipeline() -> None:
+    parsed = parse(
+        "name: x\non_node: {gpu: no}\njobs:\n"
+        "  a: {matrix: {arch: [arm64, amd64]}, on_node: {arch: '${{ matrix.arch }}'}, steps: [x]}\n"
+        "  b: {on_node: {}, steps: [x]}\n"
+        "  c: {steps: [x]}\n"
+    )
+    assert [part.build.on_node for part in parsed.parts] == [
+        {"arch": "arm64"}, {"arch": "amd64"}, {}, {"gpu": "no"},
+    ]  # fmt: skip
+
+
 def test_a_matrix_has_at_most_256_combinations() -> None:
     def text(count: int) -> str:
         values = ", ".join(str(number) for number in range(count // 2))

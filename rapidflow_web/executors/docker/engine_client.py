@@ -5,6 +5,7 @@ The only module that touches private parts of aiodocker: a new version of it has
 
 from __future__ import annotations
 
+import ssl
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -12,9 +13,16 @@ import aiodocker
 import aiohttp
 
 
-def connect(timeout: aiohttp.ClientTimeout) -> aiodocker.Docker:
-    """A client of the engine that the environment names. Raises as `aiodocker.Docker` does."""
-    docker = aiodocker.Docker(timeout=timeout)
+def connect(
+    timeout: aiohttp.ClientTimeout, address: str | None = None, context: ssl.SSLContext | None = None
+) -> aiodocker.Docker:
+    """A client of the engine at `address`, with a `context` for TLS; else of that in the environment.
+
+    Raises as `aiodocker.Docker` does.
+    """
+    if address is not None and context is not None:
+        address = f"https://{address.removeprefix('tcp://')}"
+    docker = aiodocker.Docker(url=address, timeout=timeout, ssl_context=context)
     # Every running build holds a connection; the usual limit of 100 would let builds wait for ever.
     docker.connector._limit = 0  # pyright: ignore[reportPrivateUsage]
     return docker
@@ -36,3 +44,11 @@ async def url(docker: aiodocker.Docker, path: str) -> str:
     """The URL of a call that `docker.session` is to make by itself. Raises `DockerError`."""
     await docker._check_version()  # pyright: ignore[reportPrivateUsage]
     return f"{docker.docker_host}/{docker.api_version}/{path}"
+
+
+def abort(docker: aiodocker.Docker) -> None:
+    """Ends all connections that are in use, also those over which nothing can be sent any more."""
+    for protocol in list(docker.connector._acquired):  # pyright: ignore[reportPrivateUsage]
+        # One that is just being made has none.
+        if protocol.transport is not None:
+            protocol.transport.abort()

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import aiodocker
-import aiohttp
 
 from rapidflow_web.errors import BuildError, EngineUnavailable
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Live
-from rapidflow_web.executors.docker import engine_client, privileges
+from rapidflow_web.executors.docker import privileges
+from rapidflow_web.executors.docker.connection import Connection, EnvironmentConnection
 from rapidflow_web.executors.docker.container import DockerBuild, delete, is_going, published
 from rapidflow_web.executors.docker.engine_errors import engine_errors
 from rapidflow_web.executors.docker.images import DockerImages
@@ -26,8 +25,6 @@ from rapidflow_web.executors.docker.pool import Pool, Wanted
 from rapidflow_web.executors.docker.pulls import Pulls
 from rapidflow_web.executors.docker.services import BESIDE_LABEL, DockerServices
 
-_CALL = aiohttp.ClientTimeout(total=120, connect=10)
-"""For calls that the engine answers by itself; a hung engine must not hold a build for ever."""
 _CHECK_SECONDS = 5.0
 _GIVE_UP_SECONDS = 5.0
 _REMOVED_AT_ONCE = 4
@@ -38,14 +35,16 @@ INSTALLATION_LABEL = "rapidflow.installation"
 
 
 class DockerExecutor:
-    """Implements `Executor`. `installation` tells containers of ours from those of other installations.
+    """Implements `Executor` and `Machine`.
 
-    `network`, `dns` and `parked` are the settings of these names.
+    `installation` tells containers of ours from those of other installations. `network`, `dns` and `parked`
+    are the settings of these names. Without `connection` it is the engine that the environment names.
     """
 
     name = "docker"
     warning = None
     place = "the container"
+    nodes = None
 
     def __init__(
         self,
@@ -55,8 +54,10 @@ class DockerExecutor:
         network: str = CLOSED,
         dns: Sequence[str] = (),
         parked: int = 0,
+        connection: Connection | None = None,
     ) -> None:
         self.installation = installation
+        self._connection = connection or EnvironmentConnection()
         self._engine_timeout = engine_timeout
         self._dns = list(dns)
         self._networks = Networks(self.client, network)
@@ -65,8 +66,6 @@ class DockerExecutor:
         self.images = DockerImages(self.client, Pulls(pull_timeout, self._known), self._known, self._pool)
         labels = {INSTALLATION_LABEL: installation}
         self.services = DockerServices(self.client, self._known, labels)
-        self._docker: aiodocker.Docker | None = None
-        self._closed = False
 
     @property
     def addresses(self) -> Sequence[IPv4Network | IPv6Network]:
@@ -79,19 +78,22 @@ class DockerExecutor:
     def workspace(self, root: Path) -> PurePosixPath:
         return PurePosixPath("/workspace")
 
+    def on(self, node: str | None) -> DockerExecutor:
+        return self
+
+    @property
+    def image_names(self) -> frozenset[str]:
+        """Names of images that builds used and that were there when they were last looked for."""
+        return self._known.names
+
     def client(self) -> aiodocker.Docker:
         """The client. Raises `EngineUnavailable` while there is nothing to connect to."""
-        if self._closed:
-            # A build that hangs is still being let go of; nobody would close another client.
-            raise EngineUnavailable("the server ends")
-        if self._docker is None:
-            try:
-                self._docker = engine_client.connect(_CALL)
-            except (AssertionError, ValueError) as error:
-                raise EngineUnavailable(_nowhere()) from error
-            except (aiodocker.DockerError, OSError) as error:
-                raise EngineUnavailable(f"the Docker configuration can't be used: {error}") from error
-        return self._docker
+        return self._connection.client()
+
+    async def labels(self) -> Mapping[str, str]:
+        with engine_errors("ask the engine for its labels"):
+            async with asyncio.timeout(_CHECK_SECONDS):
+                return labels_in(cast(Any, await self.client().system.info()))
 
     async def check(self) -> None:
         docker = self.client()
@@ -202,10 +204,7 @@ class DockerExecutor:
 
     async def close(self) -> None:
         await self._pool.close()
-        self._closed = True
-        if self._docker is not None:
-            await self._docker.close()
-            self._docker = None
+        await self._connection.close()
 
     async def _image(self, spec: BuildSpec) -> Image | None:
         name = spec.image or ""
@@ -256,11 +255,7 @@ def _needed_by(container: Any) -> str:
     return labels.get(BESIDE_LABEL) or str(container.id)
 
 
-def _nowhere() -> str:
-    """Why there is no engine to connect to."""
-    if host := os.environ.get("DOCKER_HOST"):
-        return (
-            f"DOCKER_HOST is '{host}', which is not an address; "
-            "write it like unix:///var/run/docker.sock or tcp://host:port, or unset it"
-        )
-    return "no Docker engine was found; start one or set DOCKER_HOST"
+def labels_in(info: Mapping[str, Any]) -> dict[str, str]:
+    """The labels of an engine, out of what it says of itself."""
+    pairs = (label.partition("=") for label in info.get("Labels") or ())
+    return {name: value for name, _, value in pairs}

@@ -47,6 +47,11 @@ class KnownImages:
         """The image that `name` stood for when it was last looked for; None if it was not there."""
         return self._by_name.get(name)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that stood for an image when they were last looked for."""
+        return frozenset(self._by_name)
+
     async def look(self, name: str) -> Image | None:
         """Asks the engine for an image; None where it has none of this name. Raises as aiodocker does."""
         self._by_name.pop(name, None)

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from rapidflow_web.errors import BuildError
@@ -34,7 +34,7 @@ _MARK = "RAPIDFLOW_BUILD_ROOT"
 
 
 class ProcessExecutor:
-    """Implements `Executor`."""
+    """Implements `Executor` and `Machine`."""
 
     name = "process"
     warning = (
@@ -47,9 +47,16 @@ class ProcessExecutor:
     place = "the process of the build"
     addresses = ()
     parked = 0
+    nodes = None
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def on(self, node: str | None) -> ProcessExecutor:
+        return self
+
+    async def labels(self) -> Mapping[str, str]:
+        return {}
 
     def workspace(self, root: Path) -> PurePosixPath:
         return PurePosixPath(root / "workspace")

@@ -1,0 +1,161 @@
+"""One node of a cluster: its executor, and what is known of its engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any, cast
+
+from rapidflow_web.errors import BuildError, EngineUnavailable
+from rapidflow_web.executors.base import Live
+from rapidflow_web.executors.cluster.inventory import Node
+from rapidflow_web.executors.cluster.node_connection import NodeConnection
+from rapidflow_web.executors.cluster.placement import NodeState, slots_of
+from rapidflow_web.executors.docker.connection import Connection
+from rapidflow_web.executors.docker.engine_errors import engine_errors
+from rapidflow_web.executors.docker.executor import DockerExecutor, labels_in
+
+_log = logging.getLogger(__name__)
+
+_ANSWER_SECONDS = 5.0
+_DOWN_SECONDS = 1.0
+"""Seconds between two looks at an engine that is down."""
+_STRIKES = 2
+"""How often in a row an engine that was there takes too long until it is down, which cuts its connections."""
+_DETAILS_SECONDS = 60.0
+"""After which labels and images are asked for again."""
+
+
+class Member:
+    """A node, or what stands for one that its inventory does not have."""
+
+    def __init__(self, make: Callable[[Connection], DockerExecutor]) -> None:
+        self.connection = NodeConnection()
+        self.docker = make(self.connection)
+        self._unready: str | None = "has not answered yet"
+        """Why builds can't begin though it answers, as the end of a sentence."""
+        self._strikes = _STRIKES
+        self._labels: dict[str, str] = {}
+        self._images: frozenset[str] = frozenset()
+        self._details_at: float | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[int] | None = None
+
+    @property
+    def node(self) -> Node | None:
+        """As its inventory has it; None where it does not."""
+        return self.connection.node
+
+    @property
+    def reachable(self) -> bool:
+        """Whether its engine answered when it was last asked."""
+        return self.node is not None and self.connection.down is None and self._details_at is not None
+
+    def state(self, node: Node, default_slots: int) -> NodeState:
+        """What is known of it. `default_slots` is how many builds a machine runs of which nobody says it."""
+        down = self.connection.down
+        labels = {**self._labels, **node.labels}
+        return NodeState(
+            node.id,
+            node.name,
+            labels,
+            slots_of(labels, node.slots, default_slots),
+            node.problem or (f"can't be reached: {down}" if down is not None else self._unready),
+            self.reachable,
+            self.docker.parked,
+            self._images | self.docker.image_names,
+        )
+
+    # Looking after it
+
+    def look(self) -> asyncio.Task[None]:
+        """Asks its engine how it is, and asks on while it is down. The task never fails."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        return self._looking
+
+    async def _look(self) -> None:
+        while True:
+            if await self._answers():
+                return
+            await asyncio.sleep(_DOWN_SECONDS)
+
+    async def _answers(self) -> bool:
+        """Whether there is nothing to wait for."""
+        node, before = self.node, self.connection.down
+        if node is None:
+            return True
+        try:
+            with engine_errors("ask the engine for its version"):
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    await self.connection.open().version()
+                    await self._learn()
+        except (EngineUnavailable, BuildError) as error:
+            await self._missed(node, error)
+            return self.connection.down is None
+        except (KeyError, TypeError, ValueError):
+            await self._missed(node, EngineUnavailable("what answers there is not a Docker engine"))
+            return self.connection.down is None
+        self._strikes, self.connection.down = 0, None
+        if before is not None:
+            _log.info("node %s answers again", node.name)
+        self._unready = None
+        try:
+            await self.docker.check()
+        except EngineUnavailable as error:
+            self._unready = f"is not ready: {error}"
+        return True
+
+    async def _missed(self, node: Node, error: Exception) -> None:
+        self._strikes += 1
+        too_slow = isinstance(error.__cause__, TimeoutError)
+        if too_slow and self._strikes < _STRIKES:
+            return
+        if self.connection.down is None:
+            _log.warning("node %s can't be reached: %s", node.name, error)
+            self.connection.down = str(error)
+            self._details_at = None
+            await self.connection.cut()
+        self.connection.down = str(error)
+
+    async def _learn(self) -> None:
+        """Asks for what changes seldom."""
+        now = asyncio.get_running_loop().time()
+        if self._details_at is not None and now < self._details_at + _DETAILS_SECONDS:
+            return
+        client = self.connection.open()
+        info = cast(Any, await client.system.info())
+        images: list[dict[str, Any]] = await client.images.list()
+        self._labels = labels_in(info)
+        self._images = frozenset(name for image in images for name in image.get("RepoTags") or ())
+        self._details_at = now
+
+    # What is left there
+
+    def sweep(self, live: Live) -> asyncio.Task[int]:
+        """Removes what is left there, unless that is being done; how much that was. The task never fails."""
+        if self._sweeping is None or self._sweeping.done():
+            self._sweeping = asyncio.create_task(self._swept(live))
+        return self._sweeping
+
+    async def _swept(self, live: Live) -> int:
+        try:
+            return await self.docker.sweep(live)
+        except Exception as error:
+            name = self.node.name if self.node is not None else "that is gone"
+            _log.warning(
+                "what is left of builds on node %s that have ended can't be removed yet: %s", name, error
+            )
+            return 0
+
+    async def close(self) -> None:
+        """Gives its connections back."""
+        tasks = [task for task in (self._looking, self._sweeping) if task is not None]
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(Exception):
+            await self.docker.close()
+        if tasks:
+            await asyncio.wait(tasks, timeout=0.2)

@@ -1,0 +1,64 @@
+"""How an engine is reached: one client of it, made when it is first needed."""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+import aiodocker
+import aiohttp
+
+from rapidflow_web.errors import EngineUnavailable
+from rapidflow_web.executors.docker import engine_client
+
+CALL = aiohttp.ClientTimeout(total=120, connect=10)
+"""For calls that the engine answers by itself; a hung engine must not hold a build for ever."""
+
+
+class Connection(Protocol):
+    """Gives the client of one engine."""
+
+    def client(self) -> aiodocker.Docker:
+        """The client. Raises `EngineUnavailable` while there is nothing to connect to."""
+        ...
+
+    async def close(self) -> None:
+        """Gives its connections back. From then on `client` raises."""
+        ...
+
+
+class EnvironmentConnection:
+    """Implements `Connection` for the engine that the environment names."""
+
+    def __init__(self) -> None:
+        self._docker: aiodocker.Docker | None = None
+        self._closed = False
+
+    def client(self) -> aiodocker.Docker:
+        if self._closed:
+            # A build that hangs is still being let go of; nobody would close another client.
+            raise EngineUnavailable("the server ends")
+        if self._docker is None:
+            try:
+                self._docker = engine_client.connect(CALL)
+            except (AssertionError, ValueError) as error:
+                raise EngineUnavailable(_nowhere()) from error
+            except (aiodocker.DockerError, OSError) as error:
+                raise EngineUnavailable(f"the Docker configuration can't be used: {error}") from error
+        return self._docker
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._docker is not None:
+            await self._docker.close()
+            self._docker = None
+
+
+def _nowhere() -> str:
+    """Why there is no engine to connect to."""
+    if host := os.environ.get("DOCKER_HOST"):
+        return (
+            f"DOCKER_HOST is '{host}', which is not an address; "
+            "write it like unix:///var/run/docker.sock or tcp://host:port, or unset it"
+        )
+    return "no Docker engine was found; start one or set DOCKER_HOST"
