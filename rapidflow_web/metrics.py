@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -53,6 +55,14 @@ SENT = Counter(
     "given_up.",
     ["kind", "result"],
 )
+_OF_NODES = (
+    Gauge(
+        "rapidflow_node_running_builds", "Current number of builds that take a slot of the node.", ["node"]
+    ),
+    Gauge("rapidflow_node_slots", "Number of builds that the node runs at once.", ["node"]),
+    Gauge("rapidflow_node_parked_containers", "Containers on the node that wait for a build.", ["node"]),
+    Gauge("rapidflow_node_reachable", "Whether the node's engine answers (1) or not (0).", ["node"]),
+)
 UNSENT = Gauge("rapidflow_unsent_messages", "Current number of messages that are to be sent.", ["kind"])
 
 for _result in ("success", "failed", "cancelled"):
@@ -64,6 +74,14 @@ for _kind in ("busy", "blocked"):
 for _kind in ("status", "notification"):
     for _result in ("sent", "failed", "given_up"):
         SENT.labels(_kind, _result)
+
+
+def note_nodes(nodes: Mapping[str, tuple[int, int, int, bool]]) -> None:
+    """Sets what is said of each node, by its name: slots taken, slots, containers parked, if it answers."""
+    for index, gauge in enumerate(_OF_NODES):
+        gauge.clear()
+        for name, values in nodes.items():
+            gauge.labels(name).set(values[index])
 
 
 def exposition() -> bytes:

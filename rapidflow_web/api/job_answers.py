@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from quart import Response
 
@@ -13,11 +14,17 @@ from rapidflow_web.builds.waiting import running_before
 from rapidflow_web.db.job_lists import JobRow
 from rapidflow_web.db.models import Job
 from rapidflow_web.web.responses import json_response
+from rapidflow_web.web.services import services
 
 
 async def one(job: Job, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A job."""
-    return json_response(representations.job(job, await running_before([job])), status, headers)
+    return json_response(await described(job), status, headers)
+
+
+async def described(job: Job) -> dict[str, Any]:
+    """A job as answers have it."""
+    return representations.job(job, await running_before([job]), services().queue.reason)
 
 
 async def begun(job: Job) -> Response:
@@ -27,5 +34,5 @@ async def begun(job: Job) -> Response:
 
 async def listed(found: Sequence[JobRow], page: Page) -> Response:
     """A page of jobs; `found` has one more than belong on it where there are more."""
-    running = await running_before(found)
-    return list_response(found, page, lambda row: representations.job(row, running))
+    running, reason = await running_before(found), services().queue.reason
+    return list_response(found, page, lambda row: representations.job(row, running, reason))

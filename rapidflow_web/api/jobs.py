@@ -11,7 +11,6 @@ from rapidflow_web.api.openapi import operation
 from rapidflow_web.api.repository_schemas import Approved
 from rapidflow_web.builds import part_lines
 from rapidflow_web.builds.activity import activity
-from rapidflow_web.builds.waiting import running_before
 from rapidflow_web.db import job_lists, jobs
 from rapidflow_web.db.models import Job, Step
 from rapidflow_web.errors import Invalid, Problem
@@ -41,7 +40,7 @@ async def list_jobs(page: query_schemas.AllJobsPage) -> Response:
 async def get_job(job_id: int) -> Response:
     """Get a job."""
     job = await jobs.existing(job_id)
-    body = encoded(representations.job(job, await running_before([job])))
+    body = encoded(await job_answers.described(job))
     cacheable(final=_is_final(job))
     return encoded_response(body)
 
@@ -56,7 +55,7 @@ async def get_job_details(job_id: int) -> Response:
     lines = await _lines(job, steps, log)
     body = await output.encoded(
         {
-            "job": representations.job(job, await running_before([job])),
+            "job": await job_answers.described(job),
             "pipeline": representations.snapshot(job),
             "steps": [representations.step(row, log, lines) for row in steps],
             "environments": [representations.environment(row) for row in environments],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from rapidflow_web.api.output import LongText, Output
 from rapidflow_web.builds.activity import Activity
+from rapidflow_web.builds.queue import NodeLoad
 from rapidflow_web.builds.timeline import Phase
 from rapidflow_web.builds.waiting import waits_for
 from rapidflow_web.db.job_lists import JobRow
@@ -40,8 +41,12 @@ def upload(row: Upload) -> dict[str, Any]:
     }
 
 
-def job(row: Job | JobRow, running: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """A job. One that may wait for another needs those that are `running` (see `running_before`)."""
+def job(
+    row: Job | JobRow,
+    running: Mapping[str, int] | None = None,
+    reason: Callable[[str | None], str | None] | None = None,
+) -> dict[str, Any]:
+    """A job. One that may wait needs those that are `running` (see `running_before`) and `Queue.reason`."""
     return {
         "id": row.id,
         "pipeline_id": row.pipeline_id,
@@ -69,9 +74,26 @@ def job(row: Job | JobRow, running: Mapping[str, int] | None = None) -> dict[str
         "author": row.author,
         "pull_request": row.pull_request,
         "superseded_by": row.superseded_by,
-        "waits_for": waits_for(row, running or {}),
+        "waits_for": waits_for(row, running or {}, reason),
         **({"parts": row.parts} if row.parts is not None else {}),
         **(_part_of(row) if row.lead_id is not None else {}),
+        **({"node": row.node_name} if row.node_name is not None else {}),
+    }
+
+
+def node(load: NodeLoad, jobs: Sequence[int]) -> dict[str, Any]:
+    """A machine with the jobs that run there."""
+    one = load.node
+    return {
+        "id": one.id,
+        "name": one.name,
+        "reachable": one.reachable,
+        "problem": one.problem,
+        "labels": dict(one.labels),
+        "slots": one.slots,
+        "taken": load.taken,
+        "parked": one.parked,
+        "jobs": list(jobs),
     }
 
 

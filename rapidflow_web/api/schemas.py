@@ -81,6 +81,10 @@ class Job(Model):
     ] = None
     part: Annotated[str | Absent, Field(description="The name of the part. Only in parts.")] = None
     attempt: Annotated[int | Absent, Field(description="Counts from 1. Only in parts.")] = None
+    node: Annotated[
+        str | Absent,
+        Field(description="The machine that it runs on. Only with many machines, once it has begun."),
+    ] = None
 
 
 class Retry(Model):

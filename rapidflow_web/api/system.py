@@ -5,10 +5,10 @@ from __future__ import annotations
 from quart import Blueprint, Response
 
 from rapidflow_web import __version__, metrics
-from rapidflow_web.api import representations, schemas
+from rapidflow_web.api import node_schemas, representations, schemas
 from rapidflow_web.api.openapi import Text, operation, text
 from rapidflow_web.builds.readiness import Readiness, readiness
-from rapidflow_web.db import jobs, notifications, statuses
+from rapidflow_web.db import jobs, nodes, notifications, statuses
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.errors import Forbidden
 from rapidflow_web.web.gate import actor
@@ -51,6 +51,15 @@ async def get_ready() -> Response:
         },
         200 if now.ready else 503,
     )
+
+
+@blueprint.get("/nodes")
+@operation(node_schemas.Nodes)
+async def list_nodes() -> Response:
+    """List the machines on which builds run, with what runs on each."""
+    running = await nodes.running()
+    loads = services().queue.nodes or ()
+    return json_response([representations.node(load, running.get(load.node.id, ())) for load in loads])
 
 
 @blueprint.post("/prune")
@@ -106,6 +115,12 @@ async def get_metrics() -> Response:
     metrics.DRAINING.set(now.draining)
     metrics.RUNNING.set(services().supervisor.running)
     metrics.PARKED.set(services().executor.parked)
+    metrics.note_nodes(
+        {
+            load.node.name: (load.taken, load.node.slots, load.node.parked, load.node.reachable)
+            for load in services().queue.nodes or ()
+        }
+    )
     if now.database is None:
         count, oldest = await jobs.waiting()
         metrics.QUEUED.set(count)

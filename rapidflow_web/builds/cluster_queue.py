@@ -8,10 +8,11 @@ oldest begins first, as on a single machine.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from rapidflow_web import metrics
 from rapidflow_web.builds.health import Health
-from rapidflow_web.builds.queue import Queue
+from rapidflow_web.builds.queue import NodeLoad, Queue
 from rapidflow_web.db import claims
 from rapidflow_web.db.models import Job
 from rapidflow_web.executors.base import Executor
@@ -27,12 +28,15 @@ class ClusterQueue(Queue):
         self._executor = executor
         self._taken: Counter[str] = Counter()
 
-    def taken(self, node: str) -> int:
-        """How many slots of a node, by its id, are taken."""
-        return self._taken[node]
+    @property
+    def slots(self) -> int:
+        return sum(node.slots for node in self._executor.nodes or () if node.problem is None)
+
+    @property
+    def nodes(self) -> Sequence[NodeLoad]:
+        return [NodeLoad(node, self._taken[node.id]) for node in self._executor.nodes or ()]
 
     def reason(self, on_node: str | None) -> str | None:
-        """Why a job can't begin that asks for these labels, as they are stored; None where it can."""
         return placement.reason(self._executor.nodes or (), self._taken, wanted(on_node))
 
     async def next(self) -> Job:

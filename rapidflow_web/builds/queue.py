@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rapidflow_web import metrics
 from rapidflow_web.builds.health import Health
 from rapidflow_web.db import claims
 from rapidflow_web.db.models import Job
+from rapidflow_web.executors.cluster.placement import NodeState
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLoad:
+    """A machine, and how many of its slots are taken."""
+
+    node: NodeState
+    taken: int
 
 
 class Queue:
@@ -22,9 +33,27 @@ class Queue:
     def __init__(self, slots: int, health: Health) -> None:
         self.draining = False
         """Whether no more jobs are claimed, because the server is going to end."""
+        self._all_slots = slots
         self._slots = asyncio.Semaphore(slots)
         self._health = health
         self._wake = asyncio.Event()
+
+    @property
+    def slots(self) -> int:
+        """How many builds can run at once."""
+        return self._all_slots
+
+    @property
+    def nodes(self) -> Sequence[NodeLoad] | None:
+        """The machines with how many of their slots are taken; None where there is a single machine."""
+        return None
+
+    def reason(self, on_node: str | None) -> str | None:
+        """Why no node takes a job that asks for these labels, as they are stored; None where one does.
+
+        Nothing is said where there is a single machine.
+        """
+        return None
 
     def wake(self) -> None:
         """A job may be waiting, or what was in the way may be gone."""

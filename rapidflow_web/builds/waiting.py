@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from rapidflow_web.db.build_lists import Build
 from rapidflow_web.db.job_lists import JobRow
@@ -16,10 +16,12 @@ async def running_before(rows: Iterable[Job | JobRow | Build]) -> dict[str, int]
     return await running_in([group for group in groups if group is not None])
 
 
-def waits_for(job: Job | JobRow, running: Mapping[str, int]) -> str | None:
+def waits_for(
+    job: Job | JobRow, running: Mapping[str, int], reason: Callable[[str | None], str | None] | None = None
+) -> str | None:
     """What a pending job waits for besides a slot, in a few words; None for nothing.
 
-    `running` has the build that runs of each concurrency group.
+    `running` has the build that runs of each concurrency group, `reason` is `Queue.reason`.
     """
     if job.status != "pending":
         return None
@@ -31,4 +33,6 @@ def waits_for(job: Job | JobRow, running: Mapping[str, int]) -> str | None:
     # A part may have the group of its own build, which it does not wait for.
     if job.concurrency_group is not None and other is not None and other != job.lead_id:
         return f"job {other} of the concurrency group '{job.concurrency_group.partition(': ')[2]}' to end"
+    if reason is not None and job.parts is None and (why := reason(job.on_node)) is not None:
+        return f"a node: {why}"
     return None

@@ -43,6 +43,7 @@ class Build:
     approval: str | None
     superseded_by: int | None
     concurrency_group: str | None
+    on_node: str | None
 
     @property
     def failure(self) -> dict[str, Any] | None:
@@ -59,7 +60,8 @@ _SELECT = (
     'SELECT job.id, job.pipeline_id, definition.name, job.status, job.branch, job."commit", job.created_at, '
     "job.started_at, job.finished_at, job.started_by, job.retry_of, job.cancelled, job.error, "
     "job.failure, job.event, job.ref, job.title, job.author, job.pull_request, job.unread, job.approval, "
-    "job.superseded_by, job.concurrency_group FROM job JOIN definition ON definition.id = job.definition_id"
+    "job.superseded_by, job.concurrency_group, job.on_node FROM job "
+    "JOIN definition ON definition.id = job.definition_id"
 )
 
 

@@ -46,6 +46,8 @@ class JobRow(NamedTuple):
     lead_id: int | None
     part: str | None
     attempt: int | None
+    node_name: str | None
+    on_node: str | None
 
 
 _COLUMNS = ", ".join(f'"{name}"' for name in JobRow._fields)

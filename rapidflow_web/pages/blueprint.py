@@ -55,6 +55,7 @@ def _template_globals() -> dict[str, Any]:
         "now": now_ms(),
         "origin": server_url() if request else "",
         "posted": bool(request) and request.method == "POST",
+        "in_cluster": known and here.executor.nodes is not None,
         "warning": here.executor.warning if known else None,
         "engine_problem": here.health.engine_problem if known else None,
         "disk_problem": here.supervisor.disk_problem if known else None,

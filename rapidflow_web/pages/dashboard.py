@@ -72,7 +72,8 @@ async def _overview() -> dict[str, Any]:
         "waiting_count": await dashboard.count_waiting(_MOST_WAITING)
         if len(waiting) == _WAITING
         else len(waiting),
-        "slots": services().settings.concurrency,
+        "slots": services().queue.slots,
+        "nowhere": {build.id: services().queue.reason(build.on_node) for build in waiting},
         "parked": services().executor.parked,
         "recent": recent,
         "pipelines": pipelines,

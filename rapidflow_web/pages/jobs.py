@@ -204,7 +204,9 @@ async def _waits(job: Job) -> str | None:
         return f"Waiting for #{other} to end, which is in the same concurrency group, {group}"
     if job.parts is not None:
         return None  # it takes no slot, and begins in a moment
-    slots, before = services().settings.concurrency, await ahead(job.id, _MOST_AHEAD)
+    if reason := services().queue.reason(job.on_node):
+        return f"Waiting for a node: {reason}"
+    slots, before = services().queue.slots, await ahead(job.id, _MOST_AHEAD)
     ahead_of = (
         f"{before} {'build is' if before == 1 else 'builds are'} ahead of it" if before else "it is next"
     )

@@ -171,7 +171,8 @@ def create_app(settings: Settings) -> Quart:
     def state_of_pages() -> Hashable:
         # Notices that all pages have, and what the dashboard says of the executor.
         return (
-            executor.warning, executor.parked, health.engine_problem, supervisor.disk_problem, queue.draining
+            executor.warning, executor.parked, health.engine_problem, supervisor.disk_problem, queue.draining,
+            *((one.node.name, one.node.problem, one.node.slots, one.taken) for one in queue.nodes or ()),
         )  # fmt: skip
 
     app.asgi_app = LargeDeliveries(CachedResponses(app.asgi_app, cache, access, settings, state_of_pages))

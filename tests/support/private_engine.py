@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.builds import processes_of
@@ -22,7 +24,9 @@ _START = (
 class PrivateEngine:
     """In a network of its own. With `live_restore` containers outlive it. `host` is for DOCKER_HOST."""
 
-    def __init__(self, *, live_restore: bool) -> None:
+    def __init__(self, *, live_restore: bool, labels: Sequence[str] = ()) -> None:
+        self.labels = labels
+        """What it is labelled with from its next start on, each as name=value."""
         # The path of a socket must be short.
         self._folder = Path(tempfile.mkdtemp(prefix="rf-engine-"))
         self._log = self._folder / "log"
@@ -37,6 +41,8 @@ class PrivateEngine:
         command = _START.format(self._folder)
         if self._live_restore:
             command += " --live-restore"
+        for label in self.labels:
+            command += f" --label {shlex.quote(label)}"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 ["unshare", "--net", "sh", "-c", command], stdout=log, stderr=log, start_new_session=True
@@ -50,6 +56,18 @@ class PrivateEngine:
     def kill(self) -> None:
         """kill -9."""
         self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """kill -STOP: connections stay, and nothing is answered."""
+        self._send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def load(self, image: str) -> None:
         """Copies an image of the machine's engine."""
