@@ -67,6 +67,8 @@ def test_every_kind_of_answer_is_as_documented(
     for query in ("", "?Range=bytes=99999-"):
         truth.ask("GET", f"/jobs/{{job_id}}/services/{{name}}/logs{query}", job_id=beside, name="db")
     truth.ask("GET", "/jobs?limit=1")
+    truth.ask("GET", "/nodes")
+    truth.ask("GET", "/nodes?x=1")
     truth.ask("POST", "/prune?dry_run=true")
     truth.ask("POST", "/prune?dry_run=perhaps")
     config = "name: documented\nsteps:\n  - {name: one, content: echo up; exec sleep 1000}\n"

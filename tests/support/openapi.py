@@ -32,6 +32,7 @@ CALLS = {
     "/jobs/{job_id}/steps": ["get"],
     "/jobs/{job_id}/timeline": ["get"],
     "/me": ["get"],
+    "/nodes": ["get"],
     "/me/password": ["put"],
     "/metrics": ["get"],
     "/pipelines": ["get", "post"],
