@@ -19,7 +19,7 @@ from rapidflow_web.executors.cluster.swarm import SwarmInventory, address_of, la
 from rapidflow_web.executors.cluster.tls import context_of
 from rapidflow_web.executors.docker.engine_errors import engine_errors
 
-_TAKE_UP_SECONDS = 6.0
+_TAKE_UP_SECONDS = 8.0
 """How long a running server may take to see new keys."""
 _PROBE = aiohttp.ClientTimeout(total=10, connect=5)
 _FEW_DAYS = 90
