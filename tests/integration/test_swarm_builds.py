@@ -17,7 +17,7 @@ from tests.support.swarm import Node
 
 pytestmark = only_root
 
-LINES = 400
+LINES = 250
 _PRINT = f"i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo line $i; sleep 0.05; done"
 _EXPECTED = "".join(f"line {number}\n" for number in range(1, LINES + 1))
 _SLOTS = 2

@@ -21,6 +21,7 @@ class Cluster:
     """`server` is not started. `swarm` has `count` machines with a relay each, and the images of builds."""
 
     def __init__(self, folder: Path, count: int, *options: str, **settings: str) -> None:
+        self.server: Server = None  # type: ignore[assignment]
         self.swarm = swarm.Swarm(count, [images.ensure(images.BASH), images.relay()])
         try:
             self.server = Server(
@@ -61,6 +62,9 @@ class Cluster:
         return listed.stdout.split()
 
     def close(self) -> None:
+        """Ends the server, if it runs, and all machines."""
+        if self.server is not None and self.server.process is not None:
+            self.server.kill()
         self.swarm.close()
 
 
