@@ -41,7 +41,7 @@ torture: ## Break things on purpose for half an hour: 200 kills, 1,000 followers
 	TORTURE_DELIVERIES=1000 TORTURE_DELIVERY_KILLS=20 TORTURE_ADOPTIONS=1000 TORTURE_DATABASES=50 \
 	  .venv/bin/python -m pytest -s tests/faults tests/api/test_schemathesis.py tests/api/test_hostile_requests.py \
 	  tests/integration/test_full_disk.py tests/integration/test_engine_outages.py \
-	  tests/integration/test_delivery_bursts.py tests/integration/test_services.py
+	  tests/integration/test_delivery_bursts.py tests/integration/test_swarm_builds.py tests/integration/test_services.py
 
 soak: ## Run everything at once for MINUTES (60), and report what the server takes.
 	@scripts/venv.sh dev

@@ -20,8 +20,11 @@ from rapidflow_web.executors.cluster.swarm import SwarmInventory
 from rapidflow_web.executors.docker.attachment import attach
 from tests.support import images
 from tests.support.clusters import Cluster, engine_of
+from tests.support.machine import only_root
 from tests.support.server import Server, wait_for
 from tests.support.swarm import Node as Machine
+
+pytestmark = only_root
 
 _SOCKET = "unix:///var/run/docker.sock"
 

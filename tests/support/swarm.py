@@ -267,15 +267,14 @@ def _number() -> tuple[IO[str], int]:
 
 def _clear_away(label: str) -> None:
     """Ends what a swarm of this number has left, also one whose tests were killed."""
+    # First: the namespace of its other end takes it along, but only some time later.
+    subprocess.run(["ip", "link", "delete", label], capture_output=True)
     for namespace in sorted(_NETWORKS.glob(f"{label}-*")):
         listed = subprocess.run(["ip", "netns", "pids", namespace.name], capture_output=True, text=True)
         for process in listed.stdout.split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(process), signal.SIGKILL)
         _ip("netns", "delete", namespace.name)
-    # The namespace of its other end would take it along later.
-    if Path(f"/sys/class/net/{label}").exists():
-        _ip("link", "delete", label)
     for number in range(1, 10):
         _remove_cgroups(f"{label}-n{number}")
     for folder in Path(tempfile.gettempdir()).glob(f"{label}-*"):
