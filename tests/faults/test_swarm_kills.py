@@ -1,4 +1,4 @@
-"""Server, relays, engines and links of a swarm are killed in turn: each line comes once, each build ends once.
+"""Server, relays, engines and links of a swarm are killed in turn: all lines come once, all builds end once.
 
 In `make test` a few kills; `make torture` sets TORTURE_KILLS.
 """

@@ -222,6 +222,23 @@ def test_compose_says_how_to_find_the_group_of_the_socket() -> None:
     assert "stat -c %g /var/run/docker.sock" in done.stderr
 
 
+def test_composed_cluster_says_which_password_is_missing() -> None:
+    files = [f"--file={CHECKOUT / name}" for name in ("compose.yaml", "compose.cluster.yaml")]
+    command = ["docker-compose", *files, "config"]
+    environment = {**os.environ, "DOCKER_GID": "999"}
+    environment.pop("POSTGRES_PASSWORD", None)
+    without = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, env={**environment, "POSTGRES_PASSWORD": "hunter2"}, capture_output=True, text=True
+    )
+
+    assert without.returncode != 0
+    assert "openssl rand -hex 16" in without.stderr
+    assert "RAPIDFLOW_DATABASE_URL: postgres://rapidflow:hunter2@database/rapidflow" in done.stdout
+    assert "RAPIDFLOW_SWARM: unix:///var/run/docker.sock" in done.stdout
+    assert "/var/run/docker.sock:/var/run/docker.sock" in done.stdout
+
+
 def test_composed_server_is_not_root_and_keeps_its_data_to_itself(with_engine: Composed) -> None:
     assert with_engine.inside("id", "--user") == str(USER)
     # Process 1 is what reaps the orphans of builds.
