@@ -32,7 +32,8 @@ settings.load_profile("busy")
 Server.forks = True
 
 _LONGEST = (
-    "test_swarm_builds", "test_swarm", "test_accessibility", "test_schemathesis", "test_packaging", "test_hostile_requests",
+    "test_swarm_builds", "test_swarm",
+    "test_accessibility", "test_schemathesis", "test_packaging", "test_hostile_requests",
     "test_server_killed", "test_secrets", "test_server_shutdown", "test_installing", "test_clone_passwords",
     "test_hostile_pushes", "test_delivery_bursts", "test_webhooks", "test_engine_outages",
     "test_engine_restarts", "test_clock", "test_slow_clients", "test_overwritten_lines",
