@@ -13,7 +13,7 @@ import pytest
 from tests.support.consistency import assert_ended_once, assert_nothing_left
 from tests.support.server import Server, wait_for
 
-KILLS = int(os.environ.get("TORTURE_KILLS", "8"))
+KILLS = int(os.environ.get("TORTURE_KILLS", "3"))
 SEED = int(os.environ.get("TORTURE_SEED", "0")) or random.randrange(1, 10**6)
 
 _POST = 3
