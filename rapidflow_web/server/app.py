@@ -44,11 +44,8 @@ from rapidflow_web.db import outbox, users
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
 from rapidflow_web.errors import SettingsError
 from rapidflow_web.executors.base import Executor
-from rapidflow_web.executors.cluster.engine_list import EngineList
 from rapidflow_web.executors.cluster.executor import ClusterExecutor
 from rapidflow_web.executors.cluster.inventory import Inventory
-from rapidflow_web.executors.cluster.manager import Manager
-from rapidflow_web.executors.cluster.swarm import SwarmInventory
 from rapidflow_web.executors.docker.executor import DockerExecutor
 from rapidflow_web.executors.process.executor import ProcessExecutor
 from rapidflow_web.logs.log import LogStore
@@ -258,9 +255,15 @@ def executor_of(settings: Settings, folders: DataFolder) -> Executor:
 
 def _inventory_of(settings: Settings, folders: DataFolder) -> Inventory | None:
     """The list of the machines that the settings choose; None for a single one."""
+    # Imported here, because most servers have a single machine.
     if settings.engines:
+        from rapidflow_web.executors.cluster.engine_list import EngineList
+
         return EngineList(settings.engines)
     if settings.swarm:
+        from rapidflow_web.executors.cluster.manager import Manager
+        from rapidflow_web.executors.cluster.swarm import SwarmInventory
+
         installation = folders.installation()
         return SwarmInventory(Manager(settings.swarm, installation), installation, settings.data)
     return None
