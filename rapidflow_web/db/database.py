@@ -82,7 +82,7 @@ async def open_database(url: str, copies: Path | None = None) -> None:
         await Tortoise.init(config=tortoise_config(url), _enable_global_fallback=True)
     except (DBConnectionError, OperationalError, OSError, sqlite3.Error) as error:
         await close_database()
-        raise DatabaseError(f"the database {_without_password(url)} can't be opened: {error}.") from error
+        raise DatabaseError(f"the database {without_password(url)} can't be opened: {error}.") from error
     except BaseException:
         await close_database()
         raise
@@ -112,12 +112,12 @@ async def connected(url: str) -> AsyncGenerator[None]:
         await Tortoise.init(config=tortoise_config(url), _enable_global_fallback=True)
     except (DBConnectionError, OperationalError, OSError, sqlite3.Error) as error:
         await close_database()
-        raise DatabaseError(f"the database {_without_password(url)} can't be opened: {error}.") from error
+        raise DatabaseError(f"the database {without_password(url)} can't be opened: {error}.") from error
     _is_command.set(True)
     try:
         yield
     except (DBConnectionError, OperationalError, sqlite3.Error) as error:
-        raise DatabaseError(f"the database {_without_password(url)} can't be used: {error}.") from error
+        raise DatabaseError(f"the database {without_password(url)} can't be used: {error}.") from error
     finally:
         _is_command.set(False)
         await close_database()
@@ -237,7 +237,8 @@ def postgres_program(*command: str) -> None:
         raise DatabaseError(f"{command[0]} failed: {' '.join(done.stderr.split())[-500:]}")
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """A URL of a database as people may see it."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}".partition("?")[0]
 

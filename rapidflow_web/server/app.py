@@ -7,6 +7,8 @@ import contextlib
 import functools
 import gc
 import logging
+import os
+import signal
 from collections.abc import AsyncGenerator, Hashable
 
 from quart import Quart, Request
@@ -40,7 +42,7 @@ from rapidflow_web.builds.queue import Queue
 from rapidflow_web.builds.service import Service
 from rapidflow_web.builds.supervisor import Supervisor
 from rapidflow_web.data_folder import DataFolder
-from rapidflow_web.db import outbox, users
+from rapidflow_web.db import outbox, ownership, users
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
 from rapidflow_web.errors import SettingsError
 from rapidflow_web.executors.base import Executor
@@ -195,7 +197,9 @@ def create_app(settings: Settings) -> Quart:
     @app.while_serving
     async def lifespan() -> AsyncGenerator[None, None]:  # pyright: ignore[reportUnusedFunction]
         async with contextlib.AsyncExitStack() as opened:
-            await open_database(settings.database_url or sqlite_url(folders.database), settings.data)
+            url = settings.database_url or sqlite_url(folders.database)
+            await opened.enter_async_context(ownership.owned(url, settings.data, _end))
+            await open_database(url, settings.data)
             opened.push_async_callback(close_database)
             await _refuse_to_be_open(settings)
             await take_out_passwords(vault, tools.mirrors)
@@ -267,6 +271,12 @@ def _inventory_of(settings: Settings, folders: DataFolder) -> Inventory | None:
         installation = folders.installation()
         return SwarmInventory(Manager(settings.swarm, installation), installation, settings.data)
     return None
+
+
+def _end() -> None:
+    """Ends a server whose database another one has by now."""
+    _log.critical("another server uses the database; this one ends")
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

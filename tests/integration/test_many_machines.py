@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import images
 from tests.support.consistency import assert_ended_once, stored
+from tests.support.postgres import Postgres
 from tests.support.private_engine import PrivateEngine
 from tests.support.server import FINISHED, Server, wait_for
 
@@ -229,3 +230,42 @@ def test_without_any_machine_the_server_is_not_ready(new_server: Callable[..., S
     job_id = server.start_job({"name": "x", "steps": ["echo done"]})
     wait_for(lambda: "no node can be used: a can't be reached" in server.get("/ready").text, "it says so")
     assert server.job(job_id)["status"] == "pending"
+
+
+def test_on_postgres_too(
+    engines: dict[str, PrivateEngine], cluster: Callable[..., Server], postgres: Postgres
+):
+    server = cluster(database_url=postgres.url).start()
+    lost = server.start_job({"name": "x", "on_node": {"gpu": "never"}, "steps": ["echo done"]})
+    pipeline = server.pipeline(
+        {
+            "name": "several",
+            "jobs": {
+                "there": {"on_node": {"gpu": "yes"}, "steps": ["echo done"]},
+                "any": {"steps": ["echo done"]},
+            },
+        }
+    )
+    build = server.start_build(pipeline)
+    assert server.wait_finished(build)["job"]["status"] == "success"
+    parts = {job["part"]: job for job in server.get(f"/jobs?lead_id={build}").json}
+    assert parts["there"]["node"] == "c"
+    assert parts["any"]["node"] in engines
+    assert server.job(lost)["waits_for"] == "a node: no node has label gpu=never"
+    for page in ("/", "/ui/nodes", f"/ui/jobs/{lost}"):
+        assert server.get(page).status == 200
+
+
+def test_a_single_machine_runs_what_its_labels_fit(
+    engines: dict[str, PrivateEngine], new_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("DOCKER_HOST", engines["c"].host)
+    server = new_server().start()
+    job = server.run({"name": "x", "on_node": {"gpu": "yes"}, "steps": ["echo done"]})["job"]
+    assert (job["status"], "node" in job) == ("success", False)
+    job = server.run({"name": "y", "on_node": {"gpu": "yes", "arch": "arm64"}, "steps": ["echo done"]})["job"]
+    assert job["error"] == (
+        "the pipeline asks for a machine with labels arch=arm64, gpu=yes (on_node), and this server has a "
+        "single machine, without label arch=arm64"
+    )
+    assert server.get("/nodes").json == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from tests.support.consistency import assert_nothing_left
 from tests.support.postgres import Postgres
 from tests.support.repos import Repo
 from tests.support.repositories import add, definition
-from tests.support.server import Server
+from tests.support.server import Server, wait_for
 from tests.support.uploads import kept, pack, start, upload
 from tests.support.users import PASSWORD, add_user, session_of
 
@@ -203,3 +204,51 @@ def test_working_trees_are_built_and_kept_on_postgres(
     assert upload(server, pipeline, commit, data).status == 201
     assert server.post("/prune").status == 200
     assert f"{taken[0]}.git" not in kept(server) and f"{taken[1]}.git" in kept(server)
+
+
+def test_a_second_server_on_the_same_database_is_refused_with_one_sentence(
+    new_server: Callable[..., Server], postgres: Postgres
+) -> None:
+    first = new_server("first", database_url=postgres.url).start()
+    second = new_server("second", database_url=postgres.url)
+    refused = serve(second)
+    assert refused == (
+        f"rapidflow: another server uses the database postgres://127.0.0.1:{postgres.port}/postgres; "
+        "stop it, or set RAPIDFLOW_DATABASE_URL.\n"
+    )
+    # One that was killed is in nobody's way.
+    first.kill()
+    second.start()
+    assert serve(first) == refused
+
+
+def test_a_server_whose_database_restarts_keeps_it_or_ends_if_another_was_faster(
+    new_server: Callable[..., Server], postgres: Postgres
+) -> None:
+    first = new_server("first", database_url=postgres.url).start()
+    second = new_server("second", database_url=postgres.url)
+    postgres.stop()
+    postgres.start()
+    held = "SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory'"
+    wait_for(lambda: postgres.value(held) == "1", "the first one has taken it again")
+    assert "another server uses the database" in serve(second)
+    # Nobody can take it while the first one is stopped, and its connection is gone.
+    assert first.process is not None
+    first.process.send_signal(signal.SIGSTOP)
+    others = "pid <> pg_backend_pid() AND usename = 'builds'"
+    postgres.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+    second.start()
+    first.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: first.process is not None and first.process.poll() is not None, "the first one ends")
+    assert "another server uses the database; this one ends" in first.log.read_text()
+    assert second.run({"name": "x", "steps": ["true"]})["job"]["status"] == "success"
+
+
+def serve(server: Server) -> str:
+    """What a server says that does not come to serve."""
+    before = server.log.read_text() if server.log.exists() else ""
+    server.start(wait=False)
+    assert server.process is not None
+    assert server.process.wait(timeout=60) != 0
+    server.process = None
+    return server.log.read_text().removeprefix(before)

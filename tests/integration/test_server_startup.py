@@ -192,6 +192,20 @@ def test_a_second_server_on_the_same_data_folder_is_refused_with_one_sentence(
     assert server.run({"name": "still fine", "steps": ["true"]})["job"]["status"] == "success"
 
 
+def test_a_second_server_with_a_data_folder_of_its_own_is_refused_on_the_same_database(
+    new_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    url = f"sqlite://{tmp_path}/elsewhere/builds.db"
+    server = new_server(database_url=url).start()
+    refused = serve(tmp_path, RAPIDFLOW_DATA=str(tmp_path / "other"), RAPIDFLOW_DATABASE_URL=url)
+    assert refused.returncode != 0
+    assert refused.stderr == (
+        f"rapidflow: another server uses the database {url}; stop it, or set RAPIDFLOW_DATABASE_URL.\n"
+    )
+    server.kill()
+    assert server.start().get("/health").status == 200
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -71,6 +71,13 @@ class Postgres:
         """Changes what is stored."""
         self._run("psql", "--dbname", self.url, "--command", statement)
 
+    def value(self, query: str) -> str:
+        """The one value that a query gives, as text."""
+        command = [str(self.programs / "psql"), "--dbname", self.url, "--tuples-only", "--no-align"]
+        return subprocess.run(
+            [*command, "--command", query], check=True, capture_output=True, text=True, cwd=self._folder
+        ).stdout.strip()
+
     def close(self) -> None:
         """Ends it and forgets all."""
         self.stop()
