@@ -59,7 +59,7 @@ class Service:
         definition = await self.parse(config, name)
         config, login = _without_password(config)
         if login is not None:
-            self._vault.check_key()
+            await self._vault.check_key()
         try:
             pipeline = await pipelines.create(definition.name, config, seen_by, definition.labels)
         except NoSuchUser as error:

@@ -87,9 +87,14 @@ class Vault:
         secret = await secrets.get(self.scope_of_repository(repository_id), name)
         return None if secret is None else self._open(secret)
 
-    def check_key(self) -> None:
+    async def check_key(self) -> None:
         """Raises `VaultError` where nothing could be stored."""
-        _cipher().of(self._keys.ensure())
+        _cipher().of(await self._keys_to_store())
+
+    async def _keys_to_store(self) -> list[str]:
+        """The keys. The first is only made where no secret is stored, or those could never be read again."""
+        keys = self._keys.read()
+        return keys if keys or await secrets.count() else self._keys.ensure()
 
     # What a build masks
 
@@ -149,12 +154,12 @@ class Vault:
         self, about: list[object], value: str, store: Callable[[str, str | None], Awaitable[object]]
     ) -> None:
         """Has `store` store the value encrypted, in the place of what it stored before, if it did."""
-        keys, before = self._keys.ensure(), None
+        keys, before = await self._keys_to_store(), None
         while True:
             sealed = _cipher().sealed(keys, about, value)
             await store(sealed, before)
             # A rotation meanwhile may have looked before, and let the key go that this was stored with.
-            now = self._keys.ensure()
+            now = self._keys.read() or keys
             if now[0] == keys[0]:
                 return
             keys, before = now, sealed

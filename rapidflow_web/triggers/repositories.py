@@ -77,7 +77,7 @@ class Repositories:
         if token is not None:
             _checked_token(token)
         await self._refuse_twice(public)
-        self._vault.check_key()
+        await self._vault.check_key()
         repository = await repositories.begin(public, forge, randomness.token_urlsafe(24))
         scope = self._vault.scope_of_repository(repository.id)
         try:

@@ -51,6 +51,27 @@ async def test_a_build_is_given_what_it_names_and_its_pipelines_own_secret_befor
     )
 
 
+@pytest.mark.parametrize("rest", [None, "", "\n"])
+async def test_no_new_key_takes_the_place_of_one_that_is_missing_while_secrets_need_it(
+    keys: Keys, rest: str | None
+):
+    vault = Vault(keys)
+    await vault.put(EVERYWHERE, "TOKEN", VALUE, "anna")
+    key = keys.path.read_text()
+    keys.path.unlink()
+    if rest is not None:
+        keys.path.write_text(rest)
+
+    with pytest.raises(VaultError, match="the key of the secrets is missing"):
+        await vault.put(EVERYWHERE, "OTHER", VALUE, "anna")
+    with pytest.raises(VaultError, match="the key of the secrets is missing"):
+        await vault.check_key()
+
+    assert not keys.path.exists() or keys.path.read_text() == rest
+    keys.path.write_text(key)
+    assert await vault.of_build(8, ["TOKEN"]) == {"TOKEN": VALUE}
+
+
 async def test_all_missing_secrets_are_named_at_once(keys: Keys):
     vault = Vault(keys)
     await vault.put(EVERYWHERE, "SHARED", VALUE, "anna")
