@@ -124,8 +124,14 @@ def test_build_goes_on_when_its_relay_is_killed(cluster: Cluster, server: Server
 
 def test_build_goes_on_when_relays_are_updated_and_get_new_keys(cluster: Cluster, server: Server) -> None:
     job = _start_on(cluster, cluster.swarm.nodes[1])
+    old = [relay for node in cluster.swarm.nodes for relay in cluster.relays(node)]
     cluster.swarm.manager.docker("service", "update", "--force", "--detach=false", cluster.relay_name)
     _assert_exact(server, job)
+    wait_for(
+        lambda: not any(relay in old for node in cluster.swarm.nodes for relay in cluster.relays(node)),
+        "the old relays have ended, though the server goes on looking at the machines",
+        60,
+    )
     job = _start_on(cluster, cluster.swarm.nodes[2])
     cluster.did("rotate")
     _assert_exact(server, job)

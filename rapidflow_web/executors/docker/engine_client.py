@@ -12,6 +12,11 @@ from typing import Any
 import aiodocker
 import aiohttp
 
+_IDLE_SECONDS = 2.0
+"""How long a connection to another machine is kept for the next call. It is less than the time between two
+looks at a machine: else the looks would use the same connection for ever, and the relay that has it would
+never end after an update."""
+
 
 def connect(
     timeout: aiohttp.ClientTimeout, address: str | None = None, context: ssl.SSLContext | None = None
@@ -25,6 +30,8 @@ def connect(
     docker = aiodocker.Docker(url=address, timeout=timeout, ssl_context=context)
     # Every running build holds a connection; the usual limit of 100 would let builds wait for ever.
     docker.connector._limit = 0  # pyright: ignore[reportPrivateUsage]
+    if address is not None:
+        docker.connector._keepalive_timeout = _IDLE_SECONDS  # pyright: ignore[reportPrivateUsage]
     return docker
 
 
