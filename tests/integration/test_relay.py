@@ -201,6 +201,21 @@ def test_clients_that_say_nothing_do_not_keep_others_out(relayed: RelayProcess) 
         one.close()
 
 
+def test_clients_that_say_nothing_give_way_to_those_of_other_addresses(relayed: RelayProcess) -> None:
+    slow = socket.create_connection(("127.0.0.1", relayed.port))
+    silent = [
+        socket.create_connection(("127.0.0.1", relayed.port), source_address=("127.0.0.2", 0))
+        for _ in range(2 * relay._MOST_HANDSHAKES)
+    ]
+    assert silent[0].recv(1) == b""
+
+    slow.settimeout(2)
+    with pytest.raises(TimeoutError):
+        slow.recv(1)
+    for one in (slow, *silent):
+        one.close()
+
+
 # What becomes of connections
 
 

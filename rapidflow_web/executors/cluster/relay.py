@@ -22,6 +22,7 @@ import ssl
 import struct
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,7 +39,8 @@ _BURST, _GATHER_SECONDS = 16 * 1024, 0.003
 and the server half the CPU time."""
 _HANDSHAKE_SECONDS = 10.0
 _MOST_HANDSHAKES = 200
-"""Unfinished handshakes; with one more, the oldest is given up. A client of ours needs milliseconds."""
+"""Unfinished handshakes; with one more, the oldest of the address that has most is given up. A client of ours
+needs milliseconds."""
 _PARTING_SECONDS = 30.0
 """How long a client may keep its side open after the engine has closed its own."""
 _IDLE_SECONDS = 5.0
@@ -51,6 +53,8 @@ _KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEP
 _TCP_INFO = struct.Struct("=8B13I")
 _CLOSED, _LISTENING = 7, "0A"
 """States of a TCP socket, the second as /proc has it."""
+_MAPPED = bytes(10) + b"\xff\xff"
+"""How an IPv6 address begins that stands for one of IPv4."""
 
 
 def context_of(folder: Path) -> ssl.SSLContext:
@@ -213,7 +217,8 @@ class Relay:
         self._port = port
         self._listener = _listen(address, port)
         self._scratch = memoryview(bytearray(_CHUNK))
-        self._greeting: dict[asyncio.Task[None], None] = {}
+        self._greeting: dict[asyncio.Task[None], bytes] = {}
+        """Handshakes, the oldest first, each with where it comes from."""
         self._open: dict[asyncio.Task[None], _Connection] = {}
         self._ending = asyncio.Event()
         self._said = 0.0
@@ -231,7 +236,7 @@ class Relay:
                 # Those that wait in its queue already; closed with it, they would be broken off.
                 with contextlib.suppress(OSError):
                     while True:
-                        self._take(self._listener.accept()[0])
+                        self._take(*self._listener.accept())
                 self._listener.close()
                 _say("a newer relay has the port")
             await asyncio.sleep(0.25)
@@ -250,18 +255,18 @@ class Relay:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                client, _ = await loop.sock_accept(self._listener)
+                client, address = await loop.sock_accept(self._listener)
             except OSError as error:
                 # No descriptors left, or a client that has gone. Those that are served go on.
                 self._complain(f"can't accept a connection: {error}")
                 await asyncio.sleep(0.1)
             else:
-                self._take(client)
+                self._take(client, address)
 
-    def _take(self, client: socket.socket) -> None:
+    def _take(self, client: socket.socket, address: Any) -> None:
         client.setblocking(False)
         task = asyncio.create_task(self._serve(client))
-        self._greeting[task] = None
+        self._greeting[task] = _source(address[0])
 
         def forget(task: asyncio.Task[None]) -> None:
             client.close()  # one that was given up before its task began has it open still
@@ -270,7 +275,8 @@ class Relay:
 
         task.add_done_callback(forget)
         if len(self._greeting) > _MOST_HANDSHAKES:
-            next(iter(self._greeting)).cancel()
+            most = Counter(self._greeting.values()).most_common(1)[0][0]
+            next(task for task, source in self._greeting.items() if source == most).cancel()
 
     async def _serve(self, client: socket.socket) -> None:
         task = cast(asyncio.Task[None], asyncio.current_task())
@@ -330,6 +336,14 @@ def _listen(address: str, port: int) -> socket.socket:
     )
     listener.setblocking(False)
     return listener
+
+
+def _source(address: str) -> bytes:
+    """All that one client is sure to have of addresses: an IPv4 address, or the /64 of an IPv6 one."""
+    if ":" not in address:
+        return socket.inet_aton(address)
+    packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
+    return packed[-4:] if packed.startswith(_MAPPED) else packed[:8]
 
 
 def _listeners(port: int) -> int:
