@@ -80,6 +80,18 @@ def test_damaged_state_is_named(tmp_path: Path) -> None:
         keys.state()
 
 
+def test_state_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    keys = Keys(tmp_path)
+    keys.make()
+    (tmp_path / "cluster/state.json").unlink()
+    (tmp_path / "cluster/state.json").mkdir()
+
+    with pytest.raises(
+        SettingsError, match=r"cluster/state\.json can't be read: Is a directory; it must belong"
+    ):
+        keys.state()
+
+
 def test_only_one_command_changes_keys(tmp_path: Path) -> None:
     with (
         Keys(tmp_path).locked(),

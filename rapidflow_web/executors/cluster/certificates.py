@@ -64,7 +64,7 @@ class RelayKeys:
 
 
 class Keys:
-    """The keys below the folder `cluster` of a data folder. All methods may raise `OSError`."""
+    """The keys below the folder `cluster` of a data folder. All but `state` may raise `OSError`."""
 
     def __init__(self, data: Path) -> None:
         self._folder = data / FOLDER
@@ -88,6 +88,10 @@ class Keys:
             return State(tuple(map(int, stored["trusted"])), int(stored["own"]))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise SettingsError(
+                f"{path} can't be read: {error.strerror}; it must belong to the user of the server"
+            ) from error
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise SettingsError(
                 f"{path} is damaged: {error}; remove {self._folder}, and run 'rapidflow cluster init' again"

@@ -23,7 +23,7 @@ class EngineList:
     """
 
     def __init__(self, engines: Sequence[Engine]) -> None:
-        certificates = _certificates(os.environ.get(_CERT_PATH, ""))
+        certificates = certificates_of_environment()
         self._nodes = [_node(engine, certificates) for engine in engines]
 
     async def nodes(self) -> Sequence[Node]:
@@ -35,11 +35,8 @@ class EngineList:
 
 def _node(engine: Engine, certificates: Certificates | None) -> Node:
     is_tcp = engine.address.startswith("tcp://")
-    if is_tcp and certificates is None and not _is_loopback(urlsplit(engine.address).hostname or ""):
-        raise SettingsError(
-            f"RAPIDFLOW_ENGINES names {engine.address}, and whoever reaches an engine without TLS is root on "
-            f"its machine: set {_CERT_PATH} to the folder with ca.pem, cert.pem and key.pem."
-        )
+    if is_tcp and certificates is None:
+        check_is_loopback("RAPIDFLOW_ENGINES", engine.address)
     return Node(
         id=engine.name,
         name=engine.name,
@@ -51,7 +48,18 @@ def _node(engine: Engine, certificates: Certificates | None) -> Node:
     )
 
 
-def _certificates(folder: str) -> Certificates | None:
+def check_is_loopback(variable: str, address: str) -> None:
+    """Raises `SettingsError` for an address at tcp:// in a setting that others could reach without TLS."""
+    if not _is_loopback(urlsplit(address).hostname or ""):
+        raise SettingsError(
+            f"{variable} names {address}, and whoever reaches an engine without TLS is root on "
+            f"its machine: set {_CERT_PATH} to the folder with ca.pem, cert.pem and key.pem."
+        )
+
+
+def certificates_of_environment() -> Certificates | None:
+    """The keys in the folder DOCKER_CERT_PATH; None without it. Raises `SettingsError` if one is missing."""
+    folder = os.environ.get(_CERT_PATH, "")
     if not folder:
         return None
     path = Path(folder)

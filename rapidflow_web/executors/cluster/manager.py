@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import aiodocker
 import aiohttp
 
 from rapidflow_web.errors import BuildError, EngineUnavailable, RapidFlowError
+from rapidflow_web.executors.cluster.engine_list import certificates_of_environment, check_is_loopback
 from rapidflow_web.executors.cluster.inventory import Certificates
 from rapidflow_web.executors.cluster.tls import context_of
 from rapidflow_web.executors.docker import engine_client
@@ -40,7 +39,6 @@ class Machine:
     address: str
     labels: Mapping[str, str]
     version: str
-    cpus: float
     is_up: bool
     availability: str
 
@@ -75,11 +73,19 @@ class Service:
 
 
 class Manager:
-    """The engine of a manager, at `url`. All calls raise `EngineUnavailable` or `SwarmError`."""
+    """The engine of a manager, at `url`. All calls raise `EngineUnavailable` or `SwarmError`.
+
+    Raises `SettingsError` for a `url` at tcp:// that others could reach, without keys for TLS.
+    """
 
     def __init__(self, url: str, installation: str) -> None:
         self.url = url
         self._installation = installation
+        self._certificates: Certificates | None = None
+        if url.startswith("tcp://"):
+            self._certificates = certificates_of_environment()
+            if self._certificates is None:
+                check_is_loopback("RAPIDFLOW_SWARM", url)
         self._docker: aiodocker.Docker | None = None
 
     async def close(self) -> None:
@@ -112,6 +118,15 @@ class Manager:
             if service["Spec"]["Name"] == name:
                 return Service(service["ID"], service["Version"]["Index"], service["Spec"])
         return None
+
+    async def services_of_others(self) -> list[Service]:
+        """The services of other installations, relays and what holds their shares."""
+        found = await self._get("services", filters={"label": [LABEL]})
+        return [
+            Service(service["ID"], service["Version"]["Index"], service["Spec"])
+            for service in found
+            if service["Spec"]["Labels"][LABEL] != self._installation
+        ]
 
     async def tasks(self, service: Service) -> list[Task]:
         """All tasks of a service, the newest first: those before it, too."""
@@ -166,8 +181,7 @@ class Manager:
             found = await self._get(f"images/{name}/json")
         except SwarmError:
             return name
-        digests: Sequence[str] = found.get("RepoDigests") or []
-        return digests[0] if digests else found["Id"]
+        return digest_of(name, found.get("RepoDigests") or []) or found["Id"]
 
     async def _get(self, path: str, filters: Mapping[str, Sequence[str]] | None = None) -> Any:
         params = {"filters": json.dumps(filters)} if filters is not None else {}
@@ -188,18 +202,28 @@ class Manager:
 
     def _client(self) -> aiodocker.Docker:
         if self._docker is None:
-            folder = os.environ.get("DOCKER_CERT_PATH")
-            secured = self.url.startswith("tcp://") and folder
+            secured = self._certificates
             self._docker = aiodocker.Docker(
-                self.url.replace("tcp://", "https://") if secured else self.url,
+                self.url if secured is None else self.url.replace("tcp://", "https://"),
                 timeout=_CALL,
-                ssl_context=context_of(_certificates(Path(folder))) if secured and folder else None,
+                ssl_context=None if secured is None else context_of(secured),
             )
         return self._docker
 
 
-def _certificates(folder: Path) -> Certificates:
-    return Certificates(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
+def digest_of(name: str, digests: Iterable[str]) -> str | None:
+    """The one of an image's `digests` that is of the repository in `name`; None without one.
+
+    An image may have been pushed to several, and machines may reach no other than that.
+    """
+    return next((digest for digest in digests if _repository(digest) == _repository(name)), None)
+
+
+def _repository(name: str) -> str:
+    """The name of an image without tag and digest, in the short form that engines use."""
+    name = name.partition("@")[0]
+    host, slash, path = name.rpartition("/")
+    return f"{host}{slash}{path.partition(':')[0]}".removeprefix("docker.io/").removeprefix("library/")
 
 
 def _machine(node: Any) -> Machine:
@@ -216,7 +240,6 @@ def _machine(node: Any) -> Machine:
         address=address.strip("[]"),
         labels=labels,
         version=_of(node, "Description", "Engine", "EngineVersion") or "",
-        cpus=(_of(node, "Description", "Resources", "NanoCPUs") or 0) / 1e9,
         is_up=_of(node, "Status", "State") == "ready",
         availability=_of(node, "Spec", "Availability") or "active",
     )

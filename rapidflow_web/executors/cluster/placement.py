@@ -14,7 +14,9 @@ from rapidflow_web.pipeline.node_labels import listed
 
 SLOTS_LABEL = "rapidflow.slots"
 """The label with the number of builds that a machine runs at once."""
-_MOST_SLOTS = 10_000
+MOST_SLOTS = 10_000
+"""The largest number that the label may have."""
+_MOST_DIGITS = 20
 _PULL = 0.5
 """The share of a machine's slots that a pull of the image counts for."""
 
@@ -39,10 +41,18 @@ class NodeState:
 
 def slots_of(labels: Mapping[str, str], said: int | None, default: int) -> int:
     """How many builds a machine runs at once: by its label, by its inventory, or as many as any machine."""
-    text = labels.get(SLOTS_LABEL, "")
-    if text.isascii() and text.isdigit() and len(text) < 10:
-        return min(int(text), _MOST_SLOTS)
+    labelled = labelled_slots(labels)
+    if labelled is not None:
+        return labelled
     return default if said is None else said
+
+
+def labelled_slots(labels: Mapping[str, str]) -> int | None:
+    """What the label says; None without one, or if it is no number up to `MOST_SLOTS`."""
+    text = labels.get(SLOTS_LABEL, "")
+    if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS and int(text) <= MOST_SLOTS:
+        return int(text)
+    return None
 
 
 def choose(

@@ -14,6 +14,7 @@ from rapidflow_web.errors import EngineUnavailable, RapidFlowError
 from rapidflow_web.executors.cluster.certificates import FOLDER, Keys
 from rapidflow_web.executors.cluster.inventory import Certificates, Node
 from rapidflow_web.executors.cluster.manager import Machine, Manager, Task
+from rapidflow_web.executors.cluster.placement import MOST_SLOTS, SLOTS_LABEL, labelled_slots
 from rapidflow_web.executors.cluster.relay_service import (
     Options,
     options_of,
@@ -24,8 +25,6 @@ from rapidflow_web.executors.cluster.relay_service import (
 
 _log = logging.getLogger(__name__)
 
-SLOTS_LABEL = "rapidflow.slots"
-_MOST_SLOTS = 1000
 _LAST_KNOWN = "nodes.json"
 _PATIENCE_SECONDS = 1.0
 """How long a caller waits for a manager before it gets the machines known before."""
@@ -80,6 +79,12 @@ class SwarmInventory:
             if self.warning is None:
                 _log.warning("%s; machines stay as they were known", error)
             self.warning = str(error)
+            return
+        except Exception as error:
+            # An answer that no engine should give. The next may be as it should.
+            if self.warning is None:
+                _log.exception("the swarm's manager can't be understood; machines stay as they were known")
+            self.warning = f"the answer of the swarm's manager can't be understood: {error!r}"
             return
         if self.warning is not None:
             _log.warning("the swarm's manager answers again")
@@ -141,10 +146,8 @@ class SwarmInventory:
 
 def slots_of(machine: Machine, options: Options) -> int | None:
     """How many builds a machine runs at once, by its label or what is reserved; None where neither says."""
-    text = machine.labels.get(SLOTS_LABEL, "")
-    if text.isascii() and text.isdigit() and int(text[:9]) <= _MOST_SLOTS:
-        return int(text)
-    return options.slots
+    labelled = labelled_slots(machine.labels)
+    return options.slots if labelled is None else labelled
 
 
 def address_of(machine: Machine, options: Options) -> str:
@@ -156,9 +159,9 @@ def address_of(machine: Machine, options: Options) -> str:
 def label_problem(machine: Machine) -> str | None:
     """What is wrong with a machine's label for slots, as the end of a sentence about it."""
     text = machine.labels.get(SLOTS_LABEL)
-    if text is None or (text.isascii() and text.isdigit() and int(text[:9]) <= _MOST_SLOTS):
+    if text is None or labelled_slots(machine.labels) is not None:
         return None
-    return f"has the label {SLOTS_LABEL}={text[:40]!r}, which is no number from 0 to {_MOST_SLOTS}"
+    return f"has the label {SLOTS_LABEL}={text[:40]!r}, which is no number from 0 to {MOST_SLOTS}"
 
 
 def machine_problem(machine: Machine) -> str | None:
