@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import aiodocker
 import pytest
 
 from rapidflow_web.executors.cluster import certificates, relay
 from rapidflow_web.executors.cluster.certificates import Keys
 from rapidflow_web.executors.cluster.inventory import Certificates
 from rapidflow_web.executors.cluster.tls import context_of
-from rapidflow_web.executors.docker.attachment import attach
-from tests.support import images
 from tests.support.machine import only_root
-from tests.support.relays import PROGRAM, RelayProcess, StandIn
-from tests.support.server import free_port, wait_for
+from tests.support.relays import RelayProcess, StandIn, echo, echoing, engine_socket
+from tests.support.server import wait_for
 
 NONE_OF_OURS = "unable to get local issuer certificate"
 MEGABYTE = 1 << 20
-LINES = 2_000_000
-
-
-def _echo(connection: socket.socket) -> None:
-    """Sends back what comes, and says goodbye once the client has ended its side."""
-    while data := connection.recv(65536):
-        connection.sendall(data)
-    connection.sendall(b"goodbye")
 
 
 def _count(connection: socket.socket) -> None:
@@ -66,8 +53,8 @@ _flooded: list[int] = []
 def engine(tmp_path: Path) -> Iterator[Callable[..., StandIn]]:
     made: list[StandIn] = []
 
-    def make(serve: Callable[[socket.socket], None] = _echo) -> StandIn:
-        made.append(StandIn(_socket(tmp_path), serve))
+    def make(serve: Callable[[socket.socket], None] = echo) -> StandIn:
+        made.append(StandIn(engine_socket(tmp_path), serve))
         return made[-1]
 
     yield make
@@ -75,18 +62,11 @@ def engine(tmp_path: Path) -> Iterator[Callable[..., StandIn]]:
         one.close()
 
 
-def _socket(folder: Path) -> Path:
-    return Path(os.path.relpath(folder / "engine.sock"))
-
-
 @pytest.fixture
-def relayed(engine: Callable[..., StandIn], tmp_path: Path) -> Iterator[RelayProcess]:
+def relayed(tmp_path: Path) -> Iterator[RelayProcess]:
     """A relay before an engine that echoes."""
-    stand_in = engine()
-    made = RelayProcess(_socket(tmp_path))
-    made.stand_in = stand_in  # type: ignore[attr-defined]
-    yield made
-    made.close()
+    with echoing(tmp_path) as made:
+        yield made
 
 
 def _accepted(relayed: RelayProcess) -> int:
@@ -165,7 +145,7 @@ def test_expired_certificate_gets_through_no_more(
 ) -> None:
     engine()
     monkeypatch.setattr(certificates, "_LIFE", timedelta(seconds=-1))
-    relayed = RelayProcess(_socket(tmp_path))
+    relayed = RelayProcess(engine_socket(tmp_path))
     try:
         context = _trusting(relayed, relayed.keys.certificates(relayed.state))
         context.verify_mode = ssl.CERT_NONE  # the relay's is as old
@@ -229,7 +209,7 @@ def test_client_may_end_its_side_and_read_on(relayed: RelayProcess) -> None:
 
 def test_engine_may_end_its_side_and_read_on(engine: Callable[..., StandIn], tmp_path: Path) -> None:
     engine(_count)
-    relayed = RelayProcess(_socket(tmp_path))
+    relayed = RelayProcess(engine_socket(tmp_path))
     try:
         _counted.clear()
         client = relayed.connect()
@@ -260,7 +240,7 @@ def test_much_goes_both_ways_to_the_byte(relayed: RelayProcess) -> None:
 
 def test_engine_waits_for_a_client_that_does_not_read(engine: Callable[..., StandIn], tmp_path: Path) -> None:
     engine(_flood)
-    relayed = RelayProcess(_socket(tmp_path))
+    relayed = RelayProcess(engine_socket(tmp_path))
     try:
         _flooded.clear()
         client = relayed.connect()
@@ -304,7 +284,7 @@ def test_client_that_breaks_off_takes_its_engine_connection_along(
         ended.append(True)
 
     engine(wait)
-    relayed = RelayProcess(_socket(tmp_path))
+    relayed = RelayProcess(engine_socket(tmp_path))
     try:
         wait_for(lambda: ended, "the relay's own look at the engine has ended")
         client = relayed.connect()
@@ -361,7 +341,7 @@ def test_client_that_is_gone_without_a_word_is_let_go_of(
         "_WATCH_SECONDS = 5.0": "_WATCH_SECONDS = 0.2",
         "TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10": "TCP_KEEPIDLE: 1, socket.TCP_KEEPINTVL: 1",
     }
-    relayed = RelayProcess(_socket(tmp_path), address, name, faster)
+    relayed = RelayProcess(engine_socket(tmp_path), address, name, faster)
     try:
         wait_for(lambda: ended, "the relay's own look at the engine has ended")
         client = relayed.connect()
@@ -378,7 +358,7 @@ def test_client_that_is_gone_without_a_word_is_let_go_of(
 
 
 def test_engine_that_is_away_ends_the_connection_alone(relayed: RelayProcess, tmp_path: Path) -> None:
-    _socket(tmp_path).unlink()
+    engine_socket(tmp_path).unlink()
     client = relayed.connect()
     with pytest.raises(OSError):
         client.send(b"hello")
@@ -387,113 +367,3 @@ def test_engine_that_is_away_ends_the_connection_alone(relayed: RelayProcess, tm
 
     wait_for(lambda: "the engine does not answer" in relayed.log, "the relay says so")
     assert relayed.process.poll() is None
-
-
-# Its end
-
-
-def test_relay_without_connections_ends_soon(relayed: RelayProcess) -> None:
-    relayed.terminate()
-
-    assert relayed.process.wait(timeout=30) == 0
-
-
-def test_relay_serves_on_while_a_connection_is_open(relayed: RelayProcess) -> None:
-    client = relayed.connect()
-    relayed.terminate()
-    time.sleep(relay._IDLE_SECONDS + 1)
-    other = relayed.connect()
-    other.send(b"new")
-    assert other.receive() == b"new"
-    other.close()
-    client.send(b"old")
-    assert client.receive() == b"old"
-
-    client.close()
-    assert relayed.process.wait(timeout=30) == 0
-
-
-def test_newer_relay_gets_all_new_connections(relayed: RelayProcess) -> None:
-    client = relayed.connect()
-    client.send(b"1")
-    assert client.receive() == b"1"
-    relayed.start()
-    relayed.terminate()
-    wait_for(lambda: "a newer relay has the port" in relayed.log, "the older one leaves the port")
-    for _ in range(20):
-        other = relayed.connect()
-        other.send(b"new")
-        assert other.receive() == b"new"
-        other.close()
-
-    client.send(b"still")
-    assert client.receive() == b"still"
-    client.close()
-    assert relayed.processes[0].wait(timeout=30) == 0
-    assert relayed.process.poll() is None
-
-
-def test_port_of_another_program_is_refused(relayed: RelayProcess) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        command = [sys.executable, "-I", PROGRAM, "--folder", relayed.folder / "secrets-0"]
-        options = ["--engine", relayed.engine, "--port", str(other.getsockname()[1])]
-        done = subprocess.run(
-            [*command, *options, "--address", "127.0.0.1"], capture_output=True, text=True, timeout=30
-        )
-
-    assert done.returncode == relay.PORT_TAKEN
-    assert "Address already in use" in done.stdout
-    assert "Traceback" not in done.stderr
-
-
-def test_socket_that_may_not_be_used_is_named(relayed: RelayProcess, tmp_path: Path) -> None:
-    command = [sys.executable, "-I", PROGRAM, "--folder", relayed.folder / "secrets-0"]
-    options = ["--engine", tmp_path / "nothing", "--port", str(free_port())]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=30)
-
-    assert done.returncode == relay.ENGINE_CLOSED
-    assert f"{tmp_path}/nothing can't be used: No such file" in done.stdout
-
-
-def test_output_through_the_relay_is_as_fast_as_without_it() -> None:
-    """Prints how much longer it takes; `make bench` on an idle machine says it better."""
-    relayed = RelayProcess(Path("/var/run/docker.sock"))
-    try:
-        lines = b"".join(b"%d\n" % number for number in range(1, LINES + 1))
-        certificates = relayed.keys.certificates(relayed.state)
-        took: dict[str, float] = {}
-        for url, context in (
-            ("unix:///var/run/docker.sock", None),
-            (f"https://127.0.0.1:{relayed.port}", context_of(certificates)),
-        ):
-            output, took[url] = asyncio.run(_read_lines(url, context))
-            assert output == lines
-        direct, through = took.values()
-        print(
-            f"{LINES} lines: {direct:.1f} s, through the relay {through:.1f} s: {through / direct:.2f} times"
-        )
-    finally:
-        relayed.close()
-
-
-async def _read_lines(url: str, context: ssl.SSLContext | None) -> tuple[bytes, float]:
-    """What a container prints that counts to LINES, and the seconds that it takes to come."""
-    async with aiodocker.Docker(url, ssl_context=context) as engine:
-        container = await engine.containers.create(
-            {"Image": images.ensure(images.BASH), "Cmd": ["seq", "1", str(LINES)], "OpenStdin": True,
-             "HostConfig": {"NetworkMode": "none", "LogConfig": {"Type": "none"}}}
-        )  # fmt: skip
-        try:
-            attachment = await attach(engine, container.id)
-            await container.start()
-            begin = time.monotonic()
-            pieces: list[bytes] = []
-            while data := await attachment.read():
-                pieces.append(data)
-            seconds = time.monotonic() - begin
-            attachment.close()
-            return b"".join(pieces), seconds
-        finally:
-            await container.delete(force=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from rapidflow_web.executors.cluster import relay
@@ -126,6 +127,33 @@ class RelayProcess:
             process.kill()
             process.wait()
         shutil.rmtree(self.folder)
+
+
+def echo(connection: socket.socket) -> None:
+    """Sends back what comes, and says goodbye once the client has ended its side."""
+    while data := connection.recv(65536):
+        connection.sendall(data)
+    connection.sendall(b"goodbye")
+
+
+def engine_socket(folder: Path) -> Path:
+    """Where the engine of a test listens."""
+    return Path(os.path.relpath(folder / "engine.sock"))
+
+
+@contextlib.contextmanager
+def echoing(folder: Path) -> Iterator[RelayProcess]:
+    """A relay before an engine that echoes, which is its `stand_in`."""
+    stand_in = StandIn(engine_socket(folder), echo)
+    try:
+        made = RelayProcess(engine_socket(folder))
+        made.stand_in = stand_in  # type: ignore[attr-defined]
+        try:
+            yield made
+        finally:
+            made.close()
+    finally:
+        stand_in.close()
 
 
 def write_keys(folder: Path, keys: RelayKeys) -> None:
