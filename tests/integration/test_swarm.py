@@ -100,6 +100,30 @@ def test_first_init_needs_an_image(cluster: Cluster, new_server: Callable[..., S
     assert "--relay-image is missing" in server.command("cluster", "init").stderr
 
 
+def test_another_user_than_the_servers_is_refused(new_server: Callable[..., Server]) -> None:
+    server = new_server(swarm="unix:///nothing.sock")
+    server.data.mkdir()
+    os.chown(server.data, 12345, 12345)
+    done = server.command("cluster", "init", "--relay-image", "any")
+
+    assert done.returncode == 2
+    assert (
+        "belongs to user 12345, and you are root: run 'rapidflow cluster' as the user of the" in done.stderr
+    )
+
+
+def test_port_of_another_installation_is_refused(cluster: Cluster, new_server: Callable[..., Server]) -> None:
+    server = new_server(swarm=cluster.swarm.manager.host)
+    done = server.command("cluster", "init", "--relay-image", images.RELAY)
+
+    assert done.returncode == 2
+    assert (
+        f"port 2378 is that of the relays of another installation, the service {cluster.relay_name}: "
+        "choose another port by 'rapidflow cluster init --port'"
+    ) in done.stderr
+    assert len(cluster.swarm.manager.docker("service", "ls", "--quiet").stdout.split()) == 2
+
+
 # What is known
 
 
@@ -244,7 +268,7 @@ async def test_keys_are_replaced_while_builds_go_on(cluster: Cluster, inventory:
     old = (await _until(inventory, _all_well))[1]
     async with engine_of(old) as engine, _printing(engine, node) as lines:
         await lines(3)
-        assert "the old ones are worth nothing" in await asyncio.to_thread(cluster.did, "rotate")
+        assert "the old ones open no new connection" in await asyncio.to_thread(cluster.did, "rotate")
         await lines(3)
         new = (await inventory.nodes())[1]
         assert new.certificates != old.certificates
@@ -307,8 +331,14 @@ async def test_machine_without_power_is_down(cluster: Cluster, inventory: SwarmI
     done = cluster.run("status")
     assert done.returncode == 1
     assert "node2 is down: the swarm hears nothing from its engine" in done.stdout
+    done = await asyncio.to_thread(cluster.run, "rotate", "--wait", "1")
+    assert done.returncode == 1
+    assert "node2: it is down, and may come back with an older relay; start it, or remove it" in done.stdout
+    assert "the old keys stay valid" in done.stderr
 
     node.switch_on()
+    await _until(inventory, _all_well)
+    await asyncio.to_thread(cluster.did, "rotate")
     await _until(inventory, _all_well)
 
 

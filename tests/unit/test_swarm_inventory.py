@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from rapidflow_web.errors import EngineUnavailable, SettingsError
 from rapidflow_web.executors.cluster import placement
-from rapidflow_web.executors.cluster.manager import Machine, Manager, Service, digest_of
-from rapidflow_web.executors.cluster.relay_service import Options
+from rapidflow_web.executors.cluster.manager import Machine, Manager, Service, Task, digest_of
+from rapidflow_web.executors.cluster.relay_service import Options, wait
 from rapidflow_web.executors.cluster.swarm import SwarmInventory, label_problem, slots_of
 
 
@@ -75,3 +76,22 @@ async def test_answer_that_no_manager_should_give_is_named(tmp_path: Path) -> No
     with pytest.raises(EngineUnavailable, match="can't be understood: KeyError"):
         await inventory.nodes()
     await inventory.close()
+
+
+class _Running(Manager):
+    """A swarm of one machine, whose relay runs."""
+
+    async def machines(self) -> list[Machine]:
+        return [_machine()]
+
+    async def tasks(self, service: Service) -> list[Task]:
+        return [Task("t", "i", True, "running", "started", service.spec["TaskTemplate"])]
+
+
+async def test_relay_that_runs_and_is_out_of_reach_is_named_with_the_reason() -> None:
+    async def answers(machine: Machine) -> str | None:
+        return "can't be reached at tcp://10.0.0.5:2378 from here: no route"
+
+    service = Service("s", 1, {"TaskTemplate": {"ContainerSpec": {"Image": "relay"}}})
+    behind: Sequence[str] = await wait(_Running("unix:///any", "a" * 32), service, answers, 0, down_too=False)
+    assert behind == ["n: it can't be reached at tcp://10.0.0.5:2378 from here: no route"]

@@ -65,7 +65,8 @@ class Administration:
                 self._manager, self._installation, options, self._keys.relay(state)
             )
             say("waiting for the relays")
-            behind = await self._wait(service, options, seconds)
+            # One that is down gets its relay when it comes back.
+            behind = await self._wait(service, options, seconds, down_too=False)
             if not behind:
                 await relay_service.remove_old_secrets(self._manager, service)
         return behind
@@ -136,15 +137,17 @@ class Administration:
     async def _update(self, options: Options, seconds: float) -> list[str]:
         state = self._keys.make()
         service = await relay_service.put(self._manager, self._installation, options, self._keys.relay(state))
-        return await self._wait(service, options, seconds)
+        return await self._wait(service, options, seconds, down_too=True)
 
-    async def _wait(self, service: Service, options: Options, seconds: float) -> list[str]:
+    async def _wait(self, service: Service, options: Options, seconds: float, *, down_too: bool) -> list[str]:
         certificates = self._keys.certificates(self._keys.make())
 
         async def answers(machine: Machine) -> str | None:
-            return await _probe(address_of(machine, options), certificates)
+            address = address_of(machine, options)
+            answer = await _probe(address, certificates)
+            return None if answer is None else _out_of_reach(address, answer)
 
-        return await relay_service.wait(self._manager, service, answers, seconds)
+        return await relay_service.wait(self._manager, service, answers, seconds, down_too=down_too)
 
     async def _service(self) -> Service:
         service = await self._manager.service(relay_service.relay_name(self._installation))
@@ -191,5 +194,9 @@ def _problem(node: Node, answer: str | None) -> str | None:
     if node.problem is not None:
         return node.problem
     if answer is not None:
-        return f"can't be reached at {node.address} from here: {answer}; let the server through to that port"
+        return _out_of_reach(node.address, answer)
     return None
+
+
+def _out_of_reach(address: str, answer: str) -> str:
+    return f"can't be reached at {address} from here: {answer}; let the server through to that port"

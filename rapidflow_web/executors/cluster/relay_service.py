@@ -70,8 +70,15 @@ def options_of(service: Service) -> Options:
 async def put(manager: Manager, installation: str, options: Options, keys: RelayKeys) -> Service:
     """Makes the services, or changes them. Returns the relays', of which not all need run yet.
 
-    Raises `EngineUnavailable`, `SwarmError`.
+    Raises `EngineUnavailable`, and `SwarmError` also where relays of another installation have the port.
     """
+    for other in await manager.services_of_others():
+        if _port_of(other) == str(options.port):
+            # Listeners may share a port, so half the connections of each would end at the other's relays.
+            raise SwarmError(
+                f"port {options.port} is that of the relays of another installation, the service "
+                f"{other.spec['Name']}: choose another port by 'rapidflow cluster init --port'"
+            )
     secrets = await _put_secrets(manager, installation, keys)
     service = await manager.put_service(relay_name(installation), _relay_spec(options, secrets))
     if options.cpus or options.memory:
@@ -81,18 +88,33 @@ async def put(manager: Manager, installation: str, options: Options, keys: Relay
     return service
 
 
+def _port_of(service: Service) -> str | None:
+    """The port of relays; None for a service of another kind."""
+    match service.spec["TaskTemplate"]["ContainerSpec"].get("Args"):
+        case ["--port", str(port), *_]:
+            return port
+        case _:
+            return None
+
+
 async def remove_old_secrets(manager: Manager, service: Service) -> None:
     """Removes the secrets that relays needed before."""
     await manager.remove_secrets_but(_secret_ids(service.spec["TaskTemplate"]))
 
 
 async def wait(
-    manager: Manager, service: Service, answers: Callable[[Machine], Awaitable[str | None]], seconds: float
+    manager: Manager,
+    service: Service,
+    answers: Callable[[Machine], Awaitable[str | None]],
+    seconds: float,
+    *,
+    down_too: bool,
 ) -> list[str]:
     """Waits until all machines that are up run the relay as `service` has it; says of each other one why not.
 
-    `answers` says why a machine's relay does not answer, None where it does: a container runs before its
-    program listens. Raises `EngineUnavailable`, `SwarmError`.
+    With `down_too`, machines that are down count as well if an older relay may run there. `answers` says why
+    a machine's relay does not answer, as the end of a sentence, and None where it does: a container runs
+    before its program listens. Raises `EngineUnavailable`, `SwarmError`.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -100,7 +122,7 @@ async def wait(
         behind = [
             f"{machine.name}: {why}"
             for machine in await manager.machines()
-            if machine.is_up and (why := await _behind(machine, tasks, service, answers))
+            if (machine.is_up or down_too) and (why := await _behind(machine, tasks, service, answers))
         ]
         if not behind or time.monotonic() > deadline:
             return behind
@@ -116,9 +138,20 @@ async def _behind(
     """Why a machine does not run the relay as `service` has it; None where it does, or need not."""
     wanted = service.spec["TaskTemplate"]
     here = [task for task in tasks if task.machine == machine.id]
+    if not machine.is_up:
+        # What the swarm last heard; it never hears that an engine has ended its relay for good.
+        old = any(task.state == "running" and not _is_like(task.spec, wanted) for task in here)
+        return (
+            "it is down, and may come back with an older relay; start it, or remove it by 'docker node rm'"
+            if old
+            else None
+        )
     new = [task for task in here if _is_like(task.spec, wanted)]
     if serving(new) is not None:
-        return await answers(machine) and why_not(new, wanted)
+        if (answer := await answers(machine)) is None:
+            return None
+        # One that runs for a moment, between two that failed, is reached as little; these say why.
+        return f"{why_not(new, wanted)}; and now it {answer}" if _failed(new) else f"it {answer}"
     if not machine.takes_builds:
         old = [task for task in here if task.state == "running"]
         what = {"drain": "drained", "pause": "paused"}.get(machine.availability, machine.availability)
@@ -134,10 +167,12 @@ def serving(tasks: Iterable[Task]) -> Task | None:
 def why_not(tasks: Iterable[Task], template: Mapping[str, Any]) -> str:
     """Why the relay of a machine, whose tasks these are, does not serve it, and what to do."""
     tasks = list(tasks)
-    failed = [task for task in tasks if task.state in ("failed", "rejected")]
-    for task in (*failed, *tasks):
-        return _advice(task, template)
-    return "the swarm has not started its relay"
+    task = next(iter([*_failed(tasks), *tasks]), None)
+    return "the swarm has not started its relay" if task is None else _advice(task, template)
+
+
+def _failed(tasks: Iterable[Task]) -> list[Task]:
+    return [task for task in tasks if task.state in ("failed", "rejected")]
 
 
 def _is_like(spec: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
@@ -207,7 +242,7 @@ def _relay_spec(options: Options, secrets: list[dict[str, Any]]) -> dict[str, An
         "Mounts": [{"Type": "bind", "Source": _SOCKET, "Target": _SOCKET}],
     }
     return {
-        **_service(options, container),
+        **_service(options),
         "TaskTemplate": {
             **_template(options, container),
             # The address of each machine stays, whatever a swarm's DNS says of a machine that is drained.
@@ -224,7 +259,7 @@ def _share_spec(options: Options) -> dict[str, Any]:
         "StopGracePeriod": 5 * _SECOND,
     }
     return {
-        **_service(options, container),
+        **_service(options),
         "TaskTemplate": {
             **_template(options, container),
             # A swarm knows no network by the name none; nothing listens or connects there.
@@ -238,7 +273,7 @@ def _share_spec(options: Options) -> dict[str, Any]:
     }
 
 
-def _service(options: Options, container: Mapping[str, Any]) -> dict[str, Any]:
+def _service(options: Options) -> dict[str, Any]:
     return {
         "Labels": {_OPTIONS_LABEL: json.dumps(asdict(options))},
         "Mode": {"Global": {}},
