@@ -28,7 +28,7 @@ from rapidflow_web.builds.timeline import Timeline
 from rapidflow_web.db import jobs, repositories
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job
-from rapidflow_web.errors import BuildError, Cause, ContainerLost, RapidFlowError
+from rapidflow_web.errors import BuildError, Cause, ContainerLost, EngineUnavailable, RapidFlowError
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.base import Process, RunningBuild
 from rapidflow_web.logs.log import LogStore
@@ -328,10 +328,17 @@ class Execution:
     async def _find(self, wait: bool) -> RunningBuild | None:
         """What an earlier server left running. With `wait` waits for an engine that is away."""
         spec = self._tools.spec(self.job, self._plan)
-        if wait:
-            return await self._when_reachable(lambda: self._machine.find(spec))
-        try:
+
+        async def find() -> RunningBuild | None:
+            if self.job.node is not None and self._tools.executor.nodes is None:
+                # It is not "not there", or it could be built twice.
+                raise EngineUnavailable("it is not among the machines of this server")
             return await self._machine.find(spec)
+
+        if wait:
+            return await self._when_reachable(find)
+        try:
+            return await find()
         except RapidFlowError:
             return None  # how the build ended is known; the next sweep removes what is left
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
-from typing import Protocol, overload
+from typing import Protocol, TypeVar, overload
 
 from rapidflow_web.errors import EngineUnavailable, RapidFlowError
 from rapidflow_web.executors.base import Live
@@ -27,8 +30,14 @@ _INVENTORY_SECONDS = 5.0
 _FIRST_LOOK_SECONDS = 6.0
 _LOOK_SECONDS = 1.0
 """Seconds for which nodes are waited for that take long to answer; they are looked at all the same."""
-_SWEEP_SECONDS = 10.0
+_SWEEP_SECONDS = 5.0
+_IMAGES_SECONDS = 10.0
+_STATES_SECONDS = 0.2
+"""How long what was seen of the nodes counts: pages and claims ask for it many times in a row."""
 _SHOWN = 3
+_SHORT_ID = 8
+
+T = TypeVar("T")
 
 
 class MakeExecutor(Protocol):
@@ -54,11 +63,14 @@ class ClusterExecutor:
         self._problem: str | None = None
         """Why the inventory can't be asked now."""
         self._known = False
+        self._states: Sequence[NodeState] = ()
+        self._states_until = 0.0
         self.addresses: Sequence[IPv4Network | IPv6Network] = _Addresses(self._executors)
         self.images = _Images(self)
 
     def _executors(self) -> list[DockerExecutor]:
-        return [one.docker for one in self._members.values()]
+        before = [self._before] if self._before is not None else []
+        return [*(one.docker for one in self._members.values()), *before]
 
     @property
     def parked(self) -> int:
@@ -66,13 +78,18 @@ class ClusterExecutor:
 
     @property
     def nodes(self) -> Sequence[NodeState]:
-        """The nodes as they were last seen, by their names."""
-        found = [
-            member.state(member.node, self._slots)
-            for member in self._members.values()
-            if member.node is not None
-        ]
-        return sorted(found, key=lambda node: node.name)
+        """The nodes as they were last seen, by their names. Machines of one name have their ids beside it."""
+        if time.monotonic() > self._states_until:
+            members = [(one, one.node) for one in self._members.values() if one.node is not None]
+            named = Counter(node.name for _, node in members)
+            found = [member.state(node, self._slots) for member, node in members]
+            found = [
+                replace(node, name=f"{node.name} ({node.id[:_SHORT_ID]})") if named[node.name] > 1 else node
+                for node in found
+            ]
+            self._states = sorted(found, key=lambda node: node.name)
+            self._states_until = time.monotonic() + _STATES_SECONDS
+        return self._states
 
     def on(self, node: str | None) -> DockerExecutor:
         if node is None:
@@ -95,6 +112,7 @@ class ClusterExecutor:
         if looks:
             await asyncio.wait(looks, timeout=_LOOK_SECONDS if self._known else _FIRST_LOOK_SECONDS)
             self._known = True
+        self._states_until = 0.0
         nodes = self.nodes
         if not any(node.problem is None for node in nodes):
             each = "; ".join(f"{node.name} {node.problem}" for node in nodes[:_SHOWN])
@@ -118,7 +136,7 @@ class ClusterExecutor:
             self._member(node.id).connection.node = node
         for name, member in self._members.items():
             if name not in listed:
-                member.connection.node = None
+                await member.leave()
 
     async def orphans(self, live: Live) -> list[str]:
         async def of(member: Member) -> list[str]:
@@ -132,7 +150,8 @@ class ClusterExecutor:
         return [what for one in found if not isinstance(one, BaseException) for what in one]
 
     async def sweep(self, live: Live) -> int:
-        sweeps = [member.sweep(live) for member in self.reachable()]
+        # One that hangs is waited for once.
+        sweeps = [member.sweep(live) for member in self.reachable() if not member.is_swept]
         if not sweeps:
             return 0
         done, _ = await asyncio.wait(sweeps, timeout=_SWEEP_SECONDS)
@@ -146,18 +165,32 @@ class ClusterExecutor:
 
 
 class _Images:
-    """Implements `StoredImages`, for the nodes that answer. On the others images stay that are forgotten."""
+    """Implements `StoredImages`, for the nodes that answer."""
 
     def __init__(self, cluster: ClusterExecutor) -> None:
         self._cluster = cluster
 
     async def size(self, image: str) -> int | None:
-        sizes = await asyncio.gather(*(one.docker.images.size(image) for one in self._cluster.reachable()))
+        sizes, _ = await self._answers(lambda docker: docker.images.size(image))
         return max((size for size in sizes if size is not None), default=None)
 
     async def remove(self, image: str) -> bool:
-        gone = await asyncio.gather(*(one.docker.images.remove(image) for one in self._cluster.reachable()))
-        return all(gone)
+        gone, complete = await self._answers(lambda docker: docker.images.remove(image))
+        return complete and all(gone)
+
+    async def _answers(self, call: Callable[[DockerExecutor], Awaitable[T]]) -> tuple[list[T], bool]:
+        """What the nodes answer in time, and whether that is all. Raises `EngineUnavailable` if none does."""
+
+        async def answer(docker: DockerExecutor) -> T:
+            async with asyncio.timeout(_IMAGES_SECONDS):
+                return await call(docker)
+
+        asked = [answer(one.docker) for one in self._cluster.reachable()]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        answers = [one for one in found if not isinstance(one, BaseException)]
+        if not answers:
+            raise EngineUnavailable("no node tells of its images")
+        return answers, len(answers) == len(found)
 
 
 class _Addresses(Sequence[IPv4Network | IPv6Network]):
@@ -167,7 +200,10 @@ class _Addresses(Sequence[IPv4Network | IPv6Network]):
         self._executors = executors
 
     def _all(self) -> list[IPv4Network | IPv6Network]:
-        return [address for one in self._executors() for address in one.addresses]
+        return list(dict.fromkeys(address for one in self._executors() for address in one.addresses))
+
+    def __iter__(self) -> Iterator[IPv4Network | IPv6Network]:
+        return iter(self._all())
 
     @overload
     def __getitem__(self, index: int) -> IPv4Network | IPv6Network: ...

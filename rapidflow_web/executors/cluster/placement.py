@@ -88,6 +88,8 @@ def reason(nodes: Sequence[NodeState], taken: Mapping[str, int], wanted: Mapping
         more = f" and {len(labelled) - 3} more" if len(labelled) > 3 else ""
         return f"no node{of_label} takes builds: {each}{more}"
     slots = sum(node.slots for node in usable)
+    if not slots:
+        return f"no node{of_label} has a slot"
     used = sum(min(taken.get(node.id, 0), node.slots) for node in usable)
     return f"{used} of {slots} slots{f' of nodes{of_label}' if wanted else ''} are taken"
 

@@ -105,7 +105,7 @@ class DockerExecutor:
         except BuildError as error:
             raise EngineUnavailable(f"the Docker engine is not ready: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
-            raise EngineUnavailable("what answers at DOCKER_HOST is not a Docker engine") from error
+            raise EngineUnavailable("what answers at its address is not a Docker engine") from error
 
     async def pack(self, archive: Archive) -> None:
         await archive.begin()
@@ -169,12 +169,10 @@ class DockerExecutor:
                         await delete(container)
                     removed += 1
 
-        try:
-            orphans = await self._orphans(live)
-            # One that can't be removed must not keep the others.
-            ends = await asyncio.gather(*(remove(*one) for one in orphans), return_exceptions=True)
-        finally:
-            self._pool.begin()
+        orphans = await self._orphans(live)
+        # One that can't be removed must not keep the others, nor what is parked, for ever.
+        ends = await asyncio.gather(*(remove(*one) for one in orphans), return_exceptions=True)
+        self._pool.begin()
         if error := next((one for one in ends if one is not None), None):
             raise error
         return removed
