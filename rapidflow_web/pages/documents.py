@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NAMES = (
     "pipelines", "repositories", "webhooks", "notifications", "cli", "settings", "security", "operations",
     "cluster",
+    "scaling",
 )  # fmt: skip
 """The documents that are shown, in this order."""
 _API = "api"

@@ -7,6 +7,8 @@ the engine, which may be on another machine.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
@@ -44,6 +46,7 @@ class Networks:
         self._client = client
         self._setting = setting
         self._is_there = False
+        self._making = asyncio.Lock()
 
     @property
     def name(self) -> str:
@@ -60,12 +63,15 @@ class Networks:
 
     async def ensure(self) -> None:
         """Sees to it that the network is there. Raises `BuildError`, `EngineUnavailable`."""
-        if not self._is_there:
-            with engine_errors("make the network of builds"):
-                if self._setting == CLOSED:
-                    await self._make()
-                await self._note_addresses()
-            self._is_there = True
+        # One at a time, because an engine may make several of one name for those that ask at once.
+        async with self._making:
+            if not self._is_there:
+                with engine_errors("make the network of builds"):
+                    if self._setting == CLOSED:
+                        await self._make()
+                        await self._leave_one()
+                    await self._note_addresses()
+                self._is_there = True
 
     async def look(self) -> None:
         """Notes from where builds connect, also those of other servers, which began before any of ours.
@@ -77,7 +83,7 @@ class Networks:
                 try:
                     await self._note_addresses()
                 except aiodocker.DockerError as error:
-                    if error.status != _NOT_FOUND:
+                    if error.status != _NOT_FOUND and not is_ambiguous(error):
                         raise
 
     async def note(self, container: dict[str, Any]) -> None:
@@ -109,6 +115,15 @@ class Networks:
             if error.status != _CONFLICT:
                 raise
 
+    async def _leave_one(self) -> None:
+        """Removes all networks of the name but the oldest: two servers may have made one at the same time."""
+        found: list[dict[str, Any]] = await self._client().networks.list(filters={"name": [_BUILDS]})
+        same = sorted((one["Created"], one["Id"]) for one in found if one["Name"] == _BUILDS)
+        for _, network in same[1:]:
+            # It is gone already, or has a build in it, and goes another time.
+            with contextlib.suppress(aiodocker.DockerError):
+                await (await self._client().networks.get(network)).delete()
+
     async def _check_engine(self) -> None:
         version: dict[str, Any] = await self._client().version()
         api = tuple(int(number) for number in str(version["ApiVersion"]).split("."))
@@ -134,3 +149,8 @@ class Networks:
         if self._setting == CLOSED:
             subnets += map(ip_network, _METADATA)
         self.addresses += [subnet for subnet in subnets if subnet not in self.addresses]
+
+
+def is_ambiguous(error: aiodocker.DockerError) -> bool:
+    """Whether the engine has several networks of one name."""
+    return "is ambiguous" in error.message and "network" in error.message

@@ -27,7 +27,7 @@ from rapidflow_web.executors.docker.attachment import Attachment, attach
 from rapidflow_web.executors.docker.container import delete, published
 from rapidflow_web.executors.docker.engine_errors import engine_errors
 from rapidflow_web.executors.docker.known_images import Image
-from rapidflow_web.executors.docker.networks import Networks
+from rapidflow_web.executors.docker.networks import Networks, is_ambiguous
 
 _log = logging.getLogger(__name__)
 
@@ -349,9 +349,10 @@ class Pool:
                 try:
                     ready = await self._started(name, wanted)
                 except aiodocker.DockerError as error:
-                    if error.status != _NOT_FOUND or "network" not in error.message.lower():
+                    gone = error.status == _NOT_FOUND and "network" in error.message.lower()
+                    if not gone and not is_ambiguous(error):
                         raise
-                    # Somebody has removed the network, which was not in use.
+                    # Somebody has removed the network, which was not in use, or made another of its name.
                     self._networks.forget()
                     ready = None
                 if ready is not None:
