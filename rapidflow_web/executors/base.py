@@ -309,7 +309,7 @@ class Executor(Protocol):
 
     @property
     def warning(self) -> str | None:
-        """What a person should know about it."""
+        """What a person should know about it: a short sentence, then the details, which pages fold."""
         ...
 
     @property

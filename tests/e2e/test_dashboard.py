@@ -180,3 +180,34 @@ async def test_recent_builds_stand_beside_many_pipelines(page: Page, server: Ser
     assert recent["y"] < now["y"] + now["height"] + 50
     await page.set_viewport_size({"width": 390, "height": 800})
     assert not await page.evaluate("document.documentElement.scrollWidth > innerWidth")
+
+
+async def test_a_phone_shows_what_runs_without_a_list_to_scroll(
+    page: Page, new_server: Callable[..., Server]
+):
+    server = new_server(concurrency="1", executor="process").start()
+    await page.set_viewport_size({"width": 390, "height": 844})
+    server.pipeline({"name": "Other", "steps": ["true"]})
+    await page.goto(server.url)
+    start = page.get_by_role("button", name="Start Other")
+    await expect(page.locator("#now")).to_contain_text("Nothing is running.")
+    idle = await start.evaluate("button => button.getBoundingClientRect().top + scrollY")
+    jobs = [server.start_job(WAITS) for _ in range(5)]
+    await expect(page.get_by_role("link", name="All 5 running and waiting builds")).to_be_visible()
+    await expect(page.locator(f"#now-{jobs[2]}")).to_be_visible()
+    await expect(page.locator(f"#now-{jobs[3]}")).to_be_hidden()
+    assert await page.locator(".now").evaluate("list => list.scrollHeight <= list.clientHeight")
+    busy = await start.evaluate("button => button.getBoundingClientRect().top + scrollY")
+    assert abs(busy - idle) < 1, "the button moved"
+
+
+async def test_the_warning_of_the_executor_takes_one_line_until_it_is_opened(
+    page: Page, new_server: Callable[..., Server]
+):
+    server = new_server(executor="process").start()
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await page.goto(server.url)
+    notice = page.locator(".notice.folded")
+    assert await notice.evaluate("notice => notice.offsetHeight") < 45
+    await notice.get_by_text("Builds run without isolation").click()
+    await expect(notice.get_by_text("Run only what you trust")).to_be_visible()

@@ -38,8 +38,8 @@ class ProcessExecutor:
 
     name = "process"
     warning = (
-        "Builds run as plain processes of the server's user, without isolation and without limits on memory, "
-        "CPUs and processes, because the executor is 'process'. Run only what you trust, or start a Docker "
+        "Builds run without isolation. They are plain processes of the server's user, without limits on "
+        "memory, CPUs and processes, because the executor is 'process'. Run only what you trust, or start a Docker "
         "engine and set RAPIDFLOW_EXECUTOR=docker."
     )
     images = None
