@@ -120,12 +120,14 @@ class Member:
         self._strikes += 1
         if self._strikes < _STRIKES:
             return
+        # Whoever shows the reason begins with "can't be reached" already.
+        reason = str(error).removeprefix("the Docker engine can't be reached: ")
         if self.connection.down is None:
-            _log.warning("node %s can't be reached: %s", node.name, error)
+            _log.warning("node %s can't be reached: %s", node.name, reason)
             self._forget()
-            self.connection.down = str(error)
+            self.connection.down = reason
             await self.connection.cut()
-        self.connection.down = str(error)
+        self.connection.down = reason
 
     async def _learn(self) -> None:
         """Asks for what changes seldom. Without an answer, what was known before stays."""
