@@ -70,7 +70,7 @@ async def test_the_last_build_of_each_branch_is_shown(page: Page, server: Server
         server.wait_finished(job)
     await page.goto(f"{server.url}/ui/pipelines/{pipeline}")
     await expect(page.locator("tbody tr")).to_have_count(3)
-    await page.get_by_label("View").select_option("Last of each branch")
+    await page.get_by_label("View").select_option("Branches")
     await expect(page.locator("tbody tr")).to_have_count(2)
     await expect(page.locator(f"#build-{jobs[0]}")).to_be_visible()
     await expect(page.locator(f"#build-{jobs[2]}")).to_be_visible()
