@@ -39,8 +39,8 @@ class ProcessExecutor:
     name = "process"
     warning = (
         "Builds run without isolation. They are plain processes of the server's user, without limits on "
-        "memory, CPUs and processes, because the executor is 'process'. Run only what you trust, or start a Docker "
-        "engine and set RAPIDFLOW_EXECUTOR=docker."
+        "memory, CPUs and processes, because the executor is 'process'. Run only what you trust, or start "
+        "a Docker engine and set RAPIDFLOW_EXECUTOR=docker."
     )
     images = None
     services = None
