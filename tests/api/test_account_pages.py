@@ -358,7 +358,7 @@ def test_a_pipeline_is_restricted_by_a_form_marked_in_lists_and_shown_again(team
     number = team.server.request("POST", "/pipelines", config, headers).json["id"]
     page, form = f"/ui/pipelines/{number}", f"/ui/pipelines/{number}/visibility"
     assert team.get("vera", page).status == 200
-    assert "Who may see it" not in team.get("vera", page).text
+    assert "Visibility" not in team.get("vera", page).text
     assert team.send("root", form, seen_by="some", users=["anna"]).headers["location"] == page
     assert team.get("vera", page).status == 404
     assert 'title="Only administrators' in team.get("anna", page).text

@@ -204,7 +204,7 @@ async def test_axe_finds_nothing_and_nothing_scrolls_sideways(pages: Pages, cont
             await expect(tab.get_by_role("listbox")).to_be_visible()
         if name == "made":
             await tab.get_by_label("Name").fill("axe")
-            await tab.get_by_role("button", name="Make token").click()
+            await tab.get_by_role("button", name="Create token").click()
             await expect(tab.locator("#made")).to_be_visible()
         if name == "added":
             await tab.get_by_label("Clone URL").fill(pages.other)

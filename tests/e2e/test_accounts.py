@@ -72,7 +72,7 @@ async def test_a_token_is_made_copied_used_and_revoked(page: Page, context: Brow
     await new.get_by_label("Name").fill("laptop")
     await new.get_by_label("Role").select_option("viewer")
     await new.get_by_label("Days").fill("7")
-    await new.get_by_role("button", name="Make token").click()
+    await new.get_by_role("button", name="Create token").click()
     made = page.locator("#made")
     copied: list[str] = []
     for what in ("the token", "the command", "the line for curl"):
@@ -249,7 +249,7 @@ async def test_without_scripts_users_tokens_passwords_and_visibility_are_kept(br
     await expect(page.get_by_role("link", name="nora")).to_have_count(0)
     await page.get_by_role("banner").get_by_role("link", name="root").click()
     await page.locator("#token-name").fill("no scripts")
-    await page.get_by_role("button", name="Make token").click()
+    await page.get_by_role("button", name="Create token").click()
     secret = await page.locator("#secret").text_content()
     assert secret is not None and team.get("/me", as_(secret)).json["name"] == "root"
     await expect(page.get_by_role("button", name="Copy")).to_have_count(0)

@@ -366,7 +366,7 @@ async def test_hostile_accounts_are_text(tab: Page, hostile: Hostile, console: C
     await tab.locator("#token-name").fill(SHORT)
     await tab.get_by_text("Only for some pipelines").click()
     await tab.get_by_role("checkbox").first.check()
-    await tab.get_by_role("button", name="Make token").click()
+    await tab.get_by_role("button", name="Create token").click()
     await expect(tab.locator("#made")).to_contain_text("x-hostile")
     await tab.watch.scan(tab)
     await tab.goto(f"{hostile.server.url}/ui/audit")
