@@ -134,10 +134,12 @@ def test_all_slots_of_the_nodes_that_fit_are_taken(
     # A server that is started again knows which slots are taken.
     server.kill()
     server.start()
-    assert (server.job(ids[3])["status"], nodes(server)["c"]["taken"]) == ("pending", 3)
+    wait_for(lambda: nodes(server)["c"]["taken"] == 3, "the builds that run have their slots")
+    assert server.job(ids[3])["status"] == "pending"
     gives_way(engines["c"], server.job(ids[0]))
     server.wait_output(ids[3], "begun")
-    assert 'rapidflow_node_running_builds{node="c"} 3.0' in server.get("/metrics").text
+    running = 'rapidflow_node_running_builds{node="c"} 3.0'
+    wait_for(lambda: running in server.get("/metrics").text, "three builds run there")
     for job_id in ids[1:]:
         gives_way(engines["c"], server.job(job_id))
     for job_id in ids:
