@@ -17,7 +17,7 @@ test: ## Lint and run all tests, real Docker and databases included.
 	@mkdir -p .cache
 	@$(MAKE) --no-print-directory lint >.cache/lint.log 2>&1 & lint=$$!; \
 	  $(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder; tests=$$?; \
-	  if [ $$tests = 1 ] && [ "$$(grep -c :: .pytest_cache/v/cache/lastfailed)" -le 3 ]; then \
+	  if [ $$tests = 1 ] && [ "$$(grep -c :: .pytest_cache/v/cache/lastfailed)" -le 6 ]; then \
 	    echo "They run again, alone. One that passes now is flaky: find out why."; \
 	    $(PYTEST) --last-failed; tests=$$?; \
 	  fi; \

@@ -42,6 +42,9 @@ def engines(shared: dict[str, PrivateEngine]) -> Iterator[dict[str, PrivateEngin
     yield shared
     for engine in shared.values():
         engine.thaw()
+        # What a test that failed has left must not let the next ones fail.
+        if left := containers(engine):
+            engine.docker("rm", "--force", *left)
 
 
 @pytest.fixture
