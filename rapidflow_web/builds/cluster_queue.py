@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from rapidflow_web import metrics
 from rapidflow_web.builds.health import Health
 from rapidflow_web.builds.queue import NodeLoad, Queue
 from rapidflow_web.db import claims
@@ -41,12 +40,7 @@ class ClusterQueue(Queue):
 
     async def next(self) -> Job:
         """The next job, claimed, on a node of which it has a slot. Waits until there are both."""
-        while True:
-            self._wake.clear()
-            if not self.draining and self._health.good and (job := await self._claim()):
-                metrics.WAITED_SECONDS.observe(((job.started_at or 0) - job.created_at) / 1000)
-                return job
-            await self._wake.wait()
+        return await self._first_claimed()
 
     async def take_slot(self, job: Job) -> bool:
         # Also where that are more than there are: it runs already.

@@ -63,15 +63,19 @@ class Queue:
         """The next job, claimed, with a slot of its own that the caller frees. Waits until there are both."""
         await self._slots.acquire()
         try:
-            while True:
-                self._wake.clear()
-                if not self.draining and self._health.good and (job := await self._claim()):
-                    metrics.WAITED_SECONDS.observe(((job.started_at or 0) - job.created_at) / 1000)
-                    return job
-                await self._wake.wait()
+            return await self._first_claimed()
         except BaseException:
             self._slots.release()
             raise
+
+    async def _first_claimed(self) -> Job:
+        """The next job, as soon as one can be claimed."""
+        while True:
+            self._wake.clear()
+            if not self.draining and self._health.good and (job := await self._claim()):
+                metrics.WAITED_SECONDS.observe(((job.started_at or 0) - job.created_at) / 1000)
+                return job
+            await self._wake.wait()
 
     async def take_slot(self, job: Job) -> bool:
         """Takes a slot for a build that runs already; False where none is free, which must not stop it."""
