@@ -107,11 +107,17 @@ def _statuses(_context: click.Context, _option: click.Parameter, incomplete: str
 def jobs(client: Client, pipeline: str | None, status: str | None, limit: int) -> int:
     """List jobs, newest first."""
     query = _query(limit=limit, status=status, pipeline_id=pipeline)
-    row = "{:>7}  {:<9}  {:<24}  {:<20}  {:<12}  {:<20}  {}"
+    row = "{:>7}  {:<9}  {:<24}  {:<20}  {:<12}  {:<20}  {}{}"
     found = client.call("GET", f"/jobs?{query}", shape=response_shapes.JOBS)
     pipelines = client.call("GET", "/pipelines?limit=200", shape=response_shapes.PIPELINES)
     names = {one["id"]: one["name"] for one in pipelines}
-    out(row.format("JOB", "STATUS", "PIPELINE", "BRANCH", "COMMIT", "CREATED", "DURATION"))
+    # Only a server with several machines says where a job ran.
+    nodes = any(job.get("node") for job in found)
+
+    def on(node: str) -> str:
+        return f"{node[:16]:<16}  " if nodes else ""
+
+    out(row.format("JOB", "STATUS", "PIPELINE", "BRANCH", "COMMIT", "CREATED", on("NODE"), "DURATION"))
     if not found:
         note("there are no jobs")
     for job in found:
@@ -124,6 +130,7 @@ def jobs(client: Client, pipeline: str | None, status: str | None, limit: int) -
                 branch,
                 commit,
                 job["created_at"],
+                on(safe(str(job.get("node") or "-"))),
                 _duration(job),
             )
         )
