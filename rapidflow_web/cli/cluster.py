@@ -120,8 +120,7 @@ def status() -> int:
 def rotate(seconds: float) -> int:
     """Replace the keys of server and relays, while builds go on.
 
-    Connections that are open stay so until the old relays end: when nobody is connected to them any more, at
-    the latest after a day.
+    Connections that the old keys opened are ended; builds go on over new ones.
 
     If it is cut short, run it again: it goes on where it was.
     """
@@ -129,7 +128,7 @@ def rotate(seconds: float) -> int:
     async def work(administration: Administration) -> int:
         if behind := await administration.rotate(seconds, note):
             return _say_behind(behind, "the old keys stay valid; mend this and run the command again")
-        out("server and relays have new keys; the old ones open no new connection")
+        out("server and relays have new keys; the old ones open nothing any more")
         return 0
 
     return _run(work)

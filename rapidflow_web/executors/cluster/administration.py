@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Container
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import aiodocker
 import aiohttp
@@ -17,7 +19,7 @@ from rapidflow_web.executors.cluster.manager import Machine, Manager, Service, S
 from rapidflow_web.executors.cluster.relay_service import Options
 from rapidflow_web.executors.cluster.swarm import SwarmInventory, address_of, label_problem
 from rapidflow_web.executors.cluster.tls import context_of
-from rapidflow_web.executors.docker.engine_errors import engine_errors
+from rapidflow_web.executors.docker.engine_errors import engine_errors, gone_is_fine
 
 _TAKE_UP_SECONDS = 8.0
 """How long a running server may take to see new keys."""
@@ -94,8 +96,11 @@ class Administration:
             say("relays let in the new keys alone")
             if behind := await self._update(options, seconds):
                 return behind
-            self._keys.end_rotation()
+            say("connections that the old keys opened are ended")
             service = await self._service()
+            if behind := await self._end_older(service, options):
+                return behind
+            self._keys.end_rotation()
             await relay_service.remove_old_secrets(self._manager, service)
         return []
 
@@ -149,6 +154,34 @@ class Administration:
 
         return await relay_service.wait(self._manager, service, answers, seconds, down_too=down_too)
 
+    async def _end_older(self, service: Service, options: Options) -> list[str]:
+        """Ends relays that serve on with older keys. Says of each machine where that fails why.
+
+        The server connects again, to the newer ones.
+        """
+        certificates = self._keys.certificates(self._keys.make())
+        newer = relay_service.present(await self._manager.tasks(service), service)
+
+        async def end(machine: Machine) -> str | None:
+            address, problem = address_of(machine, options), None
+            # As long as an older one has the port, it may be that one which is asked to end itself.
+            for pause in (0.5, 1, 2, 0):
+                try:
+                    async with _engine(address, certificates) as docker:
+                        await _kill_others(docker, service.id, {task.id for task in newer})
+                except (EngineUnavailable, BuildError) as error:
+                    problem = f"{machine.name}: its older relay can't be ended: {error}"
+                    await asyncio.sleep(pause)
+                else:
+                    return None
+            return problem
+
+        machines = [
+            one for one in await self._manager.machines() if one.id in {task.machine for task in newer}
+        ]
+        ends = await asyncio.gather(*map(end, machines))
+        return [problem for problem in ends if problem is not None]
+
     async def _service(self) -> Service:
         service = await self._manager.service(relay_service.relay_name(self._installation))
         if service is None:
@@ -168,14 +201,31 @@ async def _probe(address: str, certificates: Certificates | None) -> str | None:
 
 
 async def _version(address: str, certificates: Certificates) -> None:
+    async with _engine(address, certificates) as docker:
+        with engine_errors("ask the engine for its version"):
+            await docker.version()
+
+
+@asynccontextmanager
+async def _engine(address: str, certificates: Certificates) -> AsyncGenerator[aiodocker.Docker]:
     docker = aiodocker.Docker(
         address.replace("tcp://", "https://"), timeout=_PROBE, ssl_context=context_of(certificates)
     )
     try:
-        with engine_errors("ask the engine for its version"):
-            await docker.version()
+        yield docker
     finally:
         await docker.close()
+
+
+async def _kill_others(docker: aiodocker.Docker, service: str, but: Container[str]) -> None:
+    """Kills containers of a service that run for none of the tasks `but`."""
+    with engine_errors("end an older relay"):
+        labels = {"label": [f"com.docker.swarm.service.id={service}"]}
+        found: list[Any] = await docker.containers.list(filters=labels)
+        for container in found:
+            if container["Labels"].get("com.docker.swarm.task.id") not in but:
+                with gone_is_fine():
+                    await container.kill()
 
 
 def _state(node: Node, answer: str | None) -> str:

@@ -175,6 +175,12 @@ def _failed(tasks: Iterable[Task]) -> list[Task]:
     return [task for task in tasks if task.state in ("failed", "rejected")]
 
 
+def present(tasks: Iterable[Task], service: Service) -> list[Task]:
+    """The tasks that run the relay as `service` has it."""
+    wanted = service.spec["TaskTemplate"]
+    return [task for task in tasks if task.state == "running" and _is_like(task.spec, wanted)]
+
+
 def _is_like(spec: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     ours, theirs = wanted["ContainerSpec"], spec["ContainerSpec"]
     return (
