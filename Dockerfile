@@ -5,13 +5,14 @@ ARG BASE=python:3.11-slim-bookworm
 
 # What gives a machine's engine to the server: `docker build --target relay --tag rapidflow-relay .`; see docs/cluster.md.
 FROM ${BASE} AS relay-files
-COPY scripts/relay_files.py rapidflow_web/executors/cluster/relay.py /source/
-RUN python3 -ISB /source/relay_files.py /source/relay.py /relay
+COPY scripts/relay_files.py /
+COPY rapidflow_web/executors/cluster/relay.py rapidflow_web/executors/cluster/tunnel.py /source/rapidflow_web/executors/cluster/
+RUN python3 -ISB /relay_files.py /source /relay
 
 FROM scratch AS relay
 COPY --from=relay-files /relay /
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["/bin/python3", "-ISB", "/relay.py"]
+ENTRYPOINT ["/bin/python3", "-ISB", "/relay"]
 
 
 FROM ${BASE} AS build

@@ -1,15 +1,15 @@
 """Copies what the relay needs to run into an empty folder: what its image consists of (see Dockerfile).
 
-The interpreter, the modules of the standard library that relay.py imports, and the libraries they need: no
+The interpreter, the modules of the standard library that the relay imports, and the libraries they need: no
 shell, and no tool for somebody who gets in.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import py_compile
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -19,18 +19,25 @@ _ALWAYS = ("encodings.ascii", "encodings.latin_1", "encodings.idna", "encodings.
 """Modules that are imported only when something calls for them."""
 
 
-def main(program: Path, root: Path) -> None:
-    """Copies `relay.py` to the folder `root`, with all that it needs at the paths that these have here."""
-    runpy.run_path(str(program))
+def main(sources: Path, root: Path) -> None:
+    """Copies the relay to the folder `root`, with all that it needs at the paths that these have here.
+
+    `sources` has its modules in the folders of their packages.
+    """
+    program = root / "relay"
+    shutil.copytree(sources, program)
+    (program / "__main__.py").write_text("from rapidflow_web.executors.cluster.relay import main\n\nmain()\n")
+    sys.path.insert(0, str(program))
+    importlib.import_module("rapidflow_web.executors.cluster.relay")
     for name in _ALWAYS:
         __import__(name)
     interpreter = Path(sys.executable).resolve()
     binaries = {interpreter}
     for module in list(sys.modules.values()):
-        file = Path(getattr(module, "__file__", None) or program)
+        file = Path(getattr(module, "__file__", None) or "built in")
         if file.suffix == ".so":
             binaries.add(file)
-        elif file.suffix == ".py" and file != program and Path(__file__) != file:
+        elif file.suffix == ".py" and not file.is_relative_to(program) and Path(__file__) != file:
             # Compiled only: half the size, and nothing is compiled when a relay starts.
             target = root / file.with_suffix(".pyc").relative_to("/")
             py_compile.compile(str(file), str(target), dfile=str(file), doraise=True)
@@ -46,7 +53,6 @@ def main(program: Path, root: Path) -> None:
     (root / "bin/python3").symlink_to(interpreter)
     for folder in ("run/secrets", "var/run", "proc", "sys", "dev", "tmp"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    shutil.copy(program, root / "relay.py")
 
 
 def _libraries(binaries: set[Path]) -> set[Path]:

@@ -320,6 +320,10 @@ class Execution:
         if outcome is not None:
             return outcome
         if running is not None:
+            if running.ports != self.job.ports:
+                # What leads there from this machine listens anew.
+                self.job.ports = running.ports
+                await jobs.update(self.job.id, ports=running.ports)
             return await self._go_on(running)
         if self._progress.number or self._start_record.noted:
             raise ContainerLost("the container of the build was gone when the server started again")

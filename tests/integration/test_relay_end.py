@@ -18,7 +18,7 @@ from rapidflow_web.executors.cluster import relay
 from rapidflow_web.executors.cluster.tls import context_of
 from rapidflow_web.executors.docker.attachment import attach
 from tests.support import images
-from tests.support.relays import PROGRAM, RelayProcess, echoing
+from tests.support.relays import RelayProcess, echoing
 from tests.support.server import free_port, wait_for
 
 LINES = 2_000_000
@@ -76,7 +76,7 @@ def test_port_of_another_program_is_refused(relayed: RelayProcess) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        command = [sys.executable, "-I", PROGRAM, "--folder", relayed.folder / "secrets-0"]
+        command = [sys.executable, "-I", relayed.program, "--folder", relayed.folder / "secrets-0"]
         options = ["--engine", relayed.engine, "--port", str(other.getsockname()[1])]
         done = subprocess.run(
             [*command, *options, "--address", "127.0.0.1"], capture_output=True, text=True, timeout=30
@@ -88,7 +88,7 @@ def test_port_of_another_program_is_refused(relayed: RelayProcess) -> None:
 
 
 def test_socket_that_may_not_be_used_is_named(relayed: RelayProcess, tmp_path: Path) -> None:
-    command = [sys.executable, "-I", PROGRAM, "--folder", relayed.folder / "secrets-0"]
+    command = [sys.executable, "-I", relayed.program, "--folder", relayed.folder / "secrets-0"]
     options = ["--engine", tmp_path / "nothing", "--port", str(free_port())]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=30)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import socket
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 
@@ -21,13 +25,14 @@ LINES = 250
 _PRINT = f"i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo line $i; sleep 0.05; done"
 _EXPECTED = "".join(f"line {number}\n" for number in range(1, LINES + 1))
 _SLOTS = 2
+_DOWN_SECONDS = int(os.environ.get("TORTURE_LINK_DOWN", "12"))
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = Cluster(
         tmp_path_factory.mktemp("cluster"), 3, "--reserve-cpus", str(_SLOTS),
-        engine_timeout="20s", parked="0", grace="1s",
+        engine_timeout=f"{_DOWN_SECONDS + 10}s", parked="0", grace="1s",
     )  # fmt: skip
     try:
         made.swarm.update(made.swarm.nodes[2], "--label-add", "gpu=yes")
@@ -46,10 +51,10 @@ def _pipeline(steps: list[str] | None = None, **more: object) -> dict[str, objec
     return {"name": "numbers", "steps": steps or [_PRINT], **more}
 
 
-def _start_on(cluster: Cluster, node: Node, steps: list[str] | None = None) -> int:
+def _start_on(cluster: Cluster, node: Node, steps: list[str] | None = None, **more: object) -> int:
     """Starts a build on a machine, and waits until it prints."""
     cluster.swarm.update(node, "--label-add", f"only={node.name}")
-    config = _pipeline(steps, on_node={"only": node.name})
+    config = _pipeline(steps, on_node={"only": node.name}, **more)
     wait_for(lambda: _labelled(cluster.server, node), f"the server knows the label of {node.name}")
     job_id = cluster.server.start_job(config)
     cluster.server.wait_output(job_id, "line 3\n", 60)
@@ -92,6 +97,9 @@ def test_builds_are_spread_over_the_slots_of_all_machines(cluster: Cluster, serv
         time.sleep(0.3)
     assert {server.job(job)["status"] for job in jobs} == {"success"}
     assert set(most) == {node.name for node in cluster.swarm.nodes}
+    listed = server.command("--url", server.url, "jobs").stdout.splitlines()
+    assert "  CREATED               NODE              DURATION" in listed[0]
+    assert {line.split()[-2] for line in listed[1:]} == set(most)
     assert min(most.values()) > 0
     # A container is removed a moment after its slot is free.
     assert max(most.values()) <= 2 * _SLOTS
@@ -139,6 +147,36 @@ def test_build_goes_on_when_relays_are_updated_and_get_new_keys(cluster: Cluster
     _assert_exact(server, _start_on(cluster, cluster.swarm.nodes[0]))
 
 
+def test_port_of_a_build_is_reached_here_wherever_it_runs(cluster: Cluster, server: Server) -> None:
+    serve = "mkdir -p /tmp/web && hostname >/tmp/web/index.html && exec httpd -f -p 8080 -h /tmp/web"
+    web = {"env": {"PORT": "8080"}, "expose_ports": True}
+    jobs = {
+        node.name: _start_on(cluster, node, ["hostname; seq 3 | sed 's/^/line /'; " + serve], **web)
+        for node in cluster.swarm.nodes[1:]
+    }
+
+    def page(job: int) -> str | None:
+        address = server.job(job)["ports"]["8080"]
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/", timeout=10) as answer:
+            return answer.read().decode()
+
+    hosts = {
+        job: server.details(job)["steps"][0]["output"].partition("\n")[0] + "\n" for job in jobs.values()
+    }
+    for restarts in (False, True):
+        if restarts:
+            server.kill()
+            server.start()
+        for name, job in jobs.items():
+            wait_for(lambda job=job: page(job) == hosts[job], f"the build on {name} answers")
+    for job in jobs.values():
+        address = server.job(job)["ports"]["8080"].split(":")
+        server.post(f"/jobs/{job}/cancel")
+        assert server.wait_finished(job)["job"]["ports"] is None
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((address[0], int(address[1])), timeout=10).close()
+
+
 def test_drained_machine_ends_its_builds_and_gets_no_more(cluster: Cluster, server: Server) -> None:
     node = cluster.swarm.nodes[1]
     job = _start_on(cluster, node)
@@ -160,7 +198,7 @@ def test_link_that_is_down_for_a_while_loses_no_line(cluster: Cluster, server: S
     node = cluster.swarm.nodes[2]
     job = _start_on(cluster, node)
     node.link(up=False)
-    time.sleep(12)
+    time.sleep(_DOWN_SECONDS)
     node.link(up=True)
     _assert_exact(server, job)
     wait_for(lambda: _cluster_is_well(cluster), "all machines take builds", 120)

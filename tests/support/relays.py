@@ -16,13 +16,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from rapidflow_web.executors.cluster import relay
+from rapidflow_web.executors.cluster import relay, tunnel
 from rapidflow_web.executors.cluster.certificates import Keys, RelayKeys
 from rapidflow_web.executors.cluster.tls import context_of
 from tests.support.server import free_port, wait_for
 from tests.support.tls_client import TlsClient
 
-PROGRAM = Path(relay.__file__)
+_PROGRAM = (Path(relay.__file__), Path(tunnel.__file__))
+"""The modules of the relay; it needs no other of the project."""
+_PACKAGE = "rapidflow_web/executors/cluster"
 
 
 class StandIn:
@@ -71,12 +73,7 @@ class RelayProcess:
         self.keys = Keys(self.folder)
         self.state = self.keys.make()
         self.engine = engine
-        text = PROGRAM.read_text()
-        for before, after in changes.items():
-            assert before in text
-            text = text.replace(before, after)
-        self._program = self.folder / "relay.py"
-        self._program.write_text(text)
+        self.program = write_program(self.folder / "program", changes)
         self.port = free_port()
         self.processes: list[subprocess.Popen[bytes]] = []
         self._clients: list[TlsClient] = []
@@ -101,7 +98,7 @@ class RelayProcess:
         secrets.mkdir()
         write_keys(secrets, self.keys.relay(self.keys.make()))
         # Isolated and without the packages of the tests: it must need nothing of them.
-        command = [sys.executable, "-I", "-S", self._program, "--folder", secrets, "--engine", self.engine,
+        command = [sys.executable, "-I", "-S", self.program, "--folder", secrets, "--engine", self.engine,
                    "--port", str(self.port), "--address", self.address]  # fmt: skip
         if self._namespace:
             command = ["nsenter", f"--net=/run/netns/{self._namespace}", *command]
@@ -129,6 +126,20 @@ class RelayProcess:
         shutil.rmtree(self.folder)
 
 
+def write_program(folder: Path, changes: Mapping[str, str] = {}) -> Path:
+    """Writes the relay, with `changes` made to it, as its image has it; returns what Python can run."""
+    package = folder / _PACKAGE
+    package.mkdir(parents=True)
+    (folder / "__main__.py").write_text(f"from {_PACKAGE.replace('/', '.')}.relay import main\n\nmain()\n")
+    texts = {file.name: file.read_text() for file in _PROGRAM}
+    for before, after in changes.items():
+        assert any(before in text for text in texts.values())
+        texts = {name: text.replace(before, after) for name, text in texts.items()}
+    for name, text in texts.items():
+        (package / name).write_text(text)
+    return folder
+
+
 def echo(connection: socket.socket) -> None:
     """Sends back what comes, and says goodbye once the client has ended its side."""
     while data := connection.recv(65536):
@@ -142,11 +153,11 @@ def engine_socket(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def echoing(folder: Path) -> Iterator[RelayProcess]:
-    """A relay before an engine that echoes, which is its `stand_in`."""
+def echoing(folder: Path, changes: Mapping[str, str] = {}) -> Iterator[RelayProcess]:
+    """A relay, with `changes` made to its program, before an engine that echoes, which is its `stand_in`."""
     stand_in = StandIn(engine_socket(folder), echo)
     try:
-        made = RelayProcess(engine_socket(folder))
+        made = RelayProcess(engine_socket(folder), changes=changes)
         made.stand_in = stand_in  # type: ignore[attr-defined]
         try:
             yield made

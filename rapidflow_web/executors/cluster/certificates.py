@@ -137,7 +137,7 @@ class Keys:
         """The files that the server connects with."""
         own = self._folder / str(state.own)
         return Certificates(
-            self._trusted(state.trusted), own / "server.pem", own / "server-key.pem", any_name=True
+            self._trusted(state.trusted), own / "server.pem", own / "server-key.pem", of_relays=True
         )
 
     def relay(self, state: State) -> RelayKeys:

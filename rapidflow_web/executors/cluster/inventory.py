@@ -12,15 +12,16 @@ from typing import Protocol
 class Certificates:
     """PEM files with which an engine is reached over TLS: who signed it, and who we are.
 
-    The files of new keys have other names, so that whoever holds an old value sees that it is one. With
-    `any_name`, the engine's certificate need not name its address: its CA signs nothing but relays, of which
-    all have one certificate, because machines join at any time.
+    The files of new keys have other names, so that whoever holds an old value sees that it is one.
+    `of_relays` says that a relay answers, which also leads to ports of its machine. Its certificate need not
+    name its address: the CA signs nothing but relays, of which all have one certificate, because machines
+    join at any time.
     """
 
     ca: Path
     certificate: Path
     key: Path
-    any_name: bool = False
+    of_relays: bool = False
 
 
 @dataclass(frozen=True, slots=True)

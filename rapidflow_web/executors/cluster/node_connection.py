@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import weakref
+from collections.abc import Mapping
+
 import aiodocker
 
 from rapidflow_web.errors import EngineUnavailable
+from rapidflow_web.executors.cluster.forwarding import Forward
 from rapidflow_web.executors.cluster.inventory import Node
 from rapidflow_web.executors.cluster.tls import context_of
 from rapidflow_web.executors.docker import engine_client
 from rapidflow_web.executors.docker.connection import CALL
+
+_log = logging.getLogger(__name__)
 
 
 class NodeConnection:
@@ -23,6 +30,7 @@ class NodeConnection:
         self._made_for: object = None
         self._earlier: list[aiodocker.Docker] = []
         """Clients with earlier keys or addresses; what they opened is still in use."""
+        self._forwards: weakref.WeakSet[Forward] = weakref.WeakSet()
         self._closed = False
 
     def client(self) -> aiodocker.Docker:
@@ -49,8 +57,22 @@ class NodeConnection:
             self._docker, self._made_for = docker, made_for
         return self._docker
 
+    def forward(self, published: Mapping[str, str]) -> Forward | None:
+        node = self.node
+        if node is None or node.certificates is None or not node.certificates.of_relays:
+            return None
+        try:
+            forward = Forward(published, lambda: self.node)
+        except OSError as error:
+            _log.warning("the ports of a build on node %s have none here: %s", node.name, error)
+            return None
+        self._forwards.add(forward)
+        return forward
+
     async def cut(self) -> None:
         """Ends all connections: whoever reads from an engine that is gone would wait for ever."""
+        for forward in self._forwards:
+            forward.cut()
         clients = [*self._earlier, *([self._docker] if self._docker is not None else [])]
         self._earlier, self._docker = [], None
         for docker in clients:
@@ -59,4 +81,6 @@ class NodeConnection:
 
     async def close(self) -> None:
         self._closed = True
+        for forward in self._forwards:
+            forward.close()
         await self.cut()

@@ -1,8 +1,9 @@
 """The relay: gives a machine's Docker engine to the server of one installation, over TLS.
 
-It runs alone on each machine of a swarm, as `python3 relay.py`, and needs the standard library only. Whoever
-has a client certificate of the installation's CA speaks with the engine as over its socket; nobody else gets
-through to it. docs/cluster.md says how it is set up, docs/adr/0028 why it is there.
+It runs alone on each machine of a swarm, with tunnel.py, and needs the standard library only. Whoever
+has a client certificate of the installation's CA speaks with the engine as over its socket, or with a port of
+the machine's loopback, at which builds publish theirs; nobody else gets through. docs/cluster.md says how it
+is set up, docs/adr/0028 why it is there.
 
 On SIGTERM it serves on while a connection is open, new ones included: builds on a machine that is drained
 still have to be stopped and removed. Where a newer relay listens at the same port, that one gets all new
@@ -15,16 +16,18 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import os
 import resource
 import signal
 import socket
 import ssl
-import struct
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, cast
+
+from rapidflow_web.executors.cluster.tunnel import CHUNK, PORTS, Tunnel, note_name
 
 PORT = 2378
 CA, CERTIFICATE, KEY = "ca.pem", "relay.pem", "relay-key.pem"
@@ -32,11 +35,6 @@ CA, CERTIFICATE, KEY = "ca.pem", "relay.pem", "relay-key.pem"
 PORT_TAKEN, ENGINE_CLOSED = 98, 77
 """Exit codes; a swarm tells nothing else of a program that ended."""
 
-_CHUNK = 256 * 1024
-"""Bytes that one direction of a connection takes at a time, and the next only when these are passed on."""
-_BURST, _GATHER_SECONDS = 16 * 1024, 0.003
-"""A burst of output goes on in fewer and larger pieces: all that follows costs per piece. It takes the relay
-and the server half the CPU time."""
 _HANDSHAKE_SECONDS = 10.0
 _MOST_HANDSHAKES = 200
 """Unfinished handshakes; with one more, the oldest of the address that has most is given up. A client of ours
@@ -45,14 +43,11 @@ _PARTING_SECONDS = 30.0
 """How long a client may keep its side open after the engine has closed its own."""
 _IDLE_SECONDS = 5.0
 """After SIGTERM: how long no connection must have been open before the relay ends."""
-_DEAD_SECONDS = 60.0
-"""A client that acknowledges nothing for so long is gone. One that only does not read acknowledges probes."""
 _WATCH_SECONDS = 5.0
 _SAY_SECONDS = 1.0
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
-_TCP_INFO = struct.Struct("=8B13I")
-_CLOSED, _LISTENING = 7, "0A"
-"""States of a TCP socket, the second as /proc has it."""
+_LISTENING = "0A"
+"""A state of a TCP socket, as /proc has it."""
 _MAPPED = bytes(10) + b"\xff\xff"
 """How an IPv6 address begins that stands for one of IPv4."""
 
@@ -67,145 +62,9 @@ def context_of(folder: Path) -> ssl.SSLContext:
     # Nobody would look at the certificate of a session that is resumed.
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET
+    context.set_alpn_protocols([PORTS])
+    context.sni_callback = note_name
     return context
-
-
-class _Connection:
-    """A client and the engine, each with a socket that never blocks.
-
-    The end of one's stream reaches the other: as TLS's close_notify the client, by shutdown the engine.
-    asyncio's own TLS would close both directions with one. TLS in memory also takes fewer calls than on the
-    socket, which would be asked for each record of 16 KiB.
-    """
-
-    def __init__(self, client: socket.socket, context: ssl.SSLContext, scratch: memoryview) -> None:
-        self.client = client
-        self._scratch = scratch  # of all connections: nothing in it outlives an await
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._sending = asyncio.Lock()
-
-    async def handshake(self) -> None:
-        """Raises `OSError` for a client that may not be served."""
-        while True:
-            try:
-                self._tls.do_handshake()
-            except ssl.SSLWantReadError:
-                await self._send()
-                if not await self._receive():
-                    raise ConnectionResetError("it left in its handshake") from None
-            except ssl.SSLError:
-                with contextlib.suppress(OSError):
-                    self.client.send(self._outgoing.read())  # the alert that says why
-                raise
-            else:
-                return await self._send()
-
-    async def relay(self, engine: socket.socket) -> None:
-        """Passes bytes on until both sides have ended. Raises a group of `OSError` where one breaks."""
-        async with asyncio.TaskGroup() as directions:
-            to_engine = directions.create_task(self._to_engine(engine))
-            await self._to_client(engine)
-            if not (await asyncio.wait({to_engine}, timeout=_PARTING_SECONDS))[0]:
-                raise ConnectionAbortedError("it stayed when the engine had ended")
-
-    def is_dead(self) -> bool:
-        """Whether the client is gone without a word, though much or nothing may be on its way to it."""
-        info = _TCP_INFO.unpack(
-            self.client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size).ljust(_TCP_INFO.size)
-        )
-        state, probes, unacknowledged, last_acknowledged = info[0], info[3], info[12], info[20]
-        # Where the client's window is closed, probes are what it has to acknowledge; one may be under way.
-        return state == _CLOSED or (
-            (unacknowledged > 0 or probes > 1) and last_acknowledged > _DEAD_SECONDS * 1000
-        )
-
-    async def _to_client(self, engine: socket.socket) -> None:
-        while size := await _received(engine, self._scratch):
-            self._tls.write(self._scratch[:size])
-            await self._send()
-            # It is the turn of others, however fast these two are.
-            await asyncio.sleep(_GATHER_SECONDS if _BURST <= size < _CHUNK // 2 else 0)
-        with contextlib.suppress(ssl.SSLError):
-            self._tls.unwrap()  # sends close_notify; whatever the client still says can be read
-        await self._send()
-
-    async def _to_engine(self, engine: socket.socket) -> None:
-        ended = False
-        while not ended:
-            size, ended = self._decrypt()
-            await _sent(engine, self._scratch[:size])
-            if self._outgoing.pending and not self._sending.locked():
-                await self._send()
-            if not size and not ended and not await self._receive():
-                raise ConnectionResetError("the client left")
-        engine.shutdown(socket.SHUT_WR)
-
-    def _decrypt(self) -> tuple[int, bool]:
-        """Reads what has come; returns how many bytes and whether the client has ended its stream."""
-        read: Any = self._tls.read  # into a buffer, which its type does not know
-        size = 0
-        try:
-            while size < _CHUNK and (count := read(_CHUNK - size, self._scratch[size:])):
-                size += count
-        except ssl.SSLWantReadError:
-            return size, False
-        except ssl.SSLZeroReturnError:
-            pass
-        return size, size < _CHUNK
-
-    async def _receive(self) -> bool:
-        """Gives to TLS what has come from the client; False at the end."""
-        size = await _received(self.client, self._scratch[: _CHUNK // 2])
-        self._incoming.write(self._scratch[:size])
-        return size > 0
-
-    async def _send(self) -> None:
-        async with self._sending:
-            while data := self._outgoing.read():
-                await _sent(self.client, memoryview(data))
-
-
-async def _received(source: socket.socket, buffer: memoryview) -> int:
-    """Waits for bytes of `source` and puts them into `buffer`; returns how many, 0 at the end."""
-    while True:
-        try:
-            return source.recv_into(buffer)
-        except BlockingIOError:
-            await _ready(source, reading=True)
-
-
-async def _sent(target: socket.socket, data: memoryview) -> None:
-    """Sends all of `data`, which the caller may change only after this, or before the first await of it."""
-    while data:
-        try:
-            data = data[target.send(data) :]
-        except BlockingIOError:
-            if not data.readonly:
-                data = memoryview(bytes(data))
-            await _ready(target, reading=False)
-
-
-async def _ready(waited_for: socket.socket, *, reading: bool) -> None:
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-
-    def tell() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    number = waited_for.fileno()
-    if reading:
-        loop.add_reader(number, tell)
-    else:
-        loop.add_writer(number, tell)
-    try:
-        await ready
-    finally:
-        if reading:
-            loop.remove_reader(number)
-        else:
-            loop.remove_writer(number)
 
 
 class Relay:
@@ -216,10 +75,10 @@ class Relay:
         self._engine = str(engine)
         self._port = port
         self._listener = _listen(address, port)
-        self._scratch = memoryview(bytearray(_CHUNK))
+        self._scratch = memoryview(bytearray(CHUNK))
         self._greeting: dict[asyncio.Task[None], bytes] = {}
         """Handshakes, the oldest first, each with where it comes from."""
-        self._open: dict[asyncio.Task[None], _Connection] = {}
+        self._open: dict[asyncio.Task[None], Tunnel] = {}
         self._ending = asyncio.Event()
         self._said = 0.0
 
@@ -287,25 +146,43 @@ class Relay:
             return self._complain(f"refused a client: {reason or 'its handshake took too long'}")
         self._greeting.pop(task, None)
         self._open[task] = connection
-        with socket.socket(socket.AF_UNIX) as engine:
-            engine.setblocking(False)
+        try:
+            plain = await self._connected(connection)
+        except OSError as error:
+            return self._complain(str(error))
+        # Only the engine never has more to hear once it has ended its side.
+        parting = None if connection.is_to_port else _PARTING_SECONDS
+        # A side that breaks off takes the other with it; both know.
+        with plain, contextlib.suppress(OSError):
             try:
-                await asyncio.get_running_loop().sock_connect(engine, self._engine)
-            except OSError as error:
-                return self._complain(f"the engine does not answer at {self._engine}: {error.strerror}")
-            # A side that breaks off takes the other with it; both know.
-            with contextlib.suppress(OSError):
-                try:
-                    await connection.relay(engine)
-                except BaseExceptionGroup as errors:
-                    raise errors.exceptions[0] from None
+                await connection.relay(plain, parting)
+            except BaseExceptionGroup as errors:
+                raise errors.exceptions[0] from None
 
-    async def _greeted(self, client: socket.socket) -> _Connection:
+    async def _connected(self, connection: Tunnel) -> socket.socket:
+        """What a client asked for. Raises `OSError` with a sentence that says what does not answer."""
+        if connection.is_to_port:
+            family, address = socket.AF_INET, ("127.0.0.1", connection.port())
+        else:
+            family, address = socket.AF_UNIX, self._engine
+        plain = socket.socket(family)
+        plain.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(plain, address)
+        except BaseException as error:
+            plain.close()
+            if not isinstance(error, OSError):
+                raise
+            what = f"port {address[1]}" if connection.is_to_port else f"the engine at {self._engine}"
+            raise OSError(f"{what} does not answer: {os.strerror(error.errno or 0)}") from error
+        return plain
+
+    async def _greeted(self, client: socket.socket) -> Tunnel:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE.items():
             client.setsockopt(socket.IPPROTO_TCP, option, value)
-        connection = _Connection(client, self._context, self._scratch)
+        connection = Tunnel(client, self._context, self._scratch)
         async with asyncio.timeout(_HANDSHAKE_SECONDS):
             await connection.handshake()
         return connection

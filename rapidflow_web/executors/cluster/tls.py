@@ -15,7 +15,7 @@ def context_of(certificates: Certificates) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.check_hostname = not certificates.any_name
+    context.check_hostname = not certificates.of_relays
     try:
         context.load_verify_locations(certificates.ca)
         context.load_cert_chain(certificates.certificate, certificates.key)

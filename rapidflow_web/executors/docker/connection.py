@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Protocol
 
 import aiodocker
@@ -15,11 +16,31 @@ CALL = aiohttp.ClientTimeout(total=120, connect=10)
 """For calls that the engine answers by itself; a hung engine must not hold a build for ever."""
 
 
+class Forward(Protocol):
+    """What leads from this machine to ports that a build publishes at the machine of its engine."""
+
+    @property
+    def ports(self) -> dict[str, str]:
+        """The build's own port to the address on this machine."""
+        ...
+
+    def close(self) -> None:
+        """Ends it, with all connections. Safe to call again."""
+        ...
+
+
 class Connection(Protocol):
     """Gives the client of one engine."""
 
     def client(self) -> aiodocker.Docker:
         """The client. Raises `EngineUnavailable` while there is nothing to connect to."""
+        ...
+
+    def forward(self, published: Mapping[str, str]) -> Forward | None:
+        """Leads to `published`, the build's own ports with their addresses at the machine of the engine.
+
+        None where that is this machine, or nothing leads to the other.
+        """
         ...
 
     async def close(self) -> None:
@@ -46,6 +67,9 @@ class EnvironmentConnection:
             except (aiodocker.DockerError, OSError) as error:
                 raise EngineUnavailable(f"the Docker configuration can't be used: {error}") from error
         return self._docker
+
+    def forward(self, published: Mapping[str, str]) -> None:
+        return None
 
     async def close(self) -> None:
         self._closed = True

@@ -17,6 +17,7 @@ from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Exit, Process
 from rapidflow_web.executors.docker import engine_client
 from rapidflow_web.executors.docker.attachment import Attachment, attach
+from rapidflow_web.executors.docker.connection import Forward
 from rapidflow_web.executors.docker.engine_errors import engine_errors, gone_is_fine
 from rapidflow_web.executors.docker.output_copy import IncompleteCopy, archived_file
 from rapidflow_web.pipeline.durations import format_duration
@@ -46,12 +47,14 @@ class DockerBuild:
         ports: dict[str, str] | None = None,
         owner: tuple[int, int] = (0, 0),
         attachment: Attachment | None = None,
+        forward: Forward | None = None,
     ) -> None:
         self.id = container_id
         self.ports = ports
         self._owner = owner
         """User and group to whom the agent's folders belong."""
         self._attachment = attachment
+        self._forward = forward
         self._client = client
         self._engine_timeout = engine_timeout
         self._spec = spec
@@ -306,6 +309,8 @@ class DockerBuild:
     async def remove(self) -> None:
         if self._removed:
             return
+        if self._forward is not None:
+            self._forward.close()
         # An attachment that nobody reads would make the engine wait with the removal.
         await self.detach()
         with engine_errors("remove the container"):

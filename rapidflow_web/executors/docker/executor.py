@@ -15,6 +15,7 @@ from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Live
 from rapidflow_web.executors.docker import privileges
+from rapidflow_web.executors.docker.attachment import Attachment
 from rapidflow_web.executors.docker.connection import Connection, EnvironmentConnection
 from rapidflow_web.executors.docker.container import DockerBuild, delete, is_going, published
 from rapidflow_web.executors.docker.engine_errors import engine_errors
@@ -118,9 +119,7 @@ class DockerExecutor:
         if (image := await self._image(spec)) is None:
             raise BuildError(f"the image {spec.image} is not there any more")
         ready = await self._pool.take(self._wanted(spec, image), park=self._may_be_parked(spec))
-        build = DockerBuild(
-            self.client, self._engine_timeout, spec, ready.id, ready.ports, ready.owner, ready.attachment
-        )
+        build = self._build(spec, ready.id, ready.ports, ready.owner, ready.attachment)
         try:
             await created(ready.id)
             # Only now: whoever takes the build up after a kill must find what may have run a step.
@@ -153,7 +152,21 @@ class DockerExecutor:
             if spec.network:
                 await self._networks.ensure()  # so that from where it connects is known
         ports = published(details["NetworkSettings"]["Ports"] or {}) if spec.port is not None else None
-        return DockerBuild(self.client, self._engine_timeout, spec, details["Id"], ports)
+        return self._build(spec, details["Id"], ports)
+
+    def _build(
+        self,
+        spec: BuildSpec,
+        container_id: str,
+        published: dict[str, str] | None,
+        owner: tuple[int, int] = (0, 0),
+        attachment: Attachment | None = None,
+    ) -> DockerBuild:
+        forward = self._connection.forward(published) if published else None
+        ports = forward.ports if forward is not None else published
+        return DockerBuild(
+            self.client, self._engine_timeout, spec, container_id, ports, owner, attachment, forward
+        )
 
     async def orphans(self, live: Live) -> list[str]:
         return [what for what, _ in await self._orphans(live)]
