@@ -1,10 +1,11 @@
 """Server, relays, engines and links of a swarm are killed in turn: all lines come once, all builds end once.
 
-In `make test` a few kills; `make torture` sets TORTURE_KILLS.
+In `make test` a few kills, with six builds at once; `make torture` sets TORTURE_KILLS and TORTURE_BUILDS.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -26,8 +27,11 @@ KILLS = int(os.environ.get("TORTURE_KILLS", "4"))
 SEED = int(os.environ.get("TORTURE_SEED", "0")) or random.randrange(1, 10**6)
 
 _LINES = 300
-_AT_ONCE = 6
-_STEP = f"i=0; while [ $i -lt {_LINES} ]; do i=$((i+1)); echo line $i; sleep 0.02; done"
+_MACHINES = 3
+_AT_ONCE = int(os.environ.get("TORTURE_BUILDS", "6"))
+_PAUSE = 0.003 * _AT_ONCE
+"""Seconds between two lines: all builds together print as many, however many they are."""
+_STEP = f"i=0; while [ $i -lt {_LINES} ]; do i=$((i+1)); echo line $i; sleep {_PAUSE:.3f}; done"
 _EXPECTED = "".join(f"line {number}\n" for number in range(1, _LINES + 1))
 
 
@@ -78,7 +82,7 @@ class _Torture:
         """How many builds ended with which status."""
         ends: Counter[str] = Counter()
         for job_id, follower in self.builds.items():
-            details = self.server.wait_finished(job_id, seconds=240)
+            details = self.server.wait_finished(job_id, seconds=600)
             assert_ended_once(self.server, job_id)
             assert follower.wait() == self.server.get(f"/jobs/{job_id}/logs/stream").body
             self._check(details)
@@ -110,8 +114,10 @@ class _Torture:
 
 def test_builds_of_a_swarm_survive_kills_of_all_that_is_between(tmp_path: Path) -> None:
     print(f"TORTURE_SEED={SEED}")
-    cluster = Cluster(tmp_path, 3, "--reserve-cpus", "2", engine_timeout="60s", parked="0", grace="1s")
+    cluster = Cluster(tmp_path, _MACHINES, engine_timeout="60s", parked="0", grace="1s")
     try:
+        for node in cluster.swarm.nodes:
+            cluster.swarm.update(node, "--label-add", f"rapidflow.slots={math.ceil(_AT_ONCE / _MACHINES)}")
         cluster.server.start()
         torture = _Torture(cluster, random.Random(SEED))
         for number in range(KILLS):
