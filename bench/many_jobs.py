@@ -23,13 +23,14 @@ _STATEMENTS = (
     "SELECT id, id, {now} - 90000000000, {now} - 90000000000 FROM definition",
     # 1 in 12 failed, 1 in 50 was cancelled; a build a minute.
     "INSERT INTO job (id, pipeline_id, definition_id, status, branch, repo_name, expose_ports, cancelled, "
-    'created_at, started_at, finished_at, "commit", image, started_by, timeline, log_size) '
+    'created_at, started_at, finished_at, "commit", image, started_by, timeline, log_size, '
+    "stored_size) "
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {jobs}) "
     "SELECT i, p, p, CASE WHEN i * 7919 % 1000 < 83 THEN 'failed' WHEN i * 104729 % 1000 < 20 "
     "THEN 'cancelled' ELSE 'success' END, "
     "CASE WHEN i % 5 = 0 THEN 'topic-' || (i * 31 % 5000) ELSE 'main' END, "
     "'https://example.com/team/many', {false}, {false}, at, at + 900, at + 900 + 20000 + i * 7919 % 90000, "
-    "'0123456789abcdef0123456789abcdef01234567', 'alpine', 'api', '[]', 100 FROM "
+    "'0123456789abcdef0123456789abcdef01234567', 'alpine', 'api', '[]', 100, 100 FROM "
     "(SELECT i, CASE WHEN i % 2 = 0 THEN 1 ELSE 2 + i / 2 % ({pipelines} - 2) END AS p, "
     "{now} - ({jobs} - i) * CAST(60000 AS BIGINT) AS at FROM n) AS made",
     "INSERT INTO step (job_id, order_num, type, content, status, created_at, exit_code, started_at, "
