@@ -83,24 +83,26 @@ class Masker:
         An empty list now and then is nothing but a moment for others to have their turn.
         """
         # A line in it may add what the rest of it is full of.
-        costs_little = not self._held and not _has_command(data) and not self._search.may_find_in(data)
-        if len(data) <= _AT_ONCE or costs_little:
-            yield from self._fed(data, source)
+        adds_none = not self._held and not _has_command(data)
+        if len(data) <= _AT_ONCE or (adds_none and not self._search.may_find_in(data)):
+            yield from self._fed(data, source, adds_none)
             return
         begin = source - len(data)
         for at in range(0, len(data), _AT_ONCE):
             part = data[at : at + _AT_ONCE]
-            yield from self._fed(part, begin + at + len(part))
+            yield from self._fed(part, begin + at + len(part), adds_none)
             yield []  # others have their turn also where all is held back
 
-    def _fed(self, data: bytes, source: int) -> Iterator[list[Piece] | Added]:
+    def _fed(self, data: bytes, source: int, adds_none: bool) -> Iterator[list[Piece] | Added]:
         if not self._held:
             self._gaps.clear()
         elif gap := source - len(data) - self._source:
             self._gaps.append((self._position, gap))
         self._source = source
         self._position += len(data)
-        return self._masked(self._held + data if self._held else data, at_end=False)
+        # What is held now may have begun in a part before this one, and end in it.
+        adds_none = adds_none and not self._held
+        return self._masked(self._held + data if self._held else data, at_end=False, adds_none=adds_none)
 
     def flush(self) -> Iterator[list[Piece] | Added]:
         """Gives what was held, because a step ends. From 6 bytes on the beginning of a secret is masked.
@@ -117,9 +119,9 @@ class Masker:
             position = end
         return decoded(b"".join((*masked, data[position:])))
 
-    def _masked(self, data: bytes, at_end: bool) -> Iterator[list[Piece] | Added]:
+    def _masked(self, data: bytes, at_end: bool, adds_none: bool = False) -> Iterator[list[Piece] | Added]:
         begin = line_end = 0
-        for line, next_end in self._lines_that_add(data, at_end):
+        for line, next_end in () if adds_none else self._lines_that_add(data, at_end):
             # No secret reaches into such a line: from there on more is searched for, and anew.
             spans, _ = self._search.spans(data[begin:line], at_end=True)
             if pieces := self._pieces(data, begin, line, spans):
