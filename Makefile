@@ -38,7 +38,7 @@ torture: ## Break things on purpose for half an hour: 200 kills, 1,000 followers
 	@scripts/venv.sh dev
 	@.venv/bin/python -m scripts.test_needs
 	TORTURE_KILLS=200 TORTURE_FOLLOWERS=1000 TORTURE_RACES=10000 TORTURE_CASES=10000 \
-	TORTURE_DELIVERIES=1000 TORTURE_DELIVERY_KILLS=20 TORTURE_ADOPTIONS=1000 TORTURE_DATABASES=50 TORTURE_LINK_DOWN=30 TORTURE_BUILDS=30 \
+	TORTURE_DELIVERIES=1000 TORTURE_DELIVERY_KILLS=20 TORTURE_ADOPTIONS=1000 TORTURE_DATABASES=50 TORTURE_LINK_DOWN=30 TORTURE_BUILDS=9 \
 	  .venv/bin/python -m pytest -s tests/faults tests/api/test_schemathesis.py tests/api/test_hostile_requests.py \
 	  tests/integration/test_full_disk.py tests/integration/test_engine_outages.py \
 	  tests/integration/test_delivery_bursts.py tests/integration/test_swarm_builds.py tests/integration/test_services.py

@@ -71,7 +71,7 @@ def _server(data: Path, folder: str | None) -> Server:
     server.start().stop()
     many_jobs.fill(data / "rapidflow.db", _JOBS)
     server.start()
-    # One that was really built: without a log, a job's page shows that fault, and is made anew each time.
+    # It is built, because the page of a job without its log is never kept.
     built = server.start_job({"name": "shown", "steps": ["echo hello"]})
     assert server.wait_finished(built)["job"]["id"] == _SHOWN
     return server

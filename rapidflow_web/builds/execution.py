@@ -310,6 +310,9 @@ class Execution:
                 outcome = self._progress.outcome() or self._stopping.outcome
             else:
                 await self._progress.begin(following, self._writer.source)
+        if self.job.node is not None:
+            # What led there has ended with the earlier server.
+            await self._store_ports(None)
         running = await self._find(wait=outcome is None)
         try:
             if outcome is None:
@@ -320,14 +323,16 @@ class Execution:
         if outcome is not None:
             return outcome
         if running is not None:
-            if running.ports != self.job.ports:
-                # What leads there from this machine listens anew.
-                self.job.ports = running.ports
-                await jobs.update(self.job.id, ports=running.ports)
+            await self._store_ports(running.ports)
             return await self._go_on(running)
         if self._progress.number or self._start_record.noted:
             raise ContainerLost("the container of the build was gone when the server started again")
         return await self._build()
+
+    async def _store_ports(self, ports: dict[str, str] | None) -> None:
+        if ports != self.job.ports:
+            self.job.ports = ports
+            await jobs.update(self.job.id, ports=ports)
 
     async def _find(self, wait: bool) -> RunningBuild | None:
         """What an earlier server left running. With `wait` waits for an engine that is away."""

@@ -112,10 +112,11 @@ def jobs(client: Client, pipeline: str | None, status: str | None, limit: int) -
     pipelines = client.call("GET", "/pipelines?limit=200", shape=response_shapes.PIPELINES)
     names = {one["id"]: one["name"] for one in pipelines}
     # Only a server with several machines says where a job ran.
-    nodes = any(job.get("node") for job in found)
+    nodes = [safe(str(job["node"])) for job in found if job.get("node")]
+    width = max(map(len, nodes), default=0)
 
     def on(node: str) -> str:
-        return f"{node[:16]:<16}  " if nodes else ""
+        return f"{node:<{width}}  " if nodes else ""
 
     out(row.format("JOB", "STATUS", "PIPELINE", "BRANCH", "COMMIT", "CREATED", on("NODE"), "DURATION"))
     if not found:

@@ -127,7 +127,7 @@ def rotate(seconds: float) -> int:
 
     async def work(administration: Administration) -> int:
         if behind := await administration.rotate(seconds, note):
-            return _say_behind(behind, "the old keys stay valid; mend this and run the command again")
+            return _say_behind(behind, "the old keys can still be used; mend this and run the command again")
         out("server and relays have new keys; the old ones open nothing any more")
         return 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Container
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +15,7 @@ from rapidflow_web.errors import BuildError, EngineUnavailable
 from rapidflow_web.executors.cluster import relay_service
 from rapidflow_web.executors.cluster.certificates import Keys
 from rapidflow_web.executors.cluster.inventory import Certificates, Node
-from rapidflow_web.executors.cluster.manager import Machine, Manager, Service, SwarmError
+from rapidflow_web.executors.cluster.manager import Machine, Manager, Service, SwarmError, Task
 from rapidflow_web.executors.cluster.relay_service import Options
 from rapidflow_web.executors.cluster.swarm import SwarmInventory, address_of, label_problem
 from rapidflow_web.executors.cluster.tls import context_of
@@ -96,7 +96,7 @@ class Administration:
             say("relays let in the new keys alone")
             if behind := await self._update(options, seconds):
                 return behind
-            say("connections that the old keys opened are ended")
+            say("ending the connections that the old keys opened")
             service = await self._service()
             if behind := await self._end_older(service, options):
                 return behind
@@ -160,7 +160,9 @@ class Administration:
         The server connects again, to the newer ones.
         """
         certificates = self._keys.certificates(self._keys.make())
-        newer = relay_service.present(await self._manager.tasks(service), service)
+
+        async def newer() -> list[Task]:
+            return relay_service.up_to_date(await self._manager.tasks(service), service)
 
         async def end(machine: Machine) -> str | None:
             address, problem = address_of(machine, options), None
@@ -168,7 +170,7 @@ class Administration:
             for pause in (0.5, 1, 2, 0):
                 try:
                     async with _engine(address, certificates) as docker:
-                        await _kill_others(docker, service.id, {task.id for task in newer})
+                        await _kill_older(docker, service.id, newer)
                 except (EngineUnavailable, BuildError) as error:
                     problem = f"{machine.name}: its older relay can't be ended: {error}"
                     await asyncio.sleep(pause)
@@ -176,9 +178,8 @@ class Administration:
                     return None
             return problem
 
-        machines = [
-            one for one in await self._manager.machines() if one.id in {task.machine for task in newer}
-        ]
+        serving = {task.machine for task in await newer() if task.state == "running"}
+        machines = [machine for machine in await self._manager.machines() if machine.id in serving]
         ends = await asyncio.gather(*map(end, machines))
         return [problem for problem in ends if problem is not None]
 
@@ -217,13 +218,17 @@ async def _engine(address: str, certificates: Certificates) -> AsyncGenerator[ai
         await docker.close()
 
 
-async def _kill_others(docker: aiodocker.Docker, service: str, but: Container[str]) -> None:
-    """Kills containers of a service that run for none of the tasks `but`."""
+async def _kill_older(
+    docker: aiodocker.Docker, service: str, newer: Callable[[], Awaitable[list[Task]]]
+) -> None:
+    """Kills containers of a service that run for none of the tasks `newer`."""
     with engine_errors("end an older relay"):
         labels = {"label": [f"com.docker.swarm.service.id={service}"]}
         found: list[Any] = await docker.containers.list(filters=labels)
+        # Only now: a container has its task before it runs.
+        spared = {task.id for task in await newer()}
         for container in found:
-            if container["Labels"].get("com.docker.swarm.task.id") not in but:
+            if container["Labels"].get("com.docker.swarm.task.id") not in spared:
                 with gone_is_fine():
                     await container.kill()
 

@@ -1,129 +1,199 @@
-"""Ports that builds publish on other machines, at ports of this machine's loopback."""
+"""Ports that builds publish on another machine, at ports of this machine's loopback."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
+import ssl
+import weakref
 from collections.abc import Callable, Mapping
+from typing import cast
 from urllib.parse import urlsplit
 
 from rapidflow_web.errors import EngineUnavailable, RapidFlowError
-from rapidflow_web.executors.cluster.inventory import Node
+from rapidflow_web.executors.cluster.inventory import Certificates, Node
 from rapidflow_web.executors.cluster.tls import context_of
-from rapidflow_web.executors.cluster.tunnel import CHUNK, PORTS, Tunnel, port_name
+from rapidflow_web.executors.cluster.tunnel import (
+    PORT_CHUNK,
+    PORTS,
+    Tunnel,
+    abort_when_closed,
+    is_dead,
+    keep_alive,
+    limit,
+    port_name,
+)
 
 _log = logging.getLogger(__name__)
 
 _LOOPBACK = "127.0.0.1"
-_MOST_CONNECTIONS = 100
-"""Connections to a port at a time; further ones wait."""
+_MOST_CONNECTIONS = 64
+"""Connections to a machine at a time; further ones wait."""
 _CONNECT_SECONDS = 10.0
 _PAUSE_SECONDS = 0.1
-_scratch = memoryview(bytearray(CHUNK))
-"""Of all tunnels: see there."""
+_WATCH_SECONDS = 5.0
 
 
-class Forward:
-    """Listens here for the ports of one build; each connection goes through the relay of its machine.
+class Forwards:
+    """What leads to ports of one machine. `reach` gives it as it is now, or raises `EngineUnavailable`."""
 
-    `published` maps a port of the build to its address at that machine, and `ports` to the one here. `node`
-    is asked for each connection: keys and addresses change. Raises `OSError` where nothing can listen.
-    """
-
-    def __init__(self, published: Mapping[str, str], node: Callable[[], Node | None]) -> None:
-        self._node = node
+    def __init__(self, reach: Callable[[], Node]) -> None:
+        self._reach = reach
+        self._free = asyncio.Semaphore(_MOST_CONNECTIONS)
+        self._scratch: memoryview | None = None
+        self._context: tuple[Certificates, ssl.SSLContext] | None = None
         self._said: str | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._connections: set[asyncio.Task[None]] = set()
-        self.ports: dict[str, str] = {}
-        with contextlib.ExitStack() as listening:
-            for port, address in published.items():
-                listener = listening.enter_context(socket.create_server((_LOOPBACK, 0)))
-                listener.setblocking(False)
-                self.ports[port] = f"{_LOOPBACK}:{listener.getsockname()[1]}"
-                task = asyncio.create_task(self._accept(listener, int(address.rpartition(":")[2])))
-                task.add_done_callback(lambda _, listener=listener: listener.close())
-                self._tasks.add(task)
-            listening.pop_all()
+        self._forwards: weakref.WeakSet[Forward] = weakref.WeakSet()
+
+    def open(self, published: Mapping[str, str]) -> Forward:
+        """Leads to `published`: a build's own ports, with their addresses at the machine."""
+        forward = Forward(self, self._free)
+        self._forwards.add(forward)
+        try:
+            forward.listen(published)
+        except OSError as error:
+            self.complain(f"nothing can listen for it here: {_reason(error)}")
+            forward.close()
+        return forward
 
     def cut(self) -> None:
         """Ends the open connections: the machine is gone, and would not say so."""
+        for forward in self._forwards:
+            forward.cut()
+
+    def close(self) -> None:
+        """Ends everything."""
+        for forward in self._forwards:
+            forward.close()
+
+    async def tunnel(self, port: int) -> Tunnel:
+        """Connects to a port of the machine. Raises `OSError`, `EngineUnavailable`."""
+        node = self._reach()
+        certificates = cast(Certificates, node.certificates)  # without them, it has no relay
+        if self._context is None or self._context[0] != certificates:
+            context = context_of(certificates)
+            context.set_alpn_protocols([PORTS])
+            self._context = certificates, context
+        self._scratch = self._scratch or memoryview(bytearray(PORT_CHUNK))
+        relay = await _connected(node.address)
+        try:
+            tunnel = Tunnel(relay, self._context[1], self._scratch, port_name(port))
+            await tunnel.handshake()
+            if not tunnel.is_to_port:
+                raise EngineUnavailable(
+                    "its relay is older than this server; build the relay's image again, and run "
+                    "'rapidflow cluster init --relay-image'"
+                )
+        except BaseException:
+            relay.close()
+            raise
+        self._said = None
+        return tunnel
+
+    def complain(self, reason: str) -> None:
+        """Logs why a port can't be reached, once until one can."""
+        if reason != self._said:
+            self._said = reason
+            try:
+                name = f"node {self._reach().name}"
+            except EngineUnavailable:
+                name = "a node"
+            _log.warning("the port of a build on %s can't be reached: %s", name, reason)
+
+
+class Forward:
+    """Listens here for the ports of one build; each connection goes through the relay of its machine."""
+
+    def __init__(self, forwards: Forwards, free: asyncio.Semaphore) -> None:
+        self.ports: dict[str, str] = {}
+        """The build's own port to the address here."""
+        self._forwards = forwards
+        self._free = free
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], list[socket.socket]] = {}
+        """With the sockets of each."""
+
+    def listen(self, published: Mapping[str, str]) -> None:
+        """Raises `OSError` where nothing can listen; to be closed then."""
+        for port, address in published.items():
+            listener = socket.create_server((_LOOPBACK, 0))
+            listener.setblocking(False)
+            task = asyncio.create_task(self._accept(listener, int(address.rpartition(":")[2])))
+            task.add_done_callback(lambda _, listener=listener: listener.close())
+            self._tasks.add(task)
+            self.ports[port] = f"{_LOOPBACK}:{listener.getsockname()[1]}"
+        self._tasks.add(asyncio.create_task(self._watch()))
+
+    def cut(self) -> None:
+        """Ends the open connections."""
         for task in self._connections:
             task.cancel()
 
     def close(self) -> None:
         """Ends everything. Safe to call again."""
+        self.ports = {}
         for task in self._tasks:
             task.cancel()
         self.cut()
 
     async def _accept(self, listener: socket.socket, port: int) -> None:
         loop = asyncio.get_running_loop()
-        free = asyncio.Semaphore(_MOST_CONNECTIONS)
         while True:
-            await free.acquire()
+            await self._free.acquire()
             try:
                 client, _ = await loop.sock_accept(listener)
             except OSError as error:
-                free.release()
-                self._complain(f"can't accept a connection: {error.strerror}")
+                self._free.release()
+                self._forwards.complain(f"nothing can be accepted here: {_reason(error)}")
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
+            except BaseException:
+                self._free.release()
+                raise
             client.setblocking(False)
             task = asyncio.create_task(self._serve(client, port))
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
-            task.add_done_callback(lambda _, client=client: (client.close(), free.release()))
+            self._connections[task] = [client]
+            task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        for one in self._connections.pop(task):
+            one.close()
+        self._free.release()
 
     async def _serve(self, client: socket.socket, port: int) -> None:
+        # Whatever ends it, a client must be able to tell a part from the whole.
+        abort_when_closed(client)
+        keep_alive(client)
+        limit(client)
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                relay, tunnel = await self._tunnel(port)
+                tunnel = await self._forwards.tunnel(port)
         except (OSError, TimeoutError, RapidFlowError) as error:
-            return self._complain(_reason(error))
-        # Where one side breaks off, the other sees its end.
-        with relay, contextlib.suppress(OSError):
-            try:
-                await tunnel.relay(client)
-            except BaseExceptionGroup as errors:
-                raise errors.exceptions[0] from None
-
-    async def _tunnel(self, port: int) -> tuple[socket.socket, Tunnel]:
-        """A connection to a port of the machine. Raises `OSError`, `EngineUnavailable`."""
-        node = self._node()
-        if node is None or node.certificates is None:
-            raise EngineUnavailable("it is not among the machines of this server")
-        context = context_of(node.certificates)
-        context.set_alpn_protocols([PORTS])
-        relay = await _connected(node.address)
+            return self._forwards.complain(_reason(error))
+        self._connections[cast(asyncio.Task[None], asyncio.current_task())].append(tunnel.peer)
         try:
-            tunnel = Tunnel(relay, context, _scratch, port_name(port))
-            await tunnel.handshake()
-            if not tunnel.is_to_port:
-                raise EngineUnavailable(
-                    "its relay is older than this server; build its image again, and run "
-                    "'rapidflow cluster init --relay-image'"
-                )
-        except BaseException:
-            relay.close()
-            raise
-        return relay, tunnel
+            await tunnel.relay(client)
+        except* OSError as errors:
+            if not tunnel.has_heard:
+                # That is also how a relay refuses somebody, or says that nothing listens there.
+                self._forwards.complain(_reason(cast(OSError, errors.exceptions[0])))
+        else:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes(8))
 
-    def _complain(self, reason: str) -> None:
-        if reason != self._said:
-            self._said = reason
-            node = self._node()
-            name = f"node {node.name}" if node is not None else "a node that is gone"
-            _log.warning("the port of a build on %s can't be reached: %s", name, reason)
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            for task, sockets in self._connections.items():
+                if any(map(is_dead, sockets)):
+                    task.cancel()
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno)
-    return str(error) or "its relay does not answer"
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
+        return os.strerror(error.errno or 0)
+    return getattr(error, "strerror", None) or str(error) or "its relay does not answer"
 
 
 async def _connected(address: str) -> socket.socket:
@@ -136,7 +206,8 @@ async def _connected(address: str) -> socket.socket:
     try:
         connected.setblocking(False)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        limit(connected)
+        keep_alive(connected)
         await loop.sock_connect(connected, where)
     except BaseException:
         connected.close()

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import weakref
 from collections.abc import Mapping
+from typing import cast
 
 import aiodocker
 
 from rapidflow_web.errors import EngineUnavailable
-from rapidflow_web.executors.cluster.forwarding import Forward
+from rapidflow_web.executors.cluster.forwarding import Forward, Forwards
 from rapidflow_web.executors.cluster.inventory import Node
 from rapidflow_web.executors.cluster.tls import context_of
 from rapidflow_web.executors.docker import engine_client
 from rapidflow_web.executors.docker.connection import CALL
-
-_log = logging.getLogger(__name__)
 
 
 class NodeConnection:
@@ -30,7 +27,7 @@ class NodeConnection:
         self._made_for: object = None
         self._earlier: list[aiodocker.Docker] = []
         """Clients with earlier keys or addresses; what they opened is still in use."""
-        self._forwards: weakref.WeakSet[Forward] = weakref.WeakSet()
+        self._forwards = Forwards(self._reached)
         self._closed = False
 
     def client(self) -> aiodocker.Docker:
@@ -58,21 +55,18 @@ class NodeConnection:
         return self._docker
 
     def forward(self, published: Mapping[str, str]) -> Forward | None:
-        node = self.node
-        if node is None or node.certificates is None or not node.certificates.of_relays:
+        if self.node is not None and not _has_relay(self.node):
             return None
-        try:
-            forward = Forward(published, lambda: self.node)
-        except OSError as error:
-            _log.warning("the ports of a build on node %s have none here: %s", node.name, error)
-            return None
-        self._forwards.add(forward)
-        return forward
+        # Never what is published there: here, that address is somebody else's.
+        return self._forwards.open({} if self._closed else published)
+
+    def _reached(self) -> Node:
+        self.client()
+        return cast(Node, self.node)
 
     async def cut(self) -> None:
         """Ends all connections: whoever reads from an engine that is gone would wait for ever."""
-        for forward in self._forwards:
-            forward.cut()
+        self._forwards.cut()
         clients = [*self._earlier, *([self._docker] if self._docker is not None else [])]
         self._earlier, self._docker = [], None
         for docker in clients:
@@ -81,6 +75,9 @@ class NodeConnection:
 
     async def close(self) -> None:
         self._closed = True
-        for forward in self._forwards:
-            forward.close()
+        self._forwards.close()
         await self.cut()
+
+
+def _has_relay(node: Node) -> bool:
+    return node.certificates is not None and node.certificates.of_relays

@@ -27,7 +27,17 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, cast
 
-from rapidflow_web.executors.cluster.tunnel import CHUNK, PORTS, Tunnel, note_name
+from rapidflow_web.executors.cluster.tunnel import (
+    CHUNK,
+    PORT_CHUNK,
+    PORTS,
+    Tunnel,
+    abort_when_closed,
+    is_dead,
+    keep_alive,
+    limit,
+    note_name,
+)
 
 PORT = 2378
 CA, CERTIFICATE, KEY = "ca.pem", "relay.pem", "relay-key.pem"
@@ -45,7 +55,6 @@ _IDLE_SECONDS = 5.0
 """After SIGTERM: how long no connection must have been open before the relay ends."""
 _WATCH_SECONDS = 5.0
 _SAY_SECONDS = 1.0
-_KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 _LISTENING = "0A"
 """A state of a TCP socket, as /proc has it."""
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -153,20 +162,26 @@ class Relay:
         # Only the engine never has more to hear once it has ended its side.
         parting = None if connection.is_to_port else _PARTING_SECONDS
         # A side that breaks off takes the other with it; both know.
-        with plain, contextlib.suppress(OSError):
+        with plain:
             try:
                 await connection.relay(plain, parting)
-            except BaseExceptionGroup as errors:
-                raise errors.exceptions[0] from None
+            except* OSError:
+                if connection.is_to_port:
+                    abort_when_closed(plain)
 
     async def _connected(self, connection: Tunnel) -> socket.socket:
         """What a client asked for. Raises `OSError` with a sentence that says what does not answer."""
         if connection.is_to_port:
             family, address = socket.AF_INET, ("127.0.0.1", connection.port())
+            connection.scratch = self._scratch[:PORT_CHUNK]
+            limit(connection.peer)
         else:
             family, address = socket.AF_UNIX, self._engine
         plain = socket.socket(family)
         plain.setblocking(False)
+        if connection.is_to_port:
+            limit(plain)
+            keep_alive(plain)
         try:
             await asyncio.get_running_loop().sock_connect(plain, address)
         except BaseException as error:
@@ -179,9 +194,7 @@ class Relay:
 
     async def _greeted(self, client: socket.socket) -> Tunnel:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEPALIVE.items():
-            client.setsockopt(socket.IPPROTO_TCP, option, value)
+        keep_alive(client)
         connection = Tunnel(client, self._context, self._scratch)
         async with asyncio.timeout(_HANDSHAKE_SECONDS):
             await connection.handshake()
@@ -191,7 +204,7 @@ class Relay:
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             for task, connection in list(self._open.items()):
-                if connection.is_dead():
+                if is_dead(connection.peer):
                     task.cancel()
 
     def _complain(self, what: str) -> None:

@@ -175,10 +175,9 @@ def _failed(tasks: Iterable[Task]) -> list[Task]:
     return [task for task in tasks if task.state in ("failed", "rejected")]
 
 
-def present(tasks: Iterable[Task], service: Service) -> list[Task]:
-    """The tasks that run the relay as `service` has it."""
-    wanted = service.spec["TaskTemplate"]
-    return [task for task in tasks if task.state == "running" and _is_like(task.spec, wanted)]
+def up_to_date(tasks: Iterable[Task], service: Service) -> list[Task]:
+    """The tasks that are to run the relay as `service` has it."""
+    return [task for task in tasks if _is_like(task.spec, service.spec["TaskTemplate"])]
 
 
 def _is_like(spec: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -1,12 +1,14 @@
-"""A tunnel between a peer that speaks TLS and one that does not: each end of it is one.
+"""Passes bytes between a peer that speaks TLS and a plain socket.
 
-The relay has it on each machine (relay.py), which says why it needs the standard library only.
+Used by the relay and by the server. It needs the standard library only, because the relay's image has nothing
+else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 import struct
@@ -15,11 +17,17 @@ from typing import Any
 PORTS = "rapidflow-ports"
 """What a client asks for by ALPN that wants a port of loopback instead of the engine; `port_name` says which.
 A relay that does not know of it answers nothing to it, so that nobody takes the engine for a build."""
-CHUNK = 256 * 1024
-"""Bytes that one direction of a connection takes at a time, and the next only when these are passed on."""
+CHUNK, PORT_CHUNK = 256 * 1024, 64 * 1024
+"""Bytes that one direction of a connection takes at a time, and the next only when these are passed on; the
+second for ports of builds, whose clients may be many and read nothing."""
+_PORT_BUFFER = 512 * 1024
+"""Bytes that the system holds for each direction of a connection to a port."""
 _BURST, _GATHER_SECONDS = 16 * 1024, 0.003
 """A burst of output goes on in fewer and larger pieces: all that follows costs per piece. It takes the relay
 and the server half the CPU time."""
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
+_ABORT = struct.pack("ii", 1, 0)
+_PORT_NAME = re.compile(r"port-([1-9][0-9]{0,4})")
 _DEAD_SECONDS = 60.0
 """A client that acknowledges nothing for so long is gone. One that only does not read acknowledges probes."""
 _TCP_INFO = struct.Struct("=8B13I")
@@ -30,6 +38,36 @@ _CLOSED = 7
 def port_name(port: int) -> str:
     """The server name by which a client asks for a port of loopback."""
     return f"port-{port}"
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Finds out within about a minute that the other side is gone, though nothing is sent."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def limit(connection: socket.socket) -> None:
+    """Has the system hold little for a connection to a port."""
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        connection.setsockopt(socket.SOL_SOCKET, option, _PORT_BUFFER)
+
+
+def abort_when_closed(connection: socket.socket) -> None:
+    """Has the other side of a connection see that it is broken off, where it would see a proper end."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+
+
+def is_dead(connection: socket.socket) -> bool:
+    """Whether the other side is gone without a word, though much or nothing may be on its way to it."""
+    info = _TCP_INFO.unpack(
+        connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size).ljust(_TCP_INFO.size)
+    )
+    state, probes, unacknowledged, last_acknowledged = info[0], info[3], info[12], info[20]
+    # Where its window is closed, probes are what it has to acknowledge; one may be under way.
+    return state == _CLOSED or (
+        (unacknowledged > 0 or probes > 1) and last_acknowledged > _DEAD_SECONDS * 1000
+    )
 
 
 def note_name(tls: Any, name: str | None, _: ssl.SSLContext) -> None:
@@ -52,13 +90,16 @@ class Tunnel:
         scratch: memoryview,
         server_name: str | None = None,
     ) -> None:
-        self._peer = peer
-        self._scratch = scratch  # of all tunnels: nothing in it outlives an await
+        self.peer = peer
+        self.scratch = scratch  # of all tunnels: nothing in it outlives an await
+        self.has_heard = False
+        """Whether the peer has sent anything."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_name is None, server_hostname=server_name
         )
         self._sending = asyncio.Lock()
+        self._has_to_end = False
 
     @property
     def is_to_port(self) -> bool:
@@ -67,12 +108,9 @@ class Tunnel:
 
     def port(self) -> int:
         """The port that the client asked for. Raises `OSError` where it asked for none."""
-        try:
-            port = int(str(getattr(self._tls, "asked_for", None)).removeprefix(port_name(0)[:-1]))
-            if not 0 < port < 2**16:
-                raise ValueError
-        except ValueError:
-            raise OSError("it asked for a port that there is not") from None
+        match = _PORT_NAME.fullmatch(str(getattr(self._tls, "asked_for", None)))
+        if match is None or (port := int(match[1])) >= 2**16:
+            raise OSError("a client asked for a port that there is not")
         return port
 
     async def handshake(self) -> None:
@@ -86,7 +124,7 @@ class Tunnel:
                     raise ConnectionResetError("it left in its handshake") from None
             except ssl.SSLError:
                 with contextlib.suppress(OSError):
-                    self._peer.send(self._outgoing.read())  # the alert that says why
+                    self.peer.send(self._outgoing.read())  # the alert that says why
                 raise
             else:
                 return await self._send()
@@ -102,61 +140,63 @@ class Tunnel:
             if not (await asyncio.wait({to_plain}, timeout=parting))[0]:
                 raise ConnectionAbortedError("it stayed when the other side had ended")
 
-    def is_dead(self) -> bool:
-        """Whether the peer is gone without a word, though much or nothing may be on its way to it."""
-        info = _TCP_INFO.unpack(
-            self._peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size).ljust(_TCP_INFO.size)
-        )
-        state, probes, unacknowledged, last_acknowledged = info[0], info[3], info[12], info[20]
-        # Where its window is closed, probes are what it has to acknowledge; one may be under way.
-        return state == _CLOSED or (
-            (unacknowledged > 0 or probes > 1) and last_acknowledged > _DEAD_SECONDS * 1000
-        )
-
     async def _to_peer(self, plain: socket.socket) -> None:
-        while size := await _received(plain, self._scratch):
-            self._tls.write(self._scratch[:size])
+        while size := await _received(plain, self.scratch):
+            self._tls.write(self.scratch[:size])
             await self._send()
             # It is the turn of others, however fast these two are.
-            await asyncio.sleep(_GATHER_SECONDS if _BURST <= size < CHUNK // 2 else 0)
-        with contextlib.suppress(ssl.SSLError):
-            self._tls.unwrap()  # sends close_notify; whatever the peer still says can be read
-        await self._send()
+            await asyncio.sleep(_GATHER_SECONDS if _BURST <= size < len(self.scratch) // 2 else 0)
+        self._has_to_end = True
+        await self._end()
 
     async def _to_plain(self, plain: socket.socket) -> None:
         ended = False
         while not ended:
             size, ended = self._decrypt()
-            await _sent(plain, self._scratch[:size])
+            await _sent(plain, self.scratch[:size])
+            await self._end()
             if self._outgoing.pending and not self._sending.locked():
                 await self._send()
+            self.has_heard |= size > 0
             if not size and not ended and not await self._receive():
                 raise ConnectionResetError("the peer left")
+            await asyncio.sleep(0)  # likewise
         plain.shutdown(socket.SHUT_WR)
+
+    async def _end(self) -> None:
+        """Sends close_notify where it has to be sent; whatever the peer still says can be read.
+
+        Not while anything waits to be read: OpenSSL then looks for the peer's answer, and fails on the rest.
+        """
+        if self._has_to_end and not self._incoming.pending and not self._tls.pending():
+            self._has_to_end = False
+            with contextlib.suppress(ssl.SSLError):
+                self._tls.unwrap()
+            await self._send()
 
     def _decrypt(self) -> tuple[int, bool]:
         """Reads what has come; returns how many bytes and whether the peer has ended its stream."""
         read: Any = self._tls.read  # into a buffer, which its type does not know
-        size = 0
+        size, most = 0, len(self.scratch)
         try:
-            while size < CHUNK and (count := read(CHUNK - size, self._scratch[size:])):
+            while size < most and (count := read(most - size, self.scratch[size:])):
                 size += count
         except ssl.SSLWantReadError:
             return size, False
         except ssl.SSLZeroReturnError:
             pass
-        return size, size < CHUNK
+        return size, size < most
 
     async def _receive(self) -> bool:
         """Gives to TLS what has come from the peer; False at the end."""
-        size = await _received(self._peer, self._scratch[: CHUNK // 2])
-        self._incoming.write(self._scratch[:size])
+        size = await _received(self.peer, self.scratch[: len(self.scratch) // 2])
+        self._incoming.write(self.scratch[:size])
         return size > 0
 
     async def _send(self) -> None:
         async with self._sending:
             while data := self._outgoing.read():
-                await _sent(self._peer, memoryview(data))
+                await _sent(self.peer, memoryview(data))
 
 
 async def _received(source: socket.socket, buffer: memoryview) -> int:

@@ -293,6 +293,7 @@ class DockerBuild:
             await self._container.stop(t=round(grace), timeout=grace + _ANSWER_SECONDS)
 
     async def exit(self) -> Exit:
+        self._stop_forwarding()
         await self.detach()
         with engine_errors("stop the container"):
             try:
@@ -309,13 +310,17 @@ class DockerBuild:
     async def remove(self) -> None:
         if self._removed:
             return
-        if self._forward is not None:
-            self._forward.close()
+        self._stop_forwarding()
         # An attachment that nobody reads would make the engine wait with the removal.
         await self.detach()
         with engine_errors("remove the container"):
             await delete(self._container)
         self._removed = True
+
+    def _stop_forwarding(self) -> None:
+        # Without the container, its ports at the machine are somebody else's.
+        if self._forward is not None:
+            self._forward.close()
 
     async def detach(self) -> None:
         if self._attachment is not None:

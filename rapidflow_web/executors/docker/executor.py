@@ -163,7 +163,7 @@ class DockerExecutor:
         attachment: Attachment | None = None,
     ) -> DockerBuild:
         forward = self._connection.forward(published) if published else None
-        ports = forward.ports if forward is not None else published
+        ports = published if forward is None else forward.ports or None
         return DockerBuild(
             self.client, self._engine_timeout, spec, container_id, ports, owner, attachment, forward
         )
