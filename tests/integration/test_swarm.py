@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
 
 import aiodocker
 import pytest
@@ -19,6 +20,7 @@ from rapidflow_web.executors.cluster.manager import Manager
 from rapidflow_web.executors.cluster.swarm import SwarmInventory
 from rapidflow_web.executors.docker.attachment import attach
 from tests.support import images
+from tests.support.certificates import make_engine_keys
 from tests.support.clusters import Cluster, engine_of
 from tests.support.machine import only_root
 from tests.support.server import Server, wait_for
@@ -289,6 +291,22 @@ def engine_of_old(engine: aiodocker.Docker) -> aiodocker.Docker:
     """A new connection with the keys of an open one."""
     context = engine.connector._ssl  # type: ignore[attr-defined]
     return aiodocker.Docker(engine.docker_host, ssl_context=context)
+
+
+def test_manager_is_asked_over_tls(cluster: Cluster, tmp_path: Path) -> None:
+    address, keys = cluster.swarm.manager.over_tls, str(cluster.swarm.keys)
+    done = cluster.run("status", RAPIDFLOW_SWARM=address, DOCKER_CERT_PATH=keys)
+    assert (done.returncode, done.stdout.count("  ready ")) == (0, 2), done.stdout + done.stderr
+
+    done = cluster.run("status", RAPIDFLOW_SWARM=address)
+    assert done.returncode == 2
+    assert "whoever reaches an engine without TLS is root on its machine: set DOCKER_CERT_PATH" in done.stderr
+
+    make_engine_keys(tmp_path / "foreign", [])
+    done = cluster.run("status", RAPIDFLOW_SWARM=address, DOCKER_CERT_PATH=str(tmp_path / "foreign"))
+    assert done.returncode != 0
+    assert "certificate verify failed" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 async def test_paused_machine_holds_up_a_change_of_keys(cluster: Cluster, inventory: SwarmInventory) -> None:

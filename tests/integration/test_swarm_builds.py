@@ -10,9 +10,11 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.support import images
 from tests.support.clusters import Cluster
 from tests.support.consistency import assert_ended_once
 from tests.support.machine import only_root
@@ -156,8 +158,11 @@ def test_port_of_a_build_is_reached_here_wherever_it_runs(cluster: Cluster, serv
     }
 
     def page(job: int) -> str | None:
-        address = server.job(job)["ports"]["8080"]
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/", timeout=10) as answer:
+        # Until a server that has started finds the build, nothing leads there.
+        if (ports := server.job(job)["ports"]) is None:
+            return None
+        url = f"http://{ports['8080']}/"
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=10) as answer:
             return answer.read().decode()
 
     hosts = {
@@ -248,6 +253,24 @@ def test_machine_that_is_gone_for_good_fails_its_builds_by_name(cluster: Cluster
     node.link(up=True)
     wait_for(lambda: _nothing_left(cluster), "nothing is left", 120)
     wait_for(lambda: _cluster_is_well(cluster), "all machines take builds", 120)
+
+
+def test_list_of_engines_is_reached_over_tls(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(cluster.swarm.keys))
+    nodes = {node.name: node for node in cluster.swarm.nodes[:2]}
+    engines = ", ".join(f"{name}={node.over_tls}" for name, node in nodes.items())
+    server = Server(tmp_path / "data", engines=engines, default_image=images.BASH, parked="0").start()
+    try:
+        jobs = [server.start_job(_pipeline(["seq 100000; sleep 2"])) for _ in nodes]
+        ends = [server.wait_finished(job, 90) for job in jobs]
+        assert [end["job"]["error"] for end in ends] == [None, None]
+        assert {end["job"]["node"] for end in ends} == set(nodes)
+        expected = "".join(f"{number}\n" for number in range(1, 100001))
+        assert all(server.get(f"/jobs/{job}/logs/stream").text.count(expected) == 1 for job in jobs)
+    finally:
+        server.stop()
 
 
 def test_doctor_and_status_find_nothing_wrong(cluster: Cluster, server: Server) -> None:

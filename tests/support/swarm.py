@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from tests.support.certificates import make_engine_keys
 from tests.support.server import wait_for
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -27,6 +28,7 @@ _HOLD = (
     "while :; do sleep 100; done"
 )
 _SOCKET = "/run/docker.sock"
+_MOST_NODES = 5
 
 
 class Node:
@@ -41,6 +43,8 @@ class Node:
         self._folder.mkdir()
         self.socket = self._folder / "engine.sock"
         self.host = f"unix://{self.socket}"
+        self.over_tls = f"tcp://{self.address}:2376"
+        """The engine for whoever has the keys of the swarm's clients."""
         self._holder: subprocess.Popen[bytes] | None = None
         self._engine: subprocess.Popen[bytes] | None = None
         swarm.plug_in(self.label, self.address)
@@ -74,7 +78,8 @@ class Node:
         with (self._folder / "log").open("ab") as log:
             self._engine = subprocess.Popen(
                 self._inside("dockerd", "--data-root", str(self._folder / "data"), "--host", f"unix://{_SOCKET}",
-                             "--host", self.host, "--exec-opt", "native.cgroupdriver=cgroupfs",
+                             "--host", self.host, *self._over_tls(),
+                             "--exec-opt", "native.cgroupdriver=cgroupfs",
                              "--cgroup-parent", f"/{self.label}"),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
@@ -83,6 +88,12 @@ class Node:
             f"the engine of {self.name} answers",
             60,
         )
+
+    def _over_tls(self) -> list[str]:
+        keys = self._swarm.keys
+        return ["--host", self.over_tls, "--tlsverify", "--tlscacert", str(keys / "ca.pem"),
+                "--tlscert", str(keys / f"{self.address}.pem"),
+                "--tlskey", str(keys / f"{self.address}-key.pem")]  # fmt: skip
 
     def stop(self) -> None:
         """Ends the engine as its service manager would."""
@@ -156,6 +167,9 @@ class Swarm:
         self.network = f"10.77.{number}"
         _clear_away(self.label)
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.label}-"))
+        self.keys = self.folder / "keys"
+        """What clients of the engines need over TLS."""
+        make_engine_keys(self.keys, [f"{self.network}.{10 + node}" for node in range(1, _MOST_NODES + 1)])
         self._images = images
         self.nodes: list[Node] = []
         try:
