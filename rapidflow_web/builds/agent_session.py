@@ -33,6 +33,8 @@ _LONGEST_COMPLAINT = 1000
 _MOST_HEARD = 64 * 1024
 """Bytes that are kept of what is printed before the first step: secrets in them must not be cut."""
 _TURN_SECONDS = 0.005
+_BEGIN_SECONDS = 5.0
+"""How long the first step may take to begin where the connection broke after the agent was told to."""
 _RESUME_SECONDS = 5.0
 """What post steps that are taken up again have at least, to say that they ended in time, unheard."""
 _MOST_OUTPUT = 10
@@ -79,7 +81,9 @@ class AgentSession:
         self._stopping = stopping
         self._archive: Archive | None = None
         """What the agent is still to be brought. An earlier server brought all of it, or no step has run."""
-        self._has_ended = False
+        self._has_ended = self._unpacked = False
+        self._beginning = asyncio.Timeout(None)
+        """Until when the first step must have begun, after the connection broke."""
         self._heard = b""
         """What was printed before the first step."""
         self._markers_left = 2 * progress.count + _MOST_MARKERS
@@ -96,6 +100,7 @@ class AgentSession:
         Raises `StartOver` where no step has run and the connection broke, `BuildError`.
         """
         self._archive, self._heard, self._has_ended = archive, b"", has_ended
+        self._unpacked = False
         self._masker = Masker(self._masks.values, await self._writer.at_line_start())
         # An earlier server may have told it to begin, and have been killed before it heard that it did.
         self._progress.told = archive is None
@@ -103,7 +108,11 @@ class AgentSession:
         self._limit_post()
         parser = protocol.MarkerParser(self._nonce, self._writer.source)
         try:
-            async with self.silence, aclosing(running.output(self._writer.source)) as output:
+            async with (
+                asyncio.Timeout(None) as self._beginning,
+                self.silence,
+                aclosing(running.output(self._writer.source)) as output,
+            ):
                 async for chunk in output:
                     self.silence.broken()
                     for item in parser.feed(chunk):
@@ -111,6 +120,10 @@ class AgentSession:
                             await self._output(item)
                         elif outcome := await self._marker(running, item):
                             return outcome
+        except TimeoutError:
+            if self._beginning.expired():
+                raise StartOver("the connection broke before the first step") from None
+            raise
         finally:
             if self._post_timer is not None:
                 self._post_timer.cancel()
@@ -188,9 +201,12 @@ class AgentSession:
         match marker.words:
             case ("ready", can) if not self._progress.number:
                 await self._deliver(running, can == "unpack")
-            case ("unpacked", code) if code != "0" and not self._progress.number:
-                raise BuildError(f"could not unpack the source in the container: {self._complaint}")
+            case ("unpacked", code) if not self._progress.number:
+                if code != "0":
+                    raise BuildError(f"could not unpack the source in the container: {self._complaint}")
+                self._unpacked = True
             case ("start", _) if not self._progress.number and marker.numbers(1) == [self._progress.first]:
+                self._beginning.reschedule(None)
                 self.silence.begin()
                 await self._progress.begin(self._progress.first, marker.source)
                 self._limit_post()
@@ -218,6 +234,7 @@ class AgentSession:
             await running.deliver(archive, unpacks)
         except EngineUnavailable as error:
             raise StartOver(str(error)) from error
+        self._unpacked |= not unpacks
         if phase is not None:
             phase.detail = None
         if self._stopping.outcome is None:
@@ -275,7 +292,8 @@ class AgentSession:
         if self._has_ended:
             return
         if last == 0:
-            raise StartOver("the connection broke before the first step")
+            await self._begin_late(running)
+            return
         if current:
             return
         progress = self._progress
@@ -288,6 +306,18 @@ class AgentSession:
         stop = self._stopping.outcome
         if number is not None and (stop is None or progress.post_follows or progress.in_post):
             await running.send(progress.command(number, stop))
+
+    async def _begin_late(self, running: RunningBuild) -> None:
+        """Waits for the first step. Raises `StartOver` where it can't begin.
+
+        The agent may have been told already, and be about to begin: to end it now could break off a step.
+        """
+        if not self._progress.told or self._stopping.outcome is not None:
+            raise StartOver("the connection broke before the first step")
+        if self._unpacked:
+            # The command may never have reached the agent; twice it does no harm.
+            await running.send(self._progress.command(self._progress.first, None))
+        self._beginning.reschedule(asyncio.get_running_loop().time() + _BEGIN_SECONDS)
 
     async def _ended(self, running: RunningBuild) -> Outcome:
         """The agent ended without saying so."""

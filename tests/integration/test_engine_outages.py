@@ -123,6 +123,39 @@ def test_connection_that_breaks_just_as_the_first_step_begins_costs_nothing(
     assert_ended_once(server, job_id)
 
 
+def test_command_that_is_lost_with_the_connection_is_given_again(
+    proxy: EngineProxy, behind: Callable[..., Server]
+) -> None:
+    server = behind(parked="0").start()
+    proxy.lose(b"run 1\n")
+    details = server.run({"name": "broken", "steps": ["echo one", "echo two"]})
+    assert details["job"]["error"] is None
+    assert [step["output"] for step in details["steps"]] == ["one\n", "two\n"]
+    assert _containers_made(proxy) == 1
+    assert_ended_once(server, details["job"]["id"])
+
+
+def test_build_that_is_about_to_begin_when_the_connection_breaks_is_not_ended(
+    proxy: EngineProxy, behind: Callable[..., Server]
+) -> None:
+    server = behind(parked="0").start()
+    proxy.freeze_after(b"run 1\n")
+    # With so little CPU time, the agent takes a while to begin.
+    job_id = server.start_job({"name": "broken", "cpus": 0.02, "steps": ["echo one", "echo two"]})
+    wait_for(lambda: proxy.frozen, "all is on its way to the agent")
+    proxy.break_connections()
+    proxy.thaw()
+    details = server.wait_finished(job_id)
+    assert details["job"]["error"] is None
+    assert [step["output"] for step in details["steps"]] == ["one\n", "two\n"]
+    assert _containers_made(proxy) == 1
+    assert_ended_once(server, job_id)
+
+
+def _containers_made(proxy: EngineProxy) -> int:
+    return sum(b"/containers/create" in request for request in proxy.requests)
+
+
 def test_a_build_fails_with_the_true_reason_when_the_engine_is_gone_for_good(
     proxy: EngineProxy, behind: Callable[..., Server]
 ) -> None:

@@ -29,6 +29,7 @@ class EngineProxy:
         self._flows = threading.Event()
         self._flows.set()
         self._until: list[bytes] = []
+        self._lost = b""
         self.come_back()
 
     def go_away(self) -> None:
@@ -60,6 +61,10 @@ class EngineProxy:
     def freeze_after(self, *requests: bytes) -> None:
         """Passes on a request with each of these, in their order, and then not even the last one's answer."""
         self._until = list(requests)
+
+    def lose(self, data: bytes) -> None:
+        """Breaks the connection over which this comes next, just before it."""
+        self._lost = data
 
     @property
     def frozen(self) -> bool:
@@ -99,6 +104,11 @@ class EngineProxy:
                     self._until.pop(0)
                     if not self._until:
                         self._flows.clear()
+                if self._lost and self._lost in data:
+                    target.sendall(data.partition(self._lost)[0])
+                    self._lost = b""
+                    source.shutdown(socket.SHUT_RDWR)
+                    break
                 target.sendall(data)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
