@@ -347,6 +347,21 @@ async def test_clients_that_hang_up_make_room_for_others(
     waits.set()
 
 
+@_on_the_loop_of_the_server
+async def test_ports_that_nobody_uses_take_no_room(
+    relayed: RelayProcess, listens: Callable[..., int]
+) -> None:
+    address = f"127.0.0.1:{listens()}"
+    forwards = Forwards(lambda: _node(relayed))
+    many = [forwards.open({"80": address}) for _ in range(forwarding._MOST_CONNECTIONS + 5)]
+    for forward in many:
+        reader, writer = await asyncio.open_connection(*forward.ports["80"].split(":"))
+        writer.write(b"hello")
+        assert await reader.readexactly(5) == b"hello"
+        writer.close()
+    forwards.close()
+
+
 @pytest.mark.parametrize(
     "name", ["port-0", "port-65536", "port-x", "port-", "other", "80", "port-8-0", "port-080"]
 )

@@ -24,6 +24,7 @@ from rapidflow_web.executors.cluster.tunnel import (
     keep_alive,
     limit,
     port_name,
+    ready,
 )
 
 _log = logging.getLogger(__name__)
@@ -139,19 +140,17 @@ class Forward:
         self.cut()
 
     async def _accept(self, listener: socket.socket, port: int) -> None:
-        loop = asyncio.get_running_loop()
         while True:
+            await ready(listener, reading=True)
             await self._free.acquire()
             try:
-                client, _ = await loop.sock_accept(listener)
+                client, _ = listener.accept()
             except OSError as error:
                 self._free.release()
-                self._forwards.complain(f"nothing can be accepted here: {_reason(error)}")
-                await asyncio.sleep(_PAUSE_SECONDS)
+                if not isinstance(error, BlockingIOError):  # that one has left again
+                    self._forwards.complain(f"nothing can be accepted here: {_reason(error)}")
+                    await asyncio.sleep(_PAUSE_SECONDS)
                 continue
-            except BaseException:
-                self._free.release()
-                raise
             client.setblocking(False)
             task = asyncio.create_task(self._serve(client, port))
             self._connections[task] = [client]

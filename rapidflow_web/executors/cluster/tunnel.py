@@ -205,7 +205,7 @@ async def _received(source: socket.socket, buffer: memoryview) -> int:
         try:
             return source.recv_into(buffer)
         except BlockingIOError:
-            await _ready(source, reading=True)
+            await ready(source, reading=True)
 
 
 async def _sent(target: socket.socket, data: memoryview) -> None:
@@ -216,16 +216,17 @@ async def _sent(target: socket.socket, data: memoryview) -> None:
         except BlockingIOError:
             if not data.readonly:
                 data = memoryview(bytes(data))
-            await _ready(target, reading=False)
+            await ready(target, reading=False)
 
 
-async def _ready(waited_for: socket.socket, *, reading: bool) -> None:
+async def ready(waited_for: socket.socket, *, reading: bool) -> None:
+    """Waits until a socket can be read, or accepted from, or else written."""
     loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
+    is_ready: asyncio.Future[None] = loop.create_future()
 
     def tell() -> None:
-        if not ready.done():
-            ready.set_result(None)
+        if not is_ready.done():
+            is_ready.set_result(None)
 
     number = waited_for.fileno()
     if reading:
@@ -233,7 +234,7 @@ async def _ready(waited_for: socket.socket, *, reading: bool) -> None:
     else:
         loop.add_writer(number, tell)
     try:
-        await ready
+        await is_ready
     finally:
         if reading:
             loop.remove_reader(number)
