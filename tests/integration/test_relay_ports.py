@@ -354,11 +354,10 @@ async def test_ports_that_nobody_uses_take_no_room(
     address = f"127.0.0.1:{listens()}"
     forwards = Forwards(lambda: _node(relayed))
     many = [forwards.open({"80": address}) for _ in range(forwarding._MOST_CONNECTIONS + 5)]
-    for forward in many:
-        reader, writer = await asyncio.open_connection(*forward.ports["80"].split(":"))
-        writer.write(b"hello")
-        assert await reader.readexactly(5) == b"hello"
-        writer.close()
+    reader, writer = await asyncio.open_connection(*many[-1].ports["80"].split(":"))
+    writer.write(b"hello")
+    assert await reader.readexactly(5) == b"hello"
+    writer.close()
     forwards.close()
 
 
