@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncGenerator, Hashable
+from typing import TYPE_CHECKING
 
 from quart import Quart, Request
 from quart.typing import ResponseTypes
@@ -46,8 +47,6 @@ from rapidflow_web.db import outbox, ownership, users
 from rapidflow_web.db.database import close_database, open_database, sqlite_url
 from rapidflow_web.errors import SettingsError
 from rapidflow_web.executors.base import Executor
-from rapidflow_web.executors.cluster.executor import ClusterExecutor
-from rapidflow_web.executors.cluster.inventory import Inventory
 from rapidflow_web.executors.docker.executor import DockerExecutor
 from rapidflow_web.executors.process.executor import ProcessExecutor
 from rapidflow_web.logs.log import LogStore
@@ -71,6 +70,9 @@ from rapidflow_web.web.response_cache import CachedResponses, ResponseCache
 from rapidflow_web.web.services import EXTENSION, Services
 from rapidflow_web.web.streaming import OpenStreams
 from rapidflow_web.web.templates import PlainEnvironment
+
+if TYPE_CHECKING:
+    from rapidflow_web.executors.cluster.inventory import Inventory
 
 _log = logging.getLogger(__name__)
 
@@ -253,8 +255,11 @@ def executor_of(settings: Settings, folders: DataFolder) -> Executor:
         settings.dns,
         settings.parked,
     )
-    inventory = _inventory_of(settings, folders)
-    return make() if inventory is None else ClusterExecutor(inventory, make, settings.concurrency)
+    if (inventory := _inventory_of(settings, folders)) is None:
+        return make()
+    from rapidflow_web.executors.cluster.executor import ClusterExecutor
+
+    return ClusterExecutor(inventory, make, settings.concurrency)
 
 
 def _inventory_of(settings: Settings, folders: DataFolder) -> Inventory | None:
