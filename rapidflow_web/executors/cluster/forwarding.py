@@ -152,6 +152,10 @@ class Forward:
                     await asyncio.sleep(_PAUSE_SECONDS)
                 continue
             client.setblocking(False)
+            # Whatever ends it, a client must be able to tell a part from the whole.
+            abort_when_closed(client)
+            keep_alive(client)
+            limit(client)
             task = asyncio.create_task(self._serve(client, port))
             self._connections[task] = [client]
             task.add_done_callback(self._forget)
@@ -162,10 +166,6 @@ class Forward:
         self._free.release()
 
     async def _serve(self, client: socket.socket, port: int) -> None:
-        # Whatever ends it, a client must be able to tell a part from the whole.
-        abort_when_closed(client)
-        keep_alive(client)
-        limit(client)
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 tunnel = await self._forwards.tunnel(port)
