@@ -24,6 +24,7 @@ from rapidflow_web.progress import ByteCount
 from rapidflow_web.terminal import note, out, safe
 
 _job = click.argument("job", metavar="JOB")
+_LONGEST_NODE = 40
 _STATUSES = ("pending", "running", "success", "failed", "cancelled")
 
 
@@ -112,7 +113,7 @@ def jobs(client: Client, pipeline: str | None, status: str | None, limit: int) -
     pipelines = client.call("GET", "/pipelines?limit=200", shape=response_shapes.PIPELINES)
     names = {one["id"]: one["name"] for one in pipelines}
     # Only a server with several machines says where a job ran.
-    nodes = [safe(str(job["node"])) for job in found if job.get("node")]
+    nodes = [safe(str(job["node"]))[:_LONGEST_NODE] for job in found if job.get("node")]
     width = max(map(len, nodes), default=0)
 
     def on(node: str) -> str:
@@ -131,7 +132,7 @@ def jobs(client: Client, pipeline: str | None, status: str | None, limit: int) -
                 branch,
                 commit,
                 job["created_at"],
-                on(safe(str(job.get("node") or "-"))),
+                on(safe(str(job.get("node") or "-"))[:_LONGEST_NODE]),
                 _duration(job),
             )
         )
