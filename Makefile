@@ -34,11 +34,12 @@ audit: ## Ask a public service whether a pinned version has a known vulnerabilit
 	@scripts/venv.sh dev
 	@.venv/bin/python -m scripts.audit
 
-torture: ## Break things on purpose for half an hour: 200 kills, 1,000 followers, 10,000 races and requests.
+torture: ## Break things on purpose for an hour: 200 kills, 1,000 followers, 10,000 races and requests.
 	@scripts/venv.sh dev
 	@.venv/bin/python -m scripts.test_needs
 	TORTURE_KILLS=200 TORTURE_FOLLOWERS=1000 TORTURE_RACES=10000 TORTURE_CASES=10000 \
-	TORTURE_DELIVERIES=1000 TORTURE_DELIVERY_KILLS=20 TORTURE_ADOPTIONS=1000 TORTURE_DATABASES=50 TORTURE_LINK_DOWN=30 TORTURE_BUILDS=9 \
+	TORTURE_DELIVERIES=1000 TORTURE_DELIVERY_KILLS=20 TORTURE_ADOPTIONS=1000 TORTURE_DATABASES=50 \
+	TORTURE_LINK_DOWN=30 TORTURE_BUILDS=9 \
 	  .venv/bin/python -m pytest -s tests/faults tests/api/test_schemathesis.py tests/api/test_hostile_requests.py \
 	  tests/integration/test_full_disk.py tests/integration/test_engine_outages.py \
 	  tests/integration/test_delivery_bursts.py tests/integration/test_swarm_builds.py tests/integration/test_services.py
