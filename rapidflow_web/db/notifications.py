@@ -7,10 +7,20 @@ from collections.abc import Sequence
 from tortoise.expressions import F
 from tortoise.transactions import in_transaction
 
+from rapidflow_web.db import outbox
 from rapidflow_web.db.database import now_ms, patient, uncancelled
-from rapidflow_web.db.models import Job, OutboxRow
+from rapidflow_web.db.models import Job
+from rapidflow_web.db.outbox import Change
 from rapidflow_web.db.sql import rows
 from rapidflow_web.db.trigger_models import Notification
+
+# In YAML, a backslash can hide any word.
+WANTED = """?2 IN ('success', 'failed', 'cancelled') AND NOT job.untrusted AND job.upload_id IS NULL
+AND EXISTS (
+    SELECT 1 FROM definition WHERE definition.id = job.definition_id
+    AND (REPLACE(config, 'notify', '') <> config OR REPLACE(config, '\\', '') <> config))"""
+"""The jobs of whose end somebody may have to be told, in SQL: they are trusted, and the word `notify` is in
+their definition. ?2 is the new status."""
 
 
 @patient
@@ -41,29 +51,10 @@ async def status_before(job: Job) -> str | None:
 
 @patient
 @uncancelled
-async def may_be_wanted(job_id: int) -> bool:
-    """Whether somebody may have to be told of a job: it is trusted, and its definition has the word `notify`.
-
-    In plain SQL, because most ends of jobs stop here.
-    """
-    found = await rows(
-        "SELECT definition.config FROM job JOIN definition ON definition.id = job.definition_id "
-        "WHERE job.id = ?1 AND NOT job.untrusted AND job.upload_id IS NULL",
-        [job_id],
-    )
-    # In YAML, a backslash can hide any word.
-    return any("notify" in config or "\\" in config for (config,) in found)
-
-
-@patient
-@uncancelled
-async def store(row: OutboxRow, new: Sequence[Notification]) -> None:
-    """Stores messages, and acknowledges the row of the outbox that they come from. Safe to call again."""
-    if not new:
-        await OutboxRow.filter(id=row.id).delete()
-        return
+async def store(change: Change, new: Sequence[Notification]) -> None:
+    """Stores messages, and acknowledges the change that they come from. Safe to call again."""
     async with in_transaction():
-        if await OutboxRow.filter(id=row.id).delete():
+        if await outbox.remove(change) and new:
             await Notification.bulk_create(new)
 
 

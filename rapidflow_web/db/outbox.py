@@ -1,8 +1,8 @@
 """Tells other rooms that a job's status changed, without the rooms that change it importing them.
 
-Life: `register` names the listeners once, before the database is used. From then on each new job and each
-change of a status stores one row per listener, in the transaction of the change itself, so that a kill can't
-separate the two.
+Life: `register` names the listeners once, before the database is used, and says which jobs each is told of.
+From then on each new job and each change of a status stores one row per such listener, in the transaction of
+the change itself, so that a kill can't separate the two.
 A listener has a `Reader`: it reads its rows oldest first and acknowledges each when it has dealt with it. A
 row that is not acknowledged is read again, also by the next server: dealing with it must be safe to repeat.
 Without listeners nothing is stored. Rows of a job that is deleted go with it.
@@ -12,28 +12,44 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
+from rapidflow_web.db import sql
 from rapidflow_web.db.database import now_ms, patient, uncancelled
-from rapidflow_web.db.models import OutboxRow
-from rapidflow_web.db.sql import rows
 
 _LOOK_AGAIN = 10.0
 """Seconds. Whoever wakes within a transaction does so before others can see its rows."""
 
+EVERY = "TRUE"
+"""What a listener registers that is told of every job."""
+
 _wakes: dict[str, asyncio.Event] = {}
+_insert = ""
+"""Stores the rows of a change; empty where nobody listens."""
 _changed: list[Callable[[int | None], None]] = []
 
 
-def register(names: Sequence[str], changed: Callable[[int | None], None] = lambda _: None) -> None:
+def register(
+    listeners: Mapping[str, str] = {}, changed: Callable[[int | None], None] = lambda _: None
+) -> None:
     """Says who listens from now on, instead of who did before.
 
+    `listeners` has the names, each with an SQL condition on `job` for the jobs that it is told of; ?2 is the
+    new status there. Most changes concern nobody, and then cost no row that would have to be read.
+    Of parts of a build nobody is told, but of their lead job.
     `changed` is called after each change that this process makes, with the job where it is not a new one:
     another job may be next now.
     """
+    global _insert
     _wakes.clear()
-    _wakes.update({name: asyncio.Event() for name in names})
+    _wakes.update({name: asyncio.Event() for name in listeners})
+    rows_of = (
+        f"SELECT '{name}', id, CAST(?2 AS VARCHAR(16)), CAST(?3 AS BIGINT) FROM job "  # noqa: S608
+        f"WHERE id = ?1 AND lead_id IS NULL AND ({condition})"
+        for name, condition in listeners.items()
+    )
+    _insert = f"INSERT INTO outbox (listener, job_id, status, at) {' UNION ALL '.join(rows_of)}"
     _changed[:] = [changed]
 
 
@@ -43,16 +59,8 @@ def has_listeners() -> bool:
 
 
 async def add(job_id: int, status: str) -> None:
-    """Stores that a job has a new status, or is new. For the transaction of that; `wake` comes after it.
-
-    Of parts of a build nobody is told, but of their lead job.
-    """
-    if await rows("SELECT 1 FROM job WHERE id = ?1 AND lead_id IS NOT NULL", [job_id]):
-        return
-    now = now_ms()
-    await OutboxRow.bulk_create(
-        OutboxRow(listener=name, job_id=job_id, status=status, at=now) for name in _wakes
-    )
+    """Stores that a job has a new status, or is new. For the transaction of that; `wake` comes after it."""
+    await sql.rows(_insert, [job_id, status, now_ms()])
 
 
 def wake(job_id: int | None = None) -> None:
@@ -61,6 +69,20 @@ def wake(job_id: int | None = None) -> None:
         event.set()
     for changed in _changed:
         changed(job_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A row of a listener: a job had this status."""
+
+    id: int
+    job_id: int
+    status: str
+
+
+async def remove(change: Change) -> bool:
+    """Removes the row of a change; False where it is gone already."""
+    return await sql.changed("DELETE FROM outbox WHERE id = ?1", [change.id]) > 0
 
 
 class Reader:
@@ -72,15 +94,15 @@ class Reader:
 
     @patient
     @uncancelled
-    async def rows(self, limit: int = 100) -> list[OutboxRow]:
+    async def rows(self, limit: int = 100) -> list[Change]:
         """Up to `limit` rows that are not acknowledged, oldest first."""
-        # In plain SQL: to make this query takes the ORM longer than the database needs to answer it.
-        found = await OutboxRow.raw(
-            f"SELECT * FROM outbox WHERE listener = '{self._listener}' ORDER BY id LIMIT {int(limit)}"  # noqa: S608
+        found = await sql.rows(
+            "SELECT id, job_id, status FROM outbox WHERE listener = ?1 ORDER BY id LIMIT ?2",
+            [self._listener, limit],
         )
-        return cast(list[OutboxRow], found)
+        return [Change(*row) for row in found]
 
-    async def next(self, limit: int = 100) -> list[OutboxRow]:
+    async def next(self, limit: int = 100) -> list[Change]:
         """As `rows`, but waits until there are some."""
         while True:
             # Before the rows are read: one that is committed meanwhile sets it again.
@@ -93,6 +115,6 @@ class Reader:
 
     @patient
     @uncancelled
-    async def acknowledge(self, row: OutboxRow) -> None:
-        """Removes a row that was dealt with. Safe to call again."""
-        await OutboxRow.filter(listener=self._listener, id=row.id).delete()
+    async def acknowledge(self, change: Change) -> None:
+        """Removes the row of a change that was dealt with. Safe to call again."""
+        await remove(change)

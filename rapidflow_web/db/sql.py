@@ -15,7 +15,15 @@ def dialect() -> str:
 
 async def rows(statement: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
     """The rows of a statement whose values are ?1, ?2, … in its text."""
+    return (await _execute(statement, values))[1]
+
+
+async def changed(statement: str, values: Sequence[Any] = ()) -> int:
+    """How many rows an UPDATE or a DELETE has changed; its values are ?1, ?2, … in its text."""
+    return (await _execute(statement, values))[0]
+
+
+async def _execute(statement: str, values: Sequence[Any]) -> tuple[int, Sequence[Sequence[Any]]]:
     if dialect() == "postgres":
         statement = statement.replace("?", "$")
-    _, found = await connections.get("default").execute_query(statement, list(values))
-    return found
+    return await connections.get("default").execute_query(statement, list(values))

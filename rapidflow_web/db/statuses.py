@@ -16,6 +16,10 @@ GIVEN_UP_AFTER = 24 * 3600 * 1000
 _CONTEXT = 255
 """Characters, which is what GitHub takes."""
 
+SHOWN = """job."commit" IS NOT NULL AND job.upload_id IS NULL AND EXISTS (
+    SELECT 1 FROM pipeline WHERE pipeline.id = job.pipeline_id AND pipeline.repository_id IS NOT NULL)"""
+"""The jobs that a forge may have to show, in SQL: of a repository and of a commit that the forge can have."""
+
 _woken: list[Callable[[], None]] = []
 
 
@@ -32,21 +36,6 @@ def _wake() -> None:
 def context_of(pipeline_name: str) -> str:
     """Under what forges show the status of a pipeline."""
     return f"rapidflow/{pipeline_name}"[:_CONTEXT]
-
-
-@patient
-@uncancelled
-async def may_be_shown(job_id: int) -> bool:
-    """Whether a forge may have to show a job: it is of a repository, and of a commit that the forge can have.
-
-    In plain SQL, because most changes of most jobs end here.
-    """
-    found = await rows(
-        "SELECT 1 FROM job JOIN pipeline ON pipeline.id = job.pipeline_id WHERE job.id = ?1 "
-        'AND job."commit" IS NOT NULL AND job.upload_id IS NULL AND pipeline.repository_id IS NOT NULL',
-        [job_id],
-    )
-    return bool(found)
 
 
 @uncancelled

@@ -11,7 +11,8 @@ from typing import Any
 from rapidflow_web import metrics
 from rapidflow_web.db import jobs, notifications, outbox
 from rapidflow_web.db.database import now_ms
-from rapidflow_web.db.models import Job, OutboxRow
+from rapidflow_web.db.models import Job
+from rapidflow_web.db.outbox import Change
 from rapidflow_web.db.trigger_models import Notification
 from rapidflow_web.errors import RapidFlowError, RequestError
 from rapidflow_web.notify import mail, posts
@@ -40,30 +41,27 @@ class Notifications:
         """Does so until cancelled."""
         reader = outbox.Reader(LISTENER)
         while True:
-            for row in await reader.next():
-                await self.note(row)
+            for change in await reader.next():
+                await self.note(change)
 
-    async def note(self, row: OutboxRow) -> None:
+    async def note(self, change: Change) -> None:
         """Stores the messages of a change of a status, and acknowledges it."""
-        new = await self._messages(row)
-        await notifications.store(row, new)
+        new = await self._messages(change)
+        await notifications.store(change, new)
         if new:
             self._wake()
 
-    async def _messages(self, row: OutboxRow) -> list[Notification]:
-        if row.status not in jobs.FINISHED:
-            return []
-        if not await notifications.may_be_wanted(row.job_id):
-            return []
-        job = await jobs.with_pipeline(row.job_id)
-        if job is None:
+    async def _messages(self, change: Change) -> list[Notification]:
+        job = await jobs.with_pipeline(change.job_id)
+        # A server of an earlier version stored every change of every job.
+        if job is None or change.status not in jobs.FINISHED or job.untrusted or job.upload_id is not None:
             return []
         targets = await asyncio.to_thread(_targets, job)
         before = await notifications.status_before(job) if targets else None
         now = now_ms()
         found: list[Notification] = []
         for target in targets:
-            reason = occasion(row.status, before, target.when)
+            reason = occasion(change.status, before, target.when)
             if reason is not None:
                 found.append(
                     Notification(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rapidflow_web.db import notifications as stored
 from rapidflow_web.db import statuses
 from rapidflow_web.db.models import Job
 from rapidflow_web.notify import notifications
@@ -16,7 +17,11 @@ from rapidflow_web.notify.statuses import StatusMessages, StatusReports
 from rapidflow_web.secrets.vault import FORGE_TOKEN, Vault
 from rapidflow_web.settings import Settings
 
-LISTENERS = (status_reports.LISTENER, notifications.LISTENER)
+LISTENERS = {
+    status_reports.LISTENER: statuses.SHOWN,
+    notifications.LISTENER: stored.WANTED,
+}
+"""The listeners of `db.outbox`, with the jobs that each is told of."""
 
 
 class Notifying:

@@ -67,16 +67,16 @@ class StatusReports:
         """Does so until cancelled."""
         reader = outbox.Reader(LISTENER)
         while True:
-            for row in await reader.next():
-                await self.note(row.job_id)
-                await reader.acknowledge(row)
+            for change in await reader.next():
+                await self.note(change.job_id)
+                await reader.acknowledge(change)
 
     async def note(self, job_id: int) -> None:
         """Stores how a build is now, if it is one of a repository whose forge can be told. Safe to repeat."""
-        if not await statuses.may_be_shown(job_id):
-            return
         job = await jobs.with_pipeline(job_id)
-        if job is None or job.commit is None or (repository := job.pipeline.repository) is None:
+        if job is None or job.commit is None or job.upload_id is not None:
+            return  # a server of an earlier version stored every change of every job
+        if (repository := job.pipeline.repository) is None:
             return
         if await self._listens(repository):
             name = job.pipeline.definition.name

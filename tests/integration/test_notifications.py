@@ -24,6 +24,7 @@ from rapidflow_web.db.models import Job
 from rapidflow_web.db.secrets import EVERYWHERE
 from rapidflow_web.db.trigger_models import Notification
 from rapidflow_web.notify.notifications import LISTENER, NotificationMessages, Notifications
+from rapidflow_web.notify.service import LISTENERS
 from rapidflow_web.pipeline.definition import StepDefinition
 from rapidflow_web.secrets.keys import Keys
 from rapidflow_web.secrets.vault import Vault
@@ -38,9 +39,9 @@ KEY = base64.b64encode(b"a key of twenty-four byte").decode()
 @pytest.fixture
 async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
     async with opened(sqlite_url(tmp_path / "rapidflow.db")):
-        outbox.register([LISTENER])
+        outbox.register(LISTENERS)
         yield Vault(Keys(tmp_path, ()))
-        outbox.register(())
+        outbox.register()
 
 
 @pytest.fixture

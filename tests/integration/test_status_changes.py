@@ -14,9 +14,12 @@ from tortoise import connections
 
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.db import claims, jobs, outbox, pipelines
-from rapidflow_web.db.database import sqlite_url
+from rapidflow_web.db.database import now_ms, sqlite_url
+from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.sql import rows
+from rapidflow_web.db.trigger_models import Repository, Upload
 from rapidflow_web.logs.log import LogStore
+from rapidflow_web.notify.service import LISTENERS
 from rapidflow_web.pipeline.definition import StepDefinition
 from rapidflow_web.secrets.keys import Keys
 from rapidflow_web.secrets.vault import Vault
@@ -42,7 +45,7 @@ from rapidflow_web.db.database import open_database
 from rapidflow_web.pipeline.definition import StepDefinition
 
 async def churn():
-    outbox.register(["notify", "reports"])
+    outbox.register({"notify": outbox.EVERY, "reports": outbox.EVERY})
     await open_database(sys.argv[1])
     pipeline = await pipelines.create("churned", "name: churned\\nsteps: ['true']")
     fields = {"pipeline_id": pipeline.id, "definition_id": pipeline.definition_id, "started_by": "test"}
@@ -70,7 +73,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     )
     async with opened(url):
         yield dialect
-        outbox.register(())
+        outbox.register()
         if dialect == "postgres":
             await connections.get("default").execute_script("DROP FUNCTION IF EXISTS refuse CASCADE")
             await connections.get("default").execute_script("TRUNCATE pipeline CASCADE")
@@ -118,7 +121,7 @@ def since(before: dict[str, float]) -> dict[str, float]:
 
 @pytest.mark.usefixtures("database")
 async def test_each_change_of_a_status_is_stored_once_for_each_listener(ending: Ending) -> None:
-    outbox.register(["notify", "reports"])
+    outbox.register({"notify": outbox.EVERY, "reports": outbox.EVERY})
     good, bad, stopped = await running(), await running(), await running()
     waited = await pending()
     await ending.ended(good, "success")
@@ -145,7 +148,7 @@ async def test_nothing_is_stored_without_listeners(ending: Ending) -> None:
 
 
 async def test_a_status_does_not_change_where_its_listeners_cannot_be_told(database: str) -> None:
-    outbox.register(["notify"])
+    outbox.register({"notify": outbox.EVERY})
     job_id, waits = await running(), await pending()
     for statement in _REFUSE[database]:
         await connections.get("default").execute_script(statement)
@@ -190,7 +193,7 @@ async def test_a_kill_never_separates_a_status_from_what_the_listeners_are_told(
 async def test_a_build_whose_log_cannot_be_sealed_at_first_counts_once(
     ending: Ending, logs: LogStore
 ) -> None:
-    outbox.register(["notify"])
+    outbox.register({"notify": outbox.EVERY})
     before = counted()
     job_id = await running()
     logs.path(job_id).mkdir(parents=True)
@@ -215,7 +218,7 @@ async def test_a_build_whose_log_cannot_be_sealed_at_first_counts_once(
 async def test_a_build_that_was_killed_before_its_log_was_sealed_is_sealed_later(
     ending: Ending, logs: LogStore
 ) -> None:
-    outbox.register(["notify"])
+    outbox.register({"notify": outbox.EVERY})
     job_id = await running()
     await jobs.finish(job_id, "success", None)
     assert [job.id for job in await jobs.unsealed()] == [job_id]
@@ -230,7 +233,7 @@ async def test_a_build_that_was_killed_before_its_log_was_sealed_is_sealed_later
 
 @pytest.mark.usefixtures("database")
 async def test_a_listener_is_woken_and_reads_what_it_has_not_acknowledged() -> None:
-    outbox.register(["notify", "reports"])
+    outbox.register({"notify": outbox.EVERY, "reports": outbox.EVERY})
     reader = outbox.Reader("notify")
     waits = asyncio.ensure_future(reader.next())
     await asyncio.sleep(0)
@@ -242,6 +245,46 @@ async def test_a_listener_is_woken_and_reads_what_it_has_not_acknowledged() -> N
     await reader.acknowledge(first)
     await reader.acknowledge(first)
     # As after a restart.
-    outbox.register(["notify", "reports"])
+    outbox.register({"notify": outbox.EVERY, "reports": outbox.EVERY})
     assert [row.status for row in await outbox.Reader("notify").next()] == ["running", "success"]
     assert len(await stored("reports")) == 3
+
+
+@pytest.mark.usefixtures("database")
+async def test_only_jobs_that_concern_a_listener_are_stored_for_it() -> None:
+    outbox.register(LISTENERS)
+    now = now_ms()
+    repository = await Repository.create(
+        url="https://forge.example/a", forge="gitea", default_branch="main", hook_key="key", created_at=now
+    )
+
+    async def listeners_of_build(config: str, *, of_repository: bool = False, **fields: object) -> set[str]:
+        pipeline = await pipelines.create("some", config)
+        await Pipeline.filter(id=pipeline.id).update(repository_id=repository.id if of_repository else None)
+        if "upload_id" in fields:
+            upload = await Upload.create(pipeline_id=pipeline.id, owner="", size=1, created_at=now)
+            fields["upload_id"] = upload.id
+        columns = {"pipeline_id": pipeline.id, "definition_id": pipeline.definition_id, "started_by": "test"}
+        job = await jobs.create({**columns, **fields}, [StepDefinition("true")], {})
+        assert job.id == (await claims.claim() or job).id
+        await jobs.finish(job.id, "failed", "broken")
+        found = await rows("SELECT listener, status FROM outbox WHERE job_id = ?1 ORDER BY id", [job.id])
+        told = {name: [status for listener, status in found if listener == name] for name, _ in found}
+        assert told.get("statuses", changes) == changes and told.get("notifications", ["failed"]) == [
+            "failed"
+        ]
+        return set(told)
+
+    changes = ["pending", "running", "failed"]
+    plain, telling = "steps: ['true']", "steps: ['true']\nnotify: [{mail: a@example.com}]"
+    assert await listeners_of_build(plain) == set()
+    assert await listeners_of_build(plain, commit="0" * 40) == set()
+    assert await listeners_of_build(plain, of_repository=True) == set()
+    assert await listeners_of_build(plain, of_repository=True, commit="0" * 40) == {"statuses"}
+    assert await listeners_of_build(plain, of_repository=True, commit="0" * 40, upload_id=0) == set()
+    assert await listeners_of_build(telling) == {"notifications"}
+    assert await listeners_of_build('"\\x6eotify": [{mail: a@example.com}]') == {"notifications"}
+    assert await listeners_of_build(telling, untrusted=True) == set()
+    assert await listeners_of_build(telling, upload_id=0) == set()
+    both = await listeners_of_build(telling, of_repository=True, commit="0" * 40)
+    assert both == {"notifications", "statuses"}

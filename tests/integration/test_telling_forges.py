@@ -15,6 +15,7 @@ from rapidflow_web.db.database import now_ms, sqlite_url
 from rapidflow_web.db.models import Job, OutboxRow, Pipeline
 from rapidflow_web.db.trigger_models import CommitStatus, Repository
 from rapidflow_web.notify.sender import Sender
+from rapidflow_web.notify.service import LISTENERS
 from rapidflow_web.notify.statuses import LISTENER, StatusMessages, StatusReports
 from rapidflow_web.pipeline.definition import StepDefinition
 from rapidflow_web.secrets.keys import Keys
@@ -36,9 +37,9 @@ def forge() -> Iterator[Receiver]:
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[None]:
     async with opened(sqlite_url(tmp_path / "rapidflow.db")):
-        outbox.register([LISTENER])
+        outbox.register(LISTENERS)
         yield
-        outbox.register(())
+        outbox.register()
 
 
 async def add_pipeline(url: str, name: str = "web") -> int:

@@ -40,9 +40,9 @@ async def beginning(tmp_path: Path, queue: _Queue) -> AsyncIterator[Beginning]:
         {"RAPIDFLOW_DATA": str(tmp_path / "data"), "RAPIDFLOW_WAITING_BUILDS_PER_USER": "2"}
     )
     async with opened(sqlite_url(tmp_path / "rapidflow.db")):
-        outbox.register((), queue.wake)
+        outbox.register({}, queue.wake)
         yield Beginning(settings)
-        outbox.register(())
+        outbox.register()
 
 
 async def test_build_starts_without_a_request_and_says_its_cause(beginning: Beginning, queue: _Queue) -> None:
