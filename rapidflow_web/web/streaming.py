@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Protocol
 
 from quart.wrappers.response import ResponseBody
 
@@ -14,24 +14,15 @@ from rapidflow_web import metrics
 from rapidflow_web.accounts.authentication import Access, Reader
 from rapidflow_web.db.database import is_away
 from rapidflow_web.logs.log import CHUNK, Log
+from rapidflow_web.web.live_log import LiveLog, Passing, more
 
 _log = logging.getLogger(__name__)
 
-_PAUSE_PER_FOLLOWER = 0.00005
-_LONGEST_PAUSE = 0.03
 _FULL_CHUNKS = 16
 """Streams up to which each is given as much at a time as there is sense in."""
 _LEAST_CHUNK = 32 * 1024
 _REVIEW_SECONDS = 2.0
 """How often it is asked anew who may still read; `rapidflow user` changes that beside the server."""
-
-
-class Passing(Protocol):
-    """A connection that takes pieces of a chunked answer."""
-
-    def pass_on(self, data: bytes) -> bool:
-        """Sends a piece; False where that has to wait for the client, or can't be."""
-        ...
 
 
 class OpenStreams:
@@ -40,6 +31,7 @@ class OpenStreams:
     def __init__(self, access: Access) -> None:
         self._access = access
         self._readers: dict[asyncio.Task[object], Reader] = {}
+        self._live: weakref.WeakValueDictionary[Log, LiveLog] = weakref.WeakValueDictionary()
         self._reviewing = asyncio.Lock()
         self._asked = self._reviewed = 0
 
@@ -55,6 +47,13 @@ class OpenStreams:
     def chunk(self) -> int:
         """Bytes that a stream may give at a time: what a client that does not read leaves in our memory."""
         return max(_LEAST_CHUNK, CHUNK * _FULL_CHUNKS // max(_FULL_CHUNKS, len(self._readers)))
+
+    def live(self, log: Log) -> LiveLog:
+        """Those who have read a log to its end."""
+        found = self._live.get(log)
+        if found is None:
+            found = self._live[log] = LiveLog(log, lambda: self.chunk)
+        return found
 
     def cut(self) -> None:
         """Ends all streams where they are, without the last chunk: clients see that it is not the end."""
@@ -159,6 +158,7 @@ class LogBody(LongBody):
 
     async def _read(self) -> AsyncIterator[bytes]:
         log, loop = self._log, asyncio.get_running_loop()
+        live = self._streams.live(log)
         follow = self._end is None
         while (begin := self._begin()) is None:
             if not follow:
@@ -182,12 +182,8 @@ class LogBody(LongBody):
                     await asyncio.sleep(0)
             elif not follow or log.sealed:
                 return
+            elif connection is not None:
+                position = await live.follow(connection, position)
             else:
-                # A line goes out at once. In a burst, the more readers there are, the more of it goes out at
-                # a time, because each send costs far more than each byte.
-                pause = min(_LONGEST_PAUSE, log.followers * _PAUSE_PER_FOLLOWER)
-                if (early := last_sent + pause - loop.time()) > 0:
-                    await asyncio.sleep(early)
-                if log.size <= position and not log.sealed:
-                    await log.changed()
+                await more(log, position, last_sent)
                 last_sent = loop.time()

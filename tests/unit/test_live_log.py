@@ -1,0 +1,123 @@
+"""What a log grows by is written to all who have read it to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from rapidflow_web.logs.log import LogStore
+from rapidflow_web.logs.writer import LogWriter
+from rapidflow_web.web.live_log import LiveLog
+
+
+class Client:
+    """A connection that takes `room` pieces."""
+
+    def __init__(self, room: int = 1_000_000) -> None:
+        self.received = b""
+        self.room = room
+
+    def pass_on(self, data: bytes) -> bool:
+        if self.room == 0:
+            return False
+        self.room -= 1
+        self.received += data
+        return True
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> LogStore:
+    return LogStore(tmp_path)
+
+
+@pytest.fixture
+async def writer(logs: LogStore) -> LogWriter:
+    writer = logs.writer(1)
+    await writer.begin_step(1, 1, "sh", 0)
+    return writer
+
+
+def live_of(logs: LogStore, chunk: int = 1000) -> LiveLog:
+    return LiveLog(logs.open(1), lambda: chunk)
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+
+
+async def test_everybody_gets_everything_whenever_they_come(logs: LogStore, writer: LogWriter):
+    log, live = writer.log, live_of(logs, chunk=7)
+    followers: list[tuple[Client, int, asyncio.Task[int]]] = []
+    for number in range(50):
+        client = Client()
+        followers.append((client, log.size, asyncio.create_task(live.follow(client, log.size))))
+        await writer.append(b"line %d\n" % number * (number % 4), number)
+        if number % 3:
+            await asyncio.sleep(0)
+    await writer.seal(b"the end\n")
+    whole = await log.read(0)
+    for client, start, task in followers:
+        assert await task == len(whole)
+        assert client.received == whole[start:]
+
+
+async def test_client_that_is_behind_gets_its_turn_back_at_the_right_place(logs: LogStore, writer: LogWriter):
+    log, live = writer.log, live_of(logs)
+    slow, fast = Client(room=1), Client()
+    start = log.size
+    tasks = [asyncio.create_task(live.follow(client, start)) for client in (slow, fast)]
+    for line in (b"one\n", b"two\n", b"three\n"):
+        await writer.append(line, 0)
+        await settled()
+    assert tasks[0].done() and not tasks[1].done()
+    assert tasks[0].result() == start + 4
+    assert slow.received == b"one\n" and fast.received == b"one\ntwo\nthree\n"
+    # It comes again when it has caught up.
+    slow.room = 10
+    tasks[0] = asyncio.create_task(live.follow(slow, log.size))
+    await settled()
+    await writer.append(b"four\n", 0)
+    await settled()
+    assert slow.received == b"one\nfour\n"
+    await writer.seal(b"")
+    assert await asyncio.gather(*tasks) == [log.size, log.size]
+
+
+async def test_follower_that_goes_away_leaves_the_others_and_no_task(logs: LogStore, writer: LogWriter):
+    live, before = live_of(logs), asyncio.all_tasks()
+    clients = [Client(), Client()]
+    tasks = [asyncio.create_task(live.follow(client, writer.log.size)) for client in clients]
+    await settled()
+    tasks[0].cancel()
+    await writer.append(b"a line\n", 0)
+    await settled()
+    assert tasks[0].cancelled() and clients[1].received == b"a line\n"
+    tasks[1].cancel()
+    await settled()
+    assert asyncio.all_tasks() == before
+    # And the next one is served.
+    third = Client()
+    task = asyncio.create_task(live.follow(third, writer.log.size))
+    await settled()
+    await writer.append(b"another\n", 0)
+    await settled()
+    assert third.received == b"another\n"
+    task.cancel()
+    writer.close()
+
+
+async def test_log_that_cannot_be_read_gives_everybody_their_turn_back(logs: LogStore, writer: LogWriter):
+    live, client = live_of(logs), Client()
+    start = writer.log.size
+    task = asyncio.create_task(live.follow(client, start))
+    await settled()
+    await writer.append(b"gone\n", 0)
+    writer.log.latest = 0, b""
+    os.truncate(writer.log.path, 0)
+    assert await task == start
+    assert client.received == b""
+    writer.close()
