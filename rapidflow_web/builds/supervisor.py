@@ -142,7 +142,7 @@ class Supervisor:
         """What was built last is likely to be built next."""
         for job in await jobs.last_in_containers(self._tools.settings.parked):
             try:
-                steps, variables = await jobs.steps_of(job.id), await jobs.environment_of(job.id)
+                steps, variables = await jobs.load(job)
                 planned = await asyncio.to_thread(plan, job, steps, variables, self._tools.settings)
                 await self._tools.executor.on(job.node).expect(self._tools.spec(job, planned))
             except Exception as error:
@@ -181,8 +181,7 @@ class Supervisor:
 
     async def _execution(self, job: Job, resume: bool) -> Execution | None:
         """The execution of a job, which others find from now on; None where its pipeline ended it."""
-        await job.fetch_related("definition")
-        steps, variables = await jobs.steps_of(job.id), await jobs.environment_of(job.id)
+        steps, variables = await jobs.load(job)
         try:
             # Who wrote the definition may have made it slow to read.
             planned = await asyncio.to_thread(plan, job, steps, variables, self._tools.settings)

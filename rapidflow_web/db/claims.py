@@ -23,8 +23,9 @@ AND (approval IS NULL OR approval <> 'waiting') AND (concurrency_group IS NULL O
     WHERE other.status = 'running' AND other.concurrency_group = job.concurrency_group
     AND (job.lead_id IS NULL OR other.id <> job.lead_id)
 ))"""
-_CLAIMABLE = f"SELECT id {_READY} AND parts IS NULL ORDER BY id LIMIT 1"
-_HAS_PARTS = "SELECT 1 FROM job WHERE status = 'pending' AND lead_id IS NOT NULL LIMIT 1"
+# And whether parts of builds are among those that wait.
+_OLDEST = f"""SELECT (SELECT id {_READY} AND parts IS NULL ORDER BY id LIMIT 1),
+EXISTS (SELECT 1 FROM job WHERE status = 'pending' AND lead_id IS NOT NULL)"""  # noqa: S608
 
 
 # With parts of builds among them, the build that has the fewest running comes first. Within a group, they
@@ -50,8 +51,11 @@ _FAIR = _fair()
 async def claim() -> Job | None:
     """Takes the oldest pending job, which is running from now on; None if there is none."""
     while True:
-        found = await rows(_FAIR if await rows(_HAS_PARTS) else _CLAIMABLE)
-        job = await Job.get_or_none(id=found[0][0]) if found else None
+        job_id, has_parts = (await rows(_OLDEST))[0]
+        if job_id is not None and has_parts:
+            found = await rows(_FAIR)
+            job_id = found[0][0] if found else None
+        job = await jobs.unchecked(job_id) if job_id is not None else None
         if job is None:
             return None
         now = now_ms()
@@ -80,7 +84,7 @@ async def claim_on_node(
         marks = ", ".join(f"?{number}" for number in range(1, len(on_nodes) + 1))
         statement = _fair(f" AND COALESCE(on_node, '') IN ({marks})")
         found = await rows(statement, [one or "" for one in on_nodes])
-        job = await Job.get_or_none(id=found[0][0]) if found else None
+        job = await jobs.unchecked(found[0][0]) if found else None
         node = place(job.on_node, job.image) if job is not None else None
         if job is None or node is None:
             return None

@@ -296,18 +296,28 @@ async def with_pipeline(job_id: int) -> Job | None:
 
 @uncancelled
 async def with_all(job_id: int) -> tuple[Job, list[Step], list[Environment]]:
-    """The job with the definition that it ran with, its steps and its environment. Raises `NotFound`.
+    """The job with the definition that it ran with, its steps and its environment. Raises `NotFound`."""
+    job = _found(if_visible(await unchecked(job_id)), job_id)
+    return job, *await load(job)
+
+
+async def unchecked(job_id: int) -> Job | None:
+    """The job, whoever may see it.
 
     In plain SQL: to make these queries takes the ORM three times as long as the database needs to answer.
     """
-    number = int(job_id)
-    found = await Job.raw(f"SELECT * FROM job WHERE id = {number}")  # noqa: S608
-    job = _found(if_visible(cast(list[Job], found)[0] if found else None), job_id)
+    found = cast(list[Job], await Job.raw(f"SELECT * FROM job WHERE id = {int(job_id)}"))  # noqa: S608
+    return found[0] if found else None
+
+
+@uncancelled
+async def load(job: Job) -> tuple[list[Step], list[Environment]]:
+    """The steps and the environment of a job, which has its definition from then on."""
     definitions = await Definition.raw(f"SELECT * FROM definition WHERE id = {job.definition_id}")  # noqa: S608
     job.definition = cast(list[Definition], definitions)[0]
-    steps = await Step.raw(f"SELECT * FROM step WHERE job_id = {number} ORDER BY order_num")  # noqa: S608
-    variables = await Environment.raw(f"SELECT * FROM environment WHERE job_id = {number} ORDER BY id")  # noqa: S608
-    return job, cast(list[Step], steps), cast(list[Environment], variables)
+    steps = await Step.raw(f"SELECT * FROM step WHERE job_id = {job.id} ORDER BY order_num")  # noqa: S608
+    variables = await Environment.raw(f"SELECT * FROM environment WHERE job_id = {job.id} ORDER BY id")  # noqa: S608
+    return cast(list[Step], steps), cast(list[Environment], variables)
 
 
 @uncancelled
