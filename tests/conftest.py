@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -53,6 +54,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return _LONGEST.index(name) if name in _LONGEST else len(_LONGEST), _FOLDERS.index(folder)
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """To look through thousands of tests for garbage again and again would take long."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
