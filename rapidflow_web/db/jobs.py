@@ -301,6 +301,7 @@ async def with_all(job_id: int) -> tuple[Job, list[Step], list[Environment]]:
     return job, *await load(job)
 
 
+@uncancelled
 async def unchecked(job_id: int) -> Job | None:
     """The job, whoever may see it.
 
@@ -399,6 +400,7 @@ async def define(
 ) -> bool:
     """Gives a job that waits what was read of its definition; False where it does not wait any more.
 
+    The listeners are told again that it waits; `outbox.wake` comes after it.
     With `steps` None it has its steps and environment already.
     """
     async with in_transaction():
@@ -408,6 +410,9 @@ async def define(
         if steps is not None:
             await Environment.filter(job_id=job_id).delete()
             await _add_parts(job_id, steps, environment, now_ms())
+        if outbox.has_listeners():
+            # Only now there are a commit, and whether it waits for an approval.
+            await outbox.add(job_id, "pending")
     return True
 
 

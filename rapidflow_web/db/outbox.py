@@ -26,7 +26,7 @@ EVERY = "TRUE"
 
 _wakes: dict[str, asyncio.Event] = {}
 _insert = ""
-"""Stores the rows of a change; empty where nobody listens."""
+"""Stores the rows of a change, for those who listen."""
 _changed: list[Callable[[int | None], None]] = []
 
 
@@ -36,7 +36,8 @@ def register(
     """Says who listens from now on, instead of who did before.
 
     `listeners` has the names, each with an SQL condition on `job` for the jobs that it is told of; ?2 is the
-    new status there. Most changes concern nobody, and then cost no row that would have to be read.
+    new status there. Most changes concern nobody, and then there is no row to deal with and to remove. A
+    condition is judged at the change, so it may use what the change leaves as it is.
     Of parts of a build nobody is told, but of their lead job.
     `changed` is called after each change that this process makes, with the job where it is not a new one:
     another job may be next now.
@@ -44,11 +45,11 @@ def register(
     global _insert
     _wakes.clear()
     _wakes.update({name: asyncio.Event() for name in listeners})
-    rows_of = (
+    rows_of = [
         f"SELECT '{name}', id, CAST(?2 AS VARCHAR(16)), CAST(?3 AS BIGINT) FROM job "  # noqa: S608
         f"WHERE id = ?1 AND lead_id IS NULL AND ({condition})"
         for name, condition in listeners.items()
-    )
+    ]
     _insert = f"INSERT INTO outbox (listener, job_id, status, at) {' UNION ALL '.join(rows_of)}"
     _changed[:] = [changed]
 

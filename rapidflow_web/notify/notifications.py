@@ -52,9 +52,11 @@ class Notifications:
             self._wake()
 
     async def _messages(self, change: Change) -> list[Notification]:
-        job = await jobs.with_pipeline(change.job_id)
         # A server of an earlier version stored every change of every job.
-        if job is None or change.status not in jobs.FINISHED or job.untrusted or job.upload_id is not None:
+        if change.status not in jobs.FINISHED:
+            return []
+        job = await jobs.with_pipeline(change.job_id)
+        if job is None or job.untrusted or job.upload_id is not None:
             return []
         targets = await asyncio.to_thread(_targets, job)
         before = await notifications.status_before(job) if targets else None

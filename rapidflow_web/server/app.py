@@ -82,9 +82,6 @@ _PATIENCE = 1.0
 _LONGEST_END = 0.7
 """Seconds after which a server that ends waits no more for what an engine or a disk that hangs holds up."""
 
-_LISTENERS = LISTENERS
-"""Who is told of each change of a build's status (see `db.outbox`)."""
-
 
 class _App(Quart):
     jinja_environment = PlainEnvironment
@@ -123,7 +120,7 @@ def create_app(settings: Settings) -> Quart:
         queue.wake()
         leads.changed(job_id)
 
-    outbox.register(_LISTENERS, changed)
+    outbox.register(LISTENERS, changed)
     supervisor = Supervisor(tools, logs, ending, queue, health)
     cache = ResponseCache()
     notifying = Notifying(settings, vault, representations.job)

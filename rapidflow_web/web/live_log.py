@@ -34,9 +34,11 @@ class Passing(Protocol):
 async def more(log: Log, position: int, last_sent: float) -> None:
     """Returns when a log that was sent up to `position`, at `last_sent` of the loop's time, is to be read on.
 
-    A line goes out at once. In a burst, the more readers there are, the more of it goes out at a time,
-    because each send costs far more than each byte.
+    A line goes out at once, and so does the end. In a burst, the more readers there are, the more of it goes
+    out at a time, because each send costs far more than each byte.
     """
+    if log.sealed and log.size <= position:
+        return
     pause = min(_LONGEST_PAUSE, log.followers * _PAUSE_PER_FOLLOWER)
     if (early := last_sent + pause - asyncio.get_running_loop().time()) > 0:
         await asyncio.sleep(early)
@@ -63,9 +65,10 @@ class LiveLog:
         self._chunk = chunk
         self._followers: set[_Follower] = set()
         self._sending: asyncio.Task[None] | None = None
+        self._last_sent = 0.0
 
     async def follow(self, connection: Passing, position: int) -> int:
-        """Has the log sent on from `position`, up to which the connection was given it.
+        """Sends the log to a connection that has been given it up to `position`, which is its end.
 
         Returns up to where it was sent, when the client is behind or gone, or the log sealed or unreadable.
         """
@@ -87,21 +90,21 @@ class LiveLog:
             self._sending = None
 
     async def _send(self, position: int) -> None:
-        """Sends all from `position` on, before which no follower is."""
-        loop, last_sent = asyncio.get_running_loop(), 0.0
+        """Sends all from `position` on."""
+        loop = asyncio.get_running_loop()
         try:
             while True:
-                await more(self._log, position, last_sent)
-                last_sent = loop.time()
+                await more(self._log, position, self._last_sent)
+                self._last_sent = loop.time()
                 try:
                     piece = await self._log.read(position, self._chunk())
                 except LogUnreadable:
                     return  # each finds out by itself
-                if not piece:
-                    return  # sealed
+                if not piece and self._log.sealed:
+                    return
                 await self._give(position, piece)
                 position += len(piece)
-                await asyncio.sleep(0)  # what was written is on its way then
+                await asyncio.sleep(0)  # others have their turn, also while the log grows without a pause
         finally:
             if self._sending is asyncio.current_task():
                 self._sending = None
@@ -109,20 +112,22 @@ class LiveLog:
                     follower.leave()
 
     async def _give(self, position: int, piece: bytes) -> None:
-        turn_since, sent = time.monotonic(), 0
+        turn_since = time.monotonic()
         for follower in tuple(self._followers):
             if follower.left.done():
                 continue  # it left while others had their turn
+            if follower.position < position:
+                follower.leave()  # it reads by itself what is between
+                continue
             # Who has come since the last piece has read some of this one already.
-            data = piece[follower.position - position :] if follower.position > position else piece
+            data = piece[follower.position - position :]
             if not data:
                 continue
             if not follower.connection.pass_on(data):
                 follower.leave()
                 continue
             follower.position += len(data)
-            sent += len(data)
+            metrics.SENT_BYTES.inc(len(data))
             if time.monotonic() - turn_since > _TURN_SECONDS:
                 await asyncio.sleep(0)
                 turn_since = time.monotonic()
-        metrics.SENT_BYTES.inc(sent)

@@ -20,7 +20,7 @@ from aiosmtpd.smtp import AuthResult, Envelope
 from rapidflow_web.api import representations
 from rapidflow_web.db import jobs, notifications, outbox, pipelines
 from rapidflow_web.db.database import now_ms, sqlite_url
-from rapidflow_web.db.models import Job
+from rapidflow_web.db.models import Job, OutboxRow
 from rapidflow_web.db.secrets import EVERYWHERE
 from rapidflow_web.db.trigger_models import Notification
 from rapidflow_web.notify.notifications import LISTENER, NotificationMessages, Notifications
@@ -336,3 +336,17 @@ async def test_without_a_mail_server_the_reason_is_kept(vault: Vault) -> None:
     await send_all(messages_of(vault))
     row = await Notification.get()
     assert row.next_at is None and row.error is not None and "RAPIDFLOW_SMTP_URL" in row.error
+
+
+@pytest.mark.usefixtures("vault")
+async def test_changes_that_an_earlier_version_stored_of_every_job_tell_nobody() -> None:
+    pipeline = await add_pipeline("{mail: a@example.com, when: [always]}")
+    job_id = await build(pipeline, "failed", "main", untrusted=True)
+    other = await build(pipeline, "failed", "main")
+    assert await occasions() == ["always"]
+    for job, status in ((job_id, "failed"), (other, "running"), (other, "pending")):
+        await OutboxRow.create(listener=LISTENER, job_id=job, status=status, at=now_ms())
+    for change in await outbox.Reader(LISTENER).rows():
+        await Notifications(lambda: None).note(change)
+    assert await occasions() == ["always"]
+    assert await outbox.Reader(LISTENER).rows() == []

@@ -13,7 +13,7 @@ import pytest
 from rapidflow_web.db import jobs, outbox, pipelines, statuses
 from rapidflow_web.db.database import now_ms, sqlite_url
 from rapidflow_web.db.models import Job, OutboxRow, Pipeline
-from rapidflow_web.db.trigger_models import CommitStatus, Repository
+from rapidflow_web.db.trigger_models import CommitStatus, Repository, Upload
 from rapidflow_web.notify.sender import Sender
 from rapidflow_web.notify.service import LISTENERS
 from rapidflow_web.notify.statuses import LISTENER, StatusMessages, StatusReports
@@ -53,7 +53,7 @@ async def add_pipeline(url: str, name: str = "web") -> int:
     return pipeline.id
 
 
-async def add_job(pipeline_id: int, commit: str = COMMIT, **fields: object) -> int:
+async def add_job(pipeline_id: int, commit: str | None = COMMIT, **fields: object) -> int:
     pipeline = await pipelines.existing(pipeline_id)
     columns = {
         "pipeline_id": pipeline_id, "definition_id": pipeline.definition_id, "started_by": "test",
@@ -360,3 +360,25 @@ async def test_a_status_that_the_server_fails_to_send_is_tried_again_later(forge
     assert row.error == "the server failed to send it: KeyError" and row.attempts == 1
     assert (await messages.lanes(row.changed_at)) == []
     assert row.description == "Succeeded in 1m05s"
+
+
+@pytest.mark.usefixtures("database")
+async def test_build_whose_commit_is_found_later_is_queued_at_the_forge(forge: Receiver) -> None:
+    pipeline = await add_pipeline(f"{forge.url}/team/web")
+    job_id = await add_job(pipeline, commit=None, unread=True)
+    await all_noted()
+    assert await CommitStatus.all().count() == 0
+    assert await jobs.define(job_id, None, {}, commit=COMMIT, approval="waiting")
+    await all_noted()
+    (status,) = await CommitStatus.all()
+    assert (status.commit, status.state, status.description) == (COMMIT, "pending", "Waits for an approval")
+
+
+@pytest.mark.usefixtures("database")
+async def test_change_that_an_earlier_version_stored_of_a_working_tree_is_not_told(forge: Receiver) -> None:
+    pipeline = await add_pipeline(f"{forge.url}/team/web")
+    upload = await Upload.create(pipeline_id=pipeline, owner="", size=1, created_at=now_ms())
+    job_id = await add_job(pipeline, upload_id=upload.id)
+    await OutboxRow.create(listener=LISTENER, job_id=job_id, status="pending", at=now_ms())
+    await all_noted()
+    assert await CommitStatus.all().count() == 0

@@ -121,3 +121,68 @@ async def test_log_that_cannot_be_read_gives_everybody_their_turn_back(logs: Log
     assert await task == start
     assert client.received == b""
     writer.close()
+
+
+async def test_last_follower_that_leaves_and_one_that_comes_do_not_disturb_each_other(
+    logs: LogStore, writer: LogWriter
+):
+    live, start = live_of(logs), writer.log.size
+    client = Client()
+    for number in range(5):
+        leaving = asyncio.create_task(live.follow(Client(), writer.log.size))
+        await settled()
+        # In the same turn of the loop, in either order.
+        if number % 2:
+            leaving.cancel()
+        coming = asyncio.create_task(live.follow(client, writer.log.size))
+        leaving.cancel()
+        await settled()
+        await writer.append(b"%d\n" % number, 0)
+        await settled()
+        coming.cancel()
+        await settled()
+    assert client.received == (await writer.log.read(start))
+    writer.close()
+
+
+async def test_followers_may_come_and_go_while_a_piece_is_sent(
+    logs: LogStore, writer: LogWriter, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("rapidflow_web.web.live_log._TURN_SECONDS", -1)
+    live, start = live_of(logs), writer.log.size
+    clients = [Client() for _ in range(20)]
+    tasks = [asyncio.create_task(live.follow(client, start)) for client in clients]
+    await settled()
+    late = Client()
+    await writer.append(b"one\n", 0)
+    for _ in range(1000):
+        if any(client.received for client in clients):
+            break
+        await asyncio.sleep(0)
+    left = [task.cancel() for client, task in zip(clients, tasks, strict=True) if not client.received]
+    joined = asyncio.create_task(live.follow(late, writer.log.size))
+    await writer.append(b"two\n", 0)
+    await settled()
+    assert left and all(left)
+    assert late.received == b"two\n"
+    for client, task in zip(clients, tasks, strict=True):
+        assert task.cancelled() or client.received == b"one\ntwo\n"
+        assert not task.cancelled() or client.received == b""
+    await writer.seal(b"")
+    assert await joined == writer.log.size
+
+
+async def test_follower_that_is_further_back_than_the_others_reads_by_itself(
+    logs: LogStore, writer: LogWriter
+):
+    live, start = live_of(logs), writer.log.size
+    task = asyncio.create_task(live.follow(Client(), start))
+    await settled()
+    await writer.append(b"one\n", 0)
+    await settled()
+    late = Client()
+    back = asyncio.create_task(live.follow(late, start))
+    await writer.append(b"two\n", 0)
+    assert await back == start and late.received == b""
+    await writer.seal(b"")
+    await task
