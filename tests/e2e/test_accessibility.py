@@ -30,6 +30,8 @@ FEWER = "document.querySelectorAll('.stack > .panel:nth-child(n + 16)').forEach(
 OF_COLORS = ["color-contrast", "link-in-text-block"]
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
 SMALLEST, LARGEST = {"width": 375, "height": 800}, {"width": 1920, "height": 1080}
+DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""Waits until the page has heard that its window has another size: it moves what is open."""
 HIDES = """document.documentElement.scrollWidth > innerWidth
   || [...document.querySelectorAll('.scroll')].some((one) => one.scrollWidth > one.clientWidth)"""
 BROKEN = """[...document.querySelectorAll("main :is(td, th)")].flatMap((cell) => {
@@ -220,6 +222,7 @@ async def test_axe_finds_nothing_and_nothing_scrolls_sideways(pages: Pages, cont
         await tab.add_script_tag(path=AXE)
         for window in (SMALLEST, NARROW, WIDE, LARGEST):
             await tab.set_viewport_size(window)
+            await tab.evaluate(DRAWN)
             if await tab.evaluate(HIDES):
                 found.append(f"{name}, {window}: scrolls sideways")
             if broken := await tab.evaluate(BROKEN):
