@@ -115,6 +115,8 @@ def test_a_build_that_fits_nowhere_says_why_and_keeps_no_other_waiting(
     assert "waits for a node: no node has label gpu=no" in server.get("/").text
     # An engine reads its labels when it starts.
     engines["b"].stop()
+    # One that is back before it was missed is asked for its labels within a minute.
+    wait_for(lambda: not nodes(server)["b"]["reachable"], "it is known to be away")
     engines["b"].labels = ["rapidflow.slots=1", "gpu=no"]
     engines["b"].start()
     assert server.wait_finished(lost)["job"]["node"] == "b"
