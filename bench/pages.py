@@ -36,7 +36,7 @@ def pages() -> Row:
         many_jobs.fill(data / "rapidflow.db", _JOBS)
         server = Server(data, executor="process").start()
         try:
-            # It first looks at the last builds that failed, and every page changes with each of them.
+            # The server first looks at the last builds that failed, and each of them changes every page.
             time.sleep(_SETTLES)
             took = {what: _median(server, path) for what, path in _PAGES.items()}
             health = _median(server, "/health")

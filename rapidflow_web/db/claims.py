@@ -23,7 +23,7 @@ AND (approval IS NULL OR approval <> 'waiting') AND (concurrency_group IS NULL O
     WHERE other.status = 'running' AND other.concurrency_group = job.concurrency_group
     AND (job.lead_id IS NULL OR other.id <> job.lead_id)
 ))"""
-# And whether parts of builds are among those that wait.
+# The oldest that can begin, and whether parts of builds are among those that wait.
 _OLDEST = f"""SELECT (SELECT id {_READY} AND parts IS NULL ORDER BY id LIMIT 1),
 EXISTS (SELECT 1 FROM job WHERE status = 'pending' AND lead_id IS NOT NULL)"""  # noqa: S608
 

@@ -21,9 +21,6 @@ from rapidflow_web.db.database import now_ms, patient, uncancelled
 _LOOK_AGAIN = 10.0
 """Seconds. Whoever wakes within a transaction does so before others can see its rows."""
 
-EVERY = "TRUE"
-"""What a listener registers that is told of every job."""
-
 _wakes: dict[str, asyncio.Event] = {}
 _insert = ""
 """Stores the rows of a change, for those who listen."""

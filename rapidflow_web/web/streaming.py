@@ -158,7 +158,6 @@ class LogBody(LongBody):
 
     async def _read(self) -> AsyncIterator[bytes]:
         log, loop = self._log, asyncio.get_running_loop()
-        live = self._streams.live(log)
         follow = self._end is None
         while (begin := self._begin()) is None:
             if not follow:
@@ -166,6 +165,7 @@ class LogBody(LongBody):
             await log.changed()
         position = begin + self._start
         last_sent = 0.0
+        live: LiveLog | None = None
         connection: Passing | None = None  # the first piece makes sure that the head has been sent
         while True:
             limit = self._streams.chunk
@@ -183,6 +183,7 @@ class LogBody(LongBody):
             elif not follow or log.sealed:
                 return
             elif connection is not None:
+                live = live or self._streams.live(log)
                 position = await live.follow(connection, position)
             else:
                 await more(log, position, last_sent)

@@ -27,7 +27,7 @@ async def queue(tmp_path: Path) -> AsyncIterator[Queue]:
     """A queue with two slots that nobody wakes but changes of jobs."""
     async with opened(sqlite_url(tmp_path / "rapidflow.db")):
         made = Queue(2, Health(ProcessExecutor(tmp_path / "work"), tmp_path))
-        outbox.register({"notify": outbox.EVERY}, lambda _: made.wake())
+        outbox.register({"notify": "TRUE"}, lambda _: made.wake())
         yield made
         outbox.register()
 

@@ -45,7 +45,7 @@ from rapidflow_web.db.database import open_database
 from rapidflow_web.pipeline.definition import StepDefinition
 
 async def churn():
-    outbox.register({"notify": outbox.EVERY, "reports": outbox.EVERY})
+    outbox.register({"notify": "TRUE", "reports": "TRUE"})
     await open_database(sys.argv[1])
     pipeline = await pipelines.create("churned", "name: churned\\nsteps: ['true']")
     fields = {"pipeline_id": pipeline.id, "definition_id": pipeline.definition_id, "started_by": "test"}
@@ -121,7 +121,7 @@ def since(before: dict[str, float]) -> dict[str, float]:
 
 @pytest.mark.usefixtures("database")
 async def test_each_change_of_a_status_is_stored_once_for_each_listener(ending: Ending) -> None:
-    outbox.register({"notify": outbox.EVERY, "reports": outbox.EVERY})
+    outbox.register({"notify": "TRUE", "reports": "TRUE"})
     good, bad, stopped = await running(), await running(), await running()
     waited = await pending()
     await ending.ended(good, "success")
@@ -148,7 +148,7 @@ async def test_nothing_is_stored_without_listeners(ending: Ending) -> None:
 
 
 async def test_a_status_does_not_change_where_its_listeners_cannot_be_told(database: str) -> None:
-    outbox.register({"notify": outbox.EVERY})
+    outbox.register({"notify": "TRUE"})
     job_id, waits = await running(), await pending()
     for statement in _REFUSE[database]:
         await connections.get("default").execute_script(statement)
@@ -193,7 +193,7 @@ async def test_a_kill_never_separates_a_status_from_what_the_listeners_are_told(
 async def test_a_build_whose_log_cannot_be_sealed_at_first_counts_once(
     ending: Ending, logs: LogStore
 ) -> None:
-    outbox.register({"notify": outbox.EVERY})
+    outbox.register({"notify": "TRUE"})
     before = counted()
     job_id = await running()
     logs.path(job_id).mkdir(parents=True)
@@ -218,7 +218,7 @@ async def test_a_build_whose_log_cannot_be_sealed_at_first_counts_once(
 async def test_a_build_that_was_killed_before_its_log_was_sealed_is_sealed_later(
     ending: Ending, logs: LogStore
 ) -> None:
-    outbox.register({"notify": outbox.EVERY})
+    outbox.register({"notify": "TRUE"})
     job_id = await running()
     await jobs.finish(job_id, "success", None)
     assert [job.id for job in await jobs.unsealed()] == [job_id]
@@ -233,7 +233,7 @@ async def test_a_build_that_was_killed_before_its_log_was_sealed_is_sealed_later
 
 @pytest.mark.usefixtures("database")
 async def test_a_listener_is_woken_and_reads_what_it_has_not_acknowledged() -> None:
-    outbox.register({"notify": outbox.EVERY, "reports": outbox.EVERY})
+    outbox.register({"notify": "TRUE", "reports": "TRUE"})
     reader = outbox.Reader("notify")
     waits = asyncio.ensure_future(reader.next())
     await asyncio.sleep(0)
@@ -245,7 +245,7 @@ async def test_a_listener_is_woken_and_reads_what_it_has_not_acknowledged() -> N
     await reader.acknowledge(first)
     await reader.acknowledge(first)
     # As after a restart.
-    outbox.register({"notify": outbox.EVERY, "reports": outbox.EVERY})
+    outbox.register({"notify": "TRUE", "reports": "TRUE"})
     assert [row.status for row in await outbox.Reader("notify").next()] == ["running", "success"]
     assert len(await stored("reports")) == 3
 
