@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import weakref
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from rapidflow_web.accounts.authentication import Access
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.logs.writer import LogWriter
 from rapidflow_web.web.live_log import LiveLog
+from rapidflow_web.web.streaming import OpenStreams
 
 
 class Client:
@@ -186,3 +190,14 @@ async def test_follower_that_is_further_back_than_the_others_reads_by_itself(
     assert await back == start and late.received == b""
     await writer.seal(b"")
     await task
+
+
+async def test_all_streams_of_a_log_share_one_live_log_while_there_are_any(logs: LogStore, writer: LogWriter):
+    streams = OpenStreams(cast(Access, None))
+    first = streams.live(writer.log)
+    assert streams.live(logs.open(1)) is first
+    await logs.writer(2).begin_step(1, 1, "sh", 0)
+    assert streams.live(logs.open(2)) is not first
+    kept = weakref.ref(first)
+    del first
+    assert kept() is None
