@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from typing import Any
 
-from quart import Blueprint, Response, current_app, g, has_request_context, request, url_for
+from quart import Blueprint, Response, current_app, g, has_request_context, request
 
 from rapidflow_web.accounts.roles import Role
 from rapidflow_web.db.database import now_ms
-from rapidflow_web.web import gate
+from rapidflow_web.web import gate, static_files
 from rapidflow_web.web.prefix import prefix_of
 from rapidflow_web.web.repositories import server_url
 from rapidflow_web.web.security_headers import FIRST_SCRIPT
@@ -21,13 +20,8 @@ blueprint = Blueprint("pages", __name__)
 
 
 def static(name: str) -> str:
-    """The address of a static file. Pages have dozens, and the framework takes its time to make one."""
-    return _static(prefix_of(current_app), name)
-
-
-@functools.lru_cache
-def _static(prefix: str, name: str) -> str:
-    return prefix + url_for("static", filename=name)
+    """The address of a static file."""
+    return prefix_of(current_app) + static_files.address(name)
 
 
 async def fragment(template: str, **values: Any) -> Response:

@@ -68,6 +68,7 @@ from rapidflow_web.web.disconnect import finish_after_disconnect
 from rapidflow_web.web.large_deliveries import LargeDeliveries
 from rapidflow_web.web.response_cache import CachedResponses, ResponseCache
 from rapidflow_web.web.services import EXTENSION, Services
+from rapidflow_web.web.static_files import StaticFiles
 from rapidflow_web.web.streaming import OpenStreams
 from rapidflow_web.web.templates import PlainEnvironment
 
@@ -173,7 +174,8 @@ def create_app(settings: Settings) -> Quart:
             *((one.node.name, one.node.problem, one.node.slots, one.taken) for one in queue.nodes or ()),
         )  # fmt: skip
 
-    app.asgi_app = LargeDeliveries(CachedResponses(app.asgi_app, cache, access, settings, state_of_pages))
+    cached = CachedResponses(app.asgi_app, cache, access, settings, state_of_pages)
+    app.asgi_app = StaticFiles(LargeDeliveries(cached), access)
     errors.install(app, settings.hook_body_limit, settings.upload_limit)
     gate.install(app)
     security_headers.install(app)

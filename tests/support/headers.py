@@ -13,6 +13,8 @@ def assert_safe(answer: Answer, what: object) -> None:
         assert answer.headers.get(name.lower()) == value, (what, name)
     # Only static files, and parts of pages that are asked for again each time, may be kept.
     cached = (
-        ("public, max-age=43200", "private, no-cache") if "etag" in answer.headers else ("private, no-store",)
+        ("public, max-age=31536000, immutable", "public, max-age=43200", "private, no-cache")
+        if "etag" in answer.headers
+        else ("private, no-store",)
     )
     assert answer.headers.get("cache-control") in cached, what

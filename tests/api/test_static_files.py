@@ -1,0 +1,89 @@
+"""Styles, scripts and icons: sent from memory, kept by browsers, and never mixed with those of another version."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from rapidflow_web.web import assets
+from tests.support.headers import assert_safe
+from tests.support.server import Server
+
+FOR_GOOD = "public, max-age=31536000, immutable"
+OF_FRAMEWORK = (
+    {"Range": "bytes=0-9"},
+    {"If-Match": '"x"'},
+    {"If-Modified-Since": "Sat, 01 Jan 2000 00:00:00 GMT"},
+)
+
+
+def addresses(server: Server) -> set[str]:
+    """Those of the styles and scripts of a page."""
+    page = server.get("/ui/pipelines/new").text
+    return set(re.findall(r'(?:href|src)="([^"]+\.(?:css|js))"', page))
+
+
+def test_a_browser_keeps_styles_and_scripts_for_good(server: Server) -> None:
+    named = addresses(server)
+    assert len(named) > 10
+    for address in named:
+        answer = server.get(address)
+        _, root, digest, name = address.split("/", 3)
+        assert (answer.status, root, answer.headers["cache-control"]) == (200, "static", FOR_GOOD)
+        assert re.fullmatch("[0-9a-f]{16}", digest)
+        assert answer.body == (assets.folder("static") / name).read_bytes()
+        assert answer.headers["content-type"].split(";")[0] in ("text/css", "text/javascript")
+        assert_safe(answer, address)
+
+
+def test_what_a_browser_has_already_is_not_sent_again(server: Server) -> None:
+    address = addresses(server).pop()
+    whole = server.get(address)
+    for etag in (whole.headers["etag"], f'"another", W/{whole.headers["etag"]}', "*"):
+        again = server.get(address, {"If-None-Match": etag})
+        assert (again.status, again.body) == (304, b"")
+        assert again.headers["etag"] == whole.headers["etag"]
+        assert_safe(again, etag)
+    assert server.get(address, {"If-None-Match": '"another"'}).body == whole.body
+
+
+def test_a_head_request_has_the_headers_alone(server: Server) -> None:
+    address = addresses(server).pop()
+    whole, head = server.get(address), server.request("HEAD", address)
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["content-length"] == str(len(whole.body))
+
+
+def test_requests_that_no_page_makes_have_an_answer(server: Server) -> None:
+    address = addresses(server).pop()
+    for path in (address, "/static/css/base.css", "/static/vendor/htmx-LICENSE"):
+        for headers in OF_FRAMEWORK:
+            assert server.get(path, headers).status in (200, 206, 304, 412), (path, headers)
+    for path in ("/static/", "/static/js", f"{address}x", f"{address}/x", "/static/js%2Fpage.js%00"):
+        assert server.get(path).status == 404, path
+    assert server.post(address).status == 405
+
+
+def test_a_page_that_was_open_during_an_upgrade_gets_what_it_asks_for(server: Server) -> None:
+    old = server.get("/static/0123456789abcdef/js/page.js")
+    assert old.body == (assets.folder("static") / "js/page.js").read_bytes()
+    assert old.headers["cache-control"] == "private, no-store"
+
+
+def test_another_version_has_other_addresses(tmp_path: Path) -> None:
+    checkout = Path(__file__).parents[2]
+    for folder in ("rapidflow_web", "static"):
+        shutil.copytree(checkout / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def named() -> str:
+        script = "from rapidflow_web.web import static_files; print(static_files.address('js/page.js'))"
+        return subprocess.check_output([sys.executable, "-c", script], cwd=tmp_path, text=True)
+
+    before = named()
+    assert named() == before
+    with (tmp_path / "static/css/base.css").open("a") as changed:
+        changed.write("\n")
+    assert named() != before
