@@ -1,4 +1,4 @@
-"""Styles, scripts and icons: sent from memory, kept by browsers, and never mixed with those of another version."""
+"""Styles, scripts and icons: browsers keep them, and never mix those of two versions."""
 
 from __future__ import annotations
 
