@@ -266,13 +266,18 @@ class DockerBuild:
         with engine_errors("look at the processes of the container"):
             try:
                 top = await engine_client.request_json(
-                    self._client(), f"containers/{self.id}/top", params={"ps_args": "-eo pid,etimes,args"}
+                    self._client(), f"containers/{self.id}/top", params={"ps_args": "-eo pid,s,etimes,args"}
                 )
             except aiodocker.DockerError as error:
                 if error.status in (404, 409):
                     return []  # it has just ended
                 raise
-        rows = [Process(int(pid), int(seconds), command) for pid, seconds, command in top["Processes"]]
+        # A zombie runs no more: the agent takes note of those that a step left before the next step.
+        rows = [
+            Process(int(pid), int(seconds), command)
+            for pid, state, seconds, command in top["Processes"]
+            if state != "Z"
+        ]
         return sorted((row for row in rows if not protocol.is_agent(row.command)), key=lambda row: row.pid)
 
     # End
