@@ -6,14 +6,13 @@ import contextlib
 import gc
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import images
+from tests.support import engine_api, images
 from tests.support.builds import processes_of
 from tests.support.engine_proxy import EngineProxy
 from tests.support.postgres import Postgres
@@ -144,8 +143,9 @@ def proxy() -> Iterator[EngineProxy]:
 def _end(server: Server) -> None:
     server.stop()
     # A server that ends leaves its builds running, for one that never comes here.
-    if (server.data / "installation").exists() and (left := containers_of(server)):
-        subprocess.run(["docker", "rm", "--force", "--volumes", *left], capture_output=True)
+    if (server.data / "installation").exists():
+        for container in containers_of(server):
+            engine_api.remove(container)
     for process in processes_of(server.data / "work"):
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(process.split()[0]), signal.SIGKILL)

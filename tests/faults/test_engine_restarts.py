@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support import images
+from tests.support import engine_api, images
 from tests.support.consistency import assert_ended_once
 from tests.support.machine import only_root
 from tests.support.private_engine import PrivateEngine
@@ -75,7 +75,7 @@ def test_builds_go_on_or_say_why_not_when_the_engine_is_restarted(
     # What was just being parked is left to the next start.
     server.start()
     wait_for(
-        lambda: len(engine.docker("ps", "--all", "--quiet").stdout.split()) == server.parked() == 2,
+        lambda: len(engine_api.ids(engine.host)) == server.parked() == 2,
         "all else is gone",
     )
     server.stop()

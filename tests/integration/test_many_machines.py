@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import images
+from tests.support import engine_api, images
 from tests.support.consistency import assert_ended_once, stored
 from tests.support.postgres import Postgres
 from tests.support.private_engine import PrivateEngine
@@ -66,7 +66,7 @@ def default_image() -> str:
 
 
 def containers(engine: PrivateEngine) -> list[str]:
-    return engine.docker("ps", "--all", "--quiet").stdout.split()
+    return engine_api.ids(engine.host)
 
 
 def nodes(server: Server) -> dict[str, dict]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import images
+from tests.support import engine_api, images
 from tests.support.clusters import Cluster
 from tests.support.consistency import assert_ended_once
 from tests.support.machine import only_root
@@ -92,10 +92,10 @@ def test_builds_are_spread_over_the_slots_of_all_machines(cluster: Cluster, serv
     while any(server.job(job)["status"] in ("pending", "running") for job in jobs):
         assert time.monotonic() < deadline
         for node in cluster.swarm.nodes:
-            running = node.docker(
-                "ps", "--quiet", "--filter", f"label=rapidflow.installation={cluster.installation}"
+            running = engine_api.ids(
+                node.host, all=False, label=f"rapidflow.installation={cluster.installation}"
             )
-            most[node.name] = max(most[node.name], len(running.stdout.split()))
+            most[node.name] = max(most[node.name], len(running))
         time.sleep(0.3)
     assert {server.job(job)["status"] for job in jobs} == {"success"}
     assert set(most) == {node.name for node in cluster.swarm.nodes}

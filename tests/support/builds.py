@@ -276,12 +276,14 @@ def processes_of(folder: Path, words: Sequence[str] = ()) -> list[str]:
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            environment = (entry / "environ").read_bytes()
+            knows = str(folder).encode() in (entry / "environ").read_bytes()
+            if not knows and not words:
+                continue  # nearly all of them
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
             ended = (entry / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
         except OSError:
             continue
-        if not ended and (str(folder).encode() in environment or any(word in command for word in words)):
+        if not ended and (knows or any(word in command for word in words)):
             found.append(f"{entry.name} {command}")
     return found
 

@@ -13,7 +13,7 @@ from rapidflow_web.executors.cluster.inventory import Node
 from rapidflow_web.executors.cluster.manager import Manager
 from rapidflow_web.executors.cluster.swarm import SwarmInventory
 from rapidflow_web.executors.cluster.tls import context_of
-from tests.support import images, swarm
+from tests.support import engine_api, images, swarm
 from tests.support.server import Server
 
 
@@ -58,8 +58,7 @@ class Cluster:
 
     def relays(self, node: swarm.Node) -> list[str]:
         """Ids of containers of relays that run on a machine."""
-        listed = node.docker("ps", "--quiet", "--no-trunc", "--filter", f"name={self.relay_name}")
-        return listed.stdout.split()
+        return engine_api.ids(node.host, all=False, name=self.relay_name)
 
     def close(self) -> None:
         """Ends the server, if it runs, and all machines."""

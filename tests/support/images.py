@@ -12,6 +12,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from tests.support import engine_api
+
 BASH = "rapidflow-test/bash:1"
 """busybox and bash, 5 MB."""
 BUSYBOX = "rapidflow-test/busybox:1"
@@ -45,10 +47,8 @@ def exists(image: str) -> bool:
 
 def id_of(image: str) -> str:
     """The id of an image; empty if the engine does not have it."""
-    inspected = subprocess.run(
-        ["docker", "image", "inspect", "--format", "{{.Id}}", image], capture_output=True, text=True
-    )
-    return inspected.stdout.strip()
+    status, found = engine_api.ask("GET", f"/images/{image}/json")
+    return found["Id"] if status == 200 else ""
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.support import engine_api
 from tests.support.builds import processes_of
 from tests.support.server import wait_for
 
@@ -47,7 +48,7 @@ class PrivateEngine:
             self._process = subprocess.Popen(
                 ["unshare", "--net", "sh", "-c", command], stdout=log, stderr=log, start_new_session=True
             )
-        wait_for(lambda: self.docker("version").returncode == 0, "the engine answers")
+        wait_for(lambda: engine_api.answers(self.host), "the engine answers")
 
     def stop(self) -> None:
         """Ends it as its service manager would."""
@@ -83,7 +84,7 @@ class PrivateEngine:
 
     def close(self) -> None:
         """Ends it with all that it has."""
-        for container in self.docker("ps", "--all", "--quiet").stdout.split():
+        for container in engine_api.ids(self.host):
             self.docker("rm", "--force", container)
         self.stop()
         # An engine that was killed knows some of its own no more.

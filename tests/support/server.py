@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
-from tests.support import fork_server
+from tests.support import engine_api, fork_server
 from tests.support.stalls import Stalls
 
 COMMAND = (sys.executable, "-m", "rapidflow_web")
@@ -246,7 +246,26 @@ class Server:
 
     def wait_output(self, job_id: int, text: str, seconds: float = 30) -> None:
         """Waits until the stream of a job contains `text`."""
-        wait_for(lambda: text in self.stream(job_id), f"job {job_id} prints {text!r}", seconds)
+        deadline = time.monotonic() + seconds
+        if text in self.stream(job_id):
+            return
+        while not self._follow_until(job_id, text.encode(), deadline):
+            assert time.monotonic() < deadline, (
+                f"waited {seconds} s in vain until job {job_id} prints {text!r}"
+            )
+            time.sleep(0.25)
+
+    def _follow_until(self, job_id: int, text: bytes, deadline: float) -> bool:
+        """Whether the stream of a job has `text`; False where it ends or breaks off without it."""
+        wait = max(0.1, deadline - time.monotonic())
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=wait)
+        received = b""
+        with closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+            connection.request("GET", f"/jobs/{job_id}/logs/stream?follow=true")
+            response = connection.getresponse()
+            while text not in received and time.monotonic() < deadline and (data := response.read1(1 << 20)):
+                received += data
+        return text in received
 
     def follow(
         self, job_id: int, query: str = "follow=true", headers: Mapping[str, str] | None = None
@@ -312,13 +331,7 @@ def pause_after(waited: float) -> float:
 
 def containers(label: str = "rapidflow.installation") -> list[str]:
     """Ids of all containers with a label, running or not."""
-    listed = subprocess.run(
-        ["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={label}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return re.findall(r"[0-9a-f]{64}", listed.stdout)
+    return engine_api.ids(label=label)
 
 
 def containers_of(server: Server) -> list[str]:
@@ -328,13 +341,8 @@ def containers_of(server: Server) -> list[str]:
 
 def described(server: Server) -> str:
     """The name and the state of each container that a server made for its builds."""
-    form = [
-        "--format",
-        "{{.Names}} {{.Status}}",
-        "--filter",
-        f"label=rapidflow.installation={_installation(server)}",
-    ]
-    return subprocess.run(["docker", "ps", "--all", *form], capture_output=True, text=True, check=True).stdout
+    found = engine_api.containers(label=f"rapidflow.installation={_installation(server)}")
+    return "\n".join(f"{one['Names'][0]} {one['Status']}" for one in found)
 
 
 def _installation(server: Server) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from tests.support import engine_api
 from tests.support.certificates import make_engine_keys
 from tests.support.server import wait_for
 
@@ -84,7 +85,7 @@ class Node:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         wait_for(
-            lambda: self.docker("version", check=False).returncode == 0,
+            lambda: engine_api.answers(self.host),
             f"the engine of {self.name} answers",
             60,
         )
@@ -120,9 +121,7 @@ class Node:
 
     def containers(self, label: str = "") -> list[str]:
         """Ids of all containers with a label, running or not."""
-        filters = ["--filter", f"label={label}"] if label else []
-        listed = self.docker("ps", "--all", "--quiet", "--no-trunc", *filters)
-        return listed.stdout.split()
+        return engine_api.ids(self.host, label=label)
 
     def link(self, *, up: bool) -> None:
         """Plugs in the cable, or pulls it."""
@@ -213,7 +212,7 @@ class Swarm:
 
     def id_of(self, node: Node) -> str:
         """The swarm's id of a machine."""
-        return node.docker("info", "--format", "{{.Swarm.NodeID}}").stdout.strip()
+        return engine_api.ask("GET", "/info", node.host)[1]["Swarm"]["NodeID"]
 
     def update(self, node: Node, *options: str) -> None:
         """`docker node update` with some options."""
