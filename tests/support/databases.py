@@ -14,10 +14,15 @@ from rapidflow_web.db.database import close_database, open_database, tortoise_co
 
 _MIGRATE = """
 import asyncio, sys
-from rapidflow_web.db.database import close_database, open_database
+from rapidflow_web.db.database import close_database, open_database, tortoise_config
+from tortoise.migrations import api
 
 async def migrate():
-    await open_database(sys.argv[1])
+    url, *target = sys.argv[1:]
+    if target:
+        await api.migrate(config=tortoise_config(url), target=target[0])
+    else:
+        await open_database(url)
     await close_database()
 
 asyncio.run(migrate())
@@ -36,9 +41,13 @@ async def opened(url: str) -> AsyncIterator[None]:
         EXECUTOR_CACHE.clear()
 
 
-def migrate(url: str) -> None:
-    """Makes the tables of a database, in a process of its own: this one may have another open."""
-    subprocess.run([sys.executable, "-c", _MIGRATE, url], check=True)
+def migrate(url: str, migration: str = "") -> None:
+    """Makes the tables of a database as they are now, or were after `migration`.
+
+    In a process of its own: this one may have another open.
+    """
+    target = [f"rapidflow.{migration}"] if migration else []
+    subprocess.run([sys.executable, "-c", _MIGRATE, url, *target], check=True)
 
 
 def downgrade(url: str, migration: str) -> None:

@@ -67,16 +67,30 @@ class Postgres:
         """Ends it at once, with all connections."""
         self._run("pg_ctl", "stop", "--pgdata", "data", "--mode", mode, "--wait")
 
-    def sql(self, statement: str) -> None:
-        """Changes what is stored."""
-        self._run("psql", "--dbname", self.url, "--command", statement)
+    def create(self, name: str) -> str:
+        """Makes another database, without tables; returns its URL."""
+        self.sql(f"CREATE DATABASE {name}")
+        return f"{self.url.rpartition('/')[0]}/{name}"
 
-    def value(self, query: str) -> str:
-        """The one value that a query gives, as text."""
-        command = [str(self.programs / "psql"), "--dbname", self.url, "--tuples-only", "--no-align"]
+    def sql(self, statement: str, url: str = "", given: str = "") -> None:
+        """Changes what is stored; `given` is what the statement reads."""
+        self._psql(statement, url, given)
+
+    def value(self, query: str, url: str = "", *, trim: bool = True) -> str:
+        """The one value that a query gives, as text; or what it prints."""
+        printed = self._psql(query, url)
+        return printed.strip() if trim else printed
+
+    def _psql(self, statement: str, url: str, given: str = "") -> str:
+        command = [str(self.programs / "psql"), "--dbname", url or self.url, "--tuples-only", "--no-align"]
         return subprocess.run(
-            [*command, "--command", query], check=True, capture_output=True, text=True, cwd=self._folder
-        ).stdout.strip()
+            [*command, "--set", "ON_ERROR_STOP=1", "--command", statement],
+            input=given,
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=self._folder,
+        ).stdout
 
     def close(self) -> None:
         """Ends it and forgets all."""
