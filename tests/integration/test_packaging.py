@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -232,9 +234,25 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+@pytest.fixture(scope="module")
+def wheels() -> Path:
+    """What `make run` installs. Fetched once for each set of pins: that takes pip most of its time."""
+    pins = [CHECKOUT / "requirements.txt", CHECKOUT / "requirements-build.txt"]
+    digest = hashlib.sha256(b"".join([sys.version.encode(), *(file.read_bytes() for file in pins)]))
+    kept = CHECKOUT / ".cache" / f"wheels-{digest.hexdigest()[:16]}"
+    if not kept.exists():
+        kept.parent.mkdir(exist_ok=True)
+        fetched = tempfile.mkdtemp(dir=kept.parent)
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "wheel"]
+        wanted = [f"--requirement={file}" for file in pins]
+        subprocess.run([*pip, "--no-deps", "--wheel-dir", fetched, *wanted], check=True)
+        Path(fetched).rename(kept)
+    return kept
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> dict[str, str]:
-    """A free port, a data folder and a small image."""
+def settings(tmp_path: Path, wheels: Path) -> dict[str, str]:
+    """A free port, a data folder, a small image, and where pip finds all that is pinned."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     return {
@@ -243,6 +261,8 @@ def settings(tmp_path: Path) -> dict[str, str]:
         "RAPIDFLOW_DEFAULT_IMAGE": images.ensure(images.BASH),
         # Of all that is installed, a server imports a small part, which it compiles itself.
         "PIP_NO_COMPILE": "1",
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheels),
     }
 
 
