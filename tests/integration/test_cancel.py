@@ -69,7 +69,7 @@ def test_a_build_that_floods_its_output_is_cancelled(server: Server) -> None:
 
 
 def test_a_pending_build_never_starts(new_server: Callable[..., Server]) -> None:
-    server = new_server(concurrency="1", grace="0").start()
+    server = new_server(executor="process", concurrency="1", grace="0").start()
     first = server.start_job({"name": "first", "steps": ["echo ready; sleep 1000"]})
     second = server.start_job({"name": "second", "steps": ["echo never", "echo never"]})
     server.wait_output(first, "ready")
@@ -82,13 +82,13 @@ def test_a_pending_build_never_starts(new_server: Callable[..., Server]) -> None
     assert_nothing_left(server)
 
 
-def test_a_finished_build_can_not_be_cancelled(server: Server) -> None:
-    details = server.run({"name": "finished", "steps": ["true"]})
-    answer = cancel(server, details["job"]["id"])
+def test_a_finished_build_can_not_be_cancelled(process_server: Server) -> None:
+    details = process_server.run({"name": "finished", "steps": ["true"]})
+    answer = cancel(process_server, details["job"]["id"])
     assert answer.status == 400
     assert "already finished" in answer.json["error"]
-    assert server.job(details["job"]["id"])["cancelled"] is False
-    assert cancel(server, 10**9).status == 404
+    assert process_server.job(details["job"]["id"])["cancelled"] is False
+    assert cancel(process_server, 10**9).status == 404
 
 
 def test_a_build_is_cancelled_while_its_image_is_pulled(new_server: Callable[..., Server]) -> None:
@@ -179,13 +179,13 @@ def test_cancels_and_ends_that_race_leave_one_final_state(server: Server) -> Non
         assert set(answers) <= {200, 400}
 
 
-def test_a_client_that_goes_away_during_its_cancel_does_not_stop_it(server: Server) -> None:
-    job_id = server.start_job({"name": "gone", "steps": [CLEANING]})
-    server.wait_output(job_id, "ready\n")
-    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+def test_a_client_that_goes_away_during_its_cancel_does_not_stop_it(process_server: Server) -> None:
+    job_id = process_server.start_job({"name": "gone", "steps": [CLEANING]})
+    process_server.wait_output(job_id, "ready\n")
+    with socket.create_connection(("127.0.0.1", process_server.port)) as connection:
         connection.sendall(
             f"POST /jobs/{job_id}/cancel HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode()
         )
-        wait_for(lambda: server.job(job_id)["cancelled"], "the cancel was accepted")
-    assert server.wait_finished(job_id)["job"]["status"] == "cancelled"
-    assert_ended_once(server, job_id)
+        wait_for(lambda: process_server.job(job_id)["cancelled"], "the cancel was accepted")
+    assert process_server.wait_finished(job_id)["job"]["status"] == "cancelled"
+    assert_ended_once(process_server, job_id)

@@ -27,6 +27,12 @@ def environment(url: str) -> dict[str, str]:
 
 
 @pytest.fixture
+def server(process_server: Server) -> Server:
+    """Where builds run makes no difference to the command."""
+    return process_server
+
+
+@pytest.fixture
 def rapidflow(server: Server) -> Command:
     """Runs the command to its end; its server is the shared one."""
 

@@ -134,10 +134,8 @@ def test_a_copy_is_made_before_an_upgrade_on_postgres(
     older, restored = postgres.create("older"), postgres.create("restored")
     databases.migrate(older, "0004_access")
     for table in ("definition", "pipeline", "job", "step"):
-        columns = postgres.value(
-            f"SELECT string_agg(column_name, ',') FROM information_schema.columns WHERE table_name = '{table}'",
-            older,
-        )
+        known = f"information_schema.columns WHERE table_name = '{table}'"
+        columns = postgres.value(f"SELECT string_agg(column_name, ',') FROM {known}", older)
         rows = postgres.value(f"COPY (SELECT {columns} FROM {table} ORDER BY id) TO STDOUT", trim=False)
         postgres.sql(f"COPY {table} ({columns}) FROM STDIN", older, rows)
 

@@ -63,26 +63,26 @@ steps:
     assert first["job"]["commit"] == commit
 
 
-def test_a_retry_finds_its_commit_though_the_branch_was_rewritten(server: Server, repo: Repo) -> None:
+def test_a_retry_finds_its_commit_though_the_branch_was_rewritten(process_server: Server, repo: Repo) -> None:
     repo.commit({"a": "kept"})
     pipeline = {"name": "rewritten", "repo_name": repo.url, "branch": "main", "steps": ["cat a"]}
-    first = server.run(pipeline)
+    first = process_server.run(pipeline)
     repo.git("commit", "--quiet", "--amend", "--message", "another")
     repo.commit({"a": "new"})
-    assert server.run(pipeline)["steps"][0]["output"] == "new"
-    assert retry(server, first["job"]["id"])["steps"][0]["output"] == "kept"
+    assert process_server.run(pipeline)["steps"][0]["output"] == "new"
+    assert retry(process_server, first["job"]["id"])["steps"][0]["output"] == "kept"
 
 
 @pytest.mark.parametrize("steps", [["exit 1"], ["true"]])
-def test_a_finished_build_can_be_retried_however_it_ended(server: Server, steps: list[str]) -> None:
-    first = server.run({"name": "again", "steps": steps})
-    again = retry(server, first["job"]["id"])
+def test_a_finished_build_can_be_retried_however_it_ended(process_server: Server, steps: list[str]) -> None:
+    first = process_server.run({"name": "again", "steps": steps})
+    again = retry(process_server, first["job"]["id"])
     assert again["job"]["status"] == first["job"]["status"]
-    assert_ended_once(server, again["job"]["id"])
+    assert_ended_once(process_server, again["job"]["id"])
 
 
 def test_a_build_that_was_cancelled_before_it_began_can_be_retried(new_server: Callable[..., Server]) -> None:
-    server = new_server(concurrency="1", grace="0").start()
+    server = new_server(executor="process", concurrency="1", grace="0").start()
     blocker = server.start_job({"name": "blocker", "steps": ["sleep 1000"]})
     job_id = server.start_job({"name": "cancelled", "steps": ["echo ran"]})
     assert server.post(f"/jobs/{job_id}/cancel").status == 200
@@ -91,7 +91,7 @@ def test_a_build_that_was_cancelled_before_it_began_can_be_retried(new_server: C
 
 
 def test_a_build_that_has_not_finished_can_not_be_retried(new_server: Callable[..., Server]) -> None:
-    server = new_server(concurrency="1", grace="0").start()
+    server = new_server(executor="process", concurrency="1", grace="0").start()
     running = server.start_job({"name": "running", "steps": ["echo ready; sleep 1000"]})
     pending = server.start_job({"name": "pending", "steps": ["true"]})
     server.wait_output(running, "ready")

@@ -43,7 +43,7 @@ def test_as_many_builds_run_at_once_as_the_setting_says_first_come_first_served(
 
 
 def test_builds_start_in_the_order_in_which_they_were_asked_for(new_server: Callable[..., Server]) -> None:
-    server = new_server(concurrency="1").start()
+    server = new_server(executor="process", concurrency="1").start()
     pipeline_id = server.pipeline({"name": "short", "steps": ["true"]})
     ids = [server.start_build(pipeline_id) for _ in range(6)]
     for job_id in ids:
@@ -68,15 +68,15 @@ def test_page_of_a_waiting_build_shows_the_timeline_that_the_api_has(
     assert '<ol class="phases">' in page and "<span>Queued</span>" in page
 
 
-def test_a_build_that_takes_too_long_is_stopped_with_its_reason(server: Server) -> None:
+def test_a_build_that_takes_too_long_is_stopped_with_its_reason(process_server: Server) -> None:
     step = "trap 'echo cleaning; exit 1' TERM; echo ready; while :; do sleep 0.05; done 2>/dev/null"
-    details = server.run({"name": "slow", "timeout": "2s", "steps": [step, "true"]})
+    details = process_server.run({"name": "slow", "timeout": "2s", "steps": [step, "true"]})
     assert details["job"]["status"] == "failed"
     assert details["job"]["error"] == "the build timed out after 2s"
     assert details["job"]["cancelled"] is False
     assert [step["status"] for step in details["steps"]] == ["failed", "pending"]
     assert details["steps"][0]["output"] == "ready\ncleaning\n"
-    stream = server.stream(details["job"]["id"])
+    stream = process_server.stream(details["job"]["id"])
     assert stream.endswith("=== Build failed: the build timed out after 2s ===\n=== Build completed ===\n")
 
 

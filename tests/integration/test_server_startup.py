@@ -114,7 +114,7 @@ def test_the_server_ends_while_a_cancel_waits_and_the_next_one_finishes_it(
 
 
 def test_an_interrupt_ends_the_server_like_a_termination(new_server: Callable[..., Server]) -> None:
-    server = new_server().start()
+    server = new_server(executor="process").start()
     assert server.process is not None
     server.process.send_signal(signal.SIGINT)
     assert server.process.wait(10) == 0
@@ -142,7 +142,7 @@ def test_a_client_that_leaves_takes_its_connection_with_it(new_server: Callable[
 
 
 def test_a_connection_is_kept_for_the_next_request(new_server: Callable[..., Server]) -> None:
-    server = new_server().start()
+    server = new_server(executor="process").start()
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     connection.connect()
     kept = connection.sock
@@ -182,7 +182,7 @@ def test_a_server_keeps_no_descriptor_of_builds_that_have_ended(new_server: Call
 def test_a_second_server_on_the_same_data_folder_is_refused_with_one_sentence(
     new_server: Callable[..., Server], tmp_path: Path
 ) -> None:
-    server = new_server().start()
+    server = new_server(executor="process").start()
     # Also when both were told the same port, of which it is not the folder's fault that it is taken.
     address = f"127.0.0.1:{server.port}"
     refused = serve(tmp_path, RAPIDFLOW_DATA=str(server.data), RAPIDFLOW_BIND=address)
@@ -196,7 +196,7 @@ def test_a_second_server_with_a_data_folder_of_its_own_is_refused_on_the_same_da
     new_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     url = f"sqlite://{tmp_path}/elsewhere/builds.db"
-    server = new_server(database_url=url).start()
+    server = new_server(executor="process", database_url=url).start()
     refused = serve(tmp_path, RAPIDFLOW_DATA=str(tmp_path / "other"), RAPIDFLOW_DATABASE_URL=url)
     assert refused.returncode != 0
     assert refused.stderr == (
