@@ -21,6 +21,10 @@ from rapidflow_web.db.database import now_ms, patient, uncancelled
 _LOOK_AGAIN = 10.0
 """Seconds. Whoever wakes within a transaction does so before others can see its rows."""
 
+_GATHER_SECONDS = 0.1
+"""How long a reader lets changes come together before it reads them: a build that begins needs the database
+more than whoever is told of it."""
+
 _wakes: dict[str, asyncio.Event] = {}
 _insert = ""
 """Stores the rows of a change, for those who listen."""
@@ -110,6 +114,7 @@ class Reader:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_AGAIN):
                     await self._wake.wait()
+                await asyncio.sleep(_GATHER_SECONDS)
 
     @patient
     @uncancelled
