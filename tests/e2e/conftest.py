@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -15,6 +17,7 @@ from playwright.async_api import (
     Error,
     Page,
     Response,
+    ViewportSize,
     async_playwright,
     expect,
 )
@@ -23,6 +26,9 @@ from tests.support.server import Server
 
 # A build takes its time, on a machine that does other things as well.
 expect.set_options(timeout=30_000)
+
+WINDOW: ViewportSize = {"width": 1280, "height": 900}
+FORGET = "(localStorage.clear(), sessionStorage.clear(), origin)"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,8 +63,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """Fresh storage, as of somebody who was never here."""
-    fresh = await browser.new_context(viewport={"width": 1280, "height": 900})
-    fresh.set_default_timeout(15_000)
+    fresh = await _context(browser)
     yield fresh
     await fresh.close()
 
@@ -76,8 +81,16 @@ class Console:
 
     def watch(self, page: Page) -> None:
         """Listens to a page's errors, among them what the content security policy blocked."""
-        page.on("console", self._on_message)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        Page.on(page, "console", self._on_message)
+        Page.on(page, "pageerror", self._on_error)
+
+    def unwatch(self, page: Page) -> None:
+        """Listens no more."""
+        page.remove_listener("console", self._on_message)
+        page.remove_listener("pageerror", self._on_error)
+
+    def _on_error(self, error: Error) -> None:
+        self.complaints.append(str(error))
 
     def _on_message(self, message: ConsoleMessage) -> None:
         # Chromium gives up requests when a network interface of a container comes or goes on its machine.
@@ -102,12 +115,94 @@ async def whole(page: Page) -> None:
     await page.wait_for_selector("html[data-whole]", state="attached", timeout=30_000)
 
 
+class Tab:
+    """A page that tests use one after the other, each as if nobody had been there before.
+
+    A new context needs a process of its own, which reads and compiles all scripts anew: that takes three
+    times the CPU time of the page itself. Whoever does to the page what can't be undone gets it for good.
+    """
+
+    FOR_GOOD = (
+        "add_init_script", "emulate_media", "expose_binding", "expose_function", "grant_permissions", "on",
+        "once", "route", "set_extra_http_headers", "set_offline",
+    )  # fmt: skip
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._page: Page | None = None
+        self._origins: set[str] = set()
+        self._changed = False
+
+    async def take(self) -> Page:
+        """The page, empty."""
+        if self._page is None:
+            context = await _context(self._browser)
+            self._page = await context.new_page()
+            self._origins, self._changed = set(), False
+            self._page.on("framenavigated", lambda frame: self._origins.add(_origin(frame.url)))
+            for changed in (self._page, context):
+                for name in self.FOR_GOOD:
+                    if hasattr(changed, name):
+                        setattr(changed, name, self._noting(getattr(changed, name)))
+        return self._page
+
+    async def give_back(self) -> None:
+        """Takes all away that a test left: cookies, what is stored, sizes and other pages."""
+        page = self._page
+        assert page is not None
+        self._origins.discard("null")
+        if not self._changed and not page.is_closed() and len(page.context.pages) == 1:
+            with contextlib.suppress(Error):
+                await page.context.clear_cookies()
+                if self._origins in (set[str](), {await page.evaluate(FORGET)}):
+                    await page.goto("about:blank")
+                    await page.set_viewport_size(WINDOW)
+                    await page.mouse.move(0, 0)
+                    self._origins.clear()
+                    return
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the page. Safe to call again."""
+        if self._page is not None:
+            await self._page.context.close()
+            self._page = None
+
+    def _noting(self, change: Callable[..., Any]) -> Callable[..., Any]:
+        def changing(*arguments: Any, **options: Any) -> Any:
+            self._changed = True
+            return change(*arguments, **options)
+
+        return changing
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def tab_of_all(browser: Browser) -> AsyncIterator[Tab]:
+    """The page that tests use one after the other."""
+    tab = Tab(browser)
+    yield tab
+    await tab.close()
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def page(context: BrowserContext, console: Console) -> Page:
-    """A page; errors in it fail the test."""
-    tab = await context.new_page()
-    console.watch(tab)
-    return tab
+async def page(tab_of_all: Tab, console: Console) -> AsyncIterator[Page]:
+    """A page; errors in it fail the test. Its context is not the one of `context`."""
+    page = await tab_of_all.take()
+    console.watch(page)
+    yield page
+    console.unwatch(page)
+    await tab_of_all.give_back()
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else "null"
+
+
+async def _context(browser: Browser) -> BrowserContext:
+    context = await browser.new_context(viewport=WINDOW)
+    context.set_default_timeout(15_000)
+    return context
 
 
 async def _new_context(make: Callable[..., Awaitable[BrowserContext]], **options: Any) -> BrowserContext:

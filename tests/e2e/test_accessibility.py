@@ -4,50 +4,32 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import axe_playwright_python
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, expect
 
-from tests.support import images
+from tests.support import axe, images
 from tests.support.deliveries import Hook
 from tests.support.repos import Repo
 from tests.support.repositories import add, events, handled, push
 from tests.support.server import Server
 from tests.support.users import add_user, session_of, token_of
 
-AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
-FIND = """async (rules) => (await axe.run({
-  resultTypes: ["violations"], ...(rules ? { runOnly: rules } : {})
-})).violations.flatMap(
-  (rule) => rule.nodes.map((node) => `${rule.id}: ${node.html} ${node.any[0]?.message ?? ""}`))"""
-"""Of what is right, axe would otherwise find a selector for each element, which takes most of its time."""
 OPEN = "document.querySelectorAll('details:not([open])').forEach((one) => { one.open = true; })"
 FEWER = "document.querySelectorAll('.stack > .panel:nth-child(n + 16)').forEach((one) => one.remove())"
 """Leaves some of the calls of the API, which all look alike, once all were looked at."""
-OF_COLORS = ["color-contrast", "link-in-text-block"]
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
-SMALLEST, LARGEST = {"width": 375, "height": 800}, {"width": 1920, "height": 1080}
-DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-"""Waits until the page has heard that its window has another size: it moves what is open."""
-HIDES = """document.documentElement.scrollWidth > innerWidth
-  || [...document.querySelectorAll('.scroll')].some((one) => one.scrollWidth > one.clientWidth)"""
-BROKEN = """[...document.querySelectorAll("main :is(td, th)")].flatMap((cell) => {
-  const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), found = [];
-  while (texts.nextNode())
-    for (const word of texts.currentNode.data.matchAll(/(?<!\\S)[\\w:]{2,15}(?!\\S)/g)) {
-      const range = document.createRange();
-      range.setStart(texts.currentNode, word.index);
-      range.setEnd(texts.currentNode, word.index + word[0].length);
-      if (new Set([...range.getClientRects()].map((box) => box.top)).size > 1) found.push(word[0]);
-    }
-  return found;
-})"""
-"""Words of tables that are broken though they are short: their column has no place for them."""
-VIEWS = ((WIDE, "light"), (WIDE, "dark"), (NARROW, "light"))
-"""Sizes of windows and color schemes; these change no more of a page than its colors."""
+
+
+PLANTED = """<!doctype html><html lang="en"><head><title>Planted</title><style>
+body { background: white; color: black }
+a { color: inherit }
+@media (prefers-color-scheme: dark) { body { background: black; color: white } }
+FAULT
+</style></head><body><main><h1>Heading</h1><p class="b">Some text with a <a href="/">link of words</a> in it
+<p class="b">More of it<p>A third <label>field <input value="value"></label>
+<button><span>Button</span></button></main></body></html>"""
+"""A page with a fault in its styles."""
 
 
 @dataclass
@@ -189,7 +171,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def context(browser: Browser, pages: Pages) -> AsyncIterator[BrowserContext]:
     """A logged-in browser; the policy lets axe in."""
-    context = await browser.new_context(bypass_csp=True, viewport=WIDE)
+    context = await browser.new_context(bypass_csp=True, viewport=axe.WIDE)
     name, _, value = pages.cookie.partition("=")
     await context.add_cookies([{"name": name, "value": value, "url": pages.addresses["account"]}])
     yield context
@@ -198,8 +180,10 @@ async def context(browser: Browser, pages: Pages) -> AsyncIterator[BrowserContex
 
 async def test_axe_finds_nothing_and_nothing_scrolls_sideways(pages: Pages, context: BrowserContext):
     found: list[str] = []
+    looking = axe.Axe()
+    # One tab for all: each new one would need a process that compiles all scripts anew.
+    tab = await context.new_page()
     for name, address in pages.addresses.items():
-        tab = await context.new_page()
         await tab.goto(address)
         if name == "new":
             await tab.locator("#config").fill("stpes: []\n")
@@ -219,24 +203,51 @@ async def test_axe_finds_nothing_and_nothing_scrolls_sideways(pages: Pages, cont
             await tab.get_by_role("button", name="Dry run").click()
             await expect(tab.locator("#foreseen")).to_be_visible()
         await tab.evaluate(OPEN)
-        await tab.add_script_tag(path=AXE)
-        for window in (SMALLEST, NARROW, WIDE, LARGEST):
-            await tab.set_viewport_size(window)
-            await tab.evaluate(DRAWN)
-            if await tab.evaluate(HIDES):
+        for window in (axe.SMALLEST, axe.NARROW, axe.LARGEST, axe.WIDE):
+            await axe.resize(tab, window)
+            if await tab.evaluate(axe.HIDES):
                 found.append(f"{name}, {window}: scrolls sideways")
-            if broken := await tab.evaluate(BROKEN):
+            if broken := await tab.evaluate(axe.BROKEN):
                 found.append(f"{name}, {window}: breaks {broken}")
-        for window, scheme in VIEWS:
-            await tab.set_viewport_size(window)
-            await tab.emulate_media(color_scheme=scheme)
-            rules = OF_COLORS if scheme == "dark" else None
-            violations = await tab.evaluate(FIND, rules)
-            found += [f"{name}, {window}, {scheme}: {violation}" for violation in violations]
-            if name == "api":
-                await tab.evaluate(FEWER)
-        await tab.close()
+        found += [f"{name}, wide, light: {fault}" for fault in await looking.faults(tab)]
+        await tab.emulate_media(color_scheme="dark")
+        found += [f"{name}, wide, dark: {fault}" for fault in await looking.faults_of_colors(tab)]
+        await tab.emulate_media(color_scheme="light")
+        if name == "api":
+            await tab.evaluate(FEWER)
+        await axe.resize(tab, axe.NARROW)
+        found += [f"{name}, narrow, light: {fault}" for fault in await looking.faults(tab)]
+        await axe.resize(tab, axe.WIDE)
     assert not found, "\n".join(found)
+
+
+async def test_faults_are_found_in_each_view_after_pages_without_any(context: BrowserContext):
+    looking, of_links = axe.Axe(), "link-in-text-block"
+    tab = await context.new_page()
+    for fault, wide, dark, narrow in (
+        ("", [], [], []),
+        (".b { color: #aaa }", ["color-contrast"], [], []),
+        ("p + p { color: #aaa }", ["color-contrast"], [], []),
+        (".b { background: #333 }", ["color-contrast"], [], []),
+        (".b { opacity: 0.3 }", ["color-contrast"], ["color-contrast"], []),
+        ("input { color: #aaa }", ["color-contrast"], ["color-contrast"], []),
+        ("a { text-decoration: none; color: #444 }", [of_links], ["color-contrast"], [of_links]),
+        ("@media (prefers-color-scheme: dark) { .b { color: #555 } }", [], ["color-contrast"], []),
+        ("@media (width < 500px) { .b { color: #bbb } }", [], [], ["color-contrast"]),
+        ("@media (width < 500px) { button span { display: none } }", [], [], ["button-name"]),
+        ("button span { display: none }", ["button-name"], [], ["button-name"]),
+    ):
+        await axe.resize(tab, axe.WIDE)
+        await tab.emulate_media(color_scheme="light")
+        await tab.set_content(PLANTED.replace("FAULT", fault))
+        found = [await looking.faults(tab)]
+        await tab.emulate_media(color_scheme="dark")
+        found.append(await looking.faults_of_colors(tab))
+        await tab.emulate_media(color_scheme="light")
+        await axe.resize(tab, axe.NARROW)
+        found.append(await looking.faults(tab))
+        rules = [sorted({one.partition(":")[0] for one in faults}) for faults in found]
+        assert rules == [wide, dark, narrow], fault
 
 
 async def test_axe_finds_nothing_in_the_list_of_keys(pages: Pages, context: BrowserContext):
@@ -245,8 +256,7 @@ async def test_axe_finds_nothing_in_the_list_of_keys(pages: Pages, context: Brow
     await tab.goto(pages.addresses["running"])
     await tab.keyboard.press("?")
     await expect(tab.get_by_role("dialog")).to_be_visible()
-    await tab.add_script_tag(path=AXE)
-    assert await tab.evaluate(FIND) == []
+    assert await axe.Axe().faults(tab) == []
 
 
 async def test_axe_finds_nothing_in_the_list_of_notifications(pages: Pages, context: BrowserContext):
@@ -262,7 +272,6 @@ async def test_axe_finds_nothing_in_the_list_of_notifications(pages: Pages, cont
     await tab.reload()
     await tab.locator("[data-bell]").click()
     await expect(tab.get_by_role("dialog").get_by_role("listitem")).to_have_count(1)
-    await tab.set_viewport_size(SMALLEST)
-    assert not await tab.evaluate(HIDES)
-    await tab.add_script_tag(path=AXE)
-    assert await tab.evaluate(FIND) == []
+    await axe.resize(tab, axe.SMALLEST)
+    assert not await tab.evaluate(axe.HIDES)
+    assert await axe.Axe().faults(tab) == []

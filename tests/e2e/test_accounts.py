@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.e2e.conftest import Console, whole
 from tests.support.server import Server
@@ -65,8 +65,8 @@ async def test_from_a_server_without_login_to_the_first_two_users(
     await hers.context.close()
 
 
-async def test_a_token_is_made_copied_used_and_revoked(page: Page, context: BrowserContext, team: Server):
-    await context.grant_permissions(["clipboard-read", "clipboard-write"])
+async def test_a_token_is_made_copied_used_and_revoked(page: Page, team: Server):
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await log_in(page, team, "anna", "/ui/account")
     new = page.locator("#new-token")
     await new.get_by_label("Name").fill("laptop")

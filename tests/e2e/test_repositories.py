@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import Page, expect
 
 from tests.support.deliveries import Hook
 from tests.support.repos import Repo
@@ -22,10 +22,8 @@ def server(new_server: Callable[..., Server], repo: Repo) -> Server:
     return new_server(executor="process", file_roots=str(repo.path.parent)).start()
 
 
-async def test_a_repository_is_added_pushed_to_and_a_fork_approved(
-    page: Page, context: BrowserContext, server: Server, repo: Repo
-):
-    await context.grant_permissions(["clipboard-read", "clipboard-write"])
+async def test_a_repository_is_added_pushed_to_and_a_fork_approved(page: Page, server: Server, repo: Repo):
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     repo.commit({".rapidflow.yml": "name: ci\non: [push, pull_request]\nsteps: [echo built]\n"})
     await page.goto(server.url)
     await page.get_by_role("link", name="Repositories").click()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.async_api import Browser, Page, expect
 
-from tests.e2e.test_accessibility import AXE, FIND, HIDES, OF_COLORS
+from tests.support import axe
 from tests.support.gates import let_go, waiting
 from tests.support.server import Server, wait_for
 
@@ -187,23 +187,23 @@ async def test_axe_finds_nothing_and_nothing_scrolls_sideways(browser: Browser, 
     attempts = server.run(config("  a: {retry: 2, steps: [exit 1]}\n"))["steps"][0]["part"]["job_id"]
     context = await browser.new_context(bypass_csp=True)
     found: list[str] = []
+    looking = axe.Axe()
+    tab = await context.new_page()
     for name, job in {**pages, "part": attempts}.items():
-        tab = await context.new_page()
         await tab.goto(f"{server.url}/ui/jobs/{job}")
         await tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-        await tab.add_script_tag(path=AXE)
-        for width in (375, 390, 1280, 1920):
-            await tab.set_viewport_size({"width": width, "height": 900})
-            if await tab.evaluate(HIDES):
-                found.append(f"{name}, {width}: scrolls sideways")
-            if width in (390, 1280):
-                found += [f"{name}, {width}: {violation}" for violation in await tab.evaluate(FIND, None)]
+        for window in (axe.SMALLEST, axe.LARGEST, axe.WIDE, axe.NARROW):
+            await axe.resize(tab, window)
+            if await tab.evaluate(axe.HIDES):
+                found.append(f"{name}, {window}: scrolls sideways")
+            if window in (axe.WIDE, axe.NARROW):
+                found += [f"{name}, {window}: {fault}" for fault in await looking.faults(tab)]
         await tab.emulate_media(color_scheme="dark")
-        for width in (390, 1280):
-            await tab.set_viewport_size({"width": width, "height": 900})
-            dark = await tab.evaluate(FIND, OF_COLORS)
-            found += [f"{name}, {width}, dark: {violation}" for violation in dark]
-        await tab.close()
+        for window in (axe.NARROW, axe.WIDE):
+            await axe.resize(tab, window)
+            dark = await looking.faults_of_colors(tab)
+            found += [f"{name}, {window}, dark: {fault}" for fault in dark]
+        await tab.emulate_media(color_scheme="light")
     await context.close()
     server.post(f"/jobs/{pages['asks']}/cancel")
     assert not found, "\n".join(found)

@@ -142,9 +142,7 @@ async def test_what_fails_is_tried_again_and_of_too_many_builds_the_last_stays(
     assert [one["title"] for one in await told_in([tab])] == [f"Tried #{job}: success"]
 
 
-async def test_the_control_says_why_the_browser_cannot_tell(
-    page: Page, context: BrowserContext, console: Console, server: Server
-):
+async def test_the_control_says_why_the_browser_cannot_tell(page: Page, console: Console, server: Server):
     console.allow("Failed to fetch")  # what a page asks for while it is closed
     job = server.start_job({"name": "Unheard", "steps": [waiting()]})
     await page.goto(f"{server.url}/ui/jobs/{job}")
@@ -169,8 +167,8 @@ async def test_the_control_says_why_the_browser_cannot_tell(
         with contextlib.suppress(Error):  # the page goes on asking until it is closed
             await route.fulfill(response=await route.fetch(url=route.request.url.replace(PLAIN, server.url)))
 
-    await context.route(f"{PLAIN}/**", pass_on)
-    tab = await open_tab(context, console, f"{PLAIN}/ui/jobs/{job}")
+    await page.context.route(f"{PLAIN}/**", pass_on)
+    tab = await open_tab(page.context, console, f"{PLAIN}/ui/jobs/{job}")
     await tab.get_by_role("button", name="Notify me").click()
     await expect(tab.locator("#notify-said")).to_have_text(
         "Browsers show notifications only of pages over HTTPS or on localhost."
