@@ -12,14 +12,12 @@ from tests.support.users import add_user, session_of
 NAMES = ["FIRST", "SECOND", "THIRD_" * 30]
 
 
-async def seen_by(browser: Browser, server: Server, user: str, path: str, **options: bool) -> Page:
-    """A page as a user sees it, on a phone."""
+async def of_user(browser: Browser, server: Server, user: str, **options: bool) -> Page:
+    """An empty page of a user, on a phone."""
     context = await browser.new_context(viewport={"width": 390, "height": 800}, **options)
     name, _, value = session_of(server, user).partition("=")
     await context.add_cookies([{"name": name, "value": value, "url": server.url}])
-    page = await context.new_page()
-    await page.goto(f"{server.url}{path}")
-    return page
+    return await context.new_page()
 
 
 async def test_missing_secrets_are_named_at_once_and_set_with_one_form(
@@ -33,19 +31,21 @@ async def test_missing_secrets_are_named_at_once_and_set_with_one_form(
         add_user(server, user, role)
     build, pipeline = f"/ui/jobs/{job['id']}", f"/ui/pipelines/{job['pipeline_id']}"
 
+    bobs, veras = [await of_user(browser, server, user) for user in ("bob", "vera")]
     for path in (build, pipeline):
-        page = await seen_by(browser, server, "bob", path)
-        notice = page.get_by_role("region", name="Missing secrets")
+        for page in (bobs, veras):
+            await page.goto(f"{server.url}{path}")
+        notice = bobs.get_by_role("region", name="Missing secrets")
         await expect(notice).to_contain_text("3 secrets are missing, so builds fail.")
         await expect(notice).to_contain_text(f"{', '.join(NAMES)}. Only admins can set them.")
         await expect(notice.get_by_role("button")).to_have_count(0)
-        await page.context.close()
-        page = await seen_by(browser, server, "vera", path)
-        await expect(page.get_by_role("region", name="Missing secrets")).to_have_count(0)
+        await expect(veras.get_by_role("region", name="Missing secrets")).to_have_count(0)
+    for page in (bobs, veras):
         await page.context.close()
 
     # Nothing is stored where one of them can't be; empty fields are ignored.
-    page = await seen_by(browser, server, "root", pipeline, java_script_enabled=False)
+    page = await of_user(browser, server, "root", java_script_enabled=False)
+    await page.goto(f"{server.url}{pipeline}")
     notice = page.get_by_role("region", name="Missing secrets")
     await notice.get_by_label("FIRST").fill("a value of the first")
     await notice.get_by_label("SECOND").fill("short")
@@ -57,7 +57,8 @@ async def test_missing_secrets_are_named_at_once_and_set_with_one_form(
     await expect(notice).to_contain_text("2 secrets are missing")
     await page.context.close()
 
-    page = await seen_by(browser, server, "root", build)
+    page = await of_user(browser, server, "root")
+    await page.goto(f"{server.url}{build}")
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     notice = page.get_by_role("region", name="Missing secrets")
     await expect(notice.get_by_label("FIRST")).to_have_count(0)
