@@ -123,7 +123,7 @@ class Tab:
     """
 
     FOR_GOOD = (
-        "add_init_script", "emulate_media", "expose_binding", "expose_function", "grant_permissions", "on",
+        "add_init_script", "expose_binding", "expose_function", "grant_permissions", "on",
         "once", "route", "set_extra_http_headers", "set_offline",
     )  # fmt: skip
 
@@ -157,6 +157,7 @@ class Tab:
                 if self._origins in (set[str](), {await page.evaluate(FORGET)}):
                     await page.goto("about:blank")
                     await page.set_viewport_size(WINDOW)
+                    await page.emulate_media(media="null", color_scheme="light", reduced_motion="reduce")
                     await page.mouse.move(0, 0)
                     self._origins.clear()
                     return
