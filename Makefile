@@ -63,5 +63,5 @@ pins: ## Pin the newest versions that pyproject.toml allows.
 	@scripts/pin.sh
 
 clean: ## Remove what was made, .venv included. Builds and logs in .data stay.
-	rm -rf .venv dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .cache dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

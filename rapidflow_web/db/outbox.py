@@ -105,7 +105,7 @@ class Reader:
         return [Change(*row) for row in found]
 
     async def next(self, limit: int = 100) -> list[Change]:
-        """As `rows`, but waits until there are some."""
+        """As `rows`, but waits until there are some, and then for those that come soon after."""
         while True:
             # Before the rows are read: one that is committed meanwhile sets it again.
             self._wake.clear()

@@ -35,6 +35,7 @@ from rapidflow_web.db import changes
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.visibility import Visibility
 from rapidflow_web.settings import Settings
+from rapidflow_web.web.direct_answers import send_whole, tells_of_body
 from rapidflow_web.web.gate import COOKIE
 from rapidflow_web.web.requests import is_page
 
@@ -165,7 +166,8 @@ def cacheable(*, final: bool = False) -> None:
 class CachedResponses:
     """Serves responses from the cache; gives all other requests to `app`.
 
-    `state` tells of what is not in the database and responses are made from.
+    `state` tells of what is not in the database and responses are made from; `patience` is the seconds that
+    a client has to take a response.
     """
 
     def __init__(
@@ -175,8 +177,10 @@ class CachedResponses:
         access: Access,
         settings: Settings,
         state: Callable[[], Hashable],
+        patience: float,
     ) -> None:
         self._app = app
+        self._patience = patience
         self._cache = cache
         self._access = access
         self._state = state
@@ -208,7 +212,7 @@ class CachedResponses:
                 response = await asyncio.shield(other.made)
             if response is not None:
                 metrics.CACHED.inc()
-                await _send(response, headers, send)
+                await _send(response, headers, send, self._patience)
                 return
 
     async def _make(
@@ -243,7 +247,7 @@ class CachedResponses:
                 elif not event.get("more_body"):
                     response = _cached(b"".join(parts), start, None if making.is_final else state)
                     self._keep(scope, headers, making, response)
-                    await _send(response, headers, send)
+                    await _send(response, headers, send, self._patience)
             else:
                 await send(event)
 
@@ -289,7 +293,7 @@ class CachedResponses:
                 if name in found:
                     return None
                 found[name] = value.decode("latin-1")
-            elif name in _UNCACHEABLE_HEADERS:
+            elif name in _UNCACHEABLE_HEADERS or tells_of_body(name, value):
                 return None
         return found
 
@@ -345,15 +349,14 @@ def _cached(body: bytes, start: HTTPResponseStartEvent, state: Hashable) -> Cach
     return Cached(body, headers, state, etag, now.start(1) if now is not None else None)
 
 
-async def _send(response: Cached, headers: dict[bytes, str], send: ASGISendCallable) -> None:
+async def _send(response: Cached, headers: dict[bytes, str], send: ASGISendCallable, patience: float) -> None:
     status, body, sent = 200, response.body, response.headers
     if response.etag is not None and parse_etags(headers.get(b"if-none-match")).contains_weak(response.etag):
         status, body = 304, b""
         sent = tuple((name, value) for name, value in sent if name not in _OF_BODY)
     elif response.now_at is not None:
         body = b"%b%d%b" % (body[: response.now_at], now_ms(), body[response.now_at + 13 :])
-    await send({"type": "http.response.start", "status": status, "headers": sent, "trailers": False})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    await send_whole(send, status, sent, body, patience)
 
 
 _OF_BODY = (b"content-length", b"content-type")

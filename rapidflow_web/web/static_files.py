@@ -1,7 +1,7 @@
 """Serves the files that pages are made of, from memory and in front of the framework.
 
 Pages name them below a folder that has the digest of all of them in its name. So a browser never asks for one
-again, and after an upgrade it asks for all: no page runs with the scripts of another version.
+again, and after an upgrade it takes none of the previous version from its cache.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from werkzeug.http import parse_etags
 
 from rapidflow_web.accounts.authentication import Access
 from rapidflow_web.web import assets
+from rapidflow_web.web.direct_answers import send_whole, tells_of_body
 from rapidflow_web.web.security_headers import HEADERS, UNCACHED
 
 _ROOT = "/static/"
@@ -28,7 +29,7 @@ _TYPES = {
 }
 """The framework serves all other files, such as licenses, which no page asks for."""
 _OF_FRAMEWORK = frozenset({b"range", b"if-range", b"if-match", b"if-modified-since", b"if-unmodified-since"})
-"""Headers of requests that no page makes."""
+"""Headers that the framework deals with, where a file is asked for by an address without a digest."""
 _FOR_GOOD = "public, max-age=31536000, immutable"
 _FOR_HALF_A_DAY = "public, max-age=43200"
 _NOT_AT_ALL = UNCACHED["Cache-Control"]
@@ -67,11 +68,15 @@ def address(name: str) -> str:
 
 
 class StaticFiles:
-    """Serves static files; gives all other requests to `app`, also those for a file that is not there."""
+    """Serves static files; gives all other requests to `app`, also those for a file that is not there.
 
-    def __init__(self, app: ASGIFramework, access: Access) -> None:
+    `patience` is the seconds that a client has to take one.
+    """
+
+    def __init__(self, app: ASGIFramework, access: Access, patience: float) -> None:
         self._app = app
         self._access = access
+        self._patience = patience
         self._files = _files()
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -83,42 +88,33 @@ class StaticFiles:
             # A page that was open during an upgrade may still ask for what it needs by the old address.
             lifetime = _FOR_GOOD if digest[1] == _digest() else _NOT_AT_ALL
             name = name[digest.end() :]
+            # The framework knows files by their names alone.
             scope["path"] = _ROOT + name
         file = self._files.get(name)
-        etags = self._etags(scope) if file is not None and scope["method"] in ("GET", "HEAD") else None
-        if file is None or etags is None:
+        asked = dict(cast("list[tuple[bytes, bytes]]", scope["headers"]))
+        if file is None or not self._is_plain(scope, asked, digest is not None):
             await self._app(scope, receive, send)
             return
-        is_known = bool(etags) and parse_etags(etags).contains_weak(file.etag)
-        headers = [
-            *_HEADERS,
-            (b"cache-control", lifetime.encode()),
-            (b"etag", f'"{file.etag}"'.encode()),
+        headers = [*_HEADERS, (b"cache-control", lifetime.encode()), (b"etag", f'"{file.etag}"'.encode())]
+        if parse_etags(asked.get(b"if-none-match", b"").decode("latin-1")).contains_weak(file.etag):
+            await send_whole(send, 304, headers, b"", self._patience)
+            return
+        headers += [
+            (b"content-type", file.content_type.encode()),
+            (b"content-length", b"%d" % len(file.body)),
         ]
-        if not is_known:
-            headers += [
-                (b"content-type", file.content_type.encode()),
-                (b"content-length", b"%d" % len(file.body)),
-            ]
-        body = b"" if is_known or scope["method"] == "HEAD" else file.body
-        await send(
-            {
-                "type": "http.response.start",
-                "status": 304 if is_known else 200,
-                "headers": headers,
-                "trailers": False,
-            }
-        )
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        body = b"" if scope["method"] == "HEAD" else file.body
+        await send_whole(send, 200, headers, body, self._patience)
 
-    def _etags(self, scope: HTTPScope) -> str | None:
-        """What the browser has, as it says; None where the framework is to answer."""
-        found = dict(cast("list[tuple[bytes, bytes]]", scope["headers"]))
-        if not _OF_FRAMEWORK.isdisjoint(found):
-            return None
-        if not self._access.hosts.knows(found.get(b"host", b"").decode("latin-1")):
-            return None
-        return found.get(b"if-none-match", b"").decode("latin-1")
+    def _is_plain(self, scope: HTTPScope, asked: dict[bytes, bytes], has_digest: bool) -> bool:
+        """Whether the answer to a request is the file or "not modified"."""
+        return (
+            scope["method"] in ("GET", "HEAD")
+            # By such an address a part of a file, or one of another version, is never to be cached.
+            and (has_digest or _OF_FRAMEWORK.isdisjoint(asked))
+            and not any(tells_of_body(name, value) for name, value in asked.items())
+            and self._access.hosts.knows(asked.get(b"host", b"").decode("latin-1"))
+        )
 
 
 _HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]

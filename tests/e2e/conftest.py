@@ -119,7 +119,7 @@ class Tab:
     """A page that tests use one after the other, each as if nobody had been there before.
 
     A new context needs a process of its own, which reads and compiles all scripts anew: that takes three
-    times the CPU time of the page itself. Whoever does to the page what can't be undone gets it for good.
+    times the CPU time of the page itself. A page that a test changed irreversibly is not used again.
     """
 
     FOR_GOOD = (

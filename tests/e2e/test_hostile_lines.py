@@ -72,7 +72,7 @@ async def test_the_browser_and_the_server_leave_out_the_same(page: Page, server:
         "\U000e0100",
     ]
     lines += ["".join(chance.choices(simple, k=20)) for _ in range(150)]
-    # Sent as what is repeated, how often and what follows, and told by their hashes: they have 9 MB.
+    # Sent as what is repeated, how often and what follows, and compared by hash, because they are 9 MB.
     repeated: list[tuple[str, int, str]] = [(line, 1, "") for line in lines]
     for end in (
         "x\by",

@@ -13,7 +13,7 @@ import pytest
 from tests.support import images
 from tests.support.builds import engine, inspect
 from tests.support.repos import Repo
-from tests.support.server import Answer, Server, containers, wait_for
+from tests.support.server import Server, containers, wait_for
 from tests.support.users import as_
 
 CHECKOUT = Path(__file__).parents[2]
@@ -67,7 +67,6 @@ class Composed(Server):
             "RAPIDFLOW_PUBLISH": f"127.0.0.1:{self.port}",
             **environment,
         }
-        self.token = ""
         self.container = ""
 
     def compose(self, *arguments: str, given: str = "") -> str:
@@ -85,7 +84,7 @@ class Composed(Server):
         self.compose("up", "--detach", "--no-build")
         self.container = self.compose("ps", "--quiet", "server")
         self.wait_healthy()
-        self.token = self.inside("rapidflow", "token", "add", "anna", "a test")
+        self.headers = as_(self.inside("rapidflow", "token", "add", "anna", "a test"))
         return self
 
     def restart(self) -> None:
@@ -103,17 +102,6 @@ class Composed(Server):
     def inside(self, *command: str) -> str:
         """What a command prints in the server's container, as its user."""
         return engine("exec", self.container, *command)
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: bytes | str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float = 60,
-    ) -> Answer:
-        token = as_(self.token) if self.token else {}
-        return super().request(method, path, body, {**token, **(headers or {})}, timeout)
 
     def down(self) -> None:
         """Removes it with its data and its builds."""
@@ -279,13 +267,13 @@ def test_build_survives_a_restart_of_the_servers_container(with_engine: Composed
     wait = "echo before; until [ -e /go ]; do sleep 0.1; done; echo after"
     job = with_engine.start_job({"name": "survivor", "repo_name": repo.url, "steps": [wait]})
     with_engine.wait_output(job, "before\n")
-    follower = with_engine.follow(job, headers=as_(with_engine.token))
+    follower = with_engine.follow(job, headers=with_engine.headers)
     follower.wait_for(b"before\n")
     build = with_engine.job(job)["container_id"]
 
     with_engine.restart()
     assert inspect(build, "{{.State.Running}}") == "true"
-    resumed = with_engine.follow(job, headers=as_(with_engine.token))
+    resumed = with_engine.follow(job, headers=with_engine.headers)
     engine("exec", build, "touch", "/go")
 
     assert with_engine.wait_finished(job)["steps"][0]["output"] == "before\nafter\n"
@@ -324,7 +312,7 @@ def _ask(address: str, port: int) -> str:
 def test_server_builds_in_its_own_container_without_an_engine(alone: Composed, repo: Repo) -> None:
     steps = ["cat greeting", "id --user; hostname", "(sleep 0.1 & exec true)"]
     job = alone.start_job({"name": "alone", "repo_name": repo.url, "steps": steps})
-    followed = alone.follow(job, headers=as_(alone.token)).wait()
+    followed = alone.follow(job, headers=alone.headers).wait()
     details = alone.wait_finished(job)
 
     assert details["job"]["status"] == "success", details

@@ -146,7 +146,7 @@ def test_a_copy_is_made_before_an_upgrade_on_postgres(
     server.stop()
     (copy,) = server.data.glob("postgres.before-0004_access-*.dump")
 
-    # What is in the copy is upgraded, too, now without one.
+    # The restored copy is upgraded as well, without `pg_dump`.
     subprocess.run([postgres.programs / "pg_restore", "--dbname", restored, copy], check=True)
     assert postgres.value("SELECT max(name) FROM tortoise_migrations", restored) == "0004_access"
     server.set(database_url=restored)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
 import subprocess
 import sys
@@ -117,6 +118,25 @@ def test_a_body_that_trickles_for_ever_is_given_up(impatient: Server) -> None:
             for _ in range(200):
                 client.sendall(b"2\r\n# \r\n")
                 time.sleep(0.05)
+
+
+@pytest.mark.parametrize("path", ["/static/css/base.css", "/jobs"])
+def test_a_request_to_read_that_has_a_body_holds_no_connection(
+    new_server: Callable[..., Server], path: str
+) -> None:
+    server = new_server(executor="process").start()
+    assert [server.get(path).status for _ in range(3)] == [200] * 3  # from now on it may be kept
+    before = sockets(server)
+    # Each chunk is an event of its own, and only so many wait for whoever does not read them.
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            client = stack.enter_context(connect(server))
+            client.sendall(head.encode() + b"1\r\nx\r\n" * 50)
+            answer = http.client.HTTPResponse(client)
+            answer.begin()
+            assert (answer.status, bool(answer.read())) == (200, True)
+    wait_for(lambda: sockets(server) <= before, "their connections are closed")
 
 
 # Silent

@@ -14,8 +14,8 @@ _SOCKET = "unix:///var/run/docker.sock"
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("engine", timeout=120)
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("engine", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
@@ -24,13 +24,13 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def ask(method: str, path: str, host: str | None = None) -> tuple[int, Any]:
+def ask(method: str, path: str, host: str | None = None, timeout: float = 120) -> tuple[int, Any]:
     """The status and the JSON of an answer, None without a body. `host` is the engine's, as in DOCKER_HOST.
 
     Raises `OSError` where no engine answers.
     """
     host = host or os.environ.get("DOCKER_HOST") or _SOCKET
-    with closing(_Connection(host.removeprefix("unix://"))) as connection:
+    with closing(_Connection(host.removeprefix("unix://"), timeout)) as connection:
         connection.request(method, path)
         response = connection.getresponse()
         body = response.read()
@@ -40,8 +40,8 @@ def ask(method: str, path: str, host: str | None = None) -> tuple[int, Any]:
 def answers(host: str) -> bool:
     """Whether the engine answers."""
     try:
-        return ask("GET", "/version", host)[0] == 200
-    except OSError:
+        return ask("GET", "/version", host, timeout=5)[0] == 200
+    except (OSError, http.client.HTTPException):
         return False
 
 
@@ -62,5 +62,5 @@ def ids(host: str | None = None, *, all: bool = True, label: str = "", name: str
 
 
 def remove(container: str) -> None:
-    """`docker rm --force --volumes`; one that is gone is none too few."""
+    """As `docker rm --force --volumes`. Does nothing if it is gone."""
     ask("DELETE", f"/containers/{container}?force=1&v=1")

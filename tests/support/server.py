@@ -64,6 +64,8 @@ class Server:
             "RAPIDFLOW_DATA": str(data),
             **{f"RAPIDFLOW_{key.upper()}": value for key, value in settings.items()},
         }
+        self.headers: Mapping[str, str] = {}
+        """Those of each request, such as a token."""
         self.program: tuple[str | Path, ...] | None = None
         """What is executed instead of the server, if anything."""
         self.process: subprocess.Popen[bytes] | fork_server.Command | None = None
@@ -156,7 +158,7 @@ class Server:
         """One request over a connection of its own."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
-            connection.request(method, path, body, dict(headers or {}))
+            connection.request(method, path, body, {**self.headers, **(headers or {})})
             response = connection.getresponse()
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
         finally:
@@ -227,7 +229,9 @@ class Server:
         """Returns at the end of a job or earlier; to ask again and again would take more CPU time."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=deadline - time.monotonic())
         with closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-            connection.request("GET", f"/jobs/{job_id}/logs/stream?follow=true&tail=1")
+            connection.request(
+                "GET", f"/jobs/{job_id}/logs/stream?follow=true&tail=1", headers=dict(self.headers)
+            )
             response = connection.getresponse()
             while time.monotonic() < deadline and response.read1(1 << 20):
                 pass
@@ -261,7 +265,7 @@ class Server:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=wait)
         received = b""
         with closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-            connection.request("GET", f"/jobs/{job_id}/logs/stream?follow=true")
+            connection.request("GET", f"/jobs/{job_id}/logs/stream?follow=true", headers=dict(self.headers))
             response = connection.getresponse()
             while text not in received and time.monotonic() < deadline and (data := response.read1(1 << 20)):
                 received += data
