@@ -23,7 +23,9 @@ from tests.support.swarm import Node
 
 pytestmark = only_root
 
-_PRINT = "i=0; until [ -e /tmp/go ] || [ $i -ge 6000 ]; do i=$((i+1)); echo line $i; sleep 0.05; done; echo $i lines"
+_PRINT = """i=0
+until [ -e /tmp/go ] || [ $i -ge 6000 ]; do i=$((i+1)); echo line $i; sleep 0.05; done
+echo $i lines"""
 """Goes on until `_let_end`, or for five minutes where a test fails before."""
 _SLOTS = 2
 _DOWN_SECONDS = int(os.environ.get("TORTURE_LINK_DOWN", "12"))
