@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 # Tests also wait, so more of them than there are cores run at a time.
-WORKERS ?= $(shell expr $$(nproc) + 3)
+WORKERS ?= $(shell expr $$(nproc) + 2)
 # Without bytecode of the tests, each of the processes would compile all of them.
 PYTEST := PYTHONDONTWRITEBYTECODE= .venv/bin/python -m pytest
 .PHONY: help run test lint audit torture soak bench migration pins clean

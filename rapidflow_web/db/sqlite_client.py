@@ -20,10 +20,7 @@ from tortoise.exceptions import OperationalError
 
 class _Transaction(SqliteTransactionWrapper):
     async def begin(self) -> None:
-        try:
-            await self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            raise OperationalError(error) from error
+        await self._connection.execute("BEGIN IMMEDIATE")
 
 
 class _Context(SqliteTransactionContext):
@@ -32,9 +29,12 @@ class _Context(SqliteTransactionContext):
         try:
             await self.ensure_connection()
             await self.connection.begin()
-        except BaseException:
+        except BaseException as error:
             # Nothing else would release it: a transaction that has not begun does not end.
             self._trxlock.release()
+            if isinstance(error, sqlite3.OperationalError):
+                # Also of a connection that is only made now.
+                raise OperationalError(error) from error
             raise
         self.token = get_connections().set(self.connection_name, self.connection)
         return self.connection

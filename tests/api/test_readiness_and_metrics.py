@@ -50,9 +50,9 @@ def test_what_runs_waits_and_follows_now_is_counted(new_server: Callable[..., Se
     waits = server.start_job({"name": "waits", "steps": ["true"]})
     follower = server.follow(holder)
     follower.wait_for(b"up")
+    wait_for(lambda: numbers(server)["rapidflow_followers"] == 1, "those before are gone")
     now = numbers(server)
     assert (now["rapidflow_running_builds"], now["rapidflow_queued_builds"]) == (1, 1)
-    assert now["rapidflow_followers"] == 1
     assert now["rapidflow_queue_age_seconds"] > 0
     for job_id in (waits, holder):
         assert server.post(f"/jobs/{job_id}/cancel").status == 200

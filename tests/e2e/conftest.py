@@ -90,7 +90,9 @@ class Console:
         page.remove_listener("pageerror", self._on_error)
 
     def _on_error(self, error: Error) -> None:
-        self.complaints.append(str(error))
+        # A page that is left gives its requests up, and the next test may be the one that hears of it.
+        if "The user aborted a request." not in error.message:
+            self.complaints.append(str(error))
 
     def _on_message(self, message: ConsoleMessage) -> None:
         # Chromium gives up requests when a network interface of a container comes or goes on its machine.

@@ -117,8 +117,10 @@ async def test_what_is_selected_stays_while_the_log_grows(page: Page, server: Se
     server.wait_output(job, "to drag over")
     await opened(page, server, job)
     await shows(page, line)
-    box = await page.locator("#log .row .text").filter(has_text="to drag over").bounding_box()
-    assert box
+    row = page.locator("#log .row .text").filter(has_text="to drag over")
+    # It may just be made anew.
+    while (box := await row.bounding_box()) is None:
+        await expect(row).to_be_visible()
     await page.mouse.move(box["x"] + 1, box["y"] + 10)
     await page.mouse.down()
     await page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 10, steps=8)

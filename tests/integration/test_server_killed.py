@@ -203,7 +203,7 @@ def test_a_git_of_a_server_that_was_killed_ends_when_the_next_one_starts(
         }
         for one in (server, others):
             one.start_job(config)
-            wait_for(lambda one=one: gits(one), "it fetches")
+            wait_for(lambda one=one: is_fetching(one), "it fetches")
         left, theirs = gits(server), gits(others)
         server.kill()
         assert gits(server) == left
@@ -211,6 +211,13 @@ def test_a_git_of_a_server_that_was_killed_ends_when_the_next_one_starts(
         wait_for(lambda: gits(server) and gits(server) != left, "the next server fetches instead")
         assert not set(gits(server)) & set(left)
         assert gits(others) == theirs
+
+
+def is_fetching(server: Server) -> bool:
+    """Whether its git has begun: while it does, it is seen and then not for a moment."""
+    found = gits(server)
+    time.sleep(0.3)
+    return bool(found) and gits(server) == found
 
 
 def gits(server: Server) -> list[str]:

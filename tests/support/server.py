@@ -232,9 +232,9 @@ class Server:
             connection.request(
                 "GET", f"/jobs/{job_id}/logs/stream?follow=true&tail=1", headers=dict(self.headers)
             )
-            response = connection.getresponse()
-            while time.monotonic() < deadline and response.read1(1 << 20):
-                pass
+            with connection.getresponse() as response:
+                while time.monotonic() < deadline and response.read1(1 << 20):
+                    pass
 
     def run(self, config: str | dict[str, Any], seconds: float = 60, **body: Any) -> dict[str, Any]:
         """Runs a pipeline to its end; returns the details of the job."""
@@ -266,9 +266,11 @@ class Server:
         received = b""
         with closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
             connection.request("GET", f"/jobs/{job_id}/logs/stream?follow=true", headers=dict(self.headers))
-            response = connection.getresponse()
-            while text not in received and time.monotonic() < deadline and (data := response.read1(1 << 20)):
-                received += data
+            with connection.getresponse() as response:
+                while (
+                    text not in received and time.monotonic() < deadline and (data := response.read1(1 << 20))
+                ):
+                    received += data
         return text in received
 
     def follow(
