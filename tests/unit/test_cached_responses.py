@@ -54,7 +54,7 @@ class _Pages:
         app.add_url_rule("/health", "health", not_cached)
         settings = from_environment({"RAPIDFLOW_DATA": str(tmp_path)})
         self.cache, access = ResponseCache(), Access(settings)
-        self._cached = CachedResponses(app, self.cache, access, settings, lambda: self.notice)
+        self._cached = CachedResponses(app, self.cache, access, settings, lambda: self.notice, patience=60)
 
     async def until_asked(self, times: int) -> None:
         while self.asked < times:
