@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
@@ -125,8 +126,10 @@ class Tab:
     """
 
     FOR_GOOD = (
-        "add_init_script", "expose_binding", "expose_function", "grant_permissions", "on",
-        "once", "route", "set_extra_http_headers", "set_offline",
+        "add_init_script", "add_locator_handler", "expose_binding", "expose_function", "grant_permissions",
+        "new_cdp_session", "on", "once", "route", "route_from_har", "route_web_socket",
+        "set_default_navigation_timeout", "set_default_timeout", "set_extra_http_headers",
+        "set_geolocation", "set_offline",
     )  # fmt: skip
 
     def __init__(self, browser: Browser) -> None:
@@ -154,9 +157,10 @@ class Tab:
         assert page is not None
         self._origins.discard("null")
         if not self._changed and not page.is_closed() and len(page.context.pages) == 1:
-            with contextlib.suppress(Error):
+            with contextlib.suppress(Error, TimeoutError):
                 await page.context.clear_cookies()
-                if self._origins in (set[str](), {await page.evaluate(FORGET)}):
+                # A script that a test left may never let another one run.
+                if self._origins in (set[str](), {await asyncio.wait_for(page.evaluate(FORGET), 15)}):
                     await page.goto("about:blank")
                     await page.set_viewport_size(WINDOW)
                     await page.emulate_media(media="null", color_scheme="light", reduced_motion="reduce")

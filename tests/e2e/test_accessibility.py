@@ -180,7 +180,7 @@ async def context(browser: Browser, pages: Pages) -> AsyncIterator[BrowserContex
 
 async def test_axe_finds_nothing_and_nothing_scrolls_sideways(pages: Pages, context: BrowserContext):
     found: list[str] = []
-    looking = axe.Axe()
+    checks = axe.Axe()
     # One tab for all: each new one would need a process that compiles all scripts anew.
     tab = await context.new_page()
     for name, address in pages.addresses.items():
@@ -209,20 +209,20 @@ async def test_axe_finds_nothing_and_nothing_scrolls_sideways(pages: Pages, cont
                 found.append(f"{name}, {window}: scrolls sideways")
             if broken := await tab.evaluate(axe.BROKEN):
                 found.append(f"{name}, {window}: breaks {broken}")
-        found += [f"{name}, wide, light: {fault}" for fault in await looking.faults(tab)]
+        found += [f"{name}, wide, light: {fault}" for fault in await checks.faults(tab)]
         await tab.emulate_media(color_scheme="dark")
-        found += [f"{name}, wide, dark: {fault}" for fault in await looking.faults_of_colors(tab)]
+        found += [f"{name}, wide, dark: {fault}" for fault in await checks.faults_of_colors(tab)]
         await tab.emulate_media(color_scheme="light")
         if name == "api":
             await tab.evaluate(FEWER)
         await axe.resize(tab, axe.NARROW)
-        found += [f"{name}, narrow, light: {fault}" for fault in await looking.faults(tab)]
+        found += [f"{name}, narrow, light: {fault}" for fault in await checks.faults(tab)]
         await axe.resize(tab, axe.WIDE)
     assert not found, "\n".join(found)
 
 
 async def test_faults_are_found_in_each_view_after_pages_without_any(context: BrowserContext):
-    looking, of_links = axe.Axe(), "link-in-text-block"
+    checks, of_links = axe.Axe(), "link-in-text-block"
     tab = await context.new_page()
     for fault, wide, dark, narrow in (
         ("", [], [], []),
@@ -240,14 +240,25 @@ async def test_faults_are_found_in_each_view_after_pages_without_any(context: Br
         await axe.resize(tab, axe.WIDE)
         await tab.emulate_media(color_scheme="light")
         await tab.set_content(PLANTED.replace("FAULT", fault))
-        found = [await looking.faults(tab)]
+        found = [await checks.faults(tab)]
         await tab.emulate_media(color_scheme="dark")
-        found.append(await looking.faults_of_colors(tab))
+        found.append(await checks.faults_of_colors(tab))
         await tab.emulate_media(color_scheme="light")
         await axe.resize(tab, axe.NARROW)
-        found.append(await looking.faults(tab))
+        found.append(await checks.faults(tab))
         rules = [sorted({one.partition(":")[0] for one in faults}) for faults in found]
         assert rules == [wide, dark, narrow], fault
+
+
+async def test_a_text_that_could_not_be_judged_is_checked_where_it_can_be(context: BrowserContext):
+    checks, tab = axe.Axe(), await context.new_page()
+    covering = "<div style='position: absolute; inset: 0; background: linear-gradient(red, blue)'></div>"
+    for cover, expected in ((covering, []), ("", ["color-contrast"])):
+        await tab.set_content(
+            "<!doctype html><html lang='en'><title>A page</title><main><h1 style='color: black'>A page</h1>"
+            f"<p style='color: #aaa'>Some text</p>{cover}</main></html>"
+        )
+        assert sorted({one.partition(":")[0] for one in await checks.faults(tab)}) == expected
 
 
 async def test_axe_finds_nothing_in_the_list_of_keys(pages: Pages, context: BrowserContext):

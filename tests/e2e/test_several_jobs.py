@@ -187,7 +187,7 @@ async def test_axe_finds_nothing_and_nothing_scrolls_sideways(browser: Browser, 
     attempts = server.run(config("  a: {retry: 2, steps: [exit 1]}\n"))["steps"][0]["part"]["job_id"]
     context = await browser.new_context(bypass_csp=True)
     found: list[str] = []
-    looking = axe.Axe()
+    checks = axe.Axe()
     tab = await context.new_page()
     for name, job in {**pages, "part": attempts}.items():
         await tab.goto(f"{server.url}/ui/jobs/{job}")
@@ -197,11 +197,11 @@ async def test_axe_finds_nothing_and_nothing_scrolls_sideways(browser: Browser, 
             if await tab.evaluate(axe.HIDES):
                 found.append(f"{name}, {window}: scrolls sideways")
             if window in (axe.WIDE, axe.NARROW):
-                found += [f"{name}, {window}: {fault}" for fault in await looking.faults(tab)]
+                found += [f"{name}, {window}: {fault}" for fault in await checks.faults(tab)]
         await tab.emulate_media(color_scheme="dark")
         for window in (axe.NARROW, axe.WIDE):
             await axe.resize(tab, window)
-            dark = await looking.faults_of_colors(tab)
+            dark = await checks.faults_of_colors(tab)
             found += [f"{name}, {window}, dark: {fault}" for fault in dark]
         await tab.emulate_media(color_scheme="light")
     await context.close()

@@ -242,11 +242,14 @@ def wheels() -> Path:
     kept = CHECKOUT / ".cache" / f"wheels-{digest.hexdigest()[:16]}"
     if not kept.exists():
         kept.parent.mkdir(exist_ok=True)
-        fetched = tempfile.mkdtemp(dir=kept.parent)
-        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "wheel"]
-        wanted = [f"--requirement={file}" for file in pins]
-        subprocess.run([*pip, "--no-deps", "--wheel-dir", fetched, *wanted], check=True)
-        Path(fetched).rename(kept)
+        for old in kept.parent.glob("wheels-*"):
+            shutil.rmtree(old)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            fetched = Path(folder) / "wheels"
+            pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "wheel"]
+            wanted = [f"--requirement={file}" for file in pins]
+            subprocess.run([*pip, "--no-deps", "--wheel-dir", fetched, *wanted], check=True)
+            fetched.rename(kept)
     return kept
 
 

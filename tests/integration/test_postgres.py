@@ -138,11 +138,13 @@ def test_a_copy_is_made_before_an_upgrade_on_postgres(
         columns = postgres.value(f"SELECT string_agg(column_name, ',') FROM {known}", older)
         rows = postgres.value(f"COPY (SELECT {columns} FROM {table} ORDER BY id) TO STDOUT", trim=False)
         postgres.sql(f"COPY {table} ({columns}) FROM STDIN", older, rows)
+        postgres.sql(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}", older)
 
     server.set(database_url=older)
     server.set_path(f"{postgres.programs}:{os.environ['PATH']}")
     server.start()
     assert server.stream(job_id).startswith("=== Step 1 (bash) ===\nbefore\n")
+    assert server.run({"name": "after", "steps": ["true"]})["job"]["status"] == "success"
     server.stop()
     (copy,) = server.data.glob("postgres.before-0004_access-*.dump")
 

@@ -42,8 +42,9 @@ _MARK = """(seen) => {
     const text = [...one.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data).join("");
     const field = one.matches("input, select, textarea, button");
     const kind = hash([look(one), field && one.value !== "", /[\\p{L}\\p{N}]{2}/u.test(text)].join());
-    const isNew = Boolean((field || text.trim()) && !kinds.has(kind));
+    const isNew = Boolean((field || text.trim()) && one.checkVisibility() && !kinds.has(kind));
     one.toggleAttribute("data-new-kind", isNew);
+    one.newKind = isNew ? kind : null;
     if (isNew) {
       kinds.add(kind);
       found.push(kind);
@@ -51,11 +52,21 @@ _MARK = """(seen) => {
   }
   return found;
 }"""
-_FIND = """async (rules) => (await axe.run({
-  resultTypes: ["violations"], ...(rules ? { runOnly: rules } : {})
-})).violations.flatMap(
-  (rule) => rule.nodes.map((node) => `${rule.id}: ${node.html} ${node.any[0]?.message ?? ""}`))"""
-"""Of what is right, axe would otherwise find a selector for each element, which takes most of its time."""
+_FIND = """async (rules) => {
+  const { violations, incomplete } = await axe.run({
+    resultTypes: ["violations", "incomplete"], elementRef: true, ...(rules ? { runOnly: rules } : {})
+  });
+  const contrasts = incomplete.filter(({ id }) => id === "color-contrast").flatMap(({ nodes }) => nodes);
+  return [
+    violations.flatMap(
+      (rule) => rule.nodes.map((node) => `${rule.id}: ${node.html} ${node.any[0]?.message ?? ""}`)),
+    contrasts.map(({ element }) => element?.newKind).filter((kind) => kind),
+  ];
+}"""
+"""The faults, and the kinds of text whose contrast axe could not judge.
+
+Of what is right, axe would otherwise find a selector for each element, which takes most of its time.
+"""
 
 HIDES = """document.documentElement.scrollWidth > innerWidth
   || [...document.querySelectorAll('.scroll')].some((one) => one.scrollWidth > one.clientWidth)"""
@@ -85,7 +96,8 @@ class Axe:
     """Axe for many pages and views. The context of a page has to bypass its content security policy.
 
     Most of its time would go into contrasts, so it checks those of each kind of text once. Texts are of one
-    kind if they and all that they are in have the same names, classes, colors and sizes.
+    kind if they and all that they are in have the same names, classes, colors and sizes. Where it can't judge
+    a text, because something covers it, it goes on to look at others of its kind.
     """
 
     def __init__(self) -> None:
@@ -93,15 +105,20 @@ class Axe:
 
     async def faults(self, page: Page) -> list[str]:
         """What axe has to say against a page as it stands."""
-        await self._look(page)
-        return await page.evaluate(_FIND, None)
+        await self._mark(page)
+        return await self._found(page, None)
 
     async def faults_of_colors(self, page: Page) -> list[str]:
         """The same for a page whose colors alone have changed."""
-        new = await self._look(page)
-        return await page.evaluate(_FIND, OF_COLORS) if new else []
+        new = await self._mark(page)
+        return await self._found(page, OF_COLORS) if new else []
 
-    async def _look(self, page: Page) -> bool:
+    async def _found(self, page: Page, rules: list[str] | None) -> list[str]:
+        faults, undecided = await page.evaluate(_FIND, rules)
+        self._kinds.difference_update(undecided)
+        return faults
+
+    async def _mark(self, page: Page) -> bool:
         if not await page.evaluate("'axe' in window"):
             await page.evaluate(f"() => {{ {_SCRIPT}\n{_CONFIGURE} }}")
         new: list[int] = await page.evaluate(_MARK, list(self._kinds))

@@ -77,7 +77,7 @@ class Postgres:
         self._psql(statement, url, given)
 
     def value(self, query: str, url: str = "", *, trim: bool = True) -> str:
-        """The one value that a query gives, as text; or what it prints."""
+        """What a query prints, such as a single value; with `trim` without spaces and newlines around it."""
         printed = self._psql(query, url)
         return printed.strip() if trim else printed
 
