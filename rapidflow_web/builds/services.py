@@ -38,10 +38,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 _BLAME_SECONDS = 0.4
 """How long an engine may take to notice that a container has ended."""
 _LONGEST_REMARK = 300
-_RUSH_BYTES, _RUSH_SECONDS = 4096, 0.1
-"""Output that comes at this rate may come late: an engine gives a log line by line."""
-_LONGEST_RUSH = 1.0
-"""Seconds that the end of a build waits for it."""
+_HEAR_OUT_SECONDS = 10.0
+"""How long the end of a build waits for the rest of the logs: an engine gives a log line by line."""
 _MOST_OUTPUT = 10
 """How often the limit of its log a service may print. All of it is in the engine's own log, on its disk."""
 
@@ -55,25 +53,10 @@ class _Watched:
         self.log = log
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.is_ready = False
-        self._burst_at, self._burst = 0.0, 0
-        self._rushed_at = 0.0
+        self.killed = False
+        """Whether it ends because the build has ended."""
         self.remark = ""
         """What its `ready` printed when it last failed."""
-
-    def hear(self, count: int) -> None:
-        """Takes note of bytes that came."""
-        now = asyncio.get_running_loop().time()
-        if now > self._burst_at + _RUSH_SECONDS:
-            self._burst_at, self._burst = now, 0
-        self._burst += count
-        if self._burst >= _RUSH_BYTES:
-            self._rushed_at = now
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether there probably is more than has come."""
-        now = asyncio.get_running_loop().time()
-        return not self.ended.done() and now < self._rushed_at + _RUSH_SECONDS
 
     @property
     def failure(self) -> str:
@@ -281,7 +264,7 @@ class Services:
             _log.exception("unexpected error")
             how = f"can't be watched: {type(error).__name__}: {error}"
         one.ended.set_result(how)
-        if one.is_ready:
+        if one.is_ready and not one.killed:
             self._stop(Outcome("failed", one.failure, CAUSE))
 
     async def _heard_out(self, one: _Watched) -> str:
@@ -298,11 +281,12 @@ class Services:
             async with aclosing(one.running.output(position := one.log.source)) as output:
                 async for chunk in output:
                     position += len(chunk)
-                    one.hear(len(chunk))
                     await one.log.append(chunk, position)
                     limit = self._plan.limits.log_limit
                     if limit is not None and position > _MOST_OUTPUT * limit:
                         return f"printed over {format_size(_MOST_OUTPUT * limit)}"
+            if one.killed:
+                return "was killed"  # and has been heard out
         except EngineUnavailable as error:
             _log.debug("%s", error)
         try:
@@ -327,8 +311,8 @@ class Services:
     # The end
 
     async def end(self) -> None:
-        """Watches no more, and seals the logs: what is printed from now on is not part of them."""
-        await self._catch_up()
+        """Kills them, and seals the logs with all that they printed."""
+        await self._hear_out()
         await self._cancel()
         for one in self._watched:
             try:
@@ -338,12 +322,20 @@ class Services:
                 _log.exception("the log of the service %s can't be ended", one.service.name)
         self.close()
 
-    async def _catch_up(self) -> None:
-        """Reads on for a while where much was printed just before the end."""
-        for _ in range(round(_LONGEST_RUSH / _FIRST_PAUSE)):
-            if not any(one.is_behind for one in self._watched):
-                return
-            await asyncio.sleep(_FIRST_PAUSE)
+    async def _hear_out(self) -> None:
+        """Reads on to the ends of the logs, which the engine only knows of services that have ended."""
+        if not self._tasks:
+            return
+        for one in self._watched:
+            one.killed = True
+        try:
+            await asyncio.gather(*(one.running.kill() for one in self._watched))
+        except RapidFlowError as error:
+            _log.warning("the logs of services may lack their ends: %s", error)
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=_HEAR_OUT_SECONDS)
+        if late:
+            _log.warning("the engine is too slow; the logs of services lack their ends")
 
     async def let_go(self) -> None:
         """Watches no more, for another server to take them up. Safe to call again."""

@@ -207,6 +207,13 @@ class RunningService(Protocol):
         """
         ...
 
+    async def kill(self) -> None:
+        """Has it end, and `output` with all that it printed. Safe to call again.
+
+        Raises `EngineUnavailable`, `BuildError`.
+        """
+        ...
+
 
 class Services(Protocol):
     """How an executor runs services beside a build: in its network, each with its limits.

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import images
 from tests.support.consistency import assert_nothing_left
+from tests.support.engine_proxy import EngineProxy
 from tests.support.resuming import ResumingFollower
 from tests.support.server import Server, wait_for
 
@@ -118,12 +119,30 @@ def test_only_the_end_is_kept_of_more_than_a_log_may_have(server: Server) -> Non
 
 
 def test_a_log_has_what_was_printed_just_before_the_end(server: Server) -> None:
-    command = "nc -l -p 5432 -e true; seq 12000; exec sleep 1000"
-    pipeline = config("nc db 5432 </dev/null; sleep 0.3", command)
+    details = server.run(printing_before_the_end("seq 12000"))
+    assert details["job"]["error"] is None
+    assert log_of(server, details["job"]["id"]) == "".join(f"{number}\n" for number in range(1, 12001))
+
+
+def test_a_log_has_what_a_busy_engine_gives_late(
+    proxy: EngineProxy, new_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = printing_before_the_end("echo early; echo at-la''st")
+    monkeypatch.setenv("DOCKER_HOST", proxy.host)
+    proxy.delay(b"at-last", 1.5)
+    server = new_server().start()
+    details = server.run(pipeline)
+    assert details["job"]["error"] is None
+    assert log_of(server, details["job"]["id"]) == "early\nat-last\n"
+    assert_nothing_left(server)
+
+
+def printing_before_the_end(command: str) -> dict[str, Any]:
+    """A pipeline whose service runs a command that ends just before the last step does."""
+    db = f"nc -l -p 5432 -e true; {command}; nc -l -p 5433 -e true; exec sleep 1000"
+    pipeline = config("nc db 5432 </dev/null; until nc db 5433 </dev/null; do sleep 0.01; done", db)
     pipeline["services"]["db"]["ports"] = [5432]
-    job_id = server.start_job(pipeline)
-    assert server.wait_finished(job_id)["job"]["error"] is None
-    assert log_of(server, job_id) == "".join(f"{number}\n" for number in range(1, 12001))
+    return pipeline
 
 
 def test_a_service_that_floods_its_log_fails_the_build(server: Server) -> None:

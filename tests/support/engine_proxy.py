@@ -7,6 +7,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 _ENGINE = "/var/run/docker.sock"
@@ -30,6 +31,7 @@ class EngineProxy:
         self._flows.set()
         self._until: list[bytes] = []
         self._lost = b""
+        self._late, self._late_by = b"", 0.0
         self.come_back()
 
     def go_away(self) -> None:
@@ -65,6 +67,10 @@ class EngineProxy:
     def lose(self, data: bytes) -> None:
         """Breaks the connection over which this comes next, just before it."""
         self._lost = data
+
+    def delay(self, data: bytes, seconds: float) -> None:
+        """Passes on late whatever this is in, and what follows it."""
+        self._late, self._late_by = data, seconds
 
     @property
     def frozen(self) -> bool:
@@ -109,6 +115,8 @@ class EngineProxy:
                     self._lost = b""
                     source.shutdown(socket.SHUT_RDWR)
                     break
+                if self._late and self._late in data:
+                    time.sleep(self._late_by)
                 target.sendall(data)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)

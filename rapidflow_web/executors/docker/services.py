@@ -16,8 +16,8 @@ import aiohttp
 from rapidflow_web.errors import BuildError, EngineUnavailable
 from rapidflow_web.executors.base import BuildSpec, Exit
 from rapidflow_web.executors.docker import engine_client, execs, privileges
-from rapidflow_web.executors.docker.container import delete
-from rapidflow_web.executors.docker.engine_errors import engine_errors
+from rapidflow_web.executors.docker.container import ANSWER_SECONDS, delete
+from rapidflow_web.executors.docker.engine_errors import engine_errors, gone_is_fine
 from rapidflow_web.executors.docker.frames import Frames
 from rapidflow_web.executors.docker.known_images import KnownImages
 from rapidflow_web.executors.docker.listening import SCRIPT, listening_ports
@@ -93,6 +93,10 @@ class DockerService:
         with engine_errors(f"run a script in the service {self.name}"):
             code, printed = await execs.run(self._client(), self._id, ["sh", "-c", script])
         return code == 0, printed.decode("utf-8", "replace")
+
+    async def kill(self) -> None:
+        with engine_errors(f"kill the service {self.name}"), gone_is_fine():
+            await self._client().containers.container(self._id).kill(timeout=ANSWER_SECONDS)
 
 
 class DockerServices:
