@@ -21,7 +21,7 @@ POST = ["echo $RAPIDFLOW_STATUS >>ran; echo collecting", "echo two >>ran; cat ra
 @pytest.fixture(params=["docker", "process"])
 def server(request: pytest.FixtureRequest, new_server: NewServer) -> Server:
     """One with either executor, and little patience with steps that are to end."""
-    return new_server(executor=request.param, grace="1s").start()
+    return new_server(executor=request.param, grace="3s").start()
 
 
 def start(server: Server, steps: list[Any], post: list[Any] = POST, **keys: Any) -> int:
