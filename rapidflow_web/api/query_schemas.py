@@ -1,7 +1,5 @@
 """What routes take in their queries: which part of a list or of a log, and filters."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """The shapes of repositories, deliveries and events."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, RootModel

@@ -3,8 +3,6 @@
 `render.py` makes what is sent; a test holds it against these. The order of fields is part of the contract.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, RootModel, StringConstraints

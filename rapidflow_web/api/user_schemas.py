@@ -1,7 +1,5 @@
 """The shapes of users, tokens, visibility, secrets and the audit log; see `schemas.py`."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, RootModel, StringConstraints

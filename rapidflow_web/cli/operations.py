@@ -39,6 +39,9 @@ def serve(drain: bool) -> int:
     """
     # No import is garbage, and looking for some takes a quarter of the start. The app enables it again.
     gc.disable()
+    from rapidflow_web.server.imports import import_libraries
+
+    import_libraries()
     from rapidflow_web import server_log
     from rapidflow_web.server import run
     from rapidflow_web.settings import from_environment

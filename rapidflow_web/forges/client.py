@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import cast
 from urllib.parse import quote
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
+from rapidflow_web import outgoing
 from rapidflow_web.forges.fields import Field
 from rapidflow_web.forges.shapes import ForgeError, Unreadable
 
-_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 _MOST_BYTES = 1024 * 1024
 _MOST_PAGES = 20
 _REDIRECTS = 3
@@ -118,10 +117,13 @@ class Client:
 
     async def _answered(self, method: str, url: URL, body: object) -> Answer:
         try:
-            async with asyncio.timeout(_TIMEOUT.total), self._session() as session:
+            async with (
+                asyncio.timeout(outgoing.TIMEOUT.total),
+                await outgoing.session(self._headers) as session,
+            ):
                 for _ in range(_REDIRECTS + 1):
                     async with session.request(
-                        method, url, json=body, proxy=proxy_of(url), allow_redirects=False
+                        method, url, json=body, proxy=outgoing.proxy_of(url), allow_redirects=False
                     ) as response:
                         if response.status not in (301, 302, 307, 308):
                             return await self._read(response)
@@ -131,7 +133,7 @@ class Client:
                         break
                     url = there
         except TimeoutError:
-            raise ForgeError(f"{self.host} did not answer within {_TIMEOUT.total:.0f} s") from None
+            raise ForgeError(f"{self.host} did not answer within {outgoing.TIMEOUT.total:.0f} s") from None
         except aiohttp.ClientConnectorCertificateError:
             message = f"the certificate of {self.host} is not trusted: name its authority in SSL_CERT_FILE"
             raise ForgeError(message) from None
@@ -142,11 +144,6 @@ class Client:
             "moved, correct its URL"
         )
         raise ForgeError(message, permanent=True)
-
-    def _session(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            headers=self._headers, cookie_jar=aiohttp.DummyCookieJar(), timeout=_TIMEOUT
-        )
 
     async def _read(self, response: aiohttp.ClientResponse) -> Answer:
         data = bytearray()
@@ -198,13 +195,6 @@ def cut(text: str, most: int) -> str:
     """The first line of the text, in at most as many characters."""
     line = " ".join(text.split())
     return line if len(line) <= most else line[: most - 1] + "…"
-
-
-def proxy_of(url: URL) -> str | None:
-    """That of the environment. aiohttp's own way would look into ~/.netrc, too, and send what it finds."""
-    if url.host is None or proxy_bypass(url.host):
-        return None
-    return getproxies().get(url.scheme)
 
 
 def _allowed_again(answer: Answer, said: str, now: float) -> float | None:

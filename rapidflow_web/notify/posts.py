@@ -19,13 +19,13 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from rapidflow_web.forges.client import proxy_of, retry_after
+from rapidflow_web import outgoing
+from rapidflow_web.forges.client import retry_after
 from rapidflow_web.notify import news
 from rapidflow_web.notify.news import News
 from rapidflow_web.notify.outcome import NotTaken
 from rapidflow_web.notify.words import one_line
 
-_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 _ANSWER = 4096
 """Bytes that are read of an answer."""
 _TEMPORARY = (408, 425, 429)
@@ -103,13 +103,13 @@ async def send(post: Post, name: str) -> None:
     headers = {"Content-Type": "application/json", "User-Agent": "RapidFlow", **post.headers}
     try:
         async with (
-            aiohttp.ClientSession(timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()) as session,
+            await outgoing.session() as session,
             session.post(
                 post.url.with_fragment(None),
                 data=post.body,
                 headers=headers,
                 allow_redirects=False,
-                proxy=proxy_of(post.url),
+                proxy=outgoing.proxy_of(post.url),
             ) as answer,
         ):
             said = await answer.content.read(_ANSWER)

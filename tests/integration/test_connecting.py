@@ -16,7 +16,7 @@ from tests.support.forges import TOKEN, Gitea, running
 from tests.support.git_server import git_server
 from tests.support.repos import Repo
 from tests.support.repositories import definition, events, handled
-from tests.support.server import COMMAND, Server
+from tests.support.server import Server
 
 
 async def test_a_repository_is_connected_by_a_command_and_by_its_page(
@@ -25,10 +25,7 @@ async def test_a_repository_is_connected_by_a_command_and_by_its_page(
     with git_server(tmp_path) as git:
         monkeypatch.setenv("GIT_SSL_NO_VERIFY", "1")
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
-        server = new_server(executor="process", source_hosts="127.0.0.1")
-        # Executed, because what a forked one has imported already has read which certificates to trust.
-        server.program = COMMAND
-        server.start()
+        server = new_server(executor="process", source_hosts="127.0.0.1").start()
         async with running(Gitea()) as forge:
             git.api = forge.url
             # The server of the forge answers on this loop.

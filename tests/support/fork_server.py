@@ -189,6 +189,9 @@ _IMPORTED = (
 
 def _fork_for_each_request(connection: socket.socket, folder: str) -> None:
     """Returns in each fork, and never here."""
+    from rapidflow_web.server.imports import import_libraries
+
+    import_libraries()
     for module in _IMPORTED:
         importlib.import_module(module)
     _prepare(folder)

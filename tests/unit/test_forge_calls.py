@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from email.utils import formatdate
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from rapidflow_web import outgoing
 from rapidflow_web.forges import base, client
 from rapidflow_web.forges.base import ForgeError
 from tests.support import forges
@@ -154,7 +156,7 @@ async def test_a_server_that_is_not_there_is_said_to_be() -> None:
 
 
 async def test_a_server_that_hangs_is_given_up(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_TIMEOUT", client.aiohttp.ClientTimeout(total=0.2))
+    monkeypatch.setattr(outgoing, "TIMEOUT", aiohttp.ClientTimeout(total=0.2))
     hold = asyncio.Event()
     github.first = [Canned(200, hold=hold.wait())]
 
