@@ -1,7 +1,5 @@
 """What answers about machines are made of."""
 
-from __future__ import annotations
-
 from pydantic import Field, RootModel
 
 from rapidflow_web.api.schemas import Model

@@ -1,6 +1,7 @@
 """The shapes that the API sends and takes, for the OpenAPI document and for checking bodies.
 
-`render.py` makes what is sent; a test holds it against these. The order of fields is part of the contract.
+`representations.py` makes what is sent; a test holds it against these. The order of fields is part of the contract.
+Like all modules of schemas, it evaluates its annotations: pydantic would compile each that is stored as text.
 """
 
 from typing import Annotated, Literal

@@ -39,12 +39,12 @@ def serve(drain: bool) -> int:
     """
     # No import is garbage, and looking for some takes a quarter of the start. The app enables it again.
     gc.disable()
-    from rapidflow_web.server.imports import import_libraries
+    from rapidflow_web.server.imports import quick_imports
 
-    import_libraries()
-    from rapidflow_web import server_log
-    from rapidflow_web.server import run
-    from rapidflow_web.settings import from_environment
+    with quick_imports():
+        from rapidflow_web import server_log
+        from rapidflow_web.server import run
+        from rapidflow_web.settings import from_environment
 
     settings = from_environment(os.environ)
     server_log.configure(settings.log_format)

@@ -189,11 +189,11 @@ _IMPORTED = (
 
 def _fork_for_each_request(connection: socket.socket, folder: str) -> None:
     """Returns in each fork, and never here."""
-    from rapidflow_web.server.imports import import_libraries
+    from rapidflow_web.server.imports import quick_imports
 
-    import_libraries()
-    for module in _IMPORTED:
-        importlib.import_module(module)
+    with quick_imports():
+        for module in _IMPORTED:
+            importlib.import_module(module)
     _prepare(folder)
     gc.collect()
     gc.freeze()

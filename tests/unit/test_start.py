@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import subprocess
 import sys
+from dataclasses import FrozenInstanceError, asdict, dataclass, field, replace
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from rapidflow_web.api import node_schemas, query_schemas, repository_schemas, schemas, user_schemas
 from rapidflow_web.server.app import create_app
+from rapidflow_web.server.imports import quick_imports
 from rapidflow_web.settings import from_environment
 from tests.support.certificates import make_certificate
 
@@ -36,13 +44,15 @@ def test_imports_read_no_source_and_compile_no_model() -> None:
 
 
 _LEAN = """
-import inspect, re, ssl, sys
-before = inspect.getsource, re.compile, ssl.SSLContext.set_default_verify_paths
-from rapidflow_web.server.imports import import_libraries
+import dataclasses, inspect, re, ssl, sys
+def replaced():
+    return inspect.getsource, re.compile, ssl.SSLContext.set_default_verify_paths, dataclasses._create_fn
+before = replaced()
+from rapidflow_web.server.imports import quick_imports
 
-import_libraries()
-import rapidflow_web.server.run
-assert (inspect.getsource, re.compile, ssl.SSLContext.set_default_verify_paths) == before
+with quick_imports():
+    import rapidflow_web.server.run
+assert replaced() == before
 print([name for name in ("wsproto", "hpack", "hypercorn.protocol.h3") if name in sys.modules])
 
 from aiohttp.connector import _SSL_CONTEXT_VERIFIED
@@ -58,11 +68,49 @@ except validators.InvalidDomainName:
 """
 
 
+def test_annotations_of_schemas_are_no_text_that_a_start_has_to_compile() -> None:
+    for module in (schemas, query_schemas, repository_schemas, user_schemas, node_schemas):
+        assert not hasattr(module, "annotations"), f"{module.__name__} has the import from __future__"
+
+
 def test_libraries_are_imported_without_what_the_server_does_not_use(tmp_path: Path) -> None:
     make_certificate(tmp_path / "key.pem", certificate := tmp_path / "certificate.pem")
     environment = {**os.environ, "SSL_CERT_FILE": str(certificate)}
     done = subprocess.run([sys.executable, "-c", _LEAN], capture_output=True, text=True, env=environment)
     assert (done.stdout, done.stderr) == ("[]\n0 True\nrefused\n", "")
+
+
+def test_dataclasses_are_what_they_always_are() -> None:
+    def points() -> tuple[type[Any], type[Any]]:
+        @dataclass(frozen=True, slots=True, order=True)
+        class Point:
+            x: int
+            y: list[str] = field(default_factory=list, hash=False)
+
+        @dataclass
+        class Place:
+            point: Any
+            name: str = field(default="here", kw_only=True)
+
+        return Point, Place
+
+    with quick_imports():
+        quick = points()
+    for point, place in (quick, points()):
+        one = point(1, ["a"])
+        assert repr(one).endswith("Point(x=1, y=['a'])")
+        assert point.__eq__.__qualname__.endswith("Point.__eq__")
+        assert one == point(1, ["a"]) != point(1, ["b"]) and one != (1, ["a"])
+        assert {one: True}[point(1, ["a"])] and point(0) < one < point(2) and replace(one, x=2).x == 2
+        with pytest.raises(FrozenInstanceError, match="assign to field 'x'"):
+            one.x = 3
+        with pytest.raises(FrozenInstanceError, match="delete field 'x'"):
+            del one.x
+        assert place(one) == place(one, name="here") and copy.deepcopy(one) == one
+        assert asdict(place(one)) == {"point": {"x": 1, "y": ["a"]}, "name": "here"}
+        with pytest.raises(TypeError, match="unhashable"):
+            hash(place(one))
+        assert str(signature(point)) == "(x: 'int', y: 'list[str]' = <factory>) -> None"
 
 
 async def test_a_server_that_has_started_collects_its_garbage(tmp_path: Path) -> None:
