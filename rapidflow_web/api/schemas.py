@@ -1,7 +1,8 @@
 """The shapes that the API sends and takes, for the OpenAPI document and for checking bodies.
 
-`representations.py` makes what is sent; a test holds it against these. The order of fields is part of the contract.
-Like all modules of schemas, it evaluates its annotations: pydantic would compile each that is stored as text.
+`representations.py` makes what is sent; a test holds it against these. The order of fields is part of the
+contract. Like all modules of schemas, it evaluates its annotations: pydantic would compile each that is
+stored as text.
 """
 
 from typing import Annotated, Literal
