@@ -208,10 +208,12 @@ class AgentSession:
             case ("start", _) if not self._progress.number and marker.numbers(1) == [self._progress.first]:
                 self._beginning.reschedule(None)
                 self.silence.begin()
-                await self._progress.begin(self._progress.first, marker.source)
-                self._limit_post()
                 self._timeline.finish()
-                await self._store_timeline()
+                # Output waits for what is stored here.
+                await asyncio.gather(
+                    self._progress.begin(self._progress.first, marker.source), self._store_timeline()
+                )
+                self._limit_post()
             case ("exit", _, _) if not self._progress.number:
                 return self._stopping.outcome  # the stop was there before the first step
             case ("exit", _, _, *term) if self._progress.runs and (numbers := marker.numbers(1, 3)):

@@ -18,7 +18,7 @@ from rapidflow_web.builds.agent_session import AgentSession, StartOver
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.masks import Masks
 from rapidflow_web.builds.plan import Plan
-from rapidflow_web.builds.preparation import Preparation, Tools, has_begun, when_reachable
+from rapidflow_web.builds.preparation import Granted, Preparation, Tools, has_begun, when_reachable
 from rapidflow_web.builds.services import Services
 from rapidflow_web.builds.silence import Silence
 from rapidflow_web.builds.start_record import StartRecord, uptime
@@ -197,7 +197,7 @@ class Execution:
             return self._plan.limits.timeout - (uptime() - began)
         return self._plan.limits.timeout - (now_ms() - (self.job.started_at or now_ms())) / 1000
 
-    async def _granted(self) -> tuple[dict[str, str], Account]:
+    async def _granted(self) -> Granted:
         """The secrets of the build, and for whom its source is fetched. Raises `BuildError`, `VaultError`.
 
         A build that nothing vouches for gets neither secrets nor logins.
@@ -222,13 +222,11 @@ class Execution:
         self._services.check()
         await self._check_labels()
         began = uptime()
-        values, account = await self._granted()
-        environment = {**self._plan.environment, **values}
         lost = 0
         while lost < _ATTEMPTS:
             self.timeline.restart(self.job.created_at, self.job.started_at)
             preparation = Preparation(
-                self._tools, self.job, self._plan, environment, account, self.timeline, self._services
+                self._tools, self.job, self._plan, self._granted, self.timeline, self._services
             )
             try:
                 running = await unless(self._stopping.requested, preparation.run())

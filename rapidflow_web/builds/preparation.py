@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rapidflow_web.builds import variables
 from rapidflow_web.builds.plan import Plan, image_for
@@ -75,10 +75,14 @@ class Tools:
         )
 
 
+Granted = tuple[dict[str, str], Account]
+"""The secrets of a build, and for whom its source is fetched."""
+
+
 class Preparation:
     """Prepares one job as `plan` says. What is found out on the way is stored on `job`.
 
-    `environment` has the values of the secrets, and the source is fetched for `account`.
+    `grant` gives the values of the secrets, and for whom the source is fetched. It may raise `BuildError`.
     """
 
     def __init__(
@@ -86,16 +90,14 @@ class Preparation:
         tools: Tools,
         job: Job,
         plan: Plan,
-        environment: Mapping[str, str],
-        account: Account,
+        grant: Callable[[], Coroutine[Any, Any, Granted]],
         timeline: Timeline,
         services: Services,
     ) -> None:
         self._tools = tools
         self._job = job
         self._plan = plan
-        self._environment = environment
-        self._account = account
+        self._grant = grant
         self._timeline = timeline
         self._services = services
         self._machine = tools.executor.on(job.node)
@@ -113,8 +115,9 @@ class Preparation:
         launch: asyncio.Task[RunningBuild] | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                source = group.create_task(self._source())
-                launch = group.create_task(self._launch(source))
+                granted = group.create_task(self._grant())
+                source = group.create_task(self._source(granted))
+                launch = group.create_task(self._launch(granted, source))
                 group.create_task(self._services.start(launch))
         except BaseException as error:
             await to_the_end(self.archive.close())
@@ -128,15 +131,14 @@ class Preparation:
             raise cause from None
         return launch.result()
 
-    async def _source(self) -> None:
+    async def _source(self, granted: asyncio.Task[Granted]) -> None:
         job = self._job
         workspace = self._root / "workspace"
-        changed: Sequence[str] | None = None
-        if job.repo_name is None:
-            await asyncio.to_thread(workspace.mkdir, exist_ok=True)
-        else:
+        changed: Sequence[str] = ()
+        secrets, account = await granted
+        if job.repo_name is not None:
             with self._timeline.phase("source") as phase:
-                source = await self._fetched(job.repo_name, phase.note)
+                source = await self._fetched(job.repo_name, account, phase.note)
                 job.commit, job.branch = source.commit, source.branch
                 await jobs.update(job.id, commit=job.commit, branch=job.branch)
                 checking_out = f"checking out {job.commit[:12]}"
@@ -148,23 +150,30 @@ class Preparation:
                             group.create_task(self._describe(source))
                         tree = group.create_task(check_out(source, workspace, self._tools.mirrors, told))
                         if job.base is not None:
-                            changed = await history.changed(source.mirror, job.base, source.commit)
+                            found = await history.changed(source.mirror, job.base, source.commit)
+                            changed = found or ()
                 except BaseExceptionGroup as error:
                     raise first(error) from None  # the phase says it in its words
                 remarks = tree.result()
                 phase.note("; ".join([f"commit {job.commit[:12]}", *remarks]))
-        folder = PurePosixPath(job.folder or ".")
+        environment = variables.built_in(job, self._tools) | dict(self._plan.environment) | secrets
+        await asyncio.to_thread(self._write, workspace, environment, changed)
+        await self._machine.pack(self.archive)
+
+    def _write(self, workspace: Path, environment: Mapping[str, str], changed: Sequence[str]) -> None:
+        """Writes what the agent needs besides the source."""
+        if self._job.repo_name is None:
+            workspace.mkdir(exist_ok=True)
+        folder = PurePosixPath(self._job.folder or ".")
         if not _is_folder_inside(workspace, folder):
-            raise BuildError(f"the folder '{job.folder}' is not in the repository")
-        await asyncio.to_thread(
-            protocol.write_scripts,
+            raise BuildError(f"the folder '{self._job.folder}' is not in the repository")
+        protocol.write_scripts(
             self._root / "rapidflow",
             [step.definition for step in self._plan.main.steps],
-            variables.built_in(job, self._tools) | dict(self._environment),
+            environment,
             self._machine.workspace(self._root) / folder,
         )
-        await asyncio.to_thread(variables.write_changed_files, self._root, changed or ())
-        await self._machine.pack(self.archive)
+        variables.write_changed_files(self._root, changed)
 
     async def _describe(self, source: Source) -> None:
         """Stores what the commit says of itself, where that was not known before it was fetched."""
@@ -176,7 +185,7 @@ class Preparation:
         self._job.title, self._job.author = commit.title or None, commit.author or None
         await jobs.update(self._job.id, title=self._job.title, author=self._job.author)
 
-    async def _fetched(self, url: str, note: Progress) -> Source:
+    async def _fetched(self, url: str, account: Account, note: Progress) -> Source:
         job = self._job
         if job.upload_id is not None:
             note("taking the uploaded working tree")
@@ -184,10 +193,10 @@ class Preparation:
         fetching = f"fetching {job.branch or 'the default branch'}"
         note(fetching)
         told = about(fetching, note)
-        source = await self._tools.mirrors.fetch(url, job.branch, job.commit, self._account, progress=told)
+        source = await self._tools.mirrors.fetch(url, job.branch, job.commit, account, progress=told)
         return source.without_credentials() if job.untrusted else source
 
-    async def _launch(self, source: asyncio.Task[None]) -> RunningBuild:
+    async def _launch(self, granted: asyncio.Task[Granted], source: asyncio.Task[None]) -> RunningBuild:
         job, machine = self._job, self._machine
         patience = self._tools.settings.engine_timeout
         if (present := machine.images) is not None:
@@ -198,6 +207,7 @@ class Preparation:
                 if await when_reachable(provided, patience, phase.note):
                     await pulled_images.pulled(image)
                 phase.note(image)
+        await granted  # what a container prints is masked from the beginning
         container = self._timeline.begin("container")
         spec = self._tools.spec(job, self._plan)
         running = await when_reachable(lambda: machine.start(spec, self._created), patience, container.note)

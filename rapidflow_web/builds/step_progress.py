@@ -5,6 +5,7 @@ The log's index is the truth, so a server that takes the build up brings the row
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 
@@ -156,9 +157,12 @@ class StepProgress:
             # What is printed between two steps belongs to the next one.
             await self._begin_in_log(following, source)
         silence = int(longest_silence * 1000)
-        await jobs.end_step(self._steps[number - 1].id, status_of(code, stop), code, now_ms(), silence)
+        now = now_ms()
+        rows = [jobs.end_step(self._steps[number - 1].id, status_of(code, stop), code, now, silence)]
         if following is not None:
-            await jobs.begin_step(self._steps[following - 1].id, now_ms())
+            rows.append(jobs.begin_step(self._steps[following - 1].id, now))
+        # Both at once: the output of the next step waits for them.
+        await asyncio.gather(*rows)
 
     async def restore(self, record: Record, stop: Outcome | None) -> None:
         """Brings a step's row up to what the log's index says of it."""

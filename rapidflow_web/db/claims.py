@@ -10,7 +10,7 @@ from tortoise.transactions import in_transaction
 from rapidflow_web.db import jobs, outbox
 from rapidflow_web.db.database import now_ms, uncancelled
 from rapidflow_web.db.models import Job
-from rapidflow_web.db.sql import dialect, rows
+from rapidflow_web.db.sql import changed, dialect, rows
 
 _CLAIMING_LOCK = 0x5261706A
 """Any number that nobody else takes."""
@@ -105,10 +105,18 @@ async def begin(job_id: int, at: int, **fields: Any) -> bool:
         if dialect() == "postgres":
             # Of two jobs of a concurrency group, transactions there might begin both.
             await rows(f"SELECT pg_advisory_xact_lock({_CLAIMING_LOCK})")
-        if not await rows(f"SELECT 1 {_READY} AND id = ?1", [job_id]):
+        values = {"started_at": at, **fields}
+        more = "".join(f", {name} = ?{number}" for number, name in enumerate(values, 2))
+        # Status and cancel are asked for twice: what another transaction changes meanwhile, PostgreSQL only
+        # sees in the row itself.
+        statement = (
+            f"UPDATE job SET status = 'running'{more} WHERE id = ?1 AND status = 'pending' AND NOT cancelled "  # noqa: S608
+            f"AND id IN (SELECT id {_READY} AND id = ?1)"
+        )
+        if not await changed(statement, [job_id, *values.values()]):
             return False
-        if not await jobs.move(job_id, "pending", "running", started_at=at, **fields):
-            return False
+        if outbox.has_listeners():
+            await outbox.add(job_id, "running")
     outbox.wake(job_id)
     return True
 

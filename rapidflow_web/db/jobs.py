@@ -1,11 +1,16 @@
-"""Queries on jobs, their steps and environments. `transition` is the only way a job changes its status."""
+"""Queries on jobs, their steps and environments.
+
+A job changes its status by `transition` alone, but begins by `claims.begin`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
+from tortoise import Model
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.db import outbox
@@ -15,6 +20,8 @@ from rapidflow_web.db.sql import dialect, rows
 from rapidflow_web.db.visibility import if_visible
 from rapidflow_web.errors import NotFound
 from rapidflow_web.pipeline.definition import StepDefinition
+
+M = TypeVar("M", bound=Model)
 
 STATUSES = ("pending", "running", "success", "failed", "cancelled")
 FINISHED = ("success", "failed", "cancelled")
@@ -307,18 +314,25 @@ async def unchecked(job_id: int) -> Job | None:
 
     In plain SQL: to make these queries takes the ORM three times as long as the database needs to answer.
     """
-    found = cast(list[Job], await Job.raw(f"SELECT * FROM job WHERE id = {int(job_id)}"))  # noqa: S608
+    found = await _all(Job, f"SELECT * FROM job WHERE id = {int(job_id)}")  # noqa: S608
     return found[0] if found else None
 
 
 @uncancelled
 async def load(job: Job) -> tuple[list[Step], list[Environment]]:
     """The steps and the environment of a job, which has its definition from then on."""
-    definitions = await Definition.raw(f"SELECT * FROM definition WHERE id = {job.definition_id}")  # noqa: S608
-    job.definition = cast(list[Definition], definitions)[0]
-    steps = await Step.raw(f"SELECT * FROM step WHERE job_id = {job.id} ORDER BY order_num")  # noqa: S608
-    variables = await Environment.raw(f"SELECT * FROM environment WHERE job_id = {job.id} ORDER BY id")  # noqa: S608
-    return cast(list[Step], steps), cast(list[Environment], variables)
+    definitions, steps, variables = await asyncio.gather(
+        _all(Definition, f"SELECT * FROM definition WHERE id = {job.definition_id}"),  # noqa: S608
+        _all(Step, f"SELECT * FROM step WHERE job_id = {job.id} ORDER BY order_num"),  # noqa: S608
+        _all(Environment, f"SELECT * FROM environment WHERE job_id = {job.id} ORDER BY id"),  # noqa: S608
+    )
+    job.definition = definitions[0]
+    return steps, variables
+
+
+async def _all(model: type[M], statement: str) -> list[M]:
+    """The rows of a SELECT."""
+    return cast("list[M]", await model.raw(statement))
 
 
 @uncancelled

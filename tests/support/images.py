@@ -22,7 +22,7 @@ ENTRYPOINT = "rapidflow-test/entrypoint:1"
 """An image whose entrypoint is not a shell, with a stop signal and a health check of its own."""
 USER = "rapidflow-test/user:1"
 """An image whose USER is not root."""
-NO_TAR = "rapidflow-test/no-tar:1"
+NO_TAR = "rapidflow-test/no-tar:2"
 """An image without tar, so that the agent can't unpack."""
 DEBIAN = "rapidflow-test/debian:1"
 """Debian with python3, pytest and a C compiler."""
@@ -78,13 +78,18 @@ def _busybox(image: str) -> None:
     }
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        _put_busybox(root, without="tar" if image == NO_TAR else None)
+        _put_busybox(root)
         if image != BUSYBOX:
             shutil.copy("/bin/bash-static", root / "bin/bash")
+        if image == NO_TAR:
+            (root / "bin/tar").unlink()
+            # busybox's own sh would have its tar all the same.
+            (root / "bin/sh").unlink()
+            (root / "bin/sh").symlink_to("bash")
         _import(root, image, changes.get(image, []))
 
 
-def _put_busybox(root: Path, without: str | None = None) -> None:
+def _put_busybox(root: Path) -> None:
     for folder in ("bin", "etc", "root", "home/builder", "tmp"):
         (root / folder).mkdir(parents=True)
     (root / "tmp").chmod(0o1777)
@@ -93,7 +98,7 @@ def _put_busybox(root: Path, without: str | None = None) -> None:
     shutil.copy("/bin/busybox", root / "bin/busybox")
     applets = subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True)
     for applet in applets.stdout.split():
-        if applet not in ("busybox", without):
+        if applet != "busybox":
             (root / "bin" / applet).symlink_to("busybox")
     subprocess.run(["chown", "-R", "1234:1235", str(root / "home/builder")], check=True)
 

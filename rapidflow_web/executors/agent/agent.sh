@@ -181,7 +181,11 @@ rf_wait() {
       if [ "$rf_again" != "$rf_gone" ] || [ "$rf_code" = 138 ]; then rf_code=$rf_again; fi
     done
   fi
-  if [ -f "$1" ] && IFS= read -r rf_again <"$1"; then rf_code=$rf_again; fi
+  if [ -f "$1" ] && IFS= read -r rf_again <"$1"; then
+    rf_code=$rf_again
+  elif [ -n "$rf_forgets" ] && [ -n "$rf_kills" ]; then
+    rf_code=137 # whoever was to note it was killed as well, and the wait may tell of the signal instead
+  fi
 }
 
 rf_unpack() {
