@@ -121,9 +121,10 @@ class Server:
         return self
 
     def wait_until_it_answers(self) -> None:
-        wait_for(self._answers, "the server answers", seconds=60)
+        wait_for(self.answers, "the server answers", seconds=60)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it answers. Fails where it has ended."""
         assert self.process is not None
         if self.process.poll() is not None:
             raise AssertionError(f"the server ended: {self.log.read_text()}")
