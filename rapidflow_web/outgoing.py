@@ -1,4 +1,7 @@
-"""HTTP requests of the server to others: their limits, certificates and proxies. No cookies are kept."""
+"""HTTP requests to forges and webhooks: their limits, certificates and proxies. No cookies are kept.
+
+Files in Git LFS are fetched as git would do it, so `source/lfs_client.py` makes sessions of its own.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 
 async def session(headers: Mapping[str, str] = {}) -> aiohttp.ClientSession:
     """A session, for an `async with`. `headers` are those of each request."""
-    connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(_trusting))
+    connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(trusting))
     return aiohttp.ClientSession(
         connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar(), timeout=TIMEOUT
     )
@@ -30,7 +33,7 @@ def proxy_of(url: URL) -> str | None:
 
 
 @functools.cache
-def _trusting() -> ssl.SSLContext:
+def trusting() -> ssl.SSLContext:
     """Trusts the certificates of the machine, or those that SSL_CERT_FILE and SSL_CERT_DIR name.
 
     To read them takes some 50 ms, so it is done once, and not at the start (see `server/imports.py`).

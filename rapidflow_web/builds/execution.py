@@ -164,7 +164,7 @@ class Execution:
             await to_the_end(self._detach(), _PATIENCE)
             raise
         try:
-            await to_the_end(self._finish(outcome, ended), _PATIENCE, self._in_a_hurry.set)
+            await to_the_end(self._finish(outcome, ended), _PATIENCE, self._hurry)
         finally:
             self._writer.close()
             self._services.close()
@@ -319,6 +319,9 @@ class Execution:
         finally:
             self._running = running
         if outcome is not None:
+            with contextlib.suppress(RapidFlowError):
+                await self._masks.load()
+                await self._services.resume_at_end()
             return outcome
         if running is not None:
             await self._store_ports(running.ports)
@@ -373,12 +376,20 @@ class Execution:
 
     # The end
 
+    def _hurry(self) -> None:
+        self._in_a_hurry.set()
+        self._services.hurry()
+
     async def _finish(self, outcome: Outcome, ended: Callable[[], None]) -> None:
         """Stores the end, then tells the readers, then leaves nothing behind."""
         self.timeline.finish()
         if outcome.status != "cancelled" and (left_out := self._progress.left_out):
             await jobs.skip_steps(left_out, NO_FAILURE)
-        await self._services.end()
+        if self._plan.services and outcome.error is not None:
+            # For a server that takes the build up: it would find the services killed and blame them.
+            await jobs.note_reason(self.job.id, outcome.error, outcome.cause)
+        if not await self._services.end():
+            return  # the next server goes on with it
         await self._ending.ended(
             self.job.id,
             outcome.status,

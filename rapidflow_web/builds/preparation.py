@@ -82,7 +82,8 @@ Granted = tuple[dict[str, str], Account]
 class Preparation:
     """Prepares one job as `plan` says. What is found out on the way is stored on `job`.
 
-    `grant` gives the values of the secrets, and for whom the source is fetched. It may raise `BuildError`.
+    `grant` gives the values of the secrets, and for whom the source is fetched. It raises `BuildError` and
+    `VaultError`.
     """
 
     def __init__(
@@ -204,7 +205,12 @@ class Preparation:
             with self._timeline.phase("image") as phase:
                 phase.note(image)
                 provided = functools.partial(present.provide, image, phase.note, anonymous=job.untrusted)
-                if await when_reachable(provided, patience, phase.note):
+                try:
+                    pulled = await when_reachable(provided, patience, phase.note)
+                except BuildError:
+                    await granted  # then it is known what is to be masked in the error
+                    raise
+                if pulled:
                     await pulled_images.pulled(image)
                 phase.note(image)
         await granted  # what a container prints is masked from the beginning

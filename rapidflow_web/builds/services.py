@@ -1,8 +1,9 @@
 """The services of one build: started beside its container, awaited, and watched while its steps run.
 
 Life: `start` is part of the preparation. It returns when all are ready, and raises where one does not come
-up. From then on one that ends stops the build. A server that takes the build up calls `resume` instead. `end`
-is for a build that has ended, `let_go` for a server that does; `remove` leaves no container behind.
+up. From then on one that ends stops the build. A server that takes the build up calls `resume` instead, or
+`resume_at_end` where all steps have ended. `end` is for a build that has ended: it kills the services and
+seals their logs. `let_go` is for a server that ends; `remove` leaves no container behind.
 """
 
 from __future__ import annotations
@@ -38,8 +39,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 _BLAME_SECONDS = 0.4
 """How long an engine may take to notice that a container has ended."""
 _LONGEST_REMARK = 300
-_HEAR_OUT_SECONDS = 10.0
+_END_SECONDS = 10.0
 """How long the end of a build waits for the rest of the logs: an engine gives a log line by line."""
+_HURRIED_SECONDS = 1.0
+"""The same, where the server ends."""
 _MOST_OUTPUT = 10
 """How often the limit of its log a service may print. All of it is in the engine's own log, on its disk."""
 
@@ -55,6 +58,7 @@ class _Watched:
         self.is_ready = False
         self.killed = False
         """Whether it ends because the build has ended."""
+        self.following: asyncio.Task[None] | None = None
         self.remark = ""
         """What its `ready` printed when it last failed."""
 
@@ -95,7 +99,10 @@ class Services:
         self._timeline = timeline
         self._stop = stop
         self._watched: list[_Watched] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._hurried = False
+        """Whether the server ends."""
+        self._limit: asyncio.Timeout | None = None
+        """That of an end that is going on."""
 
     def check(self) -> None:
         """Raises `BuildError` where the executor can't run them."""
@@ -193,7 +200,7 @@ class Services:
         one = _Watched(service, running, log)
         self._watched.append(one)
         await log.begin()
-        self._tasks.add(asyncio.create_task(self._follow(one)))
+        one.following = asyncio.create_task(self._follow(one))
         return one
 
     async def _come_up(self, one: _Watched) -> None:
@@ -254,6 +261,18 @@ class Services:
             one = await self._watch(service, running[service.name])
             one.is_ready = True
 
+    async def resume_at_end(self) -> None:
+        """Takes up what an earlier server started, for a build whose steps have ended: `end` reads on.
+
+        Raises `EngineUnavailable`, `BuildError`.
+        """
+        if not self._plan.services:
+            return
+        running = {one.name: one for one in await self._there.find(self._spec)}
+        for service in self._plan.services:
+            if service.name in running and not self._logs.open(self._job.id, service.name).sealed:
+                await self._watch(service, running[service.name])
+
     async def _follow(self, one: _Watched) -> None:
         """Writes its log until it ends, and says how that was."""
         try:
@@ -289,6 +308,7 @@ class Services:
                 return "was killed"  # and has been heard out
         except EngineUnavailable as error:
             _log.debug("%s", error)
+            return None  # however it ended, there may be more to read
         try:
             how = await one.running.exit()
         except EngineUnavailable as error:
@@ -310,9 +330,21 @@ class Services:
 
     # The end
 
-    async def end(self) -> None:
-        """Kills them, and seals the logs with all that they printed."""
-        await self._hear_out()
+    async def end(self) -> bool:
+        """Kills them, and seals the logs with all that they printed.
+
+        False where the server ends before that is done. Then the next one has to end the build.
+        """
+        try:
+            async with asyncio.timeout(_HURRIED_SECONDS if self._hurried else _END_SECONDS) as self._limit:
+                await self._hear_out()
+        except TimeoutError:
+            if self._hurried:
+                await self.let_go()
+                return False
+            _log.warning("the logs of services were not read to their ends in %.0f s", _END_SECONDS)
+        finally:
+            self._limit = None
         await self._cancel()
         for one in self._watched:
             try:
@@ -321,21 +353,27 @@ class Services:
                 # The build must end all the same; whatever ends its log tries again.
                 _log.exception("the log of the service %s can't be ended", one.service.name)
         self.close()
+        return True
+
+    def hurry(self) -> None:
+        """Has `end` take a second at most from now on, because the server ends."""
+        self._hurried = True
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time() + _HURRIED_SECONDS)
 
     async def _hear_out(self) -> None:
-        """Reads on to the ends of the logs, which the engine only knows of services that have ended."""
-        if not self._tasks:
-            return
-        for one in self._watched:
-            one.killed = True
+        """Kills them and reads their logs to the ends. While one runs, its log has no end."""
+        await asyncio.gather(*map(self._hear_one_out, self._watched))
+
+    async def _hear_one_out(self, one: _Watched) -> None:
+        one.killed = True
         try:
-            await asyncio.gather(*(one.running.kill() for one in self._watched))
+            await one.running.kill()
         except RapidFlowError as error:
-            _log.warning("the logs of services may lack their ends: %s", error)
+            _log.warning("the log of the service %s may lack its end: %s", one.service.name, error)
             return
-        _, late = await asyncio.wait(self._tasks, timeout=_HEAR_OUT_SECONDS)
-        if late:
-            _log.warning("the engine is too slow; the logs of services lack their ends")
+        if one.following is not None:
+            await asyncio.wait({one.following})
 
     async def let_go(self) -> None:
         """Watches no more, for another server to take them up. Safe to call again."""
@@ -345,6 +383,8 @@ class Services:
     def close(self) -> None:
         """Gives the files of the logs back. Safe to call again."""
         for one in self._watched:
+            if one.following is not None:
+                one.following.cancel()
             one.log.close()
 
     async def remove(self) -> None:
@@ -356,11 +396,11 @@ class Services:
                 _log.warning("%s; the next sweep removes what is left", error)
 
     async def _cancel(self) -> None:
-        for task in self._tasks:
+        following = [one.following for one in self._watched if one.following is not None]
+        for task in following:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        self._tasks.clear()
+        if following:
+            await asyncio.wait(following)
 
 
 def _predicate(how: base.Exit, limits: Limits) -> str:

@@ -1,6 +1,6 @@
 """Queries on jobs, their steps and environments.
 
-A job changes its status by `transition` alone, but begins by `claims.begin`.
+A job changes its status by `move` alone, but begins by `claims.begin`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ _PART_STATUS = {
 """By the states of parts that are no status."""
 
 _ALLOWED = {
-    ("pending", "running"),
     ("pending", "cancelled"),
     ("pending", "failed"),
     ("running", "success"),
@@ -331,7 +330,7 @@ async def load(job: Job) -> tuple[list[Step], list[Environment]]:
 
 
 async def _all(model: type[M], statement: str) -> list[M]:
-    """The rows of a SELECT."""
+    """The rows of a SELECT of all columns of `model`."""
     return cast("list[M]", await model.raw(statement))
 
 

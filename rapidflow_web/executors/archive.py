@@ -48,7 +48,8 @@ class Archive:
                 self._packed = self._pack(owner)
                 return
         except OSError as error:
-            raise BuildError(f"could not pack the source: {error.filename}: {error.strerror}") from error
+            path = error.filename or self._root
+            raise BuildError(f"could not pack the source: {path}: {error.strerror}") from error
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the program
         self._tar = subprocess.Popen(  # noqa: S603
             [  # noqa: S607

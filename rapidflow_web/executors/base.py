@@ -208,7 +208,7 @@ class RunningService(Protocol):
         ...
 
     async def kill(self) -> None:
-        """Has it end, and `output` with all that it printed. Safe to call again.
+        """Ends it at once, so that `output` ends with the last that it printed. Safe to call again.
 
         Raises `EngineUnavailable`, `BuildError`.
         """

@@ -71,6 +71,8 @@ class _Expression:
         self._given = pattern, flags
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)  # what makes a copy asks an empty one first
         return getattr(_compile(*self._given), name)
 
 

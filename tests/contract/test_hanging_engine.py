@@ -24,7 +24,7 @@ async def hanging(
     images.ensure(images.BASH)
     monkeypatch.setattr("rapidflow_web.executors.docker.connection.CALL", aiohttp.ClientTimeout(total=4))
     monkeypatch.setattr("rapidflow_web.executors.docker.executor._CHECK_SECONDS", 1)
-    monkeypatch.setattr("rapidflow_web.executors.docker.container.ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("rapidflow_web.executors.docker.container._ANSWER_SECONDS", 1.0)
     proxy = EngineProxy()
     place = Place("docker", tmp_path, engine_timeout=2)
     with monkeypatch.context() as patch:

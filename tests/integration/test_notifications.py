@@ -18,7 +18,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope
 
 from rapidflow_web.api import representations
-from rapidflow_web.db import jobs, notifications, outbox, pipelines
+from rapidflow_web.db import claims, jobs, notifications, outbox, pipelines
 from rapidflow_web.db.database import now_ms, sqlite_url
 from rapidflow_web.db.models import Job, OutboxRow
 from rapidflow_web.db.secrets import EVERYWHERE
@@ -62,7 +62,7 @@ async def build(pipeline_id: int, status: str, branch: str | None = "main", **fi
         "branch": branch, **fields,
     }  # fmt: skip
     job_id = (await jobs.create(columns, [StepDefinition("true")], {})).id
-    await jobs.transition(job_id, "pending", "running", started_at=1000)
+    await claims.begin(job_id, 1000)
     cancelled = {"cancelled": True} if status == "cancelled" else {}
     error = "step 1 (bash) exited with 1" if status == "failed" else None
     await jobs.transition(job_id, "running", status, finished_at=66_000, error=error, **cancelled)

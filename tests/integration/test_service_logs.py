@@ -137,6 +137,36 @@ def test_a_log_has_what_a_busy_engine_gives_late(
     assert_nothing_left(server)
 
 
+def test_a_log_that_a_server_can_not_read_to_its_end_is_read_by_the_next(
+    proxy: EngineProxy, new_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = printing_before_the_end("echo early; echo at-la''st")
+    monkeypatch.setenv("DOCKER_HOST", proxy.host)
+    proxy.delay(b"at-last", 4)
+    server = new_server().start()
+    job_id = server.start_job(pipeline)
+    wait_for(lambda: any(b"/kill" in request for request in proxy.requests), "the service is killed")
+    assert server.stop() < 3
+    server.start()
+    details = server.wait_finished(job_id)
+    assert (details["job"]["status"], details["job"]["error"]) == ("success", None)
+    assert log_of(server, job_id) == "early\nat-last\n"
+    assert_nothing_left(server)
+
+
+def test_an_engine_that_hangs_delays_no_end_for_long(
+    proxy: EngineProxy, new_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = printing_before_the_end("true")
+    monkeypatch.setenv("DOCKER_HOST", proxy.host)
+    proxy.freeze_after(b"/kill")
+    server = new_server().start()
+    details = server.run(pipeline, seconds=30)
+    assert (details["job"]["status"], details["job"]["error"]) == ("success", None)
+    proxy.thaw()
+    assert_nothing_left(server)
+
+
 def printing_before_the_end(command: str) -> dict[str, Any]:
     """A pipeline whose service runs a command that ends just before the last step does."""
     db = f"nc -l -p 5432 -e true; {command}; nc -l -p 5433 -e true; exec sleep 1000"

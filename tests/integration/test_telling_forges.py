@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rapidflow_web.db import jobs, outbox, pipelines, statuses
+from rapidflow_web.db import claims, jobs, outbox, pipelines, statuses
 from rapidflow_web.db.database import now_ms, sqlite_url
 from rapidflow_web.db.models import Job, OutboxRow, Pipeline
 from rapidflow_web.db.trigger_models import CommitStatus, Repository, Upload
@@ -65,7 +65,7 @@ async def add_job(pipeline_id: int, commit: str | None = COMMIT, **fields: objec
 async def build(pipeline_id: int, status: str = "success", error: str | None = None) -> int:
     """A build that ended."""
     job_id = await add_job(pipeline_id)
-    await jobs.transition(job_id, "pending", "running", started_at=1000)
+    await claims.begin(job_id, 1000)
     await jobs.transition(job_id, "running", status, error=error, finished_at=66_000)
     return job_id
 
@@ -120,7 +120,7 @@ async def test_a_forge_is_told_of_a_build_from_its_creation_to_its_end(forge: Re
         job_id = await add_job(pipeline)
         await all_noted()
         await until_sent()
-        await jobs.transition(job_id, "pending", "running", started_at=1000)
+        await claims.begin(job_id, 1000)
         await all_noted()
         await until_sent()
         await jobs.transition(
@@ -212,7 +212,7 @@ async def test_what_changes_while_a_forge_is_down_is_sent_once(forge: Receiver) 
     await all_noted()
     async with sending():
         await until(lambda: forge.received, "it is asked")
-        await jobs.transition(job_id, "pending", "running", started_at=1)
+        await claims.begin(job_id, 1)
         await all_noted()
         await jobs.transition(job_id, "running", "success", finished_at=2)
         await all_noted()

@@ -23,7 +23,7 @@ from rapidflow_web.executors.docker.output_copy import IncompleteCopy, archived_
 from rapidflow_web.pipeline.durations import format_duration
 
 _LOG = "/rapidflow/log"
-ANSWER_SECONDS = 120.0
+_ANSWER_SECONDS = 120.0
 """How long the engine may take for what it does by itself, such as killing and deleting."""
 _RECONNECT_SECONDS = 0.5
 _SIGNAL_SECONDS = 1.0
@@ -150,7 +150,7 @@ class DockerBuild:
         deadline = loop.time() + _SYNC_SECONDS
         while loop.time() < deadline:
             try:
-                await self._container.kill(signal="SIGUSR1", timeout=ANSWER_SECONDS)
+                await self._container.kill(signal="SIGUSR1", timeout=_ANSWER_SECONDS)
             except aiodocker.DockerError as error:
                 if error.status in (404, 409):
                     return b"", b""
@@ -291,20 +291,19 @@ class DockerBuild:
 
     async def _signal(self, signal: str) -> None:
         with engine_errors("signal the container"), gone_is_fine():
-            await self._container.kill(signal=signal, timeout=ANSWER_SECONDS)
+            await self._container.kill(signal=signal, timeout=_ANSWER_SECONDS)
 
     async def stop(self, grace: float) -> None:
         with engine_errors("stop the container"), gone_is_fine():
-            await self._container.stop(t=round(grace), timeout=grace + ANSWER_SECONDS)
+            await self._container.stop(t=round(grace), timeout=grace + _ANSWER_SECONDS)
 
     async def exit(self) -> Exit:
         self._stop_forwarding()
         await self.detach()
         with engine_errors("stop the container"):
             try:
-                with gone_is_fine():
-                    await self._container.kill(timeout=ANSWER_SECONDS)
-                await self._container.wait(timeout=ANSWER_SECONDS)
+                await kill(self._container)
+                await self._container.wait(timeout=_ANSWER_SECONDS)
                 state = (await self._container.show())["State"]
             except aiodocker.DockerError as error:
                 if error.status == 404:
@@ -333,10 +332,16 @@ class DockerBuild:
             self._attachment = None
 
 
+async def kill(container: Any) -> None:
+    """Ends a container at once; no harm if it has ended."""
+    with gone_is_fine():
+        await container.kill(timeout=_ANSWER_SECONDS)
+
+
 async def delete(container: Any) -> None:
     """Ends and removes a container with its volumes; no harm if there is none."""
     with gone_is_fine():
-        await container.delete(force=True, v=True, timeout=ANSWER_SECONDS)
+        await container.delete(force=True, v=True, timeout=_ANSWER_SECONDS)
 
 
 def is_going(container: Any) -> bool:

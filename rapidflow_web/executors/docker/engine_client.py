@@ -5,12 +5,15 @@ The only module that touches private parts of aiodocker: a new version of it has
 
 from __future__ import annotations
 
+import os
 import ssl
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import aiodocker
 import aiohttp
+
+from rapidflow_web import outgoing
 
 _IDLE_SECONDS = 2.0
 """How long a connection to another machine is kept for the next call. It is less than the time between two
@@ -27,6 +30,8 @@ def connect(
     """
     if address is not None and context is not None:
         address = f"https://{address.removeprefix('tcp://')}"
+    elif os.environ.get("DOCKER_HOST", "").startswith("https://") and not os.environ.get("DOCKER_TLS_VERIFY"):
+        context = outgoing.trusting()
     docker = aiodocker.Docker(url=address, timeout=timeout, ssl_context=context)
     # Every running build holds a connection; the usual limit of 100 would let builds wait for ever.
     docker.connector._limit = 0  # pyright: ignore[reportPrivateUsage]

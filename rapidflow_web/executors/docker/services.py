@@ -16,8 +16,8 @@ import aiohttp
 from rapidflow_web.errors import BuildError, EngineUnavailable
 from rapidflow_web.executors.base import BuildSpec, Exit
 from rapidflow_web.executors.docker import engine_client, execs, privileges
-from rapidflow_web.executors.docker.container import ANSWER_SECONDS, delete
-from rapidflow_web.executors.docker.engine_errors import engine_errors, gone_is_fine
+from rapidflow_web.executors.docker.container import delete, kill
+from rapidflow_web.executors.docker.engine_errors import engine_errors
 from rapidflow_web.executors.docker.frames import Frames
 from rapidflow_web.executors.docker.known_images import KnownImages
 from rapidflow_web.executors.docker.listening import SCRIPT, listening_ports
@@ -95,8 +95,8 @@ class DockerService:
         return code == 0, printed.decode("utf-8", "replace")
 
     async def kill(self) -> None:
-        with engine_errors(f"kill the service {self.name}"), gone_is_fine():
-            await self._client().containers.container(self._id).kill(timeout=ANSWER_SECONDS)
+        with engine_errors(f"kill the service {self.name}"):
+            await kill(self._client().containers.container(self._id))
 
 
 class DockerServices:
