@@ -66,8 +66,7 @@ def test_lines_of_a_followed_log_do_not_go_through_the_protocol(counting: Counti
     server = counting.server
     step = f"for n in $(seq {LINES}); do {waiting('$n')}; echo line $n; done"
     job = server.start_job({"name": "Slowly", "steps": [step]})
-    server.wait_output(job, "Step 1")
-    counting.begin()
+    begin_at_step_1(counting, job)
     follower = server.follow(job)
     for number in range(1, LINES + 1):
         # Without a request, which would be counted.
@@ -85,8 +84,7 @@ def test_a_client_that_is_behind_is_waited_for(counting: Counting):
     server = counting.server
     step = f"{waiting()}; head -c 16000000 /dev/zero | tr '\\0' x; echo; echo end"
     job = server.start_job({"name": "Much", "steps": [step], "log_limit": "100m"})
-    server.wait_output(job, "Step 1")
-    counting.begin()
+    begin_at_step_1(counting, job)
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         client.settimeout(30)
@@ -106,8 +104,7 @@ def test_a_client_that_is_behind_is_waited_for(counting: Counting):
 def test_clients_of_old_protocols_get_no_chunks(counting: Counting):
     server = counting.server
     job = server.start_job({"name": "Old", "steps": [f"{waiting()}; seq 1000"]})
-    server.wait_output(job, "Step 1")
-    counting.begin()
+    begin_at_step_1(counting, job)
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
         client.sendall(
             f"GET /jobs/{job}/logs/stream?follow=true HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
@@ -118,6 +115,14 @@ def test_clients_of_old_protocols_get_no_chunks(counting: Counting):
             received += piece
     assert received.partition(b"\r\n\r\n")[2] == server.stream(job).encode()
     assert counting.counts()["passed"] == 0
+
+
+def begin_at_step_1(counting: Counting, job: int) -> None:
+    """Counts from step 1 of a job on, when whoever waited for its output has gone."""
+    server = counting.server
+    server.wait_output(job, "Step 1")
+    wait_for(lambda: "rapidflow_followers 0.0" in server.get("/metrics").text, "nobody follows")
+    counting.begin()
 
 
 def _body(answer: bytes) -> bytes:
