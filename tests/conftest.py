@@ -140,6 +140,22 @@ def proxy() -> Iterator[EngineProxy]:
     made.close()
 
 
+@pytest.fixture
+def behind(
+    proxy: EngineProxy, new_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Server]:
+    """Makes servers that reach the engine through the proxy."""
+
+    images.ensure(images.BASH)
+
+    def make(**settings: str) -> Server:
+        with monkeypatch.context() as patch:
+            patch.setenv("DOCKER_HOST", proxy.host)
+            return new_server(**settings)
+
+    return make
+
+
 def _end(server: Server) -> None:
     server.stop()
     # A server that ends leaves its builds running, for one that never comes here.

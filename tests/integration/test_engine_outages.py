@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import images
 from tests.support.consistency import assert_ended_once, assert_nothing_left
 from tests.support.engine_proxy import EngineProxy
 from tests.support.server import Server, containers_of, wait_for
@@ -19,22 +18,6 @@ COUNTING = "i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo line $i; sleep 0.
 
 def counted(lines: int) -> str:
     return "".join(f"line {number}\n" for number in range(1, lines + 1))
-
-
-@pytest.fixture
-def behind(
-    proxy: EngineProxy, new_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Server]:
-    """Makes servers that reach the engine through the proxy."""
-
-    images.ensure(images.BASH)
-
-    def make(**settings: str) -> Server:
-        with monkeypatch.context() as patch:
-            patch.setenv("DOCKER_HOST", proxy.host)
-            return new_server(**settings)
-
-    return make
 
 
 def test_a_server_starts_without_an_engine_says_so_and_its_jobs_wait(

@@ -124,13 +124,10 @@ def test_a_log_has_what_was_printed_just_before_the_end(server: Server) -> None:
     assert log_of(server, details["job"]["id"]) == "".join(f"{number}\n" for number in range(1, 12001))
 
 
-def test_a_log_has_what_a_busy_engine_gives_late(
-    proxy: EngineProxy, new_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_has_what_a_busy_engine_gives_late(proxy: EngineProxy, behind: Callable[..., Server]) -> None:
     pipeline = printing_before_the_end("echo early; echo at-la''st")
-    monkeypatch.setenv("DOCKER_HOST", proxy.host)
     proxy.delay(b"at-last", 1.5)
-    server = new_server().start()
+    server = behind().start()
     details = server.run(pipeline)
     assert details["job"]["error"] is None
     assert log_of(server, details["job"]["id"]) == "early\nat-last\n"
@@ -138,12 +135,11 @@ def test_a_log_has_what_a_busy_engine_gives_late(
 
 
 def test_a_log_that_a_server_can_not_read_to_its_end_is_read_by_the_next(
-    proxy: EngineProxy, new_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+    proxy: EngineProxy, behind: Callable[..., Server]
 ) -> None:
     pipeline = printing_before_the_end("echo early; echo at-la''st")
-    monkeypatch.setenv("DOCKER_HOST", proxy.host)
     proxy.delay(b"at-last", 4)
-    server = new_server().start()
+    server = behind().start()
     job_id = server.start_job(pipeline)
     wait_for(lambda: any(b"/kill" in request for request in proxy.requests), "the service is killed")
     assert server.stop() < 3
@@ -155,12 +151,11 @@ def test_a_log_that_a_server_can_not_read_to_its_end_is_read_by_the_next(
 
 
 def test_an_engine_that_hangs_delays_no_end_for_long(
-    proxy: EngineProxy, new_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+    proxy: EngineProxy, behind: Callable[..., Server]
 ) -> None:
     pipeline = printing_before_the_end("true")
-    monkeypatch.setenv("DOCKER_HOST", proxy.host)
     proxy.freeze_after(b"/kill")
-    server = new_server().start()
+    server = behind().start()
     details = server.run(pipeline, seconds=30)
     assert (details["job"]["status"], details["job"]["error"]) == ("success", None)
     proxy.thaw()

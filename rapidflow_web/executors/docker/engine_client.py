@@ -30,7 +30,13 @@ def connect(
     """
     if address is not None and context is not None:
         address = f"https://{address.removeprefix('tcp://')}"
-    elif os.environ.get("DOCKER_HOST", "").startswith("https://") and not os.environ.get("DOCKER_TLS_VERIFY"):
+    elif (
+        address is None
+        and context is None
+        and os.environ.get("DOCKER_HOST", "").startswith("https://")
+        and os.environ.get("DOCKER_TLS_VERIFY") != "1"
+    ):
+        # Else it would be aiohttp's own, which trusts nobody (see `server/imports.py`).
         context = outgoing.trusting()
     docker = aiodocker.Docker(url=address, timeout=timeout, ssl_context=context)
     # Every running build holds a connection; the usual limit of 100 would let builds wait for ever.
