@@ -12,29 +12,80 @@ import inspect
 import re
 import ssl
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from types import ModuleType
 from typing import Any, NoReturn, cast
+
+_UNUSED = (
+    # Hypercorn's protocols that `protocol.py` does not speak, and types of other workers than asyncio's.
+    "h2",
+    "h2.events",
+    "hypercorn.protocol.h2",
+    "hypercorn.protocol.ws_stream",
+    "multiprocessing",
+    "multiprocessing.synchronize",
+    # The command line of Flask, and what Quart's test client needs.
+    "click.testing",
+    "flask.cli",
+    "http.cookiejar",
+    # WebSockets and tracing of aiohttp's client.
+    "aiohttp.client_ws",
+    "aiohttp.tracing",
+    # Servers of prometheus-client and Werkzeug.
+    "http.server",
+    "wsgiref.simple_server",
+    # How Tortoise runs coroutines from threads.
+    "anyio",
+)
+"""Modules that libraries import for what the server does not use."""
 
 
 @contextlib.contextmanager
 def quick_imports() -> Generator[None]:
     """Makes imports quick as long as the block lasts. For the start of the server, when nothing else runs."""
-    # HTTP/2 and WebSocket, with libraries of their own. `protocol.py` speaks neither.
-    for module, name in (
-        ("hypercorn.protocol.h2", "H2Protocol"),
-        ("hypercorn.protocol.ws_stream", "WSStream"),
-    ):
-        if module not in sys.modules:
-            sys.modules[module] = ModuleType(module)
-            setattr(sys.modules[module], name, None)
     with (
+        _without(_UNUSED),
         _replaced(ssl.SSLContext, "set_default_verify_paths", _no_certificates),
         _replaced(inspect, "getsource", _no_source),
         _replaced(re, "compile", _compile_domains_later),
         _replaced(dataclasses, "_create_fn", _compile_methods_later),
     ):
         yield
+
+
+class _Unused(type):
+    """The type of names in modules that are not imported. They can be inherited from, but not called."""
+
+    def __getitem__(cls, _: object) -> _Unused:
+        return cls
+
+    def __call__(cls, *_: object, **__: object) -> NoReturn:
+        raise NotImplementedError(f"{cls.__name__} was not imported (see server/imports.py)")
+
+
+class _UnusedModule(ModuleType):
+    """Has every name."""
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Unused(name, (), {})
+
+
+@contextlib.contextmanager
+def _without(modules: Iterable[str]) -> Generator[None]:
+    """Those of `modules` that were not imported yet are not, until the block ends."""
+    empty: dict[str, ModuleType] = {name: _UnusedModule(name) for name in modules if name not in sys.modules}
+    for name, module in empty.items():
+        package, _, last = name.rpartition(".")
+        if package in empty:
+            setattr(empty[package], last, module)
+    sys.modules |= empty
+    try:
+        yield
+    finally:
+        for name in empty:
+            del sys.modules[name]
 
 
 @contextlib.contextmanager

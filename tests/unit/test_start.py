@@ -49,12 +49,21 @@ def replaced():
     create = vars(dataclasses).get("_create_fn")
     return inspect.getsource, re.compile, ssl.SSLContext.set_default_verify_paths, create
 before = replaced()
-from rapidflow_web.server.imports import quick_imports
+from rapidflow_web.server import imports
 
-with quick_imports():
+with imports.quick_imports():
     import rapidflow_web.server.run
 assert replaced() == before
-print([name for name in ("wsproto", "hpack", "hypercorn.protocol.h3") if name in sys.modules])
+unused = ("wsproto", "hpack", "multiprocessing.context", "pdb", "flask.cli", "http.server", "anyio")
+print([name for name in unused if name in sys.modules])
+print([
+    f"{module}.{name}"
+    for module in list(sys.modules)
+    if module.startswith("rapidflow_web.")
+    for name, value in vars(sys.modules[module]).items()
+    if isinstance(value, (imports._Unused, imports._UnusedModule))
+])
+import anyio.from_thread, h2.events, http.server, multiprocessing.synchronize  # others still can
 
 from aiohttp.connector import _SSL_CONTEXT_VERIFIED
 from rapidflow_web import outgoing
@@ -80,7 +89,16 @@ def test_libraries_are_imported_without_what_the_server_does_not_use(tmp_path: P
     make_certificate(tmp_path / "key.pem", certificate := tmp_path / "certificate.pem")
     environment = {**os.environ, "SSL_CERT_FILE": str(certificate)}
     done = subprocess.run([sys.executable, "-c", _LEAN], capture_output=True, text=True, env=environment)
-    assert (done.stdout, done.stderr) == ("[]\n0 True\nrefused\n", "")
+    assert (done.stdout, done.stderr) == ("[]\n[]\n0 True\nrefused\n", "")
+
+
+def test_what_was_not_imported_says_so_when_it_is_called() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LEAN + "import prometheus_client as p; p.start_http_server(0)"],
+        capture_output=True,
+        text=True,
+    )
+    assert "NotImplementedError: make_server was not imported (see server/imports.py)" in done.stderr
 
 
 def test_dataclasses_are_what_they_always_are() -> None:
