@@ -24,6 +24,9 @@ _CHAINED = (
 )
 _DECORATION = re.compile(r"\A(?:(?i:npm (?:ERR!|error) )|E {3,}|\[ERROR\] )")
 """How tools other than GitHub Actions mark a line as an error, for programs: what it begins with."""
+_NPM = re.compile(r"\Anpm (?:ERR!|error)(?: |\Z)")
+_NPM_DETAIL = re.compile(r"\Anpm (?:ERR!|error)\s*(?:\Z|(?:code|errno|syscall|path|type)\b)")
+"""What npm prints before it says what is wrong: `npm ERR! code ENOENT`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,18 @@ def _line(printed: list[str]) -> int:
         return _last_of_traceback(printed)
     if "panicked at" in first and first.endswith(":") and printed[1:2] and printed[1].strip():
         return 1
+    if _NPM_DETAIL.match(first):
+        return _first_sentence_of_npm(printed)
+    return 0
+
+
+def _first_sentence_of_npm(printed: list[str]) -> int:
+    """The line in which npm says what is wrong; the first where it does not."""
+    for at, line in enumerate(printed):
+        if not _NPM.match(line):
+            break
+        if not _NPM_DETAIL.match(line):
+            return at
     return 0
 
 

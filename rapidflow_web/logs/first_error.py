@@ -18,7 +18,11 @@ _MOST_CANDIDATES = 20_000
 
 Log = mmap.mmap | bytes
 
-_HINTS = (b"error", b"fail", b"panic", b"traceback", b"fatal", b"exception", b"not found", b"***", b"not ok")
+_HINTS = (
+    b"error", b"fail", b"panic", b"traceback", b"fatal", b"exception", b"not found", b"***", b"not ok",
+    b"npm err!",
+)  # fmt: skip
+"""What each line has that tells of an error, whatever its case; `_candidates` looks for these first."""
 _STRONG = re.compile(
     rb"""
       ^[^\s:]+:\d+(?::\d+)?:\s+(?:fatal\s+)?error\b      # gcc, clang, mypy, go vet

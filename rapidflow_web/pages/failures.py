@@ -52,4 +52,6 @@ def reason(build: _Build) -> Reason | None:
     if ended := reasons.exit_in(build.error):
         step, code = ended
         return Reason(f"Step {step} failed (exit {code})", None, f"{page}#step:{step}")
+    if part and build.error.startswith(part):
+        return Reason(part.removesuffix(": "), sentence(build.error.removeprefix(part)), page)
     return Reason(None, sentence(build.error), page)

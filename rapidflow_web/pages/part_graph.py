@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -20,35 +21,45 @@ _NODE_END = 84
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """The jobs in columns, from the first to the last, and the lines between them."""
+    """The jobs in columns, from the first to the last, and the lines between them.
 
-    columns: tuple[tuple[JobView, ...], ...]
+    None in a column is a place that stays empty, for a line to a later column to pass.
+    """
+
+    columns: tuple[tuple[JobView | None, ...], ...]
     lines: Markup
 
 
 def graph(jobs: Sequence[JobView]) -> Graph:
     """The graph of the jobs of a build, whose needs have no circle."""
     by_name = {job.name: job for job in jobs}
-    needs = {job.name: [need for need in job.needs if need in by_name] for job in jobs}
-    depths = _depths(needs)
-    columns: list[list[JobView]] = [[] for _ in range(max(depths.values(), default=-1) + 1)]
-    for job in jobs:
-        columns[depths[job.name]].append(job)
+    all_needs = {job.name: [need for need in job.needs if need in by_name] for job in jobs}
+    depths = _depths(all_needs)
+    needs = {name: _direct(name, all_needs) for name in all_needs}
+    columns = _columns(needs, depths)
     rows = max(map(len, columns), default=0)
-    heights: dict[str, float] = {}
-    for column in columns:
+    heights: dict[tuple[str, int], float] = {}
+    """Where a job stands in its column, and its lines pass later ones."""
+    for at, column in enumerate(columns):
         # Each beside what it needs, so that few lines cross.
-        column.sort(key=lambda job: _mean([heights[need] for need in needs[job.name]]))
-        for place, job in enumerate(column):
-            heights[job.name] = ((rows - len(column)) / 2 + place + 0.5) * _CELL
+        column.sort(key=lambda name: _mean(_heights_before(name, at, needs, depths, heights)))
+        for place, name in enumerate(column):
+            heights[name, at] = ((rows - len(column)) / 2 + place + 0.5) * _CELL
     lines = "".join(
-        _line(depths[need], heights[need], depths[job.name], heights[job.name], by_name[need], job)
-        for job in jobs
-        for need in _direct(job.name, needs)
+        _line(
+            depths[need],
+            [heights[need, at] for at in range(depths[need], depths[name])] + [heights[name, depths[name]]],
+            is_critical=by_name[need].critical and by_name[name].critical,
+        )
+        for name in needs
+        for need in needs[name]
     )
     # Numbers and words of ours.
     return Graph(
-        tuple(map(tuple, columns)),
+        tuple(
+            tuple(by_name[name] if depths[name] == at else None for name in column)
+            for at, column in enumerate(columns)
+        ),
         Markup(  # noqa: S704
             f'<svg class="lines" viewBox="0 0 {len(columns) * _CELL} {rows * _CELL}" '
             f'preserveAspectRatio="none" aria-hidden="true">{lines}</svg>'
@@ -56,14 +67,40 @@ def graph(jobs: Sequence[JobView]) -> Graph:
     )
 
 
-def _line(x: int, y: float, to_x: int, to_y: float, need: JobView, job: JobView) -> str:
+def _columns(needs: Mapping[str, Sequence[str]], depths: Mapping[str, int]) -> list[list[str]]:
+    """The names of the jobs in each column, and of those whose lines pass it."""
+    columns: list[list[str]] = [[] for _ in range(max(depths.values(), default=-1) + 1)]
+    last = dict(depths)
+    for name in needs:
+        for need in needs[name]:
+            last[need] = max(last[need], depths[name] - 1)
+    for name in needs:
+        for at in range(depths[name], last[name] + 1):
+            columns[at].append(name)
+    return columns
+
+
+def _heights_before(
+    name: str,
+    at: int,
+    needs: Mapping[str, Sequence[str]],
+    depths: Mapping[str, int],
+    heights: Mapping[tuple[str, int], float],
+) -> list[float]:
+    """Where that stands or passes, in the column before, from which lines lead here."""
+    return [heights[one, at - 1] for one in (needs[name] if depths[name] == at else [name])]
+
+
+def _line(column: int, heights: Sequence[float], *, is_critical: bool) -> str:
+    """The line from the node in a column through the following ones, at the height in each."""
     gap = _CELL - _NODE_END
-    end = to_x * _CELL
-    # Straight past the columns between, so that what is behind their nodes does not bend there.
-    begin, middle = end - gap, end - gap / 2
-    kind = ' class="critical"' if need.critical and job.critical else ""
-    curve = f"H{begin}C{middle:g} {y:g} {middle:g} {to_y:g} {end} {to_y:g}"
-    return f'<path{kind} d="M{x * _CELL + _NODE_END} {y:g}{curve}"/>'
+    path = f"M{column * _CELL + _NODE_END} {heights[0]:g}"
+    for at, (y, to_y) in enumerate(pairwise(heights), column + 1):
+        end = at * _CELL
+        middle = end - gap / 2
+        path += f"H{end - gap}C{middle:g} {y:g} {middle:g} {to_y:g} {end} {to_y:g}"
+    kind = ' class="critical"' if is_critical else ""
+    return f'<path{kind} d="{path}"/>'
 
 
 def _depths(needs: Mapping[str, Sequence[str]]) -> dict[str, int]:

@@ -33,6 +33,12 @@ httpx.ConnectTimeout: timed out
         ("::error title=a:b,line=2::out of paper\n", "out of paper", 0),
         ("::ERROR file=a.py::out of paper\n", "out of paper", 0),
         ("npm ERR! missing script: test\n", "missing script: test", 0),
+        ("npm ERR! code ETARGET\nnpm ERR! notarget No version\n", "notarget No version", 1),
+        ("npm error code EUSAGE\nnpm error\nnpm error `npm ci` needs a lock file\n",
+         "`npm ci` needs a lock file", 2),
+        ("npm ERR! code ENOENT\nnpm ERR! syscall open\nnpm ERR! path /package.json\nnpm ERR! errno -2\n"
+         "npm ERR! enoent no such file\n", "enoent no such file", 4),
+        ("npm ERR! code 1\nother\nnpm ERR! late\n", "code 1", 0),
         ("##[ERROR]It broke\n", "It broke", 0),
         ("[ERROR] It broke\n", "It broke", 0),
         ("FAIL: TestOne    (0.00s)\n", "FAIL: TestOne    (0.00s)", 0),

@@ -20,7 +20,36 @@ def built(*parts: PartView) -> Overview:
 
 
 def columns(*parts: PartView) -> list[list[str]]:
-    return [[job.name for job in column] for column in graph(built(*parts).jobs).columns]
+    return [[job.name for job in column if job] for column in graph(built(*parts).jobs).columns]
+
+
+def lanes(*parts: PartView) -> list[list[str]]:
+    return [[job.name if job else "" for job in column] for column in graph(built(*parts).jobs).columns]
+
+
+def crossed(*parts: PartView) -> list[str]:
+    """The jobs behind whose nodes a line passes."""
+    found = graph(built(*parts).jobs)
+    rows = max(map(len, found.columns))
+    heights = {
+        (at, ((rows - len(column)) / 2 + place + 0.5) * 100): job.name
+        for at, column in enumerate(found.columns)
+        for place, job in enumerate(column)
+        if job
+    }
+    behind: list[str] = []
+    for path in re.findall(r'd="(.*?)"', found.lines):
+        begin, *bends = path.removeprefix("M").split("H")
+        x, y = map(float, begin.split())
+        for bend in bends:
+            straight, curve = bend.split("C")
+            behind += [
+                job
+                for (at, height), job in heights.items()
+                if height == y and x <= at * 100 < float(straight)
+            ]
+            x, y = map(float, curve.split()[-2:])
+    return behind
 
 
 def lines(*parts: PartView) -> int:
@@ -38,6 +67,25 @@ def test_each_job_stands_right_of_what_it_needs() -> None:
 
 def test_jobs_stand_beside_what_they_need() -> None:
     assert columns(part("a"), part("b"), part("x", "b"), part("y", "a"))[1] == ["y", "x"]
+
+
+def test_no_line_passes_behind_a_job_that_it_does_not_lead_to() -> None:
+    build = (
+        part("lint"),
+        part("test", "lint"),
+        part("docs"),
+        part("flaky", "lint"),
+        part("deploy", "test docs"),
+        part("report", "test"),
+    )
+    assert crossed(*build) == []
+    assert sorted(lanes(*build)[1]) == ["", "flaky", "test"]
+
+
+def test_lines_of_a_job_share_their_place() -> None:
+    build = (part("a"), part("b", "a"), part("c"), part("d", "b c"), part("e", "b c"), part("f", "d c e"))
+    assert [len(column) for column in lanes(*build)] == [2, 2, 2, 1]
+    assert crossed(*build) == []
 
 
 def test_what_another_need_waits_for_has_no_line_of_its_own() -> None:
