@@ -96,14 +96,17 @@ class Beginning:
         variables = {**parsed.env, **(environment or {})}
         if problems := [*_of_source(branch), *check_variables(parsed, variables, pipeline_id)]:
             raise Invalid(problems[: parser.MAX_PROBLEMS])
+        branch = branch or parsed.branch
+        ref = repository_rules.ref_of(branch)
         fields = {
             **columns_of(parsed),
             "pipeline_id": pipeline.id,
             "definition_id": pipeline.definition_id,
-            "branch": branch or parsed.branch,
+            "branch": branch,
+            "ref": ref,
             "repo_name": parsed.repo_name,
         }
-        facts = Facts(event=cause.event, branch=branch or parsed.branch, pipeline=parsed.name)
+        facts = Facts(event=cause.event, ref=ref, branch=branch, pipeline=parsed.name)
         fields["concurrency_group"] = concurrency.group_of(parsed, facts)
         steps = judged(parsed, facts)
         environment = variables | dict.fromkeys(parsed.combined.secrets, HIDDEN)
@@ -131,7 +134,7 @@ class Beginning:
             "repo_name": repository.url,
             "branch": branch,
             "commit": commit,
-            "ref": f"refs/tags/{tag}" if tag is not None else branch and f"refs/heads/{branch}",
+            "ref": f"refs/tags/{tag}" if tag is not None else repository_rules.ref_of(branch),
             "unread": True,
         }
         return await self._begin(fields, cause, (), environment)

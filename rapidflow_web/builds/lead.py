@@ -28,6 +28,7 @@ from rapidflow_web.logs.log import LogStore
 from rapidflow_web.logs.writer import LogWriter
 from rapidflow_web.pipeline.definition import JobDefinition, ParsedPipeline, Part
 from rapidflow_web.pipeline.durations import format_duration
+from rapidflow_web.pipeline.repositories import ref_of
 from rapidflow_web.pipeline.triggers import Facts
 from rapidflow_web.pipeline.variables import HIDDEN, has_power
 from rapidflow_web.shielding import EndedEarly, unless
@@ -142,8 +143,10 @@ class Lead:
         source = await tools.mirrors.fetch(job.repo_name, job.branch, account=account)
         commit = await history.commit_of(source.mirror, source.commit)
         job.commit, job.branch = source.commit, source.branch
+        job.ref = job.ref or ref_of(job.branch)
         job.title, job.author = commit.title or None, commit.author or None
-        await jobs.update(job.id, commit=job.commit, branch=job.branch, title=job.title, author=job.author)
+        found = {"commit": job.commit, "branch": job.branch, "ref": job.ref}
+        await jobs.update(job.id, **found, title=job.title, author=job.author)
 
     # The parts
 

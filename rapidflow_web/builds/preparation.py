@@ -23,6 +23,7 @@ from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.archive import Archive
 from rapidflow_web.executors.base import BuildSpec, Executor, RunningBuild
 from rapidflow_web.pipeline import images
+from rapidflow_web.pipeline.repositories import ref_of
 from rapidflow_web.progress import Progress, about
 from rapidflow_web.removal import remove_folder
 from rapidflow_web.secrets.vault import Vault
@@ -141,7 +142,8 @@ class Preparation:
             with self._timeline.phase("source") as phase:
                 source = await self._fetched(job.repo_name, account, phase.note)
                 job.commit, job.branch = source.commit, source.branch
-                await jobs.update(job.id, commit=job.commit, branch=job.branch)
+                job.ref = job.ref or ref_of(job.branch)
+                await jobs.update(job.id, commit=job.commit, branch=job.branch, ref=job.ref)
                 checking_out = f"checking out {job.commit[:12]}"
                 phase.note(checking_out)
                 told = about(checking_out, phase.note)

@@ -108,3 +108,8 @@ def check_branch(branch: str) -> str:
     if wrong or size > MAX_BRANCH:
         raise ValueError(f"{branch[:60]!r} is not the name of a branch")
     return branch
+
+
+def ref_of(branch: str | None) -> str | None:
+    """The full name of a branch; None for none."""
+    return None if branch is None else f"refs/heads/{branch}"

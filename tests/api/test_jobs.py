@@ -56,7 +56,7 @@ def test_a_new_job_is_pending_and_nothing_has_happened_to_it(server: Server, go_
         "ports": None,
         "started_by": "api",
         "event": "api",
-        "ref": None,
+        "ref": "refs/heads/main",
         "title": None,
         "author": None,
         "pull_request": None,

@@ -22,8 +22,8 @@ def gate(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(new_server: Callable[..., Server]) -> Server:
-    return new_server(executor="process").start()
+def server(new_server: Callable[..., Server], repo: Repo) -> Server:
+    return new_server(executor="process", file_roots=str(repo.path.parent)).start()
 
 
 def added(server: Server, repo: Repo, gate: Path, when_busy: str) -> dict[str, Any]:
@@ -113,6 +113,24 @@ def test_stored_pipelines_share_their_groups(server: Server, repo: Repo, gate: P
     assert server.job(third)["status"] == "running"
     gate.touch()
     assert ends(server, third) == ("success", None)
+
+
+def test_a_group_for_each_ref_is_one_for_each_branch_of_a_stored_pipeline(
+    server: Server, repo: Repo, gate: Path
+) -> None:
+    repo.commit({"a": "1"})
+    repo.git("branch", "other")
+    group = '{group: "${{ pipeline }}-${{ ref }}", when_busy: cancel}'
+    source = f"repo_name: {repo.url}\nbranch: main\n"
+    steps = f"steps:\n  - {_WAIT.format(gate=gate)}\n"
+    pipeline = server.pipeline(f"name: a\n{source}concurrency: {group}\n{steps}")
+    first, other = server.start_build(pipeline), server.start_build(pipeline, branch="other")
+    runs(server, first)
+    runs(server, other)
+    second = server.start_build(pipeline, branch="main")
+    assert ends(server, first) == ("cancelled", second)
+    gate.touch()
+    assert ends(server, other) == ends(server, second) == ("success", None)
 
 
 def test_a_retry_takes_the_place_of_what_runs(server: Server, repo: Repo, gate: Path) -> None:

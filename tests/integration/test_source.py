@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from tests.support import images
 from tests.support.repos import Repo
@@ -44,14 +47,26 @@ def test_steps_run_in_the_folder_of_the_branch_of_the_repository(server: Server,
             "repo_name": repo.url,
             "branch": "feature/one",
             "folder": "./app",
-            "steps": ["cat main.txt; pwd", "echo $RAPIDFLOW_BRANCH $RAPIDFLOW_COMMIT"],
+            "steps": ["cat main.txt; pwd", "echo $RAPIDFLOW_BRANCH $RAPIDFLOW_REF $RAPIDFLOW_COMMIT"],
         }
     )
     assert [step["output"] for step in details["steps"]] == [
         "feature/workspace/app\n",
-        f"feature/one {commit}\n",
+        f"feature/one refs/heads/feature/one {commit}\n",
     ]
     assert details["job"]["commit"] == commit
+
+
+@pytest.mark.parametrize(
+    "runs", [{"steps": ["true"]}, {"jobs": {"one": {"if": "ref == 'refs/heads/main'", "steps": ["true"]}}}]
+)
+def test_a_build_without_a_branch_has_the_ref_of_the_default_branch(
+    server: Server, repo: Repo, runs: dict[str, Any]
+) -> None:
+    repo.commit({"a": "1"})
+    job = server.run({"name": "source", "repo_name": repo.url, **runs})
+    assert (job["job"]["branch"], job["job"]["ref"]) == ("main", "refs/heads/main")
+    assert job["steps"][0].get("part", {}).get("state", "success") == "success"
 
 
 def test_a_build_can_compare_its_branch_with_others(server: Server, repo: Repo) -> None:
