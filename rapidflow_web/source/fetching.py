@@ -94,7 +94,7 @@ async def fetch_everything(
     """Fetches all branches and tags, and a commit that may be in none of them, but behind `reference`.
 
     Without a commit it is the one to which `reference` leads, a branch or tag. Raises `NoSuchCommit`,
-    `GitError` and `BuildError`.
+    `NotACommit`, `GitError` and `BuildError`.
     """
     if commit is not None and not COMMIT_ID.fullmatch(commit):
         raise BuildError(f"could not fetch the source: '{commit[:80]}' is not the id of a commit")
@@ -119,6 +119,8 @@ async def fetch_everything(
         peeled = await git("rev-parse", "--verify", f"{commit}^{{commit}}", cwd=mirror) if there else ""
     except GitError:
         peeled = ""
+    if there and not peeled:
+        raise NotACommit(f"{reference or commit[:12]} leads to a file or a folder, not to a commit")
     if not peeled:
         raise NoSuchCommit(f"the repository has no commit {commit[:12]}")
     commit = peeled.strip()
@@ -128,6 +130,10 @@ async def fetch_everything(
 
 class NoSuchCommit(GitError):
     """The server answers, and does not give the commit."""
+
+
+class NotACommit(NoSuchCommit):
+    """What the server gives is a file or a folder, to which tags can lead as well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from rapidflow_web.pipeline.triggers import Facts, skip_word
 from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.settings import Settings
 from rapidflow_web.source import history
-from rapidflow_web.source.fetching import NoSuchCommit
+from rapidflow_web.source.fetching import NoSuchCommit, NotACommit
 from rapidflow_web.source.history import Commit
 from rapidflow_web.source.mirrors import Mirrors, Source
 from rapidflow_web.triggers import definitions
@@ -75,6 +75,8 @@ class Judgement:
     files: tuple[DefinitionFile, ...] | None = None
     is_newer: bool = True
     """Whether the ref is to have this value from now on; not where it has a later one already."""
+    builds_nothing: bool = False
+    """Whether the ref has a value that is no commit. It is remembered, or each poll would tell of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,8 @@ class Judge:
             return _without_commit(occurrence, stored, "ignored", _NO_FORKS)
         try:
             source = await self._fetched(repository, occurrence)
+        except NotACommit as error:
+            return replace(_without_commit(occurrence, stored, "ignored", str(error)), builds_nothing=True)
         except NoSuchCommit as error:
             return _without_commit(occurrence, stored, "failed", str(error))
         mirror, commit = source.mirror, await history.commit_of(source.mirror, source.commit)

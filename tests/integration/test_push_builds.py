@@ -76,6 +76,25 @@ def test_what_no_delivery_tells_is_found_by_a_look(server: Server, repo: Repo) -
     assert events(server, added["id"])[0]["kind"] == "delete"
 
 
+@pytest.mark.parametrize("options", [(), ("-a", "-m", "a key")])
+def test_a_tag_of_a_file_is_told_once_and_builds_nothing(
+    server: Server, repo: Repo, options: tuple[str, ...]
+) -> None:
+    repo.commit({".rapidflow.yml": definition(on="tag"), "key.asc": "one"})
+    added = add(server, repo)
+    repo.git("tag", *options, "key", "HEAD:key.asc")
+    for _ in range(3):
+        assert server.post(f"/repositories/{added['id']}/poll").json["poll_error"] is None
+    (event,) = events(server, added["id"])
+    (decision,) = event["decisions"]
+    assert decision["outcome"] == "ignored"
+    assert decision["reason"] == "refs/tags/key leads to a file or a folder, not to a commit"
+    repo.git("tag", "--force", "key", "HEAD")
+    server.post(f"/repositories/{added['id']}/poll")
+    (decision,) = events(server, added["id"])[0]["decisions"]
+    assert server.wait_finished(decision["job_id"])["job"]["status"] == "success"
+
+
 def test_pipelines_follow_the_files_of_the_default_branch(server: Server, repo: Repo) -> None:
     repo.commit({".rapidflow/a.yml": definition("a"), ".rapidflow/b.yml": definition("b")})
     added = add(server, repo)
