@@ -109,6 +109,12 @@ def test_an_agent_that_is_killed_fails_the_build(server: Server) -> None:
     assert processes_of(server.data / "work") == []
 
 
+def test_a_step_that_removes_the_pipe_of_the_agent_does_not_hold_up_the_next(server: Server) -> None:
+    remove = 'rm "$RAPIDFLOW_WORKSPACE/../rapidflow/in"'
+    details = server.run({"name": "removed", "timeout": "20s", "steps": [remove, "echo on"]})
+    assert outputs(details) == ["", "on\n"], details["job"]["error"]
+
+
 @pytest.mark.parametrize("text", ["", "line 20\n", "=== Step 2", "second\n"])
 def test_a_build_survives_a_server_that_is_killed(server: Server, tmp_path: Path, text: str) -> None:
     ran = tmp_path / "ran"

@@ -137,6 +137,8 @@ class ProcessBuild:
         self._home = spec.root / "rapidflow"
         self._process: subprocess.Popen[bytes] | None = None
         """The process, where it is a child of this server."""
+        self._commands: int | None = None
+        """The pipe to the agent. It stays open, because a step can remove its name."""
         self._in_post = False
         """Whether a step that is post was sent."""
         self._is_gone = False
@@ -220,11 +222,14 @@ class ProcessBuild:
 
     def _write(self, line: bytes) -> None:
         with contextlib.suppress(OSError):
-            pipe = os.open(self._home / "in", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                os.write(pipe, line)
-            finally:
-                os.close(pipe)
+            if self._commands is None:
+                self._commands = os.open(self._home / "in", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.write(self._commands, line)
+
+    def _close_commands(self) -> None:
+        if self._commands is not None:
+            os.close(self._commands)
+            self._commands = None
 
     async def deliver(self, archive: Archive, unpacks: bool) -> None:
         pass  # the agent runs where the source is
@@ -259,11 +264,12 @@ class ProcessBuild:
 
     async def remove(self) -> None:
         await self._end()
+        self._close_commands()
         for name in ("pid", "in", "go", "done", "log"):
             (self._home / name).unlink(missing_ok=True)
 
     async def detach(self) -> None:
-        pass
+        self._close_commands()
 
     def _alive(self) -> bool:
         if self._process is not None:
