@@ -155,8 +155,13 @@ def add_token(
 
     async def add() -> None:
         from rapidflow_web.accounts.authentication import new_token
+        from rapidflow_web.accounts.credentials import LONGEST_TOKEN_LIFE
         from rapidflow_web.accounts.roles import role_named
 
+        if days is not None and not 1 <= days <= LONGEST_TOKEN_LIFE:
+            raise ClientError(
+                f"--days is from 1 to {LONGEST_TOKEN_LIFE}; leave it out for a token that never expires"
+            )
         owner = await _existing(user_name)
         may = role_named(role_name or owner.role)
         if may > role_named(owner.role):
@@ -174,12 +179,16 @@ def list_tokens() -> int:
 
     async def show() -> None:
         from rapidflow_web.db import users
+        from rapidflow_web.db.database import now_ms
 
         listed = await users.tokens()
         if not listed:
             note("there are no tokens")
         for one in listed:
-            expires = f"expires {_time(one.expires_at)}" if one.expires_at is not None else "for ever"
+            expires = "for ever"
+            if one.expires_at is not None:
+                verb = "expires" if one.expires_at > now_ms() else "expired"
+                expires = f"{verb} {_time(one.expires_at)}"
             used = f"used {_time(one.used_at)}" if one.used_at is not None else "never used"
             out(f"{one.id:>5} {one.user.name:<20} {one.role:<8} {expires}, {used}  {one.name}")
 

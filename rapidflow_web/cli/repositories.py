@@ -142,7 +142,7 @@ def deliveries(client: Client, repository: str, limit: int) -> int:
     if not listed:
         note("there are no deliveries")
     for one in listed:
-        result = safe(one["outcome"] or one["reason"] or "-")
+        result = safe(one["outcome"] or one["reason"] or ("handled" if one["handled_at"] else "waiting"))
         out(row.format(one["id"], one["at"], safe(one["event"] or "-")[:24], one["status"], result))
     return 0
 

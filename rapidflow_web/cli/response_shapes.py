@@ -104,7 +104,15 @@ _WHAT: dict[str, Shape] = {
 _EVENT = fields(**_WHAT)
 EVENTS = several(fields(source=text, sender=optional(text), title=optional(text), at=text, **_WHAT))
 DELIVERIES = several(
-    fields(id=number, event=text, at=moment, status=number, reason=optional(text), outcome=optional(text))
+    fields(
+        id=number,
+        event=text,
+        at=moment,
+        status=number,
+        reason=optional(text),
+        outcome=optional(text),
+        handled_at=optional(moment),
+    )
 )
 DELIVERY = fields(handled_at=optional(moment), outcome=optional(text), events=several(_EVENT))
 REPLAYED = fields(delivery=optional(number), events=several(_EVENT))

@@ -47,7 +47,7 @@ def start(
         if pipeline is None:
             raise ClientError(
                 f"the server has no pipeline for {path} yet; push that file once to a branch of "
-                f"{repository['url']}"
+                f"{repository['url']}; the server learns of a push by a webhook or its next poll"
             )
         for remark in packed.remarks:
             note(remark)

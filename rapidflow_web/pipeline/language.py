@@ -194,6 +194,19 @@ PLACES: Mapping[str, Mapping[str, Key]] = {
     "services": {ANY_NAME: Key("A service, by its name.", "mapping", "service")},
 }
 
+_CALLED = {"pipeline": "the pipeline", "job": "a job", "step": "a step", "service": "a service"}
+
+
+def elsewhere(key: str) -> str:
+    """The end of a sentence about a key that stands where it can't: where it can; empty if nowhere."""
+    places = [
+        _CALLED.get(place, f"'{place}'") for place, keys in PLACES.items() if key in keys and key != ANY_NAME
+    ]
+    if not places:
+        return ""
+    *others, last = places
+    return f"; it is a key of {', '.join(others)}{' or ' if others else ''}{last}"
+
 
 @functools.cache
 def as_json() -> str:

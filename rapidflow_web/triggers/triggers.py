@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Awaitable, Callable
 
 from rapidflow_web.builds.beginning import Beginning
 from rapidflow_web.builds.ending import Ending
-from rapidflow_web.db import jobs, outbox, repositories
+from rapidflow_web.db import jobs, outbox, parts, repositories
 from rapidflow_web.db.models import Job
 from rapidflow_web.errors import BadRequest, BuildError, Conflict
 from rapidflow_web.forges.base import Unreadable
@@ -89,6 +90,13 @@ class Triggers:
     async def _check_waiting(self, job_id: int, commit: str) -> None:
         job = await jobs.existing(job_id)
         if job.approval != "waiting" or job.status != "pending":
+            rows = [] if job.parts is None else await parts.of_lead(job_id)
+            waiting = [row.name for row in rows if row.state == "waits_for_approval"]
+            if waiting:
+                raise Conflict(
+                    f"job {job_id} does not wait for an approval as a whole; name the part that does, as in "
+                    f"'rapidflow approve {job_id} {shlex.quote(waiting[0])}'"
+                )
             raise Conflict(f"job {job_id} does not wait for an approval; it is {job.status}")
         if job.commit != commit:
             raise Conflict(

@@ -160,6 +160,7 @@ def test_a_delivery_is_replayed_and_tried_dry(server: Server, repo: Repo, rapidf
     answer = server.request("POST", hook[1].removeprefix(server.url), body, headers)
     assert answer.status == 202, answer.text
     wait_for(lambda: server.get("/deliveries/1").json["handled_at"], "it is handled")
+    assert rapidflow("deliveries", "1").stdout.splitlines()[1].split()[-2:] == ["202", "handled"]
     dry = rapidflow("replay", "1", "--dry-run")
     assert dry.stdout.splitlines()[0] == f"push  refs/heads/main  {commit[:12]}"
     assert "built" in dry.stdout and len(server.get("/repositories/1/deliveries").json) == 1

@@ -7,9 +7,11 @@ import os
 import re
 import shlex
 import socket
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -220,6 +222,22 @@ def test_first_user_is_an_administrator(tmp_path: Path) -> None:
     assert rapidflow("user", "add", "nia", "--role", "admin", stdin=b"long enough\n", **data).returncode == 0
     second = rapidflow("user", "add", "ole", stdin=b"long enough\n", **data)
     assert (second.stdout, second.stderr) == ("viewer ole added\n", "")
+
+
+def test_a_token_that_would_never_be_valid_is_refused(tmp_path: Path) -> None:
+    data = {"RAPIDFLOW_DATA": str(tmp_path)}
+    rapidflow("user", "add", "nia", "--role", "admin", stdin=b"long enough\n", **data)
+    for days in ("0", "-1", "3651", "9" * 30):
+        done = rapidflow("token", "add", "nia", "ci", "--days", days, **data)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "rapidflow: --days is from 1 to 3650; leave it out for a token that never expires\n"
+        )
+    assert rapidflow("token", "add", "nia", "ci", "--days", "1", **data).returncode == 0
+    assert ", never used  ci" in rapidflow("token", "list", **data).stdout
+    with closing(sqlite3.connect(tmp_path / "rapidflow.db", isolation_level=None)) as database:
+        database.execute("UPDATE token SET expires_at = 1")
+    assert "expired 1970-01-01 00:00, never used" in rapidflow("token", "list", **data).stdout
 
 
 @pytest.mark.parametrize("arguments", [("user", "add", "nia", "--role", "admin"), ("token", "list")])

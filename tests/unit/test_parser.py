@@ -244,6 +244,19 @@ def test_a_key_like_no_other_is_unknown_and_no_more():
     assert message(with_line("parallelism: 4")) == "line 3, column 1: unknown key 'parallelism'"
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("approval: true", "unknown key 'approval'; it is a key of a job"),
+        ("draft: false", "unknown key 'draft'; it is a key of 'pull_request'"),
+        ("paths: [a]", "unknown key 'paths'; it is a key of 'push', 'pull_request' or 'when'"),
+        ("'*': a", "unknown key '*'"),
+    ],
+)
+def test_a_key_of_another_place_says_where_it_belongs(line: str, expected: str):
+    assert message(with_line(line)) == f"line 3, column 1: {expected}"
+
+
 def test_a_very_long_key_is_shortened():
     assert message(with_line(f"{'k' * 900}: 4")) == f"line 3, column 1: unknown key '{'k' * 57}...'"
 
