@@ -35,6 +35,8 @@ from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.settings import Settings
 
 _LOG_NAME = re.compile(r"([0-9]+)\.(?:log|index)(?:\.zst)?")
+_SERVICE_FOLDER = re.compile(r"([0-9]+)\.services")
+_SERVICE_LOG_NAME = re.compile(r"[a-z0-9_-]+\.(?:log|index)(?:\.zst)?")
 _KEPT_NAME = re.compile(r"[0-9]+\.(?:log|index)\.zst\.damaged")
 _GONE = "the container of the build was gone when the installation was repaired"
 
@@ -153,10 +155,10 @@ class Doctor:
                 # A server that compresses makes such files.
                 if not self._server_runs:
                     yield Finding(f"{path} is left over from a compression", _removal(path))
-            elif (match := _LOG_NAME.fullmatch(path.name)) is None:
+            elif (job_id := _job_of(path)) is None:
                 if not _KEPT_NAME.fullmatch(path.name):
                     yield Finding(f"{path} is nothing of the server's", self._laying_aside(path))
-            elif int(match[1]) not in known:
+            elif job_id not in known:
                 yield Finding(f"{path} is the log of no job", _removal(path))
         if not self._server_runs:
             for path in left_over(self._settings.data):
@@ -234,6 +236,14 @@ async def examine(
                 yield finding
         finally:
             await executor.close()
+
+
+def _job_of(path: Path) -> int | None:
+    """The job whose log, or that of a service of it, is in a file; None for a file that is no such log."""
+    if (folder := _SERVICE_FOLDER.fullmatch(path.parent.name)) is not None:
+        return int(folder[1]) if _SERVICE_LOG_NAME.fullmatch(path.name) else None
+    match = _LOG_NAME.fullmatch(path.name)
+    return int(match[1]) if match is not None else None
 
 
 def _removal(path: Path) -> Callable[[], Awaitable[None]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from rapidflow_web.logs.compressed import path_of
 from rapidflow_web.logs.log import LogStore
+from tests.support import images
 from tests.support.builds import engine
 from tests.support.consistency import assert_ended_once, assert_nothing_left
 from tests.support.machine import only_root, small_disk
@@ -372,6 +373,33 @@ def test_strays_among_the_logs_are_found_beside_a_server_too(new_server: Callabl
     strays = server.data / "strays"
     assert (strays / "0000" / "stray.txt").read_text() == "0000/stray.txt"
     assert (strays / "note").read_text() == "note"
+
+
+def test_logs_of_services_are_the_servers(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    db = {"image": images.ensure(images.BUSYBOX), "command": "seq 1 2000; exec sleep 1000"}
+    job_id = server.run({"name": "with", "services": {"db": db}, "steps": ["echo out"]})["job"]["id"]
+    logs = server.data / "logs" / "0000"
+    assert examined(server, "--fix") == (0, ["all is well in DATA"])
+    shown = server.get(f"/jobs/{job_id}/services/db/logs").text
+    assert shown.startswith("1\n2\n") and shown.endswith("2000\n")
+    (logs / f"{job_id}.services" / "note").write_text("mine")
+    (logs / "99.services").mkdir()
+    (logs / "99.services" / "db.log").write_text("of no job")
+    server.stop()
+    assert LogStore(server.data / "logs").compress(job_id)
+    assert (logs / f"{job_id}.services" / "db.log.zst").exists()
+    assert examined(server, "--fix") == (
+        0,
+        [
+            f"mended: DATA/logs/0000/{job_id}.services/note is nothing of the server's",
+            "mended: DATA/logs/0000/99.services/db.log is the log of no job",
+            "mended: DATA/logs/0000/99.services is an empty folder",
+            "all is well in DATA",
+        ],
+    )
+    assert (server.data / "strays" / "0000" / f"{job_id}.services" / "note").read_text() == "mine"
+    assert server.start().get(f"/jobs/{job_id}/services/db/logs").text == shown
 
 
 @only_root
