@@ -233,10 +233,9 @@ class AgentSession:
         if (phase := self._timeline.open("container")) is not None:
             archive.progress = about("putting the source into it", phase.note)
         try:
-            await running.deliver(archive, unpacks)
+            self._unpacked |= await running.deliver(archive, unpacks)
         except EngineUnavailable as error:
             raise StartOver(str(error)) from error
-        self._unpacked |= not unpacks
         if phase is not None:
             phase.detail = None
         if self._stopping.outcome is None:

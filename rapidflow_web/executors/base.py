@@ -103,10 +103,11 @@ class RunningBuild(Protocol):
         """
         ...
 
-    async def deliver(self, archive: Archive, unpacks: bool) -> None:
+    async def deliver(self, archive: Archive, unpacks: bool) -> bool:
         """Brings the `archive` of the build's root to where the agent runs; `unpacks` tells if the agent can.
 
-        Raises `EngineUnavailable` where the connection breaks; what is there then can't be relied on.
+        True when it is there, False where the agent says when it is. Raises `EngineUnavailable` where the
+        connection breaks; what is there then can't be relied on.
         """
         ...
 

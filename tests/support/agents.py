@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from rapidflow_web.executors.agent import protocol
@@ -161,3 +161,7 @@ def write(
     workdir.mkdir(parents=True, exist_ok=True)
     definitions = [step if isinstance(step, StepDefinition) else StepDefinition(step) for step in steps]
     protocol.write_scripts(home or root / "rapidflow", definitions, environment or {}, PurePosixPath(workdir))
+
+
+Start = Callable[..., Agent]
+"""Starts an agent with the given steps."""

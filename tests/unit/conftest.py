@@ -1,4 +1,4 @@
-"""What the tests of source code share."""
+"""What the tests of source code share, and those of the agent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from rapidflow_web.pipeline.definition import StepDefinition
 from rapidflow_web.source.mirrors import Mirrors
+from tests.support import agents
+from tests.support.agents import SHELLS, Agent, Start
 from tests.support.repos import Repo
 
 
@@ -39,3 +42,22 @@ def listener() -> Iterator[socket.socket]:
         server.listen()
         server.setblocking(False)
         yield server
+
+
+@pytest.fixture(params=SHELLS)
+def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
+    """Starts an agent with the given steps; without any it has no scripts at all."""
+    started: list[Agent] = []
+
+    def begin(*steps: str | StepDefinition) -> Agent:
+        root = tmp_path / "root"
+        root.mkdir(exist_ok=True)
+        if steps:
+            agents.write(root, steps)
+        started.append(Agent(root, SHELLS[request.param]))
+        started[-1].begin()
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.kill()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,8 @@ import pytest
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.pipeline.definition import StepDefinition
 from tests.support import agents
-from tests.support.agents import NONCE, SHELLS, Agent
+from tests.support.agents import NONCE, SHELLS, Agent, Start
 from tests.support.server import wait_for
-
-Start = Callable[..., Agent]
 
 
 @pytest.fixture(params=SHELLS)

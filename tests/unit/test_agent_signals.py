@@ -1,46 +1,19 @@
-"""The agent, run by every shell that images have: signals, archives, and both at once."""
+"""The agent, run by every shell that images have: signals."""
 
 from __future__ import annotations
 
-import io
 import random
 import shlex
 import signal
-import tarfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from rapidflow_web.executors.agent import protocol
 from rapidflow_web.pipeline.definition import StepDefinition
-from tests.support import agents
-from tests.support.agents import SHELLS, Agent
+from tests.support.agents import SHELLS, Agent, Start
 from tests.support.server import wait_for
-
-Start = Callable[..., Agent]
-BLOCK = protocol.BLOCK
-
-
-@pytest.fixture(params=SHELLS)
-def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
-    """Starts an agent with the given steps; without any it has no scripts at all."""
-    started: list[Agent] = []
-
-    def begin(*steps: str | StepDefinition) -> Agent:
-        root = tmp_path / "root"
-        root.mkdir(exist_ok=True)
-        if steps:
-            agents.write(root, steps)
-        started.append(Agent(root, SHELLS[request.param]))
-        started[-1].begin()
-        return started[-1]
-
-    yield begin
-    for one in started:
-        one.kill()
-
 
 # SIGTERM.
 
@@ -275,105 +248,6 @@ def test_a_signal_between_commands_loses_no_command(start: Start):
         one.signal(signal.SIGUSR1)
         one.run(number)
     assert one.output == b"x\n" * 20
-
-
-# Archives.
-
-
-def packed(tmp_path: Path, large: int = 0) -> bytes:
-    """An archive of scripts and a workspace, with a file of `large` bytes, for the agent of `start`."""
-    source = tmp_path / "source"
-    agents.write(tmp_path / "root", ["cat file; wc -c < large", "echo two"], home=source / "rapidflow")
-    (source / "workspace").mkdir()
-    (source / "workspace" / "file").write_text("from the archive\n")
-    (source / "workspace" / "large").write_bytes(random.randbytes(large))
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for name in ("rapidflow", "workspace"):
-            tar.add(source / name, name)
-    assert len(archive.getvalue()) % BLOCK == 0
-    return archive.getvalue()
-
-
-def chunks(archive: bytes, sizes: Callable[[], int]) -> bytes:
-    """The archive as the command wants it, in chunks of that many blocks."""
-    data = b"unpack\n"
-    while archive:
-        blocks = min(sizes(), len(archive) // BLOCK)
-        data += b"%d\n" % blocks + archive[: blocks * BLOCK]
-        archive = archive[blocks * BLOCK :]
-    return data + b"0\n"
-
-
-def test_an_archive_in_any_chunks_is_unpacked(tmp_path: Path, start: Start):
-    archive = packed(tmp_path, large=300_000)
-    one = start()
-    data = chunks(archive, lambda: random.choice([1, 1, 2, 7]))
-    while data:
-        size = random.choice([1, 777, 10_240, 65_536])
-        one.send(data[:size])
-        data = data[size:]
-    one.wait_marker("unpacked", "0")
-    assert one.run(1, 2) == [("0",), ("0",)]
-    assert one.output.split() == [b"from", b"the", b"archive", b"300000", b"two"]
-
-
-def test_an_archive_and_the_command_to_run_may_come_at_once(tmp_path: Path, start: Start):
-    archive = packed(tmp_path)
-    one = start()
-    one.send(chunks(archive, lambda: 64) + protocol.run_command(1))
-    one.wait_marker("exit", "1", "0")
-    assert one.output.startswith(b"from the archive\n")
-
-
-@pytest.mark.parametrize("kind", ["noise", "cut short", "not there"])
-def test_a_broken_archive_is_told_and_read_to_its_end(tmp_path: Path, start: Start, kind: str):
-    archive = packed(tmp_path, large=50_000)
-    broken = {"noise": random.randbytes(20 * BLOCK), "cut short": archive[: 2 * BLOCK], "not there": b""}[
-        kind
-    ]
-    one = start()
-    one.send(chunks(broken, lambda: 3))
-    code = int(one.wait_marker("unpacked")[1])
-    if kind != "not there":  # busybox takes nothing for an empty archive
-        assert code != 0
-        assert b"tar" in one.output
-    # What came with the archive was not taken for commands.
-    one.send(chunks(archive, lambda: 5))
-    one.wait_marker("unpacked", "0")
-    assert one.run(1) == [("0",)]
-
-
-def test_an_agent_answers_while_the_rest_of_an_archive_does_not_come(tmp_path: Path, start: Start):
-    archive = packed(tmp_path, large=100_000)
-    one = start()
-    one.send(b"unpack\n5\n" + archive[: 4 * BLOCK])
-    one.signal(signal.SIGUSR1)
-    one.wait_marker("sync", "1", "0", "0")
-    rest = archive[4 * BLOCK :]
-    one.send(rest[:BLOCK] + b"%d\n" % (len(rest) // BLOCK - 1) + rest[BLOCK:] + b"0\n")
-    one.wait_marker("unpacked", "0")
-    assert one.run(1) == [("0",)]
-
-
-def test_an_agent_can_be_stopped_while_the_rest_of_an_archive_does_not_come(tmp_path: Path, start: Start):
-    archive = packed(tmp_path)
-    one = start()
-    one.send(b"unpack\n1000\n" + archive)
-    wait_for(lambda: (one.home / "steps").exists(), "it has begun to unpack")
-    one.signal(signal.SIGTERM)
-    assert one.process.wait(timeout=30) == 143
-
-
-def test_what_the_shell_itself_complains_of_is_in_the_copy_too(start: Start):
-    one = start("echo one")
-    (one.home / "unpack.log").mkdir()
-    one.send(b"unpack\n")
-    assert one.wait_marker("unpacked") != ("unpacked", "0")
-    one.run(1)
-    one.end_all()
-    assert b"unpack.log" in one.output
-    assert (one.home / "log").read_bytes() == one.raw
 
 
 def test_an_agent_that_is_told_no_nonce_ends_quietly(tmp_path: Path):

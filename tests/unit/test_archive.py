@@ -88,6 +88,42 @@ async def test_without_a_source_the_archive_is_what_tar_would_make(tmp_path: Pat
     await archive.close()
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "made"),
+    [
+        ("steps/1.bash", b"echo", True),
+        ("steps/1.bash", b"x" * 3900, True),
+        ("steps/1.bash", b"x" * 4096, False),
+        ("steps/1.bash", "echo ü".encode(), False),
+        ("steps/1.bash", b"\0", False),
+        ("steps/1.files/text", b"", False),
+    ],
+)
+async def test_only_small_plain_files_are_made_by_commands(
+    tmp_path: Path, path: str, content: bytes, made: bool
+) -> None:
+    (tmp_path / "workspace").mkdir()
+    file = tmp_path / "rapidflow" / path
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    (tmp_path / "rapidflow" / "env").touch()
+    archive = Archive(tmp_path)
+    commands = await archive.commands()
+    assert (commands is not None) == made
+    assert commands is None or (commands.startswith(b"make 3\n") and commands.count(b"\n") == 4)
+    assert bool(await archive.read(1)) != made
+    archive.forget_secrets()
+    assert not (tmp_path / "rapidflow" / "env").exists()
+    await archive.close()
+
+
+async def test_a_source_is_not_made_by_commands(big: Path, tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    assert await archive.commands() is None
+    assert await archive.read(1)
+    await archive.close()
+
+
 def entries(packed: bytes) -> dict[str, tuple[object, ...]]:
     """What an archive says of each of its entries, by their names."""
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:

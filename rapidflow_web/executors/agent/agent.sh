@@ -10,11 +10,12 @@
 #   waiting WORKSPACE   it waits for its nonce; WORKSPACE is "occupied" where the image has a /workspace, else "free"
 # It reads commands, one a line, from standard input, after a first line that is the nonce:
 #   unpack    a tar archive follows, as chunks: a line with a number of 10240-byte blocks, then the blocks; 0 ends it
+#   make N    N lines of shell commands follow, which make all files that it is to have
 #   run K     run step K, unless K is not above the last one that ran: a command sent twice does no harm
 #   post K STATUS   the same for a step that runs after the others; it sees STATUS as RAPIDFLOW_STATUS
 # and prints markers, \036<nonce> <words>\n, among the output:
 #   ready CAN             first of all; CAN is "unpack" where tar and a fitting dd are there, else "-"
-#   unpacked CODE         the archive is in place, or not
+#   unpacked CODE         the archive or the files are in place, or not
 #   start K, exit K CODE [term]   "term" when the agent was asked to stop
 #   sync N CURRENT LAST   answer number N to a SIGUSR1: the step that runs (0: none) and the last one that ran
 #
@@ -32,7 +33,7 @@ rf_pid='' rf_group='' rf_tee='' rf_launcher='' rf_term='' rf_ends='' rf_kills=''
 rf_last=0 rf_current=0 rf_syncs=0 rf_signal='' rf_ending='' rf_asked=''
 rf_workspace=free
 if [ -e "$1/workspace" ] || [ -h "$1/workspace" ]; then rf_workspace=occupied; fi
-mkdir -p "$rf_home" "$1/workspace" || exit
+mkdir -p "$rf_home/steps" "$1/workspace" || exit
 
 if [ "$2" = copy ]; then
   rf_out=$rf_home/out
@@ -214,6 +215,26 @@ rf_unpack() {
   [ -z "$rf_term" ] || rf_exit 143
 }
 
+rf_make() {
+  # By the shell alone: for a few small files, to start a program would take most of the time.
+  rf_lines=$1 rf_text=''
+  while [ "$rf_lines" -gt 0 ]; do
+    if IFS= read -r rf_line; then
+      rf_text="$rf_text$rf_line
+"
+      rf_lines=$((rf_lines - 1))
+    elif [ -n "$rf_signal" ]; then
+      rf_signal=''
+    else
+      rf_exit 0
+    fi
+  done
+  eval "$rf_text"
+  rf_code=$?
+  rf_text=''
+  rf_mark "unpacked $rf_code"
+}
+
 rf_run() {
   rf_last=$1 rf_current=$1 rf_status=$2
   [ -z "$rf_status" ] || rf_ends='' rf_kills=''
@@ -367,6 +388,7 @@ while :; do
   if IFS=' ' read -r rf_command rf_argument rf_word; then
     case $rf_command in
       unpack) rf_unpack ;;
+      make) rf_make "$rf_argument" ;;
       run | post) if [ "$rf_argument" -gt "$rf_last" ] 2>/dev/null; then rf_run "$rf_argument" "$rf_word"; fi ;;
     esac
   elif [ -n "$rf_signal" ]; then

@@ -20,6 +20,10 @@ SCRIPT = (Path(__file__).parent / "agent.sh").read_text(encoding="utf-8")
 BLOCK = 10240
 """Bytes in one block of the `unpack` command; also a record of tar, so that an archive has no odd end."""
 
+_MOST_TO_MAKE = 4096
+"""Bytes that a pipe takes in one piece. The agent's shell reads them one by one, in about a millisecond."""
+_FOLDERS = ("rapidflow", "rapidflow/steps")
+"""Where the agent can make files without a program that makes folders."""
 _START = b"\x1e"
 _LONGEST_MARKER = 120
 """Bytes. A marker has a nonce of 32 and at most three short words; anything longer is output."""
@@ -51,6 +55,19 @@ def run_command(order_num: int, post_status: str | None = None) -> bytes:
     if post_status is not None:
         return b"post %d %s\n" % (order_num, post_status.encode())
     return b"run %d\n" % order_num
+
+
+def make_command(files: Mapping[str, bytes]) -> bytes | None:
+    """Makes files, given by their paths in ROOT; None for those that need an archive."""
+    commands = ["true"]
+    for path, content in files.items():
+        # Not every shell's `read` gives other bytes as they are.
+        if str(PurePosixPath(path).parent) not in _FOLDERS or not content.isascii() or b"\0" in content:
+            return None
+        commands.append(f'printf %s {shlex.quote(content.decode())} >"$rf_root"{shlex.quote(path)}')
+    text = " &&\n".join(commands) + "\n"
+    lines = text.count("\n")
+    return f"make {lines}\n{text}".encode() if len(text) <= _MOST_TO_MAKE else None
 
 
 def is_post(command: bytes) -> bool:

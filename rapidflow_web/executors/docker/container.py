@@ -223,20 +223,22 @@ class DockerBuild:
         with contextlib.suppress(aiohttp.ClientError, OSError):
             await self._attachment.write(line)
 
-    async def deliver(self, archive: Archive, unpacks: bool) -> None:
+    async def deliver(self, archive: Archive, unpacks: bool) -> bool:
         with engine_errors("put the source into the container"):
-            if unpacks:
+            if (commands := await archive.commands()) is not None:
+                await self._connected().write(commands)
+            elif unpacks:
                 await self._unpack(archive)
             else:
                 # The engine gives it to the user that it names; an agent's own tar gives it to the agent.
                 await archive.begin(self._owner)
                 await self._put(archive)
+                return True
+            return False
 
     async def _unpack(self, archive: Archive) -> None:
         # Over the agent's own input: an archive call costs 40 ms, whatever its size.
-        attachment = self._attachment
-        if attachment is None:
-            raise EngineUnavailable("the connection to the container broke")
+        attachment = self._connected()
         await attachment.write(b"unpack\n")
         pending = b""
         while chunk := await archive.read(64 * protocol.BLOCK):
@@ -246,6 +248,11 @@ class DockerBuild:
                 await attachment.write(b"%d\n" % blocks + pending[:whole])
                 pending = pending[whole:]
         await attachment.write(b"0\n")
+
+    def _connected(self) -> Attachment:
+        if self._attachment is None:
+            raise EngineUnavailable("the connection to the container broke")
+        return self._attachment
 
     async def _put(self, archive: Archive) -> None:
         # Without a limit of its own, because it takes as long as the source is large.

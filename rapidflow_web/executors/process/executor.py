@@ -231,8 +231,8 @@ class ProcessBuild:
             os.close(self._commands)
             self._commands = None
 
-    async def deliver(self, archive: Archive, unpacks: bool) -> None:
-        pass  # the agent runs where the source is
+    async def deliver(self, archive: Archive, unpacks: bool) -> bool:
+        return True  # the agent runs where the source is
 
     async def processes(self) -> list[Process]:
         return await asyncio.to_thread(_described, self._spec.root, self.pid)
