@@ -11,7 +11,7 @@ from rapidflow_web.api.openapi import operation
 from rapidflow_web.api.repository_schemas import Approved
 from rapidflow_web.builds import part_lines
 from rapidflow_web.builds.activity import activity
-from rapidflow_web.db import job_lists, jobs
+from rapidflow_web.db import job_lists, job_steps, jobs
 from rapidflow_web.db.models import Job, Step
 from rapidflow_web.errors import Invalid, Problem
 from rapidflow_web.logs.log import Log
@@ -72,7 +72,7 @@ async def get_job_details(job_id: int) -> Response:
 async def get_job_logs(job_id: int) -> Response:
     """Get the logs of all steps of a job."""
     job = await jobs.existing(job_id)
-    steps, log = await jobs.steps_of(job_id), services().logs.open(job_id)
+    steps, log = await job_steps.of_job(job_id), services().logs.open(job_id)
     log.expect(job.log_size)
     lines = await _lines(job, steps, log)
     entries = [representations.step_log(row, log, lines, with_job=False) for row in steps]
@@ -85,7 +85,7 @@ async def get_job_logs(job_id: int) -> Response:
 async def list_job_steps(job_id: int) -> Response:
     """List the steps of a job, in order."""
     job = await jobs.existing(job_id)
-    steps, log = await jobs.steps_of(job_id), services().logs.open(job_id)
+    steps, log = await job_steps.of_job(job_id), services().logs.open(job_id)
     log.expect(job.log_size)
     lines = await _lines(job, steps, log)
     body = await output.encoded([representations.step(row, log, lines) for row in steps])
@@ -157,7 +157,7 @@ async def _decided(job_id: int, *, approved: bool) -> Response:
 @operation(schemas.Step)
 async def get_step(step_id: int) -> Response:
     """Get a step."""
-    step = await jobs.existing_step(step_id)
+    step = await job_steps.existing(step_id)
     log = await _log_of(step)
     return _sent(
         await output.encoded(representations.step(step, log, await _lines(step.job, [step], log))),
@@ -169,7 +169,7 @@ async def get_step(step_id: int) -> Response:
 @operation(schemas.StepLog)
 async def get_step_logs(step_id: int) -> Response:
     """Get the log of a step."""
-    step = await jobs.existing_step(step_id)
+    step = await job_steps.existing(step_id)
     log = await _log_of(step)
     return _sent(
         await output.encoded(

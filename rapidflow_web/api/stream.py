@@ -12,7 +12,7 @@ from quart import Blueprint, Response, request
 from rapidflow_web.api import part_stream, query_schemas
 from rapidflow_web.api.openapi import Text, header, operation, text
 from rapidflow_web.builds.plan import definition_of
-from rapidflow_web.db import jobs
+from rapidflow_web.db import job_steps, jobs
 from rapidflow_web.db.models import Job
 from rapidflow_web.errors import BadRequest, BuildError, Invalid, NotFound, RangeNotSatisfiable
 from rapidflow_web.logs.log import Log
@@ -148,7 +148,7 @@ async def _without_parts(job: Job, log: Log, query: query_schemas.StreamQuery) -
 
     Ranges are those of the whole log, so they are ignored here.
     """
-    left_out = {step.content.encode() for step in await jobs.steps_of(job.id) if step.id <= query.since}
+    left_out = {step.content.encode() for step in await job_steps.of_job(job.id) if step.id <= query.since}
     follow = query.follow and not log.sealed and request.method != "HEAD"
     first, length = query.offset or 0, None
     if not follow or query.tail is not None:

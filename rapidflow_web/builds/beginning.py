@@ -14,7 +14,7 @@ from typing import Any
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.builds import concurrency, definitions, part_rules
-from rapidflow_web.db import jobs, outbox, parts, pipelines, repositories, uploads
+from rapidflow_web.db import job_steps, jobs, outbox, parts, pipelines, repositories, uploads
 from rapidflow_web.db.models import Job, Pipeline, Step
 from rapidflow_web.db.parts import PartRow
 from rapidflow_web.db.trigger_models import Upload
@@ -212,7 +212,7 @@ class Beginning:
             if job.unread:
                 return await self._begin(fields, cause, (), environment)
         parsed = await definitions.stored(job.definition)
-        before = await jobs.steps_of(job_id)
+        before = await job_steps.of_job(job_id)
         if parsed.jobs:
             fields["parts"] = len(parsed.parts)
             steps = _parts_as_before(parsed, before, only_failed=only_failed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rapidflow_web.db import jobs, repositories
+from rapidflow_web.db import job_steps, repositories
 from rapidflow_web.db.models import Job
 from rapidflow_web.errors import LogUnreadable, RapidFlowError
 from rapidflow_web.logs import search
@@ -97,7 +97,7 @@ class Comparing:
 
 
 async def _place(log: Log, job: Job, line: int, text: str | None, at: int) -> Place:
-    order = {step.id: step.order_num for step in await jobs.steps_of(job.id)}
+    order = {step.id: step.order_num for step in await job_steps.of_job(job.id)}
     ended: int | None = None
     for span in log.layout.spans:
         if span.start <= at < (log.size if span.end is None else span.end):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rapidflow_web import metrics
-from rapidflow_web.db import jobs
+from rapidflow_web.db import job_steps, jobs
 from rapidflow_web.logs import stream_text
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.logs.writer import LogWriter
@@ -54,7 +54,7 @@ class Ending:
         both are for a build whose execution ends it. Where the job had ended already, that end stays.
         """
         if status == "failed":
-            await jobs.end_steps(job_id, "failed")
+            await job_steps.end_running(job_id, "failed")
         end = await jobs.finish(job_id, status, error, **fields)
         if end.changed:
             metrics.BUILDS.labels(end.status).inc()

@@ -25,7 +25,7 @@ from rapidflow_web.builds.start_record import StartRecord, uptime
 from rapidflow_web.builds.step_progress import StepProgress
 from rapidflow_web.builds.stopping import Outcome, Stopping
 from rapidflow_web.builds.timeline import Timeline
-from rapidflow_web.db import jobs, repositories
+from rapidflow_web.db import job_steps, jobs, repositories
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job
 from rapidflow_web.errors import BuildError, Cause, ContainerLost, EngineUnavailable, RapidFlowError
@@ -384,7 +384,7 @@ class Execution:
         """Stores the end, then tells the readers, then leaves nothing behind."""
         self.timeline.finish()
         if outcome.status != "cancelled" and (left_out := self._progress.left_out):
-            await jobs.skip_steps(left_out, NO_FAILURE)
+            await job_steps.skip(left_out, NO_FAILURE)
         if self._plan.services and outcome.error is not None:
             # For a server that takes the build up: it would find the services killed and blame them.
             await jobs.note_reason(self.job.id, outcome.error, outcome.cause)

@@ -13,7 +13,7 @@ import logging
 from typing import Any
 
 from rapidflow_web.builds import reasons
-from rapidflow_web.db import jobs, parts
+from rapidflow_web.db import job_steps, jobs, parts
 from rapidflow_web.db.build_lists import Build
 from rapidflow_web.db.database import is_away, now_ms
 from rapidflow_web.db.models import Job, Step
@@ -78,7 +78,7 @@ class Failures:
         if job.parts is not None:
             await jobs.update(job_id, failure=await self._of_part(job_id, is_last=is_last))
             return
-        step = failed_step(job, await jobs.steps_of(job_id))
+        step = failed_step(job, await job_steps.of_job(job_id))
         found: dict[str, Any] = {}
         if step is not None:
             found = {"step": step.order_num, "name": step.name, "code": step.exit_code}

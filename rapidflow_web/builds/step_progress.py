@@ -5,14 +5,13 @@ The log's index is the truth, so a server that takes the build up brings the row
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 
 from rapidflow_web.builds import reasons
 from rapidflow_web.builds.plan import PlannedStep, following
 from rapidflow_web.builds.stopping import Outcome
-from rapidflow_web.db import jobs
+from rapidflow_web.db import job_steps
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.errors import Cause
 from rapidflow_web.executors.agent import protocol
@@ -142,7 +141,7 @@ class StepProgress:
     async def begin(self, number: int, source: int) -> None:
         """Notes that a step runs, whose output begins at byte `source` of the agent's."""
         await self._begin_in_log(number, source)
-        await jobs.begin_step(self._steps[number - 1].id, now_ms())
+        await job_steps.begin(self._steps[number - 1].id, now_ms())
 
     async def end(
         self, code: int, source: int, stop: Outcome | None, longest_silence: float, following: int | None
@@ -156,13 +155,14 @@ class StepProgress:
         if following is not None:
             # What is printed between two steps belongs to the next one.
             await self._begin_in_log(following, source)
-        silence = int(longest_silence * 1000)
-        now = now_ms()
-        rows = [jobs.end_step(self._steps[number - 1].id, status_of(code, stop), code, now, silence)]
-        if following is not None:
-            rows.append(jobs.begin_step(self._steps[following - 1].id, now))
-        # Both at once: the output of the next step waits for them.
-        await asyncio.gather(*rows)
+        await job_steps.end(
+            self._steps[number - 1].id,
+            status_of(code, stop),
+            code,
+            now_ms(),
+            int(longest_silence * 1000),
+            None if following is None else self._steps[following - 1].id,
+        )
 
     async def restore(self, record: Record, stop: Outcome | None) -> None:
         """Brings a step's row up to what the log's index says of it."""
@@ -171,11 +171,11 @@ class StepProgress:
             self._note_post(number, record.source, max(0, now_ms() - record.time) / 1000)
             # By the time of day, because it was another server that saw it begin.
             self._since = time.monotonic() - max(0, now_ms() - record.time) / 1000
-            await jobs.begin_step(record.step_id, record.time)
+            await job_steps.begin(record.step_id, record.time)
         elif record.kind is Kind.END:
             # One that is post was not what the stop ended.
             status = status_of(record.value, None if self._is_post(number) else stop)
-            await jobs.end_step(record.step_id, status, record.value, record.time)
+            await job_steps.end(record.step_id, status, record.value, record.time)
 
     def outcome(self) -> Outcome | None:
         """The build's outcome by the first step that failed; None if there are steps to run."""

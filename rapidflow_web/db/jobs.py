@@ -221,38 +221,6 @@ async def note_reason(job_id: int, error: str, cause: str | None) -> None:
     await Job.filter(id=job_id, status="running").update(error=error, cause=cause)
 
 
-@patient
-@uncancelled
-async def begin_step(step_id: int, at: int) -> None:
-    """Notes that a step runs. `at` is in milliseconds. Safe to call again."""
-    await Step.filter(id=step_id, status="pending").update(status="running", started_at=at)
-
-
-@patient
-@uncancelled
-async def end_step(
-    step_id: int, status: str, exit_code: int | None, at: int, longest_silence: int | None = None
-) -> None:
-    """Notes how a step ended. `at` and `longest_silence` are in milliseconds. Safe to call again."""
-    await Step.filter(id=step_id, status="running").update(
-        status=status, exit_code=exit_code, finished_at=at, longest_silence=longest_silence
-    )
-
-
-@patient
-@uncancelled
-async def end_steps(job_id: int, status: str) -> None:
-    """Gives the step that runs its final status, in a job that ends, or has ended, without its execution."""
-    await Step.filter(job_id=job_id, status="running").update(status=status, finished_at=now_ms())
-
-
-@patient
-@uncancelled
-async def skip_steps(step_ids: Sequence[int], reason: str) -> None:
-    """Notes why steps that did not run were left out. Safe to call again."""
-    await Step.filter(id__in=step_ids, status="pending").update(skipped=reason)
-
-
 @uncancelled
 async def cancel_steps(job_id: int, at: int) -> None:
     """Marks what did not run to its end as cancelled, but what was left out. `at` is in milliseconds."""
@@ -332,21 +300,6 @@ async def load(job: Job) -> tuple[list[Step], list[Environment]]:
 async def _all(model: type[M], statement: str) -> list[M]:
     """The rows of a SELECT of all columns of `model`."""
     return cast("list[M]", await model.raw(statement))
-
-
-@uncancelled
-async def existing_step(step_id: int) -> Step:
-    """The step with its job. Raises `NotFound`."""
-    step = await Step.get_or_none(id=step_id).select_related("job")
-    if step is None or not if_visible(step.job):
-        raise NotFound(f"there is no step {step_id}")
-    return step
-
-
-@uncancelled
-async def steps_of(job_id: int) -> list[Step]:
-    """The job's steps in their order."""
-    return await Step.filter(job_id=job_id).order_by("order_num")
 
 
 @uncancelled

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from tortoise.transactions import in_transaction
 
-from rapidflow_web.db import jobs, outbox
+from rapidflow_web.db import job_steps, jobs, outbox
 from rapidflow_web.db.database import patient, uncancelled
 from rapidflow_web.db.models import Job, Step
 from rapidflow_web.db.sql import rows
@@ -120,7 +120,7 @@ def part_row(step: Step) -> PartRow:
 @uncancelled
 async def of_lead(lead_id: int) -> list[PartRow]:
     """The parts of a lead job, in their order."""
-    return [part_row(step) for step in await jobs.steps_of(lead_id)]
+    return [part_row(step) for step in await job_steps.of_job(lead_id)]
 
 
 @uncancelled

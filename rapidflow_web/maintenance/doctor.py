@@ -17,7 +17,7 @@ from rapidflow_web.builds import disk
 from rapidflow_web.builds.plan import definition_of, following, planned
 from rapidflow_web.builds.start_record import StartRecord
 from rapidflow_web.data_folder import DataFolder, InUse, check_is_whole
-from rapidflow_web.db import jobs
+from rapidflow_web.db import job_steps, jobs
 from rapidflow_web.db.database import connected, sqlite_path, sqlite_url
 from rapidflow_web.db.models import Job
 from rapidflow_web.errors import RapidFlowError, SettingsError
@@ -125,13 +125,13 @@ class Doctor:
             return StartRecord(self._root(job.id)).noted
         if spans[-1].exit_code is None:
             return True
-        steps = planned(definition_of(job).steps, await jobs.steps_of(job.id))
+        steps = planned(definition_of(job).steps, await job_steps.of_job(job.id))
         number = next((n for n, step in enumerate(steps, 1) if step.id == spans[-1].step_id), 0)
         return following(steps, number, any(span.exit_code for span in spans)) is not None
 
     def _fails(self, job: Job) -> Callable[[], Awaitable[None]]:
         async def mend() -> None:
-            await jobs.end_steps(job.id, "failed")
+            await job_steps.end_running(job.id, "failed")
             end = await jobs.finish(job.id, "failed", _GONE)
             await self._log_check.gets_an_end(job.id, end.status, end.error)()
 

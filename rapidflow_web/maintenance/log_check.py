@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-from rapidflow_web.db import jobs, retention
+from rapidflow_web.db import job_steps, jobs, retention
 from rapidflow_web.logs import stream_text
 from rapidflow_web.logs.compressed import CompressedFile
 from rapidflow_web.logs.files import open_file
@@ -112,7 +112,7 @@ async def _begun(job_id: int) -> list[KnownStep]:
             step.started_at,
             step.finished_at or step.started_at,
         )
-        for step in await jobs.steps_of(job_id)
+        for step in await job_steps.of_job(job_id)
         if step.started_at is not None
     ]
 

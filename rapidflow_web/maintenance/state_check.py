@@ -9,7 +9,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from rapidflow_web.db import jobs, retention
+from rapidflow_web.db import job_steps, retention
 from rapidflow_web.logs import stream_text
 from rapidflow_web.logs.log import CHUNK, LogStore
 from rapidflow_web.maintenance.finding import Finding
@@ -74,7 +74,7 @@ class StateCheck:
         """All states that no job and no step can have."""
         for job_id, status in await retention.with_running_steps():
             what = f"a step of job {job_id} is running, though the job has finished"
-            yield Finding(what, partial(jobs.end_steps, job_id, status))
+            yield Finding(what, partial(job_steps.end_running, job_id, status))
         for job_id, status in await retention.sealed_but_unfinished():
             what = f"job {job_id} is {status}, though its log has ended"
             yield Finding(what, self._ends_as_its_log_says(job_id))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from quart import request
 
 from rapidflow_web.builds import comparing
-from rapidflow_web.db import jobs
+from rapidflow_web.db import job_steps, jobs
 from rapidflow_web.db.models import Environment, Job, Step
 from rapidflow_web.db.related_builds import streak
 from rapidflow_web.errors import BadRequest, NotFound
@@ -69,7 +69,7 @@ async def show_comparison(job_id: int) -> str:
         more_commits=commits is not None and len(commits) > comparing.MOST_COMMITS,
         definition=await asyncio.to_thread(diff, old.definition.config, new.definition.config),
         changes=_changes(await jobs.environment_of(old.id), await jobs.environment_of(new.id)),
-        durations=durations(await jobs.steps_of(old.id), await jobs.steps_of(new.id)),
+        durations=durations(await job_steps.of_job(old.id), await job_steps.of_job(new.id)),
         places=compared.places,
         log_problem=compared.problem,
         whole=max(old.log_size or 0, new.log_size or 0) <= difference.MOST,

@@ -8,7 +8,7 @@ from typing import Any
 
 from quart import Response
 
-from rapidflow_web.db import jobs
+from rapidflow_web.db import job_steps, jobs
 from rapidflow_web.errors import Invalid, LogUnreadable, Problem
 from rapidflow_web.logs import line_map as log_map
 from rapidflow_web.logs import search
@@ -43,7 +43,7 @@ class _Search(Model):
 async def show_log_map(job_id: int) -> Response:
     """Where the lines and the steps of a log stand."""
     after = query(_After).after
-    log, steps = await _log(job_id), await jobs.steps_of(job_id)
+    log, steps = await _log(job_id), await job_steps.of_job(job_id)
     size, lines, sealed, final = log.size, log.lines, log.sealed, log.layout.final
     known = {step.id: step for step in steps}
     spans = [(span, known[span.step_id]) for span in log.layout.spans if span.step_id in known]
@@ -114,7 +114,7 @@ async def search_log(job_id: int) -> Response:
 async def show_log_outline(job_id: int) -> Response:
     """The groups that a build printed, and where it first says what went wrong."""
     log = await _log(job_id)
-    by_status = {step.status: step.id for step in reversed(await jobs.steps_of(job_id))}
+    by_status = {step.status: step.id for step in reversed(await job_steps.of_job(job_id))}
     failed = by_status.get("failed")
     made: dict[str, Any] = {"groups": [], "error": None, "styles": [], "styles_until": 0, "size": 0}
     with contextlib.suppress(search.CannotSearch):

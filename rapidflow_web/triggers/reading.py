@@ -12,7 +12,7 @@ from rapidflow_web.builds.beginning import check_variables, columns_of
 from rapidflow_web.builds.definitions import stored
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.facts import facts_of
-from rapidflow_web.db import jobs, outbox, pipelines, repositories
+from rapidflow_web.db import job_steps, jobs, outbox, pipelines, repositories
 from rapidflow_web.db.database import is_away
 from rapidflow_web.db.models import Job, Pipeline
 from rapidflow_web.db.trigger_models import Repository
@@ -73,7 +73,7 @@ class Reading:
             source, fields = await self._pushed(job, repository)
         else:
             source, fields = await self._uploaded(job, repository, job.upload_id)
-        if await jobs.steps_of(job.id):
+        if await job_steps.of_job(job.id):
             await self._define_again(job, fields)
         else:
             await self._define(job, pipeline, repository, source, fields)

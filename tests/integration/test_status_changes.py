@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from tortoise import connections
 
 from rapidflow_web.builds.ending import Ending
-from rapidflow_web.db import claims, jobs, outbox, pipelines
+from rapidflow_web.db import claims, job_steps, jobs, outbox, pipelines
 from rapidflow_web.db.database import now_ms, sqlite_url
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.sql import rows
@@ -40,7 +40,7 @@ _REFUSE = {
 # Starts and ends builds until it is killed; says when it has ended some.
 _CHURN = """
 import asyncio, sys
-from rapidflow_web.db import claims, jobs, outbox, pipelines
+from rapidflow_web.db import claims, job_steps, jobs, outbox, pipelines
 from rapidflow_web.db.database import open_database
 from rapidflow_web.pipeline.definition import StepDefinition
 
@@ -101,7 +101,7 @@ async def running() -> int:
     job_id = await pending()
     job = await claims.claim()
     assert job is not None and job.id == job_id
-    await jobs.begin_step((await jobs.steps_of(job_id))[0].id, 1)
+    await job_steps.begin((await job_steps.of_job(job_id))[0].id, 1)
     return job_id
 
 
@@ -211,7 +211,7 @@ async def test_a_build_whose_log_cannot_be_sealed_at_first_counts_once(
     assert since(before) == {"failed": 1}
     assert await stored() == [(job_id, "pending"), (job_id, "running"), (job_id, "failed")]
     assert (await everything(logs.open(job_id))).count("it broke") == 1
-    assert [step.status for step in await jobs.steps_of(job_id)] == ["failed"]
+    assert [step.status for step in await job_steps.of_job(job_id)] == ["failed"]
 
 
 @pytest.mark.usefixtures("database")

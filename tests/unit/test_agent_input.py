@@ -1,4 +1,4 @@
-"""The agent, run by every shell that images have: archives and files that it is sent, and signals meanwhile."""
+"""The agent, run by every shell that images have: archives and files that it is sent, signals meanwhile."""
 
 from __future__ import annotations
 
