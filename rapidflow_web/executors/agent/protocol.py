@@ -85,7 +85,7 @@ def write_scripts(
 
     `workdir` is the path, where the build runs, in which the steps start.
     """
-    (home / "steps").mkdir(parents=True)
+    (home / "steps").mkdir(parents=True, exist_ok=True)  # an agent that runs here has made it
     (home / "workdir").write_text(f"cd -- {shlex.quote(str(workdir))}\n", encoding="utf-8")
     (home / "env").write_text(_assignments(environment), encoding="utf-8", newline="")
     for order_num, step in enumerate(steps, 1):
