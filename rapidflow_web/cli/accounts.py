@@ -18,6 +18,7 @@ from urllib.parse import quote
 import click
 
 from rapidflow_web.cli import response_shapes
+from rapidflow_web.cli.builds import pipeline_id
 from rapidflow_web.cli.client import Client, ClientError, asks_server
 from rapidflow_web.terminal import note, out
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 _DATA = "RAPIDFLOW_DATA"
 _role = click.Choice(["viewer", "builder", "admin"])
-_pipeline = click.option("--pipeline", metavar="ID", help="A secret of this pipeline alone.")
+_pipeline = click.option(
+    "--pipeline", metavar="PIPELINE", help="A secret of this pipeline alone, an id or a name."
+)
 
 
 @click.group
@@ -218,7 +221,7 @@ def revoke_token(token_id: int) -> int:
 def set_secret(client: Client, name: str, pipeline: str | None) -> int:
     """Store a secret; asks for the value, or reads standard input."""
     value = getpass.getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.read().removesuffix("\n")
-    path = f"{_secrets_path(pipeline)}/{quote(name, safe='')}"
+    path = f"{_secrets_path(client, pipeline)}/{quote(name, safe='')}"
     client.call("PUT", path, {"value": value}, shape=response_shapes.anything)
     out(f"secret {name} stored")
     return 0
@@ -230,7 +233,7 @@ def set_secret(client: Client, name: str, pipeline: str | None) -> int:
 @asks_server
 def remove_secret(client: Client, name: str, pipeline: str | None) -> int:
     """Remove a secret."""
-    path = f"{_secrets_path(pipeline)}/{quote(name, safe='')}"
+    path = f"{_secrets_path(client, pipeline)}/{quote(name, safe='')}"
     out(client.call("DELETE", path, shape=response_shapes.MESSAGE)["message"])
     return 0
 
@@ -240,7 +243,7 @@ def remove_secret(client: Client, name: str, pipeline: str | None) -> int:
 @asks_server
 def list_secrets(client: Client, pipeline: str | None) -> int:
     """List the names of secrets, without their values."""
-    listed = client.call("GET", _secrets_path(pipeline), shape=response_shapes.SECRETS)
+    listed = client.call("GET", _secrets_path(client, pipeline), shape=response_shapes.SECRETS)
     if not listed:
         note("there are no secrets")
     for one in listed:
@@ -248,8 +251,8 @@ def list_secrets(client: Client, pipeline: str | None) -> int:
     return 0
 
 
-def _secrets_path(pipeline: str | None) -> str:
-    return f"/pipelines/{quote(pipeline, safe='')}/secrets" if pipeline else "/secrets"
+def _secrets_path(client: Client, pipeline: str | None) -> str:
+    return f"/pipelines/{pipeline_id(client, pipeline)}/secrets" if pipeline else "/secrets"
 
 
 @secret.command("rotate")

@@ -101,13 +101,14 @@ def _statuses(_context: click.Context, _option: click.Parameter, incomplete: str
 
 
 @click.command
-@click.option("--pipeline", metavar="ID", help="Only jobs of this pipeline.")
+@click.option("--pipeline", metavar="PIPELINE", help="Only jobs of this pipeline, an id or a name.")
 @click.option("--status", metavar="STATUS", shell_complete=_statuses, help=f"Only {', '.join(_STATUSES)}.")
 @click.option("-n", "--limit", type=int, default=20, show_default=True, metavar="N", help="At most N jobs.")
 @asks_server
 def jobs(client: Client, pipeline: str | None, status: str | None, limit: int) -> int:
     """List jobs, newest first."""
-    query = _query(limit=limit, status=status, pipeline_id=pipeline)
+    number = None if pipeline is None else pipeline_id(client, pipeline)
+    query = _query(limit=limit, status=status, pipeline_id=number)
     row = "{:>7}  {:<9}  {:<24}  {:<20}  {:<12}  {:<20}  {}{}"
     found = client.call("GET", f"/jobs?{query}", shape=response_shapes.JOBS)
     pipelines = client.call("GET", "/pipelines?limit=200", shape=response_shapes.PIPELINES)
@@ -189,18 +190,21 @@ def _working_tree(client: Client, named: str) -> tuple[Path, Path | None] | None
 
 def _pipeline_of(client: Client, named: str) -> str:
     """The pipeline that a file, an id or a name stands for; a file's is stored, or brought up to date."""
-    return _stored(client, Path(named)) if Path(named).is_file() else pipeline_id(client, named)
+    return _stored(client, Path(named)) if Path(named).is_file() else pipeline_id(client, named, or_file=True)
 
 
-def pipeline_id(client: Client, named: str) -> str:
-    """The pipeline that an id or a name stands for. Raises `ClientError`."""
+def pipeline_id(client: Client, named: str, *, or_file: bool = False) -> str:
+    """The pipeline that an id or a name stands for. Raises `ClientError`.
+
+    `or_file`: it could also have been a file, which is not there.
+    """
     if named.isascii() and named.isdigit():
         return named
-    if named.endswith((".yml", ".yaml")):
+    if or_file and named.endswith((".yml", ".yaml")):
         raise ClientError(f"there is no file {named}")
     found = client.call("GET", f"/pipelines?{_query(name=named)}", shape=response_shapes.PIPELINES)
     if not found:
-        raise ClientError(f"there is no pipeline and no file '{named}'")
+        raise ClientError(f"there is no pipeline {'and no file ' if or_file else ''}'{named}'")
     if len(found) > 1:
         raise ClientError(f"there are several pipelines '{named}'; name one by its id: {_ids(found)}")
     return str(found[0]["id"])

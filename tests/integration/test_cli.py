@@ -309,6 +309,9 @@ def test_jobs_lists_jobs_newest_first(server: Server, rapidflow: Command, repo: 
     failed = rapidflow("jobs", "--pipeline", str(pipeline_id), "--status", "failed").stdout.splitlines()
     assert failed[1:] == rows[:1]
     assert rapidflow("jobs", "--pipeline", str(pipeline_id), "-n", "1").stdout.splitlines()[1:] == rows[:1]
+    assert rapidflow("jobs", "--pipeline", "cli jobs").stdout == done.stdout
+    unknown = rapidflow("jobs", "--pipeline", "no such")
+    assert (unknown.returncode, unknown.stderr) == (2, "rapidflow: there is no pipeline 'no such'\n")
 
 
 def test_cancel_returns_when_the_build_is_stopped(server: Server, rapidflow: Command) -> None:
