@@ -97,6 +97,13 @@ _SETTINGS = (
     # Nor has a server in naming another from which to download, whatever the server's user has configured.
     ("transfer.bundleURI", "false"),
     ("fetch.uriProtocols", ""),
+    # Mirrors are bare, and `explicit` refuses these wherever a repository is found by its folder.
+    ("safe.bareRepository", "all"),
+    # Files are as the repository has them, also where the server's user converts those of a work tree.
+    ("core.autocrlf", "false"),
+    ("core.eol", "lf"),
+    ("core.symlinks", "true"),
+    ("i18n.logOutputEncoding", "UTF-8"),
 )
 
 

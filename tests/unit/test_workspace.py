@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rapidflow_web.errors import BuildError
+from rapidflow_web.source import history
 from rapidflow_web.source.mirrors import Mirrors, Source
 from rapidflow_web.source.workspace import check_out
 from tests.support.repos import Repo
@@ -187,6 +188,25 @@ async def test_a_branch_with_a_confusing_name_is_checked_out(
     assert (workspace / "a").read_text() == "confusing"
     assert read(workspace, "rev-parse", "HEAD") == commit
     assert read(workspace, "symbolic-ref", "HEAD") == f"refs/heads/{branch}"
+
+
+async def test_what_the_servers_user_configured_changes_no_file_and_no_title(
+    origin: Repo, mirrors: Mirrors, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    origin.commit({"script": "one\ntwo\n", ".gitattributes": "* text=auto\n"})
+    (origin.path / "link").symlink_to("script")
+    commit = origin.commit({}, "Grüße")
+    config = tmp_path / "gitconfig"
+    config.write_text(
+        "[safe]\n\tbareRepository = explicit\n[i18n]\n\tlogOutputEncoding = latin1\n"
+        "[core]\n\tautocrlf = true\n\teol = crlf\n\tsymlinks = false\n"
+    )
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    source = await mirrors.fetch(origin.url)
+    await check_out(source, workspace, mirrors)
+    assert (workspace / "script").read_bytes() == b"one\ntwo\n"
+    assert (workspace / "link").readlink() == Path("script")
+    assert (await history.commit_of(source.mirror, commit)).title == "Grüße"
 
 
 async def test_no_hook_is_run(
