@@ -37,6 +37,8 @@ _WITHOUT_LFS = (
 _PACK = "pack-objects", "--revs", "--stdout", "--quiet", "--window=0"
 """Of one version of each file: to look for differences between files takes long, and makes little smaller."""
 _LINK, _SUBMODULE = "120000", "160000"
+_LEFT_OUT = "S "
+"""How `ls-files -t` marks files that git does not look for in the work tree."""
 _STATES = {"A": "new", "D": "deleted"}
 
 
@@ -142,12 +144,15 @@ class _Packing:
             # What git knows of unchanged files is in it, and which ignored files it tracks.
             _copy(own, index)
         environment = {**environment, "GIT_INDEX_FILE": str(index)}
-        _git(root, *_PLAIN, *_WITHOUT_LFS, "add", "--all", ".", more=environment)
+        _add(root, *_PLAIN, *_WITHOUT_LFS, "add", "--all", ".", more=environment)
         if not within and (base := _head(root)) is not None:
             self._remarks.append(_changes(root, environment, base))
-        if in_lfs := _git(root, "ls-files", "-z", "--", ":(attr:filter=lfs)", more=environment):
+        listed = _git(root, "ls-files", "-t", "-z", "--", ":(attr:filter=lfs)", more=environment)
+        # Not those that a sparse checkout leaves out.
+        entries = listed.split("\0")[:-1]
+        if in_lfs := "\0".join(entry[2:] for entry in entries if not entry.startswith(_LEFT_OUT)):
             command = "add", "--renormalize", "--pathspec-from-file=-", "--pathspec-file-nul"
-            _git(root, "--literal-pathspecs", *_WITHOUT_LFS, *command, more=environment, given=in_lfs)
+            _add(root, "--literal-pathspecs", *_WITHOUT_LFS, *command, more=environment, given=in_lfs)
         for entry in _git(root, "ls-files", "--stage", "-z", more=environment).split("\0"):
             head, _, path = entry.partition("\t")
             if head.startswith(_SUBMODULE):
@@ -167,6 +172,17 @@ class _Packing:
         _git(root, "update-index", "--force-remove", "--", path, more=environment)
         _git(root, "read-tree", f"--prefix={path}/", tree, more=environment)
         return environment
+
+
+def _add(root: Path, *arguments: str, more: Mapping[str, str], given: str = "") -> None:
+    try:
+        _git(root, *arguments, more=more, given=given)
+    except GitFailed as error:
+        if "sparse-checkout" not in str(error):
+            raise
+        # Git that says so has this option, which older git has not.
+        where = arguments.index("add") + 1
+        _git(root, *arguments[:where], "--sparse", *arguments[where:], more=more, given=given)
 
 
 def _head(root: Path) -> str | None:

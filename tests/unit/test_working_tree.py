@@ -64,6 +64,29 @@ def test_it_has_what_git_tracks_and_new_files_that_it_does_not_ignore(work: Repo
     }
 
 
+@pytest.mark.parametrize("cone", ["--cone", "--no-cone"])
+def test_new_files_outside_of_a_sparse_checkout_are_in_it(work: Repo, tmp_path: Path, cone: str):
+    work.commit({"here/a": "a", "there/b": "b", "there/c": "c"})
+    work.git("sparse-checkout", "set", cone, "here")
+    (work.path / "there").mkdir()
+    (work.path / "there" / "c").write_text("changed")
+    (work.path / "there" / "new").write_text("new")
+    assert files_of(work.path, tmp_path) == {
+        "here/a": b"a",
+        "there/b": b"b",
+        "there/c": b"changed",
+        "there/new": b"new",
+    }
+
+
+def test_files_in_lfs_outside_of_a_sparse_checkout_stay_as_they_are(work: Repo, tmp_path: Path):
+    pointer = "version https://git-lfs.github.com/spec/v1\n"
+    work.commit({".gitattributes": "*.bin filter=lfs\n", "here/a.bin": "a", "there/b.bin": pointer})
+    work.git("sparse-checkout", "set", "--cone", "here")
+    files = files_of(work.path, tmp_path)
+    assert (files["here/a.bin"], files["there/b.bin"]) == (b"a", pointer.encode())
+
+
 def test_the_repository_is_left_as_it_is(work: Repo, tmp_path: Path):
     work.commit({"a": "a", "b": "b"})
     (work.path / "a").write_text("staged")
