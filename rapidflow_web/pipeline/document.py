@@ -35,6 +35,7 @@ _TAG_DIRECTIVE = re.compile("^%TAG", re.MULTILINE)
 _LINE_ENDS = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
 """What YAML takes for the end of a line, and editors don't."""
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_PAIR = re.compile(r"\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE)
 _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 
 
@@ -57,6 +58,12 @@ def compose(text: str) -> yaml.Node | None:
             reason = "a tab can't indent; use spaces"
         elif reason == "mapping values are not allowed in this context":
             reason += "; put all of a value with ': ' in it in quotes, or write it below '|'"
+        elif mark is not None and (pair := _PAIR.search(text, max(mark.index - 2, 0), mark.index + 12)):
+            character = bytes.fromhex(pair[1] + pair[2]).decode("utf-16-be")
+            reason = (
+                f"two escapes can't stand for one character, as they do in JSON; write {character} itself, "
+                f"or \\U{ord(character):08X}"
+            )
         else:
             reason = f"{reason}{hint(text, (error.problem_mark, error.context_mark))}"
         raise _invalid(mark, f"this is not YAML: {reason}") from None

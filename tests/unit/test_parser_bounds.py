@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -115,6 +116,13 @@ def test_a_character_that_yaml_does_not_take_is_named_with_its_place(character: 
 def test_such_a_character_may_be_written_as_an_escape():
     assert parse('name: x\nsteps: ["printf \\e[0m"]').steps[0].content == "printf \x1b[0m"
     assert "invalid Unicode character escape" in message('name: "\\ud800"\nsteps: [ls]')
+
+
+def test_json_with_an_escaped_emoji_is_refused_with_what_to_write():
+    said = message(json.dumps({"name": "x", "steps": ["echo \U0001f600"]}))
+    assert said.endswith("as they do in JSON; write \U0001f600 itself, or \\U0001F600")
+    assert parse(json.dumps({"name": "\U0001f600", "steps": ["ls"]}, ensure_ascii=False)).name == "\U0001f600"
+    assert parse('name: "\\U0001F600"\nsteps: [ls]').name == "\U0001f600"
 
 
 @pytest.mark.parametrize(
