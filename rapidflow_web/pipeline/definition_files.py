@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import PurePath
 
 FILE = ".rapidflow.yml"
+MISNAMED = ".rapidflow.yaml"
+"""What people call `FILE` by mistake."""
 FOLDER = ".rapidflow"
 _ENDINGS = (".yml", ".yaml")
 

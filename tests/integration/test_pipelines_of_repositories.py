@@ -83,6 +83,18 @@ def test_new_pipeline_is_restricted_where_all_others_of_its_repository_are(
         assert server.get(f"/pipelines/{one['id']}/visibility").json["restricted"], one
 
 
+def test_file_with_the_wrong_ending_is_named(server: Server, repo: Repo) -> None:
+    repo.commit({".rapidflow.yml": definition()})
+    added = add(server, repo)
+    repo.git("mv", ".rapidflow.yml", ".rapidflow.yaml")
+    repo.commit({})
+    (decision,) = push(server, added["id"], repo)["decisions"]
+    reason = "a definition outside of .rapidflow/ must be named .rapidflow.yml"
+    assert (decision["outcome"], decision["reason"]) == ("failed", f".rapidflow.yaml: {reason}")
+    shown = server.get(f"/repositories/{added['id']}").json
+    assert shown["problems"] == [{"path": ".rapidflow.yaml", "message": reason}]
+
+
 def test_build_by_hand_says_what_is_wrong_with_all_definitions(server: Server, repo: Repo) -> None:
     repo.commit({".rapidflow/a.yml": definition("a")})
     added = add(server, repo)
