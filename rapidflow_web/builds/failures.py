@@ -12,7 +12,7 @@ import asyncio
 import logging
 from typing import Any
 
-from rapidflow_web.builds import reasons
+from rapidflow_web.builds import part_rules, reasons
 from rapidflow_web.db import job_steps, jobs, parts
 from rapidflow_web.db.build_lists import Build
 from rapidflow_web.db.database import is_away, now_ms
@@ -91,11 +91,16 @@ class Failures:
         await jobs.update(job_id, failure=found)
 
     async def _of_part(self, lead_id: int, *, is_last: bool) -> dict[str, Any]:
-        """Why the first part failed that made a build of several jobs fail."""
+        """Why the part failed, or was ended, by which a build of several jobs failed.
+
+        One that was rejected has no job.
+        """
         rows = await parts.of_lead(lead_id)
-        failed = next((row for row in rows if row.state == "failed" and row.job_id is not None), None)
-        if failed is None or failed.job_id is None:
+        failed = part_rules.blamed(rows)
+        if failed is None:
             return {}
+        if failed.job_id is None:
+            return {"part": failed.name}
         await self._look(failed.job_id, is_last=is_last)
         job = await jobs.get(failed.job_id)
         return {

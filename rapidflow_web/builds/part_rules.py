@@ -108,13 +108,17 @@ def failed_first(job: JobDefinition, rows: Rows) -> str | None:
     return next((part.name for part in job.parts if rows[part.name].state == "failed"), None)
 
 
+def blamed(rows: Sequence[PartRow]) -> PartRow | None:
+    """The part that is named as why a build failed: the first that failed, else that was ended."""
+    return next((row for state in ("failed", "cancelled") for row in rows if row.state == state), None)
+
+
 def outcome(rows: Sequence[PartRow]) -> tuple[str, str | None]:
     """The status and error of a build of which all parts are final."""
-    failed = [row for row in rows if row.state == "failed"]
-    cancelled = [row for row in rows if row.state == "cancelled"]
-    if not failed and not cancelled:
+    first = blamed(rows)
+    if first is None:
         return "success", None
-    first = (failed or cancelled)[0]
+    failed = [row for row in rows if row.state == "failed"]
     error = f"{first.name}: {first.reason}"
     if len(failed) > 1:
         error += f" ({len(failed)} parts failed: {_listed([row.name for row in failed])})"

@@ -42,7 +42,7 @@ def reason(build: _Build) -> Reason | None:
     page = f"/ui/jobs/{build.id}"
     found = build.failure
     part = f"{found['part']}: " if found and "part" in found else ""
-    if part and found:
+    if found and "job_id" in found:
         page = f"/ui/jobs/{found['job_id']}"
     if found and "step" in found:
         name = part + (found["name"] or f"Step {found['step']}")

@@ -305,6 +305,8 @@ def test_an_approval_lets_a_part_go_or_ends_it(server: Server) -> None:
     details = server.wait_finished(job_id)
     assert list(states(details).values()) == ["cancelled", "skipped"]
     assert details["job"]["error"] == "deploy: rejected by api"
+    wait_for(lambda: "Rejected by api." in server.get("/ui/builds").text, "the list says why")
+    assert "Deploy: rejected" not in server.get(f"/ui/jobs/{job_id}").text
 
 
 def test_builds_of_a_group_run_one_at_a_time(server: Server) -> None:

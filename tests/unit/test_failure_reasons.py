@@ -24,6 +24,12 @@ def test_the_name_of_a_part_stays_as_it_is_written():
     assert found.text == "a: The build timed out after 8s."
 
 
+def test_a_part_that_was_rejected_has_no_page():
+    found = reason(Failed("deploy: rejected by anna", {"part": "deploy"}))
+    assert found is not None
+    assert (found.head, found.message, found.href) == ("deploy", "Rejected by anna.", "/ui/jobs/7")
+
+
 def test_a_reason_that_no_part_begins_is_a_sentence():
     found = reason(Failed("the build timed out after 8s", {}))
     assert found is not None and (found.head, found.message) == (None, "The build timed out after 8s.")
