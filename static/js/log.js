@@ -17,7 +17,8 @@ const scroller = section.querySelector(".output");
 const status = section.querySelector(".said");
 const button = (name) => section.querySelector(`[data-action="${name}"]`);
 const say = (sentence) => (status.textContent = sentence);
-const hasFailed = () => document.getElementById("job").dataset.status === "failed";
+const outcome = () => document.getElementById("job").dataset.status;
+const hasFailed = () => outcome() === "failed";
 
 async function map() {
   for (;;) {
@@ -123,7 +124,8 @@ showTimes();
 async function open() {
   const line = viewer.mark(location.hash);
   if (line !== null) return viewer.show(line);
-  if (!viewer.sealed) return viewport.follow();
+  // What a cancelled build still did, such as to clean up, is at the end.
+  if (!viewer.sealed || outcome() === "cancelled") return viewport.follow();
   return viewport.draw();
 }
 

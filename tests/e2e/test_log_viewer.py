@@ -89,6 +89,16 @@ async def test_a_failed_build_opens_at_its_first_error(page: Page, server: Serve
     assert {"499", "500", "501", "502"} <= set(await in_sight(page))
 
 
+async def test_a_cancelled_build_opens_at_its_end(page: Page, server: Server):
+    step = "trap 'echo cleaned up; exit 1' TERM; seq 500; echo waits; while :; do sleep 0.05; done"
+    job_id = server.start_job({"name": "cancelled", "steps": [step]})
+    server.wait_output(job_id, "waits\n")
+    assert server.post(f"/jobs/{job_id}/cancel").status == 200
+    await opened(page, server, job_id)
+    await shows(page, "cleaned up")
+    assert "cleaned up" in await in_sight(page)
+
+
 async def test_a_link_to_lines_opens_there_with_them_marked(page: Page, server: Server, red: dict[str, Any]):
     await opened(page, server, red["job"]["id"], "#step:2:15-17")
     await expect(page.locator("#log .row.marked .text")).to_have_text(["15", "16", "17"])
