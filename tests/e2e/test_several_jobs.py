@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.async_api import Browser, Page, expect
 
 from tests.support import axe
@@ -92,6 +94,20 @@ async def test_the_log_of_what_failed_first_is_open(page: Page, server: Server):
     await page.locator("#log").get_by_role("link", name="Log of test (n=2)").click()
     await page.locator("#log h2 a").click()
     await expect(page).to_have_url(f"{server.url}/ui/jobs/{failed}")
+
+
+async def test_long_messages_and_a_graph_leave_room_for_the_rest(page: Page, server: Server):
+    long = "error: " + "a message of many words " * 12
+    job = server.start_job(config(f"  a: {{steps: ['echo \"{long}\"; exit 1']}}\n" + MATRIX))
+    server.wait_finished(job)
+    await page.set_viewport_size({"width": 1280, "height": 800})
+    await page.goto(f"{server.url}/ui/jobs/{job}")
+    reason = page.locator("#parts .at-reason a", has_text="many words")
+    await expect(reason).to_have_attribute("title", re.compile("many words a message"))
+    box = await reason.bounding_box()
+    assert box is not None and box["height"] < 80
+    log = await page.locator("#log").bounding_box()
+    assert log is not None and log["height"] >= 399
 
 
 async def test_a_part_that_fails_opens_its_log_while_the_build_runs(page: Page, server: Server):

@@ -1,4 +1,4 @@
-// The log is as high as the window has room for, so that its end is in sight.
+// The log is as high as the window has room for, so that its end is in sight; below much else, half as high as the window.
 
 const LEAST = 180; // pixels
 const MARGIN = 12;
@@ -9,7 +9,8 @@ export function fit(section, scroller) {
     const grid = section.parentElement;
     const top = grid.getBoundingClientRect().top + scrollY;
     const beside = section.offsetHeight - scroller.offsetHeight;
-    const height = `${Math.max(LEAST, Math.floor(innerHeight - top - beside - MARGIN))}px`;
+    const least = Math.max(LEAST, Math.floor(innerHeight / 2) - beside);
+    const height = `${Math.max(least, Math.floor(innerHeight - top - beside - MARGIN))}px`;
     if (scroller.style.height !== height) scroller.style.height = height;
   };
   measure();
