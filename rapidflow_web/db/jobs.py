@@ -285,6 +285,7 @@ async def unchecked(job_id: int) -> Job | None:
     return found[0] if found else None
 
 
+@patient
 @uncancelled
 async def load(job: Job) -> tuple[list[Step], list[Environment]]:
     """The steps and the environment of a job, which has its definition from then on."""

@@ -7,15 +7,17 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 from tortoise import connections
+from tortoise.exceptions import OperationalError
 
 from rapidflow_web.builds.ending import Ending
 from rapidflow_web.db import claims, job_steps, jobs, outbox, pipelines
 from rapidflow_web.db.database import now_ms, sqlite_url
-from rapidflow_web.db.models import Pipeline
+from rapidflow_web.db.models import Pipeline, Step
 from rapidflow_web.db.sql import rows
 from rapidflow_web.db.trigger_models import Repository, Upload
 from rapidflow_web.logs.log import LogStore
@@ -40,7 +42,7 @@ _REFUSE = {
 # Starts and ends builds until it is killed; says when it has ended some.
 _CHURN = """
 import asyncio, sys
-from rapidflow_web.db import claims, job_steps, jobs, outbox, pipelines
+from rapidflow_web.db import claims, jobs, outbox, pipelines
 from rapidflow_web.db.database import open_database
 from rapidflow_web.pipeline.definition import StepDefinition
 
@@ -103,6 +105,13 @@ async def running() -> int:
     assert job is not None and job.id == job_id
     await job_steps.begin((await job_steps.of_job(job_id))[0].id, 1)
     return job_id
+
+
+async def steps_of(job_id: int) -> list[tuple[object, ...]]:
+    return [
+        (step.status, step.started_at, step.finished_at, step.exit_code, step.longest_silence)
+        for step in await job_steps.of_job(job_id)
+    ]
 
 
 async def stored(listener: str = "notify") -> list[tuple[int, str]]:
@@ -288,3 +297,38 @@ async def test_only_jobs_that_concern_a_listener_are_stored_for_it() -> None:
     assert await listeners_of_build(telling, upload_id=0) == set()
     both = await listeners_of_build(telling, of_repository=True, commit="0" * 40)
     assert both == {"notifications", "statuses"}
+
+
+async def test_a_step_ends_as_the_next_begins(database: str) -> None:
+    pipeline = await pipelines.create("some", "name: some\nsteps: ['true']")
+    fields = {"pipeline_id": pipeline.id, "definition_id": pipeline.definition_id, "started_by": "test"}
+    job = await jobs.create(fields, [StepDefinition("true")] * 3, {})
+    first, second, third = (step.id for step in await job_steps.of_job(job.id))
+    await job_steps.begin(first, 10)
+    waits = ("pending", None, None, None, None)
+    for _ in range(2):  # safe to call again
+        await job_steps.end(first, "failed", 3, 20, 5, second)
+        assert await steps_of(job.id) == [("failed", 10, 20, 3, 5), ("running", 20, None, None, None), waits]
+    await job_steps.end(second, "cancelled", None, 30)
+    assert (await steps_of(job.id))[1:] == [("cancelled", 20, 30, None, None), waits]
+    # What has ended does not begin again.
+    await job_steps.end(third, "success", 0, 40, 0, second)
+    assert (await steps_of(job.id))[1:] == [("cancelled", 20, 30, None, None), waits]
+
+
+async def test_a_build_is_read_again_when_the_database_is_back(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await jobs.existing(await pending())
+    errors = [OperationalError("away"), ConnectionRefusedError()]
+    read = Step.raw
+
+    def away(statement: str) -> Any:
+        if errors:
+            raise errors.pop()
+        return read(statement)
+
+    monkeypatch.setattr(Step, "raw", away)
+    monkeypatch.setattr("rapidflow_web.db.database._RETRY_SECONDS", 0.01)
+    steps, _ = await jobs.load(job)
+    assert [step.job_id for step in steps] == [job.id] and not errors
