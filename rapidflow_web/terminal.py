@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TextIO
 
-_CONTROLS = (*range(0x20), *range(0x7F, 0xA0))
-_BIDI = (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_CONTROLS = r"\x7f-\x9f"
+_BIDI = r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 """Marks of the direction in which text is written."""
-_OTHERS = (0x2028, 0x2029, *range(0xD800, 0xE000))
+_OTHERS = r"\u2028\u2029\ud800-\udfff"
 """Line and paragraph separators, and halves of characters, which can't be printed."""
-_UNSAFE = {
-    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in (*_CONTROLS, *_BIDI, *_OTHERS)
-}
-_UNSAFE_IN_LINES = {code: shown for code, shown in _UNSAFE.items() if chr(code) not in "\t\n"}
-_UNSAFE_IN_JSON = {code: f"\\u{code:04x}" for code in _UNSAFE if code >= 0x7F}
+_UNSAFE_IN_JSON = re.compile(f"[{_CONTROLS}{_BIDI}{_OTHERS}]")
+_UNSAFE_IN_LINES = re.compile(rf"[\x00-\x08\x0b-\x1f{_CONTROLS}{_BIDI}{_OTHERS}]")
+_UNSAFE = re.compile(rf"[\x00-\x1f{_CONTROLS}{_BIDI}{_OTHERS}]")
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _escape_in_json(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def safe(text: object) -> str:
     """The text in one line, with what a terminal would obey shown as an escape such as \\x1b."""
-    return str(text).translate(_UNSAFE)
+    return _UNSAFE.sub(_escape, str(text))
 
 
 def safe_lines(text: str) -> str:
     """The same of text that may have line breaks and tabs."""
-    return text.translate(_UNSAFE_IN_LINES)
+    return _UNSAFE_IN_LINES.sub(_escape, text)
 
 
 def safe_json(text: str) -> str:
     """The same JSON text, with nothing in it that a terminal would obey."""
-    return text.translate(_UNSAFE_IN_JSON)
+    return _UNSAFE_IN_JSON.sub(_escape_in_json, text)
 
 
 def shown_size(size: float) -> str:

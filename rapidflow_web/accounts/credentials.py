@@ -7,10 +7,13 @@ import functools
 import hashlib
 import re
 import secrets
-
-import argon2
+from typing import TYPE_CHECKING
 
 from rapidflow_web.accounts.fair_slots import FairSlots
+
+# Imported where it is used: many servers run for days before anyone logs in.
+if TYPE_CHECKING:
+    import argon2
 
 USER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 """Names that can stand in a header and in a log without a question."""
@@ -20,7 +23,6 @@ LONGEST_TOKEN_LIFE = 3650
 LEAST_PASSWORD = 8
 _MOST_PASSWORD = 1024
 TOKEN_PREFIX = "rapidflow_"  # noqa: S105, so that scanners for leaked tokens can find one
-_hasher = argon2.PasswordHasher()
 # Each takes 64 MiB and a core: a flood of logins must not take all there is.
 _slots = FairSlots(2)
 
@@ -37,10 +39,17 @@ def check_password(password: str) -> None:
         raise ValueError(f"use a password of {LEAST_PASSWORD} to {_MOST_PASSWORD} characters")
 
 
+@functools.cache
+def _hasher() -> argon2.PasswordHasher:
+    import argon2
+
+    return argon2.PasswordHasher()
+
+
 def hashed(password: str) -> str:
     """The Argon2 hash of a password. Raises ValueError like `check_password`."""
     check_password(password)
-    return _hasher.hash(password)
+    return _hasher().hash(password)
 
 
 async def hashed_slowly(password: str, whose: str) -> str:
@@ -60,12 +69,14 @@ async def is_right(password: str, stored: str | None, whose: str) -> bool:
 
 @functools.cache
 def _nobodys() -> str:
-    return _hasher.hash(secrets.token_urlsafe(32))
+    return _hasher().hash(secrets.token_urlsafe(32))
 
 
 def _verify(password: str, stored: str | None) -> bool:
+    import argon2
+
     try:
-        return _hasher.verify(stored or _nobodys(), password)
+        return _hasher().verify(stored or _nobodys(), password)
     except argon2.exceptions.VerifyMismatchError:
         return False
 

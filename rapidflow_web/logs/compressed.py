@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
-import zstandard
-
 from rapidflow_web.private_files import replacing
 
 SUFFIX = ".zst"
@@ -45,6 +43,8 @@ def compress(source: Path, target: Path) -> int:
 
     Takes as long as there is to compress, some 300 MB/s. Raises `OSError`.
     """
+    import zstandard
+
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
     entries: list[bytes] = []
     with source.open("rb") as plain, replacing(target) as packed:
@@ -139,6 +139,8 @@ class CompressedFile:
         return block
 
     def _unpacked(self, number: int) -> bytes:
+        import zstandard
+
         start, end = self._starts[number], self._starts[number + 1]
         try:
             # Not kept: one can't be used by two threads, and to make one costs little.
@@ -165,6 +167,8 @@ def blocks(path: Path) -> Iterator[bytes | None]:
 
 
 def _blocks_without_table(path: Path) -> Iterator[bytes]:
+    import zstandard
+
     with path.open("rb") as file:
         rest = b""
         # A frame never is much longer than what it holds.

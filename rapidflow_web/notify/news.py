@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from markupsafe import escape
 
 from rapidflow_web.db.models import Job
 from rapidflow_web.notify.words import lasted, one_line
@@ -96,13 +97,12 @@ def plain(news: News) -> str:
 def as_html(news: News) -> str:
     """A mail in HTML."""
     cells = "".join(
-        f"<tr><th align=left>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>\n"
-        for name, value in news.facts
+        f"<tr><th align=left>{escape(name)}</th><td>{escape(value)}</td></tr>\n" for name, value in news.facts
     )
-    url = html.escape(news.url)
+    url = escape(news.url)
     return (
         '<!doctype html>\n<html lang="en">\n<body>\n'
-        f"<h3>{html.escape(news.headline)}</h3>\n<table>\n{cells}</table>\n"
+        f"<h3>{escape(news.headline)}</h3>\n<table>\n{cells}</table>\n"
         f'<p><a href="{url}">{url}</a></p>\n</body>\n</html>\n'
     )
 

@@ -31,9 +31,14 @@ _UNUSED = (
     # WebSockets and tracing of aiohttp's client.
     "aiohttp.client_ws",
     "aiohttp.tracing",
-    # Servers of prometheus-client and Werkzeug.
+    # Servers of prometheus-client and Werkzeug, and the test client of that.
     "http.server",
+    "werkzeug.serving",
+    "werkzeug.test",
     "wsgiref.simple_server",
+    # Hypercorn's configuration of logging, and what attrs offers to validate with.
+    "attr.validators",
+    "logging.config",
     # How Tortoise runs coroutines from threads.
     "anyio",
 )

@@ -284,7 +284,8 @@ if __name__ == "__main__":
 
         from rapidflow_web.accounts import credentials
 
-        credentials._hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        cheap = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        credentials._hasher = lambda: cheap
 
     try:
         main()

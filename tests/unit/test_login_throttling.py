@@ -26,7 +26,8 @@ HERE, ELSEWHERE = "192.0.2.1", "198.51.100.7"
 async def access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Access]:
     # Time stands still, and hashes are made in less of it.
     monkeypatch.setattr(throttle, "time", SimpleNamespace(monotonic=lambda: 1000.0))
-    monkeypatch.setattr(credentials, "_hasher", argon2.PasswordHasher(1, 8, 1))
+    cheap = argon2.PasswordHasher(1, 8, 1)
+    monkeypatch.setattr(credentials, "_hasher", lambda: cheap)
     await open_database(sqlite_url(tmp_path / "rapidflow.db"))
     hashed = credentials.hashed(RIGHT)
     for name in ("root", "eve"):
