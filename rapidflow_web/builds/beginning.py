@@ -381,11 +381,11 @@ def _refused(name: str, parsed: ParsedPipeline, pipeline_id: int) -> str | None:
         # By BASH_ENV and many others, whoever starts the build could have it print its secrets.
         return (
             f"{name} can't be given to a build that has secrets, because the pipeline does not have it "
-            "under 'env'; an administrator can add it there"
+            "under 'env'; whoever may change the definition can add it"
         )
     if has_power(name):
         return (
             f"{name} can change what a build runs, and can only be given where the pipeline has it under "
-            "'env'; an administrator can add it there"
+            "'env'; whoever may change the definition can add it"
         )
     return None

@@ -170,7 +170,11 @@ class Service:
             raise BadRequest(f"job {job_id} has no part {part[:100]!r}")
         decide = parts.approve if approved else parts.reject
         if not any([await decide(row.step_id, by) for row in wanted]):
-            raise Conflict(f"{wanted[0].name} does not wait for an approval; it is {wanted[0].state}")
+            row = wanted[0]
+            if row.approved_by is not None:
+                raise Conflict(f"{row.name} was already approved by {row.approved_by}")
+            now = " yet" if row.state == "waiting" else f"; it is {row.state}"
+            raise Conflict(f"{row.name} does not wait for an approval{now}")
         if (lead := self._leads.lead(job_id)) is not None:
             lead.wake()
 

@@ -31,7 +31,7 @@ def test_a_variable_that_changes_what_runs_must_be_in_the_pipeline(server: Serve
     for name in POWERS:
         assert refused(server, pipeline_id, {name: "x"}) == [
             f"{name} can change what a build runs, and can only be given where the pipeline has it under "
-            "'env'; an administrator can add it there"
+            "'env'; whoever may change the definition can add it"
         ]
     page = server.request(
         "POST",

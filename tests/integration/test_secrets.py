@@ -141,7 +141,7 @@ def test_nobody_who_starts_a_build_can_put_a_value_in_the_place_of_a_secret(
     assert (answer.status, answer.json["error"]) == (
         422,
         "BASH_ENV can't be given to a build that has secrets, because the pipeline does not have it under "
-        "'env'; an administrator can add it there",
+        "'env'; whoever may change the definition can add it",
     )
     named = {"name": "c", "env": {"WHAT": ""}, "secrets": ["TOKEN"], "steps": ['echo "$WHAT"']}
     put(server, "/secrets/TOKEN", VALUE)
