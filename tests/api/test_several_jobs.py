@@ -304,6 +304,7 @@ def test_an_approval_lets_a_part_go_or_ends_it(server: Server) -> None:
     wait_state(server, job_id, "deploy", "waits_for_approval")
     # How long people take says nothing about how long the build takes.
     assert 'class="pace"' not in server.get(f"/ui/jobs/{job_id}").text
+    assert "<progress" not in server.get("/ui/overview").text.split(f'id="now-{job_id}"')[1].split("</li>")[0]
     assert server.post(f"/jobs/{job_id}/reject", {"part": "deploy"}).status == 200
     details = server.wait_finished(job_id)
     assert list(states(details).values()) == ["cancelled", "skipped"]
