@@ -115,7 +115,7 @@ async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
     definition = None
     if not job.unread and (small or not polled):
         definition = await _definition(job)
-    command = _command(job, definition, {variable.key: variable.value for variable in environment})
+    command = _command(job, steps, definition, {variable.key: variable.value for variable in environment})
     small = small and len(command or "") <= _MOST_POLLED
     phases, waits = services().supervisor.timeline(job).phases, await _waits(job)
     begun = any(step.started_at is not None for step in steps)
@@ -229,13 +229,26 @@ async def _lacking(job: Job, definition: ParsedPipeline | None) -> named_secrets
     return await named_secrets.lacking(pipeline, definition.secrets)
 
 
-def _command(job: Job, definition: ParsedPipeline | None, environment: dict[str, str]) -> str | None:
+def _command(
+    job: Job, steps: Sequence[Step], definition: ParsedPipeline | None, environment: dict[str, str]
+) -> str | None:
     """What runs the build again on the reader's machine; None where it has no image."""
     if job.image is None or definition is None or job.parts is not None:
         return None
+    left_out = {step.order_num for step in steps if step.skipped is not None}
+    ref, request = job.ref or "", job.pull_request or {}
+    # Only those with a value, because people read the line.
+    more = {
+        "RAPIDFLOW_EVENT": job.event,
+        "RAPIDFLOW_REF": ref,
+        "RAPIDFLOW_TAG": ref.partition("refs/tags/")[2],
+        "RAPIDFLOW_PULL_REQUEST": str(request.get("number", "")),
+        "RAPIDFLOW_TARGET_BRANCH": str(request.get("target", "")),
+    }
     return commands.reproduce(
         job.image,
-        definition.steps,
+        # What the build left out may be what deploys.
+        [step for number, step in enumerate(definition.steps, 1) if number not in left_out],
         {
             # As the build saw them; the pipeline's own variables win.
             "CI": "true",
@@ -244,6 +257,7 @@ def _command(job: Job, definition: ParsedPipeline | None, environment: dict[str,
             "RAPIDFLOW_COMMIT": job.commit or "",
             "RAPIDFLOW_WORKSPACE": "/workspace",
         }
+        | {name: value for name, value in more.items() if value}
         | environment,
         definition.secrets,
         network=definition.network,

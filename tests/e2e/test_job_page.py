@@ -91,7 +91,10 @@ async def test_the_environment_is_shown_and_the_build_is_reproduced(
         "name": "Reproduced",
         "repo_name": repo.url,
         "folder": "app",
-        "steps": ['cat text; echo "it\'s $WHO"'],
+        "steps": [
+            {"content": "echo deployed", "when": {"event": "tag"}},
+            'cat text; echo "it\'s $WHO at $RAPIDFLOW_REF"',
+        ],
     }
     job = docker_server.run(config, environments={"WHO": "me & you"})["job"]["id"]
     await page.goto(f"{docker_server.url}/ui/jobs/{job}")
@@ -103,7 +106,8 @@ async def test_the_environment_is_shown_and_the_build_is_reproduced(
     )
     command = await page.locator("#reproduce").inner_text()
     done = await asyncio.to_thread(run, command, tmp_path)
-    assert (done.stdout, done.returncode) == ("from the commit\nit's me & you\n", 0), done.stderr
+    expected = "from the commit\nit's me & you at refs/heads/main\n"
+    assert (done.stdout, done.returncode) == (expected, 0), done.stderr
 
 
 async def test_a_step_that_is_silent_for_longer_than_ever_says_so_with_its_processes(
