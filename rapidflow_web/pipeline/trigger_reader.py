@@ -310,6 +310,8 @@ def _check_ref(text: str) -> str:
     for prefix in ("refs/heads/", "refs/tags/"):
         if name.startswith(prefix):
             raise ValueError(f"write '{short(name.removeprefix(prefix))}', without {prefix}")
+    if name.startswith("/") or name.endswith("/"):
+        raise ValueError(f"'{short(text)}' fits nothing; names begin and end without '/'")
     return text
 
 
@@ -317,6 +319,8 @@ def _check_path(text: str) -> str:
     check_pattern(text)
     if text.removeprefix("!").startswith(("/", "./")):
         raise ValueError(f"'{short(text)}' fits no file; paths of a repository begin without '/' and './'")
+    if text.endswith("/"):
+        raise ValueError(f"'{short(text)}' fits no file; write '{short(text)}**' for all files in the folder")
     return text
 
 
