@@ -232,7 +232,7 @@ def test_what_they_can_not_mean_is_refused_with_its_place(lines: str, expected: 
     ("when", "expected"),
     [
         ("tag", "line 3, column 11: 'when' must be a mapping of keys to values, not a value"),
-        ("{on: tag}", "line 3, column 12: unknown key 'on'"),
+        ("{on: tag}", "line 3, column 12: unknown key 'on'; it is a key of the pipeline"),
         ("{events: tag}", "line 3, column 12: unknown key 'events', did you mean 'event'?"),
         ("{event: tags}", "line 3, column 19: 'event' can't be 'tags', did you mean 'tag'?"),
         ("{event: retry}", "line 3, column 19: 'event' can't be 'retry'; use push, tag, pull_request, "
