@@ -140,7 +140,7 @@ class Lead:
             return
         scope = job.pipeline_id if repository is None else tools.vault.scope_of_repository(repository.id)
         account = Account(scope, await tools.vault.login_of(scope))
-        source = await tools.mirrors.fetch(job.repo_name, job.branch, account=account)
+        source = await tools.mirrors.fetch(job.repo_name, job.branch, account=account, patient=True)
         commit = await history.commit_of(source.mirror, source.commit)
         job.commit, job.branch = source.commit, source.branch
         job.ref = job.ref or ref_of(job.branch)

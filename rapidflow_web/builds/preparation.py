@@ -196,7 +196,9 @@ class Preparation:
         fetching = f"fetching {job.branch or 'the default branch'}"
         note(fetching)
         told = about(fetching, note)
-        source = await self._tools.mirrors.fetch(url, job.branch, job.commit, account, progress=told)
+        source = await self._tools.mirrors.fetch(
+            url, job.branch, job.commit, account, progress=told, patient=True
+        )
         return source.without_credentials() if job.untrusted else source
 
     async def _launch(self, granted: asyncio.Task[Granted], source: asyncio.Task[None]) -> RunningBuild:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import shutil
@@ -35,6 +36,7 @@ from rapidflow_web.source.fetching import (
     list_refs,
 )
 from rapidflow_web.source.git import GitError, GitOptions, git, memory_limit, plain, without_credentials
+from rapidflow_web.source.outages import patiently
 from rapidflow_web.source.remote import Remote, remote_for
 from rapidflow_web.source.servers import Allowed
 
@@ -130,11 +132,13 @@ class Mirrors:
         everything: bool = False,
         reference: str | None = None,
         progress: Progress | None = None,
+        patient: bool = False,
     ) -> Source:
         """Fetches a commit: `commit` itself, else the head of `branch`, else that of the remote's HEAD.
 
         With `everything` all branches and tags come along, and `commit` may be behind another `reference`,
-        or is the one to which that leads. `progress` is told how far it is.
+        or is the one to which that leads. `progress` is told how far it is. With `patient` a server that
+        does not answer is asked again for a minute, if something was ever fetched from it.
         For a submodule `within` is the source that names it, whose account counts. Raises `BuildError` with
         git's own words.
         """
@@ -153,9 +157,13 @@ class Mirrors:
                 await self._ensure(mirror, remote.url)
                 is_head = False
                 if commit is None or everything or not await is_kept(mirror, commit):
-                    fetched, branch = await self._fetch(
-                        mirror, remote, branch, commit, progress, everything=everything, reference=reference
-                    )
+                    fetch = functools.partial(
+                        self._fetch, mirror, remote, branch, commit, progress,
+                        everything=everything, reference=reference,
+                    )  # fmt: skip
+                    # One that never answered is likely to be misspelt.
+                    patient &= await asyncio.to_thread((mirror / mirror_folders.USED).exists)
+                    fetched, branch = await (patiently(fetch, progress) if patient else fetch())
                     commit, is_head = fetched.commit, fetched.is_head
                     self._grown.add(mirror)
                     limit.reschedule(None)

@@ -97,7 +97,9 @@ class _Checkout:
             if not stated:
                 raise BuildError("could not fetch the source: .gitmodules has no URL for it")
             url = _absolute(within.url, stated)
-            source = await self._mirrors.fetch(url, commit=commit, within=within, progress=self._told(name))
+            source = await self._mirrors.fetch(
+                url, commit=commit, within=within, progress=self._told(name), patient=True
+            )
         except BuildError as error:
             raise BuildError(f"the submodule '{name}': {_of_submodule(str(error))}") from error
         await asyncio.to_thread(_clear, folder, path)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
 import socket
 import socketserver
 import struct
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +21,9 @@ from rapidflow_web.source.mirrors import Mirrors
 from rapidflow_web.source.remote import Remote, remote_for
 from rapidflow_web.source.servers import Allowed, Server, is_public, judged, server_of
 from rapidflow_web.source.workspace import check_out
+from tests.support.git_daemon import GitDaemon
 from tests.support.git_server import GitServer, git_server
 from tests.support.repos import Repo
-from tests.support.server import wait_for
 from tests.support.sources import assert_not_contacted, names, refusal
 
 PRIVATE = "is in a private network or on this machine"
@@ -62,23 +60,9 @@ def https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitServer
 def daemon(tmp_path: Path) -> Iterator[str]:
     """A `git://` server of the folder with the repositories; its host and port."""
     (tmp_path / "repos").mkdir(exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        ["git", "daemon", "--listen=127.0.0.1", f"--port={port}", "--export-all", "--reuseaddr",
-         f"--base-path={tmp_path}/repos", str(tmp_path / "repos")],
-        stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-
-    def is_up() -> bool:
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", port)) == 0
-
-    wait_for(is_up, "the git daemon listens")
-    yield f"127.0.0.1:{port}"
-    os.killpg(process.pid, 15)
-    process.wait()
+    served = GitDaemon(tmp_path / "repos").start()
+    yield served.address
+    served.stop()
 
 
 def mirrors_with(folder: Path, allowed: Allowed = ()) -> Mirrors:
