@@ -26,7 +26,7 @@ async def tries(*said: str) -> tuple[int, list[str], str | None]:
             raise GitError(left.pop(0))
 
     try:
-        await outages.patiently(fetch, told.append)
+        await outages.patiently(fetch, lambda detail, _done=None: told.append(detail))
     except GitError as error:
         return count, told, str(error)
     return count, told, None
