@@ -104,6 +104,8 @@ class Preparation:
         self._services = services
         self._machine = tools.executor.on(job.node)
         self._root = tools.work / str(job.id)
+        self._led_to_image: str | None = None
+        """The file in the source that told which image the build gets."""
         self.archive = Archive(self._root)
         """What the agent needs to be brought; whoever got the agent closes it."""
 
@@ -211,9 +213,13 @@ class Preparation:
                 provided = functools.partial(present.provide, image, phase.note, anonymous=job.untrusted)
                 try:
                     pulled = await when_reachable(provided, patience, phase.note)
-                except BuildError:
+                except BuildError as error:
                     await granted  # then it is known what is to be masked in the error
-                    raise
+                    if self._led_to_image is None:
+                        raise
+                    raise BuildError(
+                        f"{error}; {self._led_to_image} led to this image; set another with 'image'"
+                    ) from error
                 if pulled:
                     await pulled_images.pulled(image)
                 phase.note(image)
@@ -245,6 +251,7 @@ class Preparation:
                 found = await asyncio.to_thread(images.detect, lambda name: _read(folder / name))
                 if found is not None:
                     job.language, job.version = found.language, job.version or found.version
+                    self._led_to_image = found.source
                 image = image_for(job.language, job.version, settings)
             job.image = image
             await jobs.update(job.id, language=job.language, version=job.version, image=image)

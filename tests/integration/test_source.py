@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,6 +122,20 @@ def test_a_repository_that_can_not_be_reached_fails_with_the_words_of_git(server
     assert error.startswith("could not fetch the source: ")
     assert "does not appear to be a git repository" in error
     assert "Connection refused" in failed(server, repo_name="git://127.0.0.1:9/app.git")
+
+
+def test_an_image_that_was_chosen_by_a_file_and_can_not_be_pulled_names_the_file(
+    tmp_path: Path, repo: Repo, repos: Path
+) -> None:
+    repo.commit({"package.json": "{}"})
+    image = "127.0.0.1:9/node:{version}"
+    server = Server(tmp_path / "data", file_roots=str(repos), image_nodejs=image).start()
+    try:
+        error = failed(server, repo_name=repo.url)
+    finally:
+        server.stop()
+    assert error.startswith("could not pull image 127.0.0.1:9/node:lts: ")
+    assert error.endswith("; package.json led to this image; set another with 'image'")
 
 
 def test_a_folder_that_is_not_in_the_repository_is_named(server: Server, repo: Repo) -> None:
