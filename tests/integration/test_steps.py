@@ -59,6 +59,15 @@ def test_a_step_that_ends_badly_fails_with_its_exit_code(server: Server, step: s
     assert states(details) == [("failed", code)]
 
 
+@pytest.mark.parametrize("image", [images.BASH, images.DEBIAN])
+def test_a_daemon_that_a_step_stops_is_gone_while_the_step_runs(server: Server, image: str) -> None:
+    daemon = "(sleep 1000 & echo $! >pid); kill $(cat pid)"
+    gone = "until ! kill -0 $(cat pid) 2>/dev/null; do sleep 0.05; done; echo gone; exit 7"
+    details = run(server, f"{daemon}; {gone}", image=images.ensure(image), timeout="20s")
+    assert details["steps"][0]["output"] == "gone\n", details["job"]["error"]
+    assert states(details) == [("failed", 7)]
+
+
 def test_a_sh_step_and_files_and_variables_work_as_written(server: Server) -> None:
     details = run(
         server,

@@ -344,8 +344,10 @@ rf_begin_launcher() {
 }
 
 rf_await() {
-  # Waits for the step that the launcher runs; its exit code is in rf_code.
+  # Waits for the step that the launcher runs; its exit code is in rf_code. Meanwhile takes note of orphans of
+  # the step that end, which "jobs" does: else whoever stops a daemon would find it there for ever, as a zombie.
   rf_code=''
+  trap 'rf_signal=1; jobs >/dev/null 2>&1' CHLD
   while [ -z "$rf_code" ]; do
     if IFS=' ' read -r rf_word rf_code <&6; then
       case $rf_word in
@@ -363,6 +365,7 @@ rf_await() {
       rf_code=137 # the launcher was killed
     fi
   done
+  trap - CHLD
 }
 
 # Bash forgets exit codes (see rf_wait), so there a process between the agent and the step notes them. Not
