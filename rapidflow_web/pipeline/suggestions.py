@@ -5,10 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_ALIKE = 0.75
+"""From which ratio on words that begin differently are alike: 'cron' is not meant to be 'on'."""
+
 
 def near(word: str, known: Iterable[str]) -> str:
     """The known word that was probably meant, or an empty one."""
-    return next(iter(difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)), "")
+    word, words = word.lower(), list(known)
+    closest = difflib.get_close_matches(word, words, n=1, cutoff=_ALIKE)
+    return next((one for one in closest or difflib.get_close_matches(word, words) if _fits(word, one)), "")
+
+
+def _fits(word: str, known: str) -> bool:
+    return word[:1] == known[:1] or difflib.SequenceMatcher(None, known, word).ratio() >= _ALIKE
 
 
 def did_you_mean(word: str) -> str:

@@ -231,6 +231,7 @@ def test_a_misspelt_key_of_a_step_is_the_only_complaint():
 
 
 def test_a_misspelt_name_is_the_only_complaint():
+    assert "did you mean" not in message(with_line("iron: x"))
     assert message("nmae: x\nsteps: [ls]") == "line 1, column 1: unknown key 'nmae', did you mean 'name'?"
 
 
@@ -330,7 +331,7 @@ def test_all_problems_are_told_in_the_order_of_the_text():
         "line 2, column 10: 'soon' is not a duration; write one like 90s, 30m or 1h30m",
         "line 3, column 7: '1' is not a variable name; use letters, digits and _, but no digit first",
         "line 3, column 16: 'B' must be text, not a list; put text in quotes",
-        "line 5, column 12: unknown step type 'fish', did you mean 'sh'?",
+        "line 5, column 12: unknown step type 'fish'; use bash or sh",
         "line 5, column 18: unknown key 'contnet', did you mean 'content'?",
         "line 6, column 5: a step must be text, not a number; put it in quotes",
     ]
