@@ -61,6 +61,10 @@ _ANSWER = Text(
 )
 
 
+_UNBUFFERED = {"X-Accel-Buffering": "no"}
+"""Has nginx pass on a live log as it is written, also where its configuration does not say so."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """Bytes of the stream from `first` to `end`, or with `end` None to wherever the build ends."""
@@ -100,6 +104,8 @@ async def get_service_logs(query: query_schemas.ServiceLogQuery, job_id: int, na
     log, whole = services().logs.open(job_id, name), services().logs.open(job_id)
     # The logs of services end with that of their job, also those that never began.
     finished = log.sealed or whole.sealed
+    if finished:
+        log.expect_sealed()
     wanted = query_schemas.StreamQuery.model_construct(follow=query.follow, offset=query.offset)
     return await _answer(log, finished, wanted, job.pipeline_id)
 
@@ -126,6 +132,8 @@ async def _answer(log: Log, finished: bool, query: query_schemas.StreamQuery, pi
     }
     if finished and part.end is not None:
         headers |= {"Accept-Ranges": "bytes", "Content-Length": str(part.end - part.first)}
+    if part.end is None:
+        headers |= _UNBUFFERED
     if part.content_range is not None:
         headers["Content-Range"] = part.content_range
     end = part.first if request.method == "HEAD" else part.end
@@ -163,6 +171,8 @@ async def _without_parts(job: Job, log: Log, query: query_schemas.StreamQuery) -
     headers = {"Content-Type": "text/plain; charset=utf-8", "RapidFlow-Offset": str(first)}
     if log.sealed and length is not None:
         headers["Content-Length"] = str(length - first)
+    if follow:
+        headers |= _UNBUFFERED
     response = Response(LongBody(services().streams, reader(job.pipeline_id), pieces), 200, headers)
     response.timeout = None
     return response

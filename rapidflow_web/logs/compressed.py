@@ -38,6 +38,11 @@ def path_of(path: Path) -> Path:
     return path.with_name(path.name + SUFFIX)
 
 
+def damaged_of(packed: Path) -> Path:
+    """Where a repair keeps a compressed file that is damaged."""
+    return packed.with_name(f"{packed.name}.damaged")
+
+
 def compress(source: Path, target: Path) -> int:
     """Writes `source` compressed to `target`, whole or not at all; returns the bytes that it takes there.
 

@@ -7,9 +7,10 @@ nothing, and there is no seam between what is replayed and what is live.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import errno
 import logging
 import os
+import re
 import time
 import weakref
 from collections import OrderedDict
@@ -17,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rapidflow_web.errors import LogUnreadable
-from rapidflow_web.logs.compressed import Damaged, compress, path_of
+from rapidflow_web.logs.compressed import Damaged, compress, damaged_of, path_of
 from rapidflow_web.logs.files import File, open_file
 from rapidflow_web.logs.index import Kind, Layout, Record, load
 from rapidflow_web.logs.writer import LogWriter
@@ -29,6 +30,7 @@ CHUNK = 256 * 1024
 
 _RECENT = 32
 """Finished logs that are kept open."""
+_SERVICE_FILE = re.compile(r"([a-z0-9_-]+)\.(?:log|index)(?:\.zst(?:\.new|\.damaged)?)?")
 _LEAST_COMPRESSED = 4096
 """Bytes of a file that is worth it: on the disk it would take as much."""
 
@@ -91,6 +93,12 @@ class Log:
             raise self._missing()
         if stored_size and self.size != stored_size:
             raise self._damaged(f"it has {self.size} bytes instead of {stored_size}")
+
+    def expect_sealed(self) -> None:
+        """Raises `LogUnreadable` where a log of a build that has ended is there and has no end."""
+        files = _files(self.path)
+        if not self.sealed and any(file.exists() for file in (*files, *map(path_of, files))):
+            raise self._damaged("its index does not fit it")
 
     def _damaged(self, reason: str) -> LogUnreadable:
         # Here, because what has begun to be sent can't say it to anybody else.
@@ -189,9 +197,11 @@ class LogStore:
     def services(self, job_id: int) -> list[str]:
         """The names of the services that have a log."""
         try:
-            return sorted({entry.name.split(".")[0] for entry in os.scandir(self._services(job_id))})
-        except FileNotFoundError:
+            names = [entry.name for entry in os.scandir(self._services(job_id))]
+        except (FileNotFoundError, NotADirectoryError):
             return []
+        # Others may have put something there.
+        return sorted({found[1] for name in names if (found := _SERVICE_FILE.fullmatch(name))})
 
     def unsealed_services(self, job_id: int) -> list[str]:
         """The names of the services whose log goes on, or has readers who wait for it to begin."""
@@ -261,13 +271,17 @@ class LogStore:
         return bool(found)
 
     def delete(self, job_id: int) -> None:
-        """Removes the logs of a job; no harm if there are none."""
+        """Removes the logs of a job; no harm if there are none. Raises `OSError`."""
         for name in self.services(job_id):
             self.delete_service(job_id, name)
-        with contextlib.suppress(FileNotFoundError):
-            self._services(job_id).rmdir()
         self._forget(job_id, None)
         _delete(self.path(job_id))
+        try:
+            self._services(job_id).rmdir()
+        except OSError as error:
+            # What others have put there is not the build's; 'rapidflow doctor' finds it.
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
 
     def _services(self, job_id: int) -> Path:
         return self._folder / f"{job_id // 1000:04}" / f"{job_id}.services"
@@ -295,7 +309,7 @@ def _load(log: Path) -> tuple[list[Record], int]:
 
 def _delete(log: Path) -> None:
     for path in _files(log):
-        for file in path, path_of(path), _begun(path):
+        for file in path, path_of(path), _begun(path), damaged_of(path_of(path)):
             file.unlink(missing_ok=True)
 
 

@@ -1,14 +1,18 @@
-"""Makes a plain log out of a damaged compressed one, from the frames that can still be read."""
+"""Makes what can still be read of a damaged log into a whole one."""
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rapidflow_web import private_files
 from rapidflow_web.logs import stream_text
-from rapidflow_web.logs.compressed import BLOCK, blocks, path_of
+from rapidflow_web.logs.compressed import BLOCK, Damaged, blocks, damaged_of, path_of
+from rapidflow_web.logs.files import open_file
 from rapidflow_web.logs.index import RECORD_SIZE, Kind, Record, unpack
 
 
@@ -39,8 +43,46 @@ def salvage(log: Path, size: int) -> bool:
         moved = b"".join(record.pack() for record in _moved(records, gaps, log))
         private_files.write_atomically(index, moved)
     for path in packed:
-        path.rename(path.with_name(f"{path.name}.damaged"))
+        path.rename(damaged_of(path))
     return bool(gaps)
+
+
+def salvage_output(log: Path) -> None:
+    """Mends the log of a service, which has nothing but output; no harm to one that is whole.
+
+    Lines stand where bytes are lost, as after `salvage`. What others appended is removed. Raises `OSError`.
+    """
+    records = list(unpack(_beginning(log.with_suffix(".index"))))
+    sealed = records[-1].size if records and records[-1].kind is Kind.SEAL else None
+    size = sealed if sealed is not None else _stored_size(log)
+    said = salvage(log, size or 0)
+    log.touch(mode=0o600)
+    with log.open("r+b") as file:
+        there = file.seek(0, os.SEEK_END)
+        if sealed is not None and there > sealed and not said:
+            file.truncate(sealed)
+        elif (size is None or there < size) and not said:
+            file.seek(max(0, there - len(stream_text.LOST)))
+            end = file.read()
+            # A repair that was killed may have said it.
+            if end != stream_text.LOST:
+                file.write((b"" if end[-1:] in (b"", b"\n") else b"\n") + stream_text.LOST)
+        file.seek(0)
+        lines = sum(chunk.count(b"\n") for chunk in iter(partial(file.read, BLOCK), b""))
+        at, now = file.tell(), int(time.time() * 1000)
+    found = Record(Kind.START, 0, 0, 0, 0, 0, 0, now), Record(Kind.SEAL, 0, 0, at, at, 0, lines, now)
+    private_files.write_atomically(log.with_suffix(".index"), b"".join(record.pack() for record in found))
+
+
+def _stored_size(log: Path) -> int | None:
+    """The bytes of a log by its own file; None where that is not there, or does not say."""
+    try:
+        file = open_file(log)
+    except (Damaged, FileNotFoundError):
+        return None
+    size = file.size
+    file.close()
+    return size
 
 
 def _beginning(index: Path) -> bytes:

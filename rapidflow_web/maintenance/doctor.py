@@ -22,7 +22,7 @@ from rapidflow_web.db.database import connected, sqlite_path, sqlite_url
 from rapidflow_web.db.models import Job
 from rapidflow_web.errors import RapidFlowError, SettingsError
 from rapidflow_web.executors.base import BuildSpec, Executor
-from rapidflow_web.logs.compressed import SUFFIX
+from rapidflow_web.logs.compressed import SUFFIX, damaged_of
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.maintenance.backup_file import left_over
 from rapidflow_web.maintenance.finding import Finding
@@ -37,7 +37,6 @@ from rapidflow_web.settings import Settings
 _LOG_NAME = re.compile(r"([0-9]+)\.(?:log|index)(?:\.zst)?")
 _SERVICE_FOLDER = re.compile(r"([0-9]+)\.services")
 _SERVICE_LOG_NAME = re.compile(r"[a-z0-9_-]+\.(?:log|index)(?:\.zst)?")
-_KEPT_NAME = re.compile(r"[0-9]+\.(?:log|index)\.zst\.damaged")
 _GONE = "the container of the build was gone when the installation was repaired"
 
 
@@ -156,7 +155,7 @@ class Doctor:
                 if not self._server_runs:
                     yield Finding(f"{path} is left over from a compression", _removal(path))
             elif (job_id := _job_of(path)) is None:
-                if not _KEPT_NAME.fullmatch(path.name):
+                if not _is_kept(path):
                     yield Finding(f"{path} is nothing of the server's", self._laying_aside(path))
             elif job_id not in known:
                 yield Finding(f"{path} is the log of no job", _removal(path))
@@ -244,6 +243,12 @@ def _job_of(path: Path) -> int | None:
         return int(folder[1]) if _SERVICE_LOG_NAME.fullmatch(path.name) else None
     match = _LOG_NAME.fullmatch(path.name)
     return int(match[1]) if match is not None else None
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether a file is what a repair kept of a damaged log."""
+    packed = path.with_suffix("")
+    return path == damaged_of(packed) and packed.suffix == SUFFIX and _job_of(packed) is not None
 
 
 def _removal(path: Path) -> Callable[[], Awaitable[None]]:

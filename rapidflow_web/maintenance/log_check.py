@@ -13,7 +13,7 @@ from rapidflow_web.logs.compressed import CompressedFile
 from rapidflow_web.logs.files import open_file
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.logs.reindex import KnownStep, reindex
-from rapidflow_web.logs.salvage import salvage
+from rapidflow_web.logs.salvage import salvage, salvage_output
 from rapidflow_web.maintenance.finding import Finding
 from rapidflow_web.progress import Paced, Progress
 
@@ -32,12 +32,18 @@ class LogCheck:
         stored = await retention.stored_logs()
         for number, (job_id, status, error, size) in enumerate(stored):
             told(f"log {number + 1} of {len(stored)}", number / len(stored))
-            problem = await asyncio.to_thread(self._problem, job_id, size)
-            if problem and await jobs.get(job_id) is not None:
+            problems = await asyncio.to_thread(self._problems, job_id, size)
+            if not problems or await jobs.get(job_id) is None:
+                continue
+            for service, problem in problems:
+                if service is None:
+                    whose, mend = f"job {job_id}", self._is_salvaged(job_id, status, error, size)
+                else:
+                    whose = f"the service {service} of job {job_id}"
+                    mend = self._of_service_is_salvaged(job_id, service)
                 # A running server keeps logs open, and would go on with what it knows of them.
-                mend = None if self._server_runs else self._is_salvaged(job_id, status, error, size)
                 hint = "; stop the server to have it mended" if self._server_runs else ""
-                yield Finding(f"the log of job {job_id} {problem}{hint}", mend)
+                yield Finding(f"the log of {whose} {problem}{hint}", None if self._server_runs else mend)
 
     def gets_an_end(
         self, job_id: int, status: str, error: str | None, before: bytes = b""
@@ -54,24 +60,31 @@ class LogCheck:
 
         return mend
 
-    def _problem(self, job_id: int, size: int) -> str | None:
-        path = self._logs.path(job_id)
+    def _problems(self, job_id: int, size: int) -> list[tuple[str | None, str]]:
+        """What is wrong with the log of a job and those of its services, which are named."""
+        found = [(None, self._problem(job_id, None, size))]
+        found += [(name, self._problem(job_id, name, None)) for name in self._logs.services(job_id)]
+        return [(name, problem) for name, problem in found if problem is not None]
+
+    def _problem(self, job_id: int, service: str | None, size: int | None) -> str | None:
+        """What is wrong with a log; `size` is that in the database, which does not know those of services."""
+        path = self._logs.path(job_id, service)
         try:
             there = _checked_size(path)
         except FileNotFoundError:
             return "is missing"
         except OSError as error:
             return f"can't be read ({error.strerror or error})"
-        if there != size:
+        if size is not None and there != size:
             return f"has {there} bytes instead of {size}"
         try:
             _checked_size(path.with_suffix(".index"))
-            log = self._logs.open(job_id)
+            log = self._logs.open(job_id, service)
         except FileNotFoundError:
             return "has no index"
         except OSError as error:
             return f"has an index that can't be read ({error.strerror or error})"
-        return None if log.sealed and log.size == size else "has an index that does not fit it"
+        return None if log.sealed and log.size == there else "has an index that does not fit it"
 
     def _is_salvaged(
         self, job_id: int, status: str, error: str | None, size: int
@@ -82,6 +95,13 @@ class LogCheck:
             steps = await _begun(job_id)
             await asyncio.to_thread(self._gets_an_index, job_id, size, steps, final_lines)
             await self.gets_an_end(job_id, status, error, b"" if said else stream_text.LOST)()
+
+        return mend
+
+    def _of_service_is_salvaged(self, job_id: int, service: str) -> Callable[[], Awaitable[None]]:
+        async def mend() -> None:
+            await asyncio.to_thread(salvage_output, self._logs.path(job_id, service))
+            await jobs.update(job_id, stored_size=None)
 
         return mend
 

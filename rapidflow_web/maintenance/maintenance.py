@@ -100,7 +100,7 @@ class Maintenance:
         async with self._changing:
             for job_id in self._removing.begun():
                 if await jobs.get(job_id) is None:
-                    await asyncio.to_thread(self._logs.delete, job_id)
+                    await self._delete_logs(job_id)
             self._removing.end()
         await asyncio.to_thread(remove_left_over, self._tools.settings.data)
 
@@ -170,10 +170,21 @@ class Maintenance:
             await retention.delete(batch)
             for job_id in batch:
                 self._forget(job_id)
-                await asyncio.to_thread(self._logs.delete, job_id)
+                await self._delete_logs(job_id)
                 self._forget(job_id)  # whoever read the log meanwhile
             await asyncio.to_thread(self._removing.end)
         return found
+
+    async def _delete_logs(self, job_id: int) -> None:
+        try:
+            await asyncio.to_thread(self._logs.delete, job_id)
+        except OSError as error:
+            # Those of the others are to go all the same.
+            _log.warning(
+                "the log of job %s, which is removed, can't be removed (%s); run 'rapidflow doctor --fix'",
+                job_id,
+                error,
+            )
 
     async def _prune_mirrors(self, dry_run: bool) -> list[MirrorSize]:
         most = self._tools.settings.keep_mirrors

@@ -76,6 +76,32 @@ def test_builds_beyond_the_count_go_with_all_that_is_theirs(new_server: Callable
     assert run(server, good) > waiting  # no number is given twice
 
 
+def test_a_log_that_can_not_be_removed_keeps_no_other(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process", keep_builds="1").start()
+    good = server.pipeline(GOOD)
+    blocked, strays, last, kept = (run(server, good) for _ in range(4))
+    logs = server.data / "logs" / "0000"
+    (logs / f"{blocked}.index").unlink()
+    (logs / f"{blocked}.index").mkdir()
+    for name in ("note", "db.log", "old.txt"):
+        (logs / f"{strays}.services").mkdir(exist_ok=True)
+        (logs / f"{strays}.services" / name).write_text("mine")
+    assert [build["id"] for build in pruned(server)["builds"]] == [blocked, strays, last]
+    assert not (server.data / "removing.json").exists()
+    left = {str(path.relative_to(logs)) for path in logs.rglob("*") if path.is_file()}
+    assert left == {
+        f"{kept}.log",
+        f"{kept}.index",
+        f"{strays}.services/note",
+        f"{strays}.services/old.txt",
+    }
+    assert f"the log of job {blocked}, which is removed, can't be removed" in server.log.read_text()
+    server.stop()
+    assert server.command("doctor", "--fix").returncode == 0
+    assert {path.name for path in logs.iterdir()} == {f"{kept}.log", f"{kept}.index"}
+    assert (server.data / "strays" / "0000" / f"{strays}.services" / "note").read_text() == "mine"
+
+
 def test_what_is_too_old_goes_but_never_the_last_success(new_server: Callable[..., Server]) -> None:
     server = new_server(executor="process").start()
     good, bad = server.pipeline(GOOD), server.pipeline(BAD)

@@ -8,8 +8,8 @@ import pytest
 
 from rapidflow_web.logs.compressed import BLOCK, path_of
 from rapidflow_web.logs.log import LogStore
-from rapidflow_web.logs.salvage import salvage
-from rapidflow_web.logs.stream_text import COMPLETED
+from rapidflow_web.logs.salvage import salvage, salvage_output
+from rapidflow_web.logs.stream_text import COMPLETED, LOST
 
 LINES = b"".join(b"%d: a line of some length\n" % number for number in range(30_000))
 
@@ -98,3 +98,65 @@ def test_a_log_that_is_not_compressed_is_left_alone(tmp_path: Path) -> None:
     path.write_bytes(b"text")
     assert not salvage(path, 4)
     assert list(tmp_path.iterdir()) == [path]
+
+
+async def service_log(folder: Path) -> Path:
+    """The log of a service, whole and not compressed."""
+    writer = LogStore(folder).writer(1, service="db")
+    await writer.begin_output()
+    for start in range(0, len(LINES), 70_000):
+        await writer.append(LINES[start : start + 70_000], start + 70_000)
+    await writer.seal_output()
+    return LogStore(folder).path(1, "db")
+
+
+def shown(folder: Path) -> bytes:
+    """What a reader gets of the log of a service, which must be whole."""
+    log = LogStore(folder).open(1, "db")
+    text = log.path.read_bytes()
+    assert (log.sealed, log.size, log.lines) == (True, len(text), text.count(b"\n"))
+    return text
+
+
+async def test_of_a_plain_log_of_a_service_all_is_kept_that_is_there(tmp_path: Path) -> None:
+    path = await service_log(tmp_path)
+    salvage_output(path)
+    assert shown(tmp_path) == LINES
+    with path.open("ab") as file:
+        file.write(b"somebody was here\n")
+    salvage_output(path)
+    assert shown(tmp_path) == LINES
+    path.with_suffix(".index").unlink()
+    salvage_output(path)
+    assert shown(tmp_path) == LINES
+    path.write_bytes(LINES[:1010])
+    for _ in range(2):
+        salvage_output(path)
+        assert shown(tmp_path) == LINES[:1010] + b"\n" + LOST
+    path.unlink()
+    salvage_output(path)
+    assert shown(tmp_path) == LOST
+
+
+async def test_of_a_compressed_log_of_a_service_all_readable_frames_are_kept(tmp_path: Path) -> None:
+    path = await service_log(tmp_path)
+    LogStore(tmp_path).compress(1)
+    damage(path_of(path), path_of(path).stat().st_size // 2)
+    salvage_output(path)
+    text = shown(tmp_path)
+    start = next(number for number in range(len(LINES)) if text[number] != LINES[number]) // BLOCK * BLOCK
+    line = f"\n=== {BLOCK:,} bytes of this log are lost ===\n".encode()
+    assert text == LINES[:start] + line + LINES[start + BLOCK :]
+
+
+async def test_of_a_log_of_a_service_whose_size_is_lost_the_beginning_is_kept(tmp_path: Path) -> None:
+    path = await service_log(tmp_path)
+    LogStore(tmp_path).compress(1)
+    with path_of(path).open("r+b") as packed:
+        packed.truncate(path_of(path).stat().st_size * 3 // 4)
+    path.with_suffix(".index").unlink()
+    salvage_output(path)
+    text = shown(tmp_path)
+    kept = LINES[: len(text) // BLOCK * BLOCK]
+    assert text == kept + (b"" if kept.endswith(b"\n") else b"\n") + LOST
+    assert len(text) > BLOCK
