@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import click
 
 from rapidflow_web import __version__
-from rapidflow_web.cli import response_shapes
+from rapidflow_web.cli import response_shapes, tls
 from rapidflow_web.cli.response_shapes import Shape
 from rapidflow_web.errors import RapidFlowError
 
@@ -75,7 +75,7 @@ class Client:
     def __init__(self, url: str, notify: Callable[[str], object]) -> None:
         self._url = url
         self._notify = notify
-        self._was_there = False
+        self._was_there = self._answered = False
         try:
             parts = urlsplit(
                 url if "://" in url or not re.search(r"[.:]|^localhost$", url) else f"http://{url}"
@@ -128,6 +128,8 @@ class Client:
         finally:
             connection.close()
         if response.status not in (200, 201, *also):
+            if response.status == 400 and not _refusal(text):
+                self._check_for_tls()
             kind = Unreachable if response.status >= 500 else ClientError
             raise kind(_refusal(text) or f"{self._url} answered with status {response.status}")
         try:
@@ -156,6 +158,8 @@ class Client:
             connection = self._connection(timeout=None)
             try:
                 response = self._send(connection, "GET", f"{_path(job_id)}/logs/stream?{urlencode(wanted)}")
+                if response.status == 400:
+                    self._check_for_tls()
                 if 400 <= response.status <= 500:
                     _refuse(response)
                 if response.status != 200:
@@ -230,9 +234,22 @@ class Client:
             # A server that refuses a large body says so before it has all of it, and hangs up.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(method, self._base + path, _until_answered(data, connection.sock), headers)
-        return connection.getresponse()
+        response = connection.getresponse()
+        self._answered |= response.status != 400
+        return response
+
+    def _check_for_tls(self) -> None:
+        """Raises `ClientError` where the server, which has answered nothing yet, speaks TLS alone."""
+        port = self._port or http.client.HTTP_PORT
+        if not self._https and not self._answered and tls.is_spoken(self._host, port):
+            raise ClientError(f"{self._url} speaks TLS; write https:// instead of http://")
 
     def _unreachable(self, error: Exception) -> Unreachable:
+        """What to raise for an error. Raises `ClientError` where no other try is worth it."""
+        if complaint := tls.complaint(error, self._url):
+            raise ClientError(complaint) from error
+        if self._was_there:
+            self._check_for_tls()
         hint = "" if self._was_there else "; start it, or name another with --url or RAPIDFLOW_URL"
         return Unreachable(f"{self._url} does not answer: {_reason(error)}{hint}")
 

@@ -217,3 +217,6 @@ def test_the_headers_of_a_stream_can_be_asked_for_alone(
     assert (running.status, running.body) == (200, b"")
     assert "content-length" not in running.headers
     assert running.headers["rapidflow-offset"] == "0"
+    # A proxy with the usual settings would show a live log only when the build has ended.
+    assert running.headers["x-accel-buffering"] == "no"
+    assert "x-accel-buffering" not in head.headers
