@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import pwd
+import re
 import secrets
 import uuid
 from collections.abc import Callable, Collection, Generator
@@ -19,6 +22,7 @@ SECRETS_KEY = "secrets.key"
 RESTORING = "restoring"
 """The folder in which a restore works; while something is in it, nothing else in the data folder counts."""
 _FOLDERS = ("logs", "mirrors", "work", "uploads")
+_KEY_BYTES = 32
 _LEFT_BY_A_START = ("installation", "key", "lock")
 
 
@@ -55,10 +59,44 @@ def check_is_whole(root: Path) -> None:
         )
 
 
+def check_user(root: Path, command: str) -> None:
+    """Raises `SettingsError` for another user than the server's, who could not read what `command` writes."""
+    for path in root / "key", root:
+        try:
+            owner = path.stat().st_uid
+            break
+        except FileNotFoundError:
+            continue
+    else:
+        return
+    if owner != os.geteuid():
+        raise SettingsError(
+            f"the data folder {root} belongs to {user_name(owner)}, and you are {user_name(os.geteuid())}: "
+            f"run '{command}' as the user of the server"
+        )
+
+
+def user_name(number: int) -> str:
+    """What the system calls a user."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
 def make_folder(folder: Path) -> None:
     """Makes a folder for the server's user alone, if it is not there. Raises `SettingsError`, `OSError`."""
     _check_link(folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _check_access(folder: Path) -> None:
+    """Raises `PermissionError` for a folder that this user may not use; no disk that is read-only."""
+    needed = os.R_OK | os.X_OK
+    if not os.statvfs(folder).f_flag & os.ST_RDONLY:
+        needed |= os.W_OK
+    if not os.access(folder, needed):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def _check_link(folder: Path) -> None:
@@ -99,14 +137,29 @@ class DataFolder:
             # Variables of builds and URLs with passwords in them are nobody else's business.
             for folder in (root, *(root / name for name in _FOLDERS)):
                 make_folder(folder)
+                _check_access(folder)
 
     def installation(self) -> str:
         """Tells what belongs to this installation from what belongs to others."""
-        return self._stored("installation", lambda: uuid.uuid4().hex.encode()).decode()
+        found = self._stored("installation", lambda: uuid.uuid4().hex.encode())
+        # An empty one would be that of every container.
+        if not re.fullmatch(rb"[0-9a-zA-Z_.-]+", found):
+            raise self._damaged("installation")
+        return found.decode()
 
     def key(self) -> bytes:
         """A secret of this installation."""
-        return self._stored("key", lambda: secrets.token_bytes(32))
+        found = self._stored("key", lambda: secrets.token_bytes(_KEY_BYTES))
+        # With a short one, builds could sign what only their agent may.
+        if len(found) != _KEY_BYTES:
+            raise self._damaged("key")
+        return found
+
+    def _damaged(self, name: str) -> SettingsError:
+        return SettingsError(
+            f"the file {self._root / name} is damaged; take it from a backup, or remove it: "
+            "then a new one is made, and builds that run are lost"
+        )
 
     def _stored(self, name: str, make: Callable[[], bytes]) -> bytes:
         path = self._root / name
@@ -120,8 +173,9 @@ class DataFolder:
         try:
             yield
         except OSError as error:
+            where = "" if error.filename in (None, str(self._root)) else f"{error.filename}: "
             raise SettingsError(
-                f"RAPIDFLOW_DATA is {str(self._root)!r}, which can't be used: {error.strerror}."
+                f"RAPIDFLOW_DATA is {str(self._root)!r}, which can't be used: {where}{error.strerror}."
             ) from error
 
     @contextlib.contextmanager

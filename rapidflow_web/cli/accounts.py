@@ -260,11 +260,14 @@ def rotate_key() -> int:
     """Encrypt all secrets with a new key."""
 
     async def rotate() -> None:
+        from rapidflow_web.data_folder import check_user
         from rapidflow_web.secrets.keys import Keys
         from rapidflow_web.secrets.vault import Vault
         from rapidflow_web.settings import from_environment
 
         settings = from_environment(os.environ)
+        if not settings.secrets_key:
+            check_user(settings.data, "rapidflow secret rotate")
         if len(settings.secrets_key) == 1:
             raise ClientError(
                 "put a new key before the old one, RAPIDFLOW_SECRETS_KEY=NEW,OLD, restart the server with "

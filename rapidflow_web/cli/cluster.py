@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,6 @@ from rapidflow_web.terminal import note, out
 
 # What these need is imported where it is used, because that takes a second.
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rapidflow_web.executors.cluster.administration import Administration
     from rapidflow_web.executors.cluster.relay_service import Options
     from rapidflow_web.settings import Settings
@@ -177,34 +174,14 @@ def _run(work: Callable[[Administration], Awaitable[int]]) -> int:
     return asyncio.run(_with(settings, work))
 
 
-def _check_user(data: Path) -> None:
-    """Raises `ClientError` for another user than the server's, which could not read what this one writes."""
-    try:
-        owner = data.stat().st_uid
-    except FileNotFoundError:
-        return
-    if owner != os.geteuid():
-        raise ClientError(
-            f"the data folder {data} belongs to {_user(owner)}, and you are {_user(os.geteuid())}: "
-            "run 'rapidflow cluster' as the user of the server"
-        )
-
-
-def _user(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"user {number}"
-
-
 async def _with(settings: Settings, work: Callable[[Administration], Awaitable[int]]) -> int:
-    from rapidflow_web.data_folder import DataFolder
+    from rapidflow_web.data_folder import DataFolder, check_user
     from rapidflow_web.executors.cluster.administration import Administration
     from rapidflow_web.executors.cluster.certificates import Keys
     from rapidflow_web.executors.cluster.manager import Manager
     from rapidflow_web.executors.cluster.swarm import SwarmInventory
 
-    _check_user(settings.data)
+    check_user(settings.data, "rapidflow cluster")
     installation = DataFolder(settings.data).installation()
     manager = Manager(settings.swarm, installation)
     inventory = SwarmInventory(manager, installation, settings.data)

@@ -114,6 +114,7 @@ def restore(file: str, take_over: bool) -> int:
 
     FILE is a backup, or - for standard input.
     """
+    from rapidflow_web.data_folder import user_name
     from rapidflow_web.maintenance import backup as backups
     from rapidflow_web.settings import from_environment
 
@@ -132,6 +133,9 @@ def restore(file: str, take_over: bool) -> int:
         needs = f"{_count(secrets, 'secret')} need{'s' if secrets == 1 else ''} it"
         note(f"put the {SECRETS_KEY} of the server that was backed up into {settings.data}: {needs}")
     note(f"restored to {settings.data}; start the server")
+    if (owner := settings.data.stat().st_uid) != os.geteuid():
+        mine, other = user_name(os.geteuid()), user_name(owner)
+        note(f"what is in it belongs to {mine}, the folder to {other}; for a server of {other}, use chown -R")
     return 0
 
 
@@ -143,11 +147,14 @@ def doctor(fix: bool) -> int:
 
 
 async def _examine(*, fix: bool) -> int:
+    from rapidflow_web.data_folder import check_user
     from rapidflow_web.maintenance import doctor
     from rapidflow_web.server.app import executor_of
     from rapidflow_web.settings import from_environment
 
     settings = from_environment(os.environ)
+    if fix:
+        check_user(settings.data, "rapidflow doctor --fix")
     left = mendable = 0
     with Meter("examining") as meter:
         found = doctor.examine(settings, lambda folders: executor_of(settings, folders), meter)

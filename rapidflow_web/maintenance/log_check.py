@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -63,7 +64,9 @@ class LogCheck:
     def _problems(self, job_id: int, size: int) -> list[tuple[str | None, str]]:
         """What is wrong with the log of a job and those of its services, which are named."""
         found = [(None, self._problem(job_id, None, size))]
-        found += [(name, self._problem(job_id, name, None)) for name in self._logs.services(job_id)]
+        # Where that is not allowed, the log of the job, beside it, can't be read either.
+        with contextlib.suppress(PermissionError):
+            found += [(name, self._problem(job_id, name, None)) for name in self._logs.services(job_id)]
         return [(name, problem) for name, problem in found if problem is not None]
 
     def _problem(self, job_id: int, service: str | None, size: int | None) -> str | None:

@@ -44,14 +44,30 @@ def test_a_folder_that_can_not_be_written_is_refused(tmp_path: Path):
     (tmp_path / "key.new").mkdir()
     with pytest.raises(SettingsError) as error:
         DataFolder(tmp_path).key()
-    assert str(error.value) == f"RAPIDFLOW_DATA is '{tmp_path}', which can't be used: Is a directory."
+    assert str(error.value) == (
+        f"RAPIDFLOW_DATA is '{tmp_path}', which can't be used: {tmp_path}/key.new: Is a directory."
+    )
 
 
 def test_a_folder_in_which_no_lock_can_be_made_is_refused(tmp_path: Path):
     (tmp_path / "lock").mkdir()
     with pytest.raises(SettingsError) as error, DataFolder(tmp_path).owned():
         pass
-    assert str(error.value) == f"RAPIDFLOW_DATA is '{tmp_path}', which can't be used: Is a directory."
+    assert str(error.value) == (
+        f"RAPIDFLOW_DATA is '{tmp_path}', which can't be used: {tmp_path}/lock: Is a directory."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), [("key", b""), ("key", bytes(31)), ("installation", b""), ("installation", bytes(32))]
+)
+def test_a_name_or_key_that_is_damaged_is_not_used(tmp_path: Path, name: str, data: bytes):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(SettingsError) as error:
+        getattr(DataFolder(tmp_path), name)()
+    assert str(error.value).startswith(
+        f"the file {tmp_path}/{name} is damaged; take it from a backup, or remove"
+    )
 
 
 def test_two_installations_have_nothing_in_common(tmp_path: Path):
