@@ -33,6 +33,7 @@ from rapidflow_web.removal import contents, remove_surely
 from rapidflow_web.secrets.keys import Keys
 from rapidflow_web.secrets.vault import Vault
 from rapidflow_web.settings import Settings
+from rapidflow_web.source.mirror_folders import is_repository
 
 _LOG_NAME = re.compile(r"([0-9]+)\.(?:log|index)(?:\.zst)?")
 _SERVICE_FOLDER = re.compile(r"([0-9]+)\.services")
@@ -163,7 +164,7 @@ class Doctor:
             for path in left_over(self._settings.data):
                 yield Finding(f"{path} is left over from a backup", _removal(path))
         for mirror in contents(self._folders.mirrors):
-            if mirror.suffix != ".new" and not (mirror / "HEAD").exists():
+            if mirror.suffix != ".new" and not is_repository(mirror):
                 yield Finding(f"the mirror {mirror} is broken", _removal(mirror))
 
     def _in_logs(self) -> list[Path]:

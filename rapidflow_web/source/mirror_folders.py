@@ -76,12 +76,26 @@ def has_many_references(mirror: Path) -> bool:
 def is_whole(mirror: Path, first_time: bool) -> bool:
     """Whether there is a mirror that can be used; clears away what a killed git left behind."""
     shutil.rmtree(mirror.with_suffix(UNUSED), ignore_errors=True)
-    if not (mirror / "HEAD").exists():
+    if not is_repository(mirror):
         shutil.rmtree(mirror, ignore_errors=True)
         return False
     if first_time:
         clear_away(mirror)
     return True
+
+
+def is_repository(mirror: Path) -> bool:
+    """Whether a mirror has what git wants of every repository; without, git looks for another one above it.
+
+    A loss of power leaves empty files, and programs that copy folders leave out those with nothing in them.
+    """
+    files = (mirror / "HEAD", mirror / "config")
+    try:
+        return all(file.stat().st_size for file in files) and all(
+            (mirror / folder).is_dir() for folder in ("objects", "refs")
+        )
+    except FileNotFoundError:
+        return False
 
 
 def remove(mirror: Path) -> None:

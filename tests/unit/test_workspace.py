@@ -304,6 +304,25 @@ async def test_what_a_killed_server_left_of_a_mirror_is_made_anew(
     await check_out(source, workspace, mirrors)
 
 
+@pytest.mark.parametrize("harm", ["empty HEAD", "empty config", "no refs", "no objects"])
+async def test_a_mirror_that_is_no_repository_any_more_is_made_anew(
+    origin: Repo, tmp_path: Path, workspace: Path, harm: str
+):
+    commit = origin.commit({"a": "1"})
+    folder, roots = tmp_path / "mirrors", [str(tmp_path / "repos")]
+    folder.mkdir()
+    mirrors = Mirrors(folder, roots, 30)
+    mirror = (await mirrors.fetch(origin.url)).mirror
+    how, name = harm.split()
+    if how == "empty":
+        (mirror / name).write_bytes(b"")
+    else:
+        shutil.rmtree(mirror / name)
+    source = await mirrors.fetch(origin.url)
+    assert source.commit == commit
+    await check_out(source, workspace, mirrors)
+
+
 async def test_a_mirror_of_an_older_version_goes_on(origin: Repo, tmp_path: Path, workspace: Path):
     origin.commit({"a": "1"})
     folder, roots = tmp_path / "mirrors", [str(tmp_path / "repos")]
