@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
 _OTHERS = 0o077
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def opener(path: str, flags: int) -> int:
@@ -39,6 +41,17 @@ def replacing(path: Path) -> Generator[BinaryIO]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextlib.contextmanager
+def no_room_named(path: Path) -> Generator[None]:
+    """Has an `OSError` for want of room say which file it was: those of writes don't."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in _NO_ROOM:
+            error.filename = str(path)
+        raise
 
 
 def write_atomically(path: Path, data: bytes) -> None:

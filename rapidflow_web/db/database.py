@@ -8,6 +8,7 @@ import functools
 import importlib
 import logging
 import pkgutil
+import shutil
 import sqlite3
 import subprocess
 import time
@@ -40,6 +41,8 @@ _RETRY_SECONDS = 1.0
 _TRIES_PER_WARNING = 60
 _is_command = ContextVar("_is_command", default=False)
 """Whether a command uses the database, beside a server or without one."""
+_LEAST_FREE = 1024**2
+"""Bytes without which SQLite can't open a database: it makes files beside it."""
 _AWAY = (OperationalError, DBConnectionError, sqlite3.OperationalError, OSError)
 
 
@@ -83,10 +86,19 @@ async def open_database(url: str, copies: Path | None = None) -> None:
         await Tortoise.init(config=tortoise_config(url), _enable_global_fallback=True)
     except (DBConnectionError, OperationalError, OSError, sqlite3.Error) as error:
         await close_database()
-        raise DatabaseError(f"the database {without_password(url)} can't be opened: {error}.") from error
+        raise _unopened(url, error) from error
     except BaseException:
         await close_database()
         raise
+
+
+def _unopened(url: str, error: Exception) -> DatabaseError:
+    path = sqlite_path(url)
+    # SQLite calls it an I/O error.
+    with contextlib.suppress(OSError):
+        if path is not None and shutil.disk_usage(path.parent).free < _LEAST_FREE:
+            return DatabaseError(f"the database {path} can't be opened: its disk is full ({error}).")
+    return DatabaseError(f"the database {without_password(url)} can't be opened: {error}.")
 
 
 async def close_database() -> None:
@@ -113,7 +125,7 @@ async def connected(url: str) -> AsyncGenerator[None]:
         await Tortoise.init(config=tortoise_config(url), _enable_global_fallback=True)
     except (DBConnectionError, OperationalError, OSError, sqlite3.Error) as error:
         await close_database()
-        raise DatabaseError(f"the database {without_password(url)} can't be opened: {error}.") from error
+        raise _unopened(url, error) from error
     _is_command.set(True)
     try:
         yield

@@ -25,7 +25,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
 
-from rapidflow_web import __version__
+from rapidflow_web import __version__, private_files
 from rapidflow_web.data_folder import DataFolder, check_is_whole, locked, make_folder
 from rapidflow_web.db import jobs, secrets
 from rapidflow_web.db.database import connected, dump_postgres, postgres_program, sqlite_path, sqlite_url
@@ -262,7 +262,7 @@ def _unpack_one(tar: tarfile.TarFile, entry: tarfile.TarInfo, fresh: Path) -> No
     path = fresh / entry.name
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)
-    with path.open("wb") as target:
+    with private_files.no_room_named(path), path.open("wb") as target:
         shutil.copyfileobj(file, target, CHUNK)
 
 

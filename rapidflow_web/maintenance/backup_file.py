@@ -14,6 +14,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import IO
 
+from rapidflow_web import private_files
 from rapidflow_web.errors import RapidFlowError
 from rapidflow_web.removal import remove_surely
 
@@ -33,7 +34,7 @@ def written(target: Path) -> Generator[IO[bytes]]:
     Raises `BackupError` where somebody else writes it, `OSError`.
     """
     fresh = target.with_name(f"{target.name}.new")
-    with _ours(fresh, target) as output:
+    with private_files.no_room_named(target), _ours(fresh, target) as output:
         try:
             yield output
             output.flush()

@@ -90,3 +90,34 @@ def test_nothing_is_lost_when_retention_and_compression_find_no_room(
     wait_for(lambda: not list((server.data / "work").iterdir()), "what the killed server left is removed")
     server.stop()
     assert server.command("doctor").returncode == 0
+
+
+def test_what_a_full_disk_prevents_names_it(
+    disk: Path, new_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = new_server("disk/data", executor="process").start()
+    with_builds(server)
+    server.stop()
+    backup = tmp_path / "b.tar"
+    assert server.command("backup", str(backup)).returncode == 0
+    ballast = fill(disk)
+    full = "rapidflow: {}: No space left on device\n"
+    done = server.command("backup", str(disk / "b.tar"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "can't be opened: its disk is full (" in done.stderr
+    done = server.command("user", "list")
+    assert (done.returncode, "can't be opened: its disk is full (" in done.stderr) == (2, True)
+
+    elsewhere = tmp_path / "elsewhere"
+    server.data.rename(disk / "aside")
+    ballast.unlink()
+    assert server.command("restore", str(backup), more={"RAPIDFLOW_DATA": str(elsewhere)}).returncode == 0
+    fill(disk)
+    more = {"RAPIDFLOW_DATA": str(elsewhere)}
+    assert server.command("backup", str(disk / "b.tar"), more=more).stderr == full.format(f"{disk}/b.tar")
+    done = server.command("restore", str(backup))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"rapidflow: {server.data}") and done.stderr.endswith(
+        ": No space left on device\n"
+    )
+    assert not server.data.exists() and not list(disk.glob("b.tar*"))
