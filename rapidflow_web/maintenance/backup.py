@@ -36,6 +36,7 @@ from rapidflow_web.logs.files import open_file
 from rapidflow_web.logs.log import CHUNK, LogStore
 from rapidflow_web.maintenance.backup_file import MANIFEST, BackupError, scratch
 from rapidflow_web.maintenance.restore_staging import Staging
+from rapidflow_web.maintenance.state_check import damage_of
 from rapidflow_web.progress import ByteCount, Counted, Progress, untold
 from rapidflow_web.settings import Settings
 
@@ -114,7 +115,19 @@ def _snapshot(url: str, folder: Path) -> Path:
         return target
     target = folder / _SNAPSHOT
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(target)) as copy:
-        source.backup(copy)
+        try:
+            source.backup(copy)
+            damage = damage_of(copy)
+        except sqlite3.OperationalError:
+            raise  # a full disk, or a lock
+        except sqlite3.DatabaseError as error:
+            damage = str(error)
+    if damage is not None:
+        # Otherwise a copy that can't be used would take the place of one that can.
+        raise BackupError(
+            f"the database is damaged ({damage}), so no backup is made; keep the last one, and see "
+            "'rapidflow doctor'"
+        )
     return target
 
 

@@ -41,12 +41,17 @@ async def file_findings(path: Path, server_runs: bool) -> list[Finding]:
     return findings
 
 
+def damage_of(database: sqlite3.Connection) -> str | None:
+    """What SQLite says is damaged first, if anything; reads all of the file. Raises `sqlite3.Error`."""
+    found: str = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    return None if found == "ok" else " ".join(found.split())
+
+
 def _examined(path: Path) -> tuple[str | None, dict[tuple[str, bool], list[int]]]:
     """The damage; and ids of rows whose parents are gone, by table and whether they were to go as well."""
     with closing(sqlite3.connect(path)) as database:
-        found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            return " ".join(found.split()), {}
+        if (damage := damage_of(database)) is not None:
+            return damage, {}
         strays: dict[tuple[str, bool], list[int]] = {}
         for table, row_id, _, key in database.execute("PRAGMA foreign_key_check").fetchall():
             keys = database.execute(f"PRAGMA foreign_key_list({table})").fetchall()

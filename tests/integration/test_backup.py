@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import shutil
+import sqlite3
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -212,6 +214,23 @@ def test_a_backup_that_was_cut_off_is_refused(new_server: Callable[..., Server],
         done = restored.command("restore", str(tmp_path / "cut.tar"))
         assert done.returncode == 2, size
         assert not restored.data.exists()
+
+
+def test_no_backup_is_made_of_a_damaged_database(new_server: Callable[..., Server], tmp_path: Path) -> None:
+    server = new_server(executor="process").start()
+    server.run({"name": "some", "steps": ["echo some"]})
+    server.stop()
+    with closing(sqlite3.connect(server.data / "rapidflow.db")) as database:
+        page = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'step'").fetchone()[0]
+        size = database.execute("PRAGMA page_size").fetchone()[0]
+    with (server.data / "rapidflow.db").open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(bytes([7]) * size)
+    refused = server.command("backup", str(tmp_path / "b.tar"))
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("rapidflow: the database is damaged (")
+    assert refused.stderr.endswith("), so no backup is made; keep the last one, and see 'rapidflow doctor'\n")
+    assert not list(tmp_path.glob("b.tar*")) and not list(server.data.glob("backup-*"))
 
 
 def test_nothing_is_overwritten(new_server: Callable[..., Server], tmp_path: Path) -> None:
