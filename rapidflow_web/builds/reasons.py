@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from rapidflow_web.executors.agent import protocol
 from rapidflow_web.executors.base import Exit
 from rapidflow_web.pipeline.limits import Limits, format_size
 
@@ -49,4 +50,4 @@ def ended(what: str, during: str | None, how: Exit, complaint: str, limits: Limi
     if during is not None:
         return f"{what} ended during {during}{code}"
     reason = f": {complaint}" if complaint else ""
-    return f"{what} ended before the first step{code}{reason}"
+    return protocol.no_shell(complaint) or f"{what} ended before the first step{code}{reason}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ _MOST_TO_MAKE = 4096
 """Bytes that a pipe takes in one piece. The agent's shell reads them one by one, in about a millisecond."""
 _FOLDERS = ("rapidflow", "rapidflow/steps")
 """Where the agent can make files without a program that makes folders."""
+_NO_SHELL = re.compile(
+    r'exec:? "?/bin/sh"?: (?:stat /bin/sh: )?(exec format error|no such file or directory|permission denied)'
+)
 _START = b"\x1e"
 _LONGEST_MARKER = 120
 """Bytes. A marker has a nonce of 32 and at most three short words; anything longer is output."""
@@ -68,6 +72,15 @@ def make_command(files: Mapping[str, bytes]) -> bytes | None:
     text = " &&\n".join(commands) + "\n"
     lines = text.count("\n")
     return f"make {lines}\n{text}".encode() if len(text) <= _MOST_TO_MAKE else None
+
+
+def no_shell(words: str) -> str | None:
+    """Why the agent can't run in an image, where an engine says `words`; None where that is not the reason."""
+    if (found := _NO_SHELL.search(words)) is None:
+        return None
+    if found[1] == "exec format error":
+        return "the image is made for another kind of processor than the machine's; take one that fits"
+    return "the image has no working /bin/sh, with which all builds begin; take one that has a shell"
 
 
 def is_post(command: bytes) -> bool:

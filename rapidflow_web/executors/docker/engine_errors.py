@@ -11,6 +11,7 @@ import aiodocker
 import aiohttp
 
 from rapidflow_web.errors import BuildError, EngineUnavailable, one_line
+from rapidflow_web.executors.agent import protocol
 
 _UNREACHABLE = 900
 """The status that the client makes up where it got no answer."""
@@ -31,6 +32,18 @@ def engine_errors(doing: str) -> Generator[None]:
     except (aiohttp.ClientError, OSError) as error:
         reason = one_line(str(error)) or type(error).__name__
         raise EngineUnavailable(f"the Docker engine does not answer: {reason}") from error
+
+
+@contextlib.contextmanager
+def start_errors() -> Generator[None]:
+    """The same for the start of a container whose image may not be able to run the agent."""
+    try:
+        with engine_errors("start the container"):
+            yield
+    except BuildError as error:
+        if (reason := protocol.no_shell(str(error))) is None:
+            raise
+        raise BuildError(reason) from error
 
 
 def _reason(error: aiodocker.DockerError) -> str:

@@ -25,7 +25,7 @@ from rapidflow_web.errors import BuildError, EngineUnavailable, RapidFlowError
 from rapidflow_web.executors.docker import image_files, image_user
 from rapidflow_web.executors.docker.attachment import Attachment, attach
 from rapidflow_web.executors.docker.container import delete, published
-from rapidflow_web.executors.docker.engine_errors import engine_errors
+from rapidflow_web.executors.docker.engine_errors import engine_errors, start_errors
 from rapidflow_web.executors.docker.known_images import Image
 from rapidflow_web.executors.docker.networks import Networks, is_ambiguous
 
@@ -342,7 +342,7 @@ class Pool:
         await delete(self._client().containers.container(name))
 
     async def _made(self, name: str, wanted: Wanted) -> Ready:
-        with engine_errors("start the container"):
+        with start_errors():
             for _ in range(3):
                 if wanted.configuration["HostConfig"]["NetworkMode"] != "none":
                     await self._networks.ensure()
