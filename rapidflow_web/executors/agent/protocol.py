@@ -75,7 +75,7 @@ def make_command(files: Mapping[str, bytes]) -> bytes | None:
 
 
 def no_shell(words: str) -> str | None:
-    """Why the agent can't run in an image, where an engine says `words`; None where that is not the reason."""
+    """Why the agent can't run in an image, where an engine says `words`; None for other reasons."""
     if (found := _NO_SHELL.search(words)) is None:
         return None
     if found[1] == "exec format error":
