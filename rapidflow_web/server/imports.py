@@ -39,8 +39,9 @@ _UNUSED = (
     # Hypercorn's configuration of logging, and what attrs offers to validate with.
     "attr.validators",
     "logging.config",
-    # How Tortoise runs coroutines from threads.
+    # How Tortoise runs coroutines from threads, and how packages are found in zip files.
     "anyio",
+    "zipfile",
 )
 """Modules that libraries import for what the server does not use."""
 
