@@ -104,7 +104,7 @@ async def get_service_logs(query: query_schemas.ServiceLogQuery, job_id: int, na
     log, whole = services().logs.open(job_id, name), services().logs.open(job_id)
     # The logs of services end with that of their job, also those that never began.
     finished = log.sealed or whole.sealed
-    if finished:
+    if job.log_size is not None:  # which is stored when all of them have ended
         log.expect_sealed()
     wanted = query_schemas.StreamQuery.model_construct(follow=query.follow, offset=query.offset)
     return await _answer(log, finished, wanted, job.pipeline_id)

@@ -27,6 +27,7 @@ from rapidflow_web.source import ssh
 from rapidflow_web.source.git import GitError, GitOptions, git, git_records, without_credentials
 from rapidflow_web.source.lfs_client import LfsObject, download
 from rapidflow_web.source.mirrors import Source
+from rapidflow_web.source.outages import patiently
 from rapidflow_web.source.remote import Remote, rewritten, ssh_command
 from rapidflow_web.source.servers import Server, is_named, server_of
 
@@ -72,9 +73,13 @@ async def fetch(source: Source, folder: Path, umask: int, progress: Progress | N
             await _git_lfs("pull", folder, umask, ("lfs.url", endpoint))
             return None
         storage = (source.mirror / "lfs").absolute()
-        wanted = await asyncio.to_thread(_missing, folder, paths, storage)
-        if wanted:
-            await _download(source, source.remote, endpoint, wanted, storage, progress)
+        within, there = source.remote, endpoint
+
+        async def download() -> None:
+            if wanted := await asyncio.to_thread(_missing, folder, paths, storage):
+                await _download(source, within, there, wanted, storage, progress)
+
+        await patiently(download, progress)
         nobody = "lfs.url", f"file://{source.mirror}"
         await _git_lfs("checkout", folder, umask, nobody, ("lfs.storage", str(storage)))
     except GitError as error:

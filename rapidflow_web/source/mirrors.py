@@ -138,7 +138,7 @@ class Mirrors:
 
         With `everything` all branches and tags come along, and `commit` may be behind another `reference`,
         or is the one to which that leads. `progress` is told how far it is. With `patient` a server that
-        does not answer is asked again for a minute, if something was ever fetched from it.
+        can't be reached is asked again for a minute, if something was ever fetched from it.
         For a submodule `within` is the source that names it, whose account counts. Raises `BuildError` with
         git's own words.
         """
@@ -152,27 +152,17 @@ class Mirrors:
             # What was fetched from elsewhere is not to be given what the account has for the first server.
             account = Account(account.scope, login)
         mirror = self._folder / mirror_folders.name(remote.url, _whose(remote, account))
+        # What is relative to a submodule with a login of its own is fetched with that.
+        account = Account(account.scope, login or account.login)
+        fetch = functools.partial(
+            self._fetch_now, mirror, remote, account, branch, commit, progress,
+            everything=everything, reference=reference,
+        )  # fmt: skip
         try:
-            async with asyncio.timeout(self.timeout) as limit, _lock(self._fetching, mirror):
-                await self._ensure(mirror, remote.url)
-                is_head = False
-                if commit is None or everything or not await is_kept(mirror, commit):
-                    fetch = functools.partial(
-                        self._fetch, mirror, remote, branch, commit, progress,
-                        everything=everything, reference=reference,
-                    )  # fmt: skip
-                    # One that never answered is likely to be misspelt.
-                    patient &= await asyncio.to_thread((mirror / mirror_folders.USED).exists)
-                    fetched, branch = await (patiently(fetch, progress) if patient else fetch())
-                    commit, is_head = fetched.commit, fetched.is_head
-                    self._grown.add(mirror)
-                    limit.reschedule(None)
-                    if await asyncio.to_thread(mirror_folders.has_many_references, mirror):
-                        await self._pack(mirror, "pack-refs", "--all")
-                await asyncio.to_thread((mirror / mirror_folders.USED).touch)
-                # What is relative to a submodule with a login of its own is fetched with that.
-                account = Account(account.scope, login or account.login)
-                return Source(mirror, remote.url, commit, branch, remote, account, is_head)
+            # One that never answered is likely to be misspelt.
+            if patient and await asyncio.to_thread((mirror / mirror_folders.USED).exists):
+                return await patiently(fetch, progress)
+            return await fetch()
         except TimeoutError:
             raise BuildError(
                 f"could not fetch the source: it took longer than {format_duration(round(self.timeout))}"
@@ -181,6 +171,34 @@ class Mirrors:
             raise
         except GitError as error:
             raise BuildError(f"could not fetch the source: {error}") from error
+
+    async def _fetch_now(
+        self,
+        mirror: Path,
+        remote: Remote,
+        account: Account,
+        branch: str | None,
+        commit: str | None,
+        progress: Progress | None,
+        *,
+        everything: bool,
+        reference: str | None,
+    ) -> Source:
+        """What `fetch` gives, in one try. Raises `GitError`, `TimeoutError`."""
+        is_head = False
+        async with asyncio.timeout(self.timeout) as limit, _lock(self._fetching, mirror):
+            await self._ensure(mirror, remote.url)
+            if commit is None or everything or not await is_kept(mirror, commit):
+                fetched, branch = await self._fetch(
+                    mirror, remote, branch, commit, progress, everything=everything, reference=reference
+                )
+                commit, is_head = fetched.commit, fetched.is_head
+                self._grown.add(mirror)
+                limit.reschedule(None)
+                if await asyncio.to_thread(mirror_folders.has_many_references, mirror):
+                    await self._pack(mirror, "pack-refs", "--all")
+            await asyncio.to_thread((mirror / mirror_folders.USED).touch)
+        return Source(mirror, remote.url, commit, branch, remote, account, is_head)
 
     async def refs(self, url: str, account: Account = NOBODY) -> RemoteRefs:
         """Asks for the branches and tags of a repository. Raises `BuildError` with git's own words."""

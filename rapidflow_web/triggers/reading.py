@@ -172,6 +172,7 @@ class Reading:
                 everything=True,
                 reference=job.ref,
                 progress=note,
+                patient=True,
             )
         except NoSuchCommit as error:
             if job.commit is not None:

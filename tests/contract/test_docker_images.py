@@ -146,3 +146,34 @@ async def test_no_port_is_published_where_none_was_asked_for(docker: Place) -> N
     build = await docker.begin_steps("true")
     assert build.running.ports is None
     assert inspect(build.running.id, "{{.HostConfig.PortBindings}}") == "map[]"
+
+
+@pytest.mark.parametrize("files", [{}, {"file": "text"}])
+async def test_nobody_else_in_the_container_reads_the_variables_of_a_build(
+    docker: Place, files: dict[str, str]
+) -> None:
+    show = "ls -l /rapidflow/env /rapidflow/workdir | cut -c 1-10"
+    spec = docker.spec(show, image=images.ensure(images.DEBIAN), files=files)
+    build = await docker.begin(spec)
+    assert await build.exit(1) == "0"
+    assert bytes(build.text).split() == [b"-rw-------", b"-rw-r--r--"]
+
+
+@pytest.mark.parametrize("image", [images.DEBIAN, images.BUSYBOX])
+async def test_a_step_with_orphans_is_asked_to_end_once(docker: Place, image: str) -> None:
+    step = """
+        n=0
+        trap 'n=$((n + 1))' TERM
+        for i in 1 2 3 4 5; do (sleep 1000 &); done
+        echo ready
+        until [ $n -gt 0 ]; do sleep 0.1 || :; done
+        sleep 0.5
+        echo asked $n
+    """
+    for _ in range(3):
+        build = await docker.begin_steps(step, image=image)
+        await build.printed(b"ready\n")
+        await build.running.end_step()
+        await build.exit(1)
+        assert bytes(build.text).endswith(b"asked 1\n"), bytes(build.text)
+        await build.running.remove()

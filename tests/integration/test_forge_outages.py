@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.git_daemon import GitDaemon
 from tests.support.repos import Repo
+from tests.support.repositories import put
 from tests.support.server import Server, wait_for
 
 
@@ -53,6 +54,26 @@ def test_a_build_waits_for_a_forge_that_is_restarted(
     details = process_server.wait_finished(job)
     assert (details["job"]["error"], details["steps"][0]["output"]) == (None, "second")
     assert source(process_server, job) == f"commit {repo.git('rev-parse', 'HEAD')[:12]}"
+
+
+def test_a_build_whose_definition_is_in_the_repository_waits_too(
+    process_server: Server, repo: Repo, forge: GitDaemon
+) -> None:
+    repo.commit({".rapidflow.yml": "name: of a forge\nsteps: [echo built]\n"})
+    url = f"git://{forge.address}/{repo.path.name}"
+    answer = process_server.post("/repositories", {"url": url})
+    assert answer.status == 201, answer.text
+    put(process_server, answer.json["id"], poll="off")
+    pipeline = answer.json["pipelines"][0]["id"]
+    assert process_server.wait_finished(process_server.start_build(pipeline))["job"]["error"] is None
+    forge.stop()
+    repo.commit({"a": "b"})
+    job = process_server.start_build(pipeline)
+    shown = f"/ui/jobs/{job}"
+    wait_for(lambda: "trying again" in process_server.get(shown).text, "the page says that it tries again")
+    forge.start()
+    details = process_server.wait_finished(job)
+    assert (details["job"]["error"], details["steps"][0]["output"]) == (None, "built\n")
 
 
 def test_a_build_that_waits_for_a_forge_can_be_cancelled(

@@ -154,6 +154,22 @@ def test_an_agent_answers_and_can_be_stopped_while_the_rest_of_small_files_does_
     assert one.process.wait(timeout=30) == 143
 
 
+def test_small_files_that_do_not_arrive_whole_are_not_made(tmp_path: Path, start: Start) -> None:
+    command = made(tmp_path, "echo one")
+    one = start()
+    middle = command.index(b"echo one") + 4
+    one.send(command[:middle])
+    one.signal(signal.SIGUSR1)
+    one.wait_marker("sync", "1", "0", "0")
+    one.send(command[middle:])
+    # Some shells forget what they had read of a line when a signal comes.
+    if one.wait_marker("unpacked") == ("unpacked", "0"):
+        assert one.run(1) == [("0",)]
+    else:
+        assert list((one.home / "steps").iterdir()) == []
+    assert one.output in (b"", b"one\n")
+
+
 def test_a_file_that_can_not_be_made_is_told(tmp_path: Path, start: Start):
     command = made(tmp_path, "echo one")
     one = start()

@@ -92,7 +92,7 @@ async def test_without_a_source_the_archive_is_what_tar_would_make(tmp_path: Pat
     ("path", "content", "made"),
     [
         ("steps/1.bash", b"echo", True),
-        ("steps/1.bash", b"x" * 3900, True),
+        ("steps/1.bash", b"x" * 3890, True),
         ("steps/1.bash", b"x" * 4096, False),
         ("steps/1.bash", "echo ü".encode(), False),
         ("steps/1.bash", b"\0", False),
@@ -110,7 +110,9 @@ async def test_only_small_plain_files_are_made_by_commands(
     archive = Archive(tmp_path)
     commands = await archive.commands()
     assert (commands is not None) == made
-    assert commands is None or (commands.startswith(b"make 3\n") and commands.count(b"\n") == 4)
+    if commands is not None:
+        head, _, text = commands.partition(b"\n")
+        assert head == b"make %d %d" % (text.count(b"\n"), len(text)) and len(commands) <= 4096
     assert bool(await archive.read(1)) != made
     archive.forget_secrets()
     assert not (tmp_path / "rapidflow" / "env").exists()

@@ -10,9 +10,24 @@ from rapidflow_web.source.git import GitError
 HTTPS = "fatal: unable to access 'https://forge.example/a.git/': "
 
 
+class Clock:
+    """Time that passes by sleeping alone."""
+
+    now = 1000.0
+
+    def time(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 @pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outages, "_PAUSES", (0.0,) * 3)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(outages.asyncio, "get_running_loop", lambda: clock)
+    monkeypatch.setattr(outages.asyncio, "sleep", clock.sleep)
+    return clock
 
 
 async def tries(*said: str) -> tuple[int, list[str], str | None]:
@@ -44,6 +59,7 @@ async def tries(*said: str) -> tuple[int, list[str], str | None]:
         f"{HTTPS}Empty reply from server",
         "unable to access 'https://forge.example/a.git': could not connect to forge.example: refused",
         "unable to access 'https://forge.example/a.git': forge.example does not answer",
+        "unable to access 'https://forge.example/a.git': the host forge.example could not be resolved",
         "ssh: connect to host forge.example port 22: No route to host fatal: Could not read from remote",
         "kex_exchange_identification: Connection closed by remote host",
         "error: RPC failed; curl 56 Recv failure: Connection timed out fatal: early EOF",
@@ -71,6 +87,22 @@ async def test_a_server_that_refuses_is_not_asked_again(said: str) -> None:
     assert await tries(said) == (1, [], said)
 
 
-async def test_a_server_that_stays_away_is_given_up() -> None:
+async def test_a_server_that_stays_away_is_given_up_after_a_minute(clock: Clock) -> None:
     said = "fatal: the remote end hung up unexpectedly"
-    assert await tries(*[said] * 10) == (4, [f"{said}; trying again"] * 3, said)
+    count, told, error = await tries(*[said] * 20)
+    assert (count, told, error) == (8, [f"{said}; trying again"] * 7, said)
+    assert clock.now - 1000 == 1 + 2 + 4 + 8 + 15 + 15 + 15
+
+
+async def test_there_is_no_new_try_after_one_that_took_a_minute(clock: Clock) -> None:
+    times = 0
+
+    async def fetch() -> None:
+        nonlocal times
+        times += 1
+        clock.now += 61
+        raise GitError("ssh: connect to host forge.example port 22: Connection timed out")
+
+    with pytest.raises(GitError):
+        await outages.patiently(fetch, None)
+    assert times == 2

@@ -63,7 +63,10 @@ print([
     for name, value in vars(sys.modules[module]).items()
     if isinstance(value, (imports._Unused, imports._UnusedModule))
 ])
-import anyio.from_thread, h2.events, http.server, multiprocessing.synchronize  # others still can
+# Others still can.
+import anyio.from_thread, h2.events, http.server, multiprocessing.synchronize
+from attr import validators
+print(validators.instance_of(int).type)
 
 from aiohttp.connector import _SSL_CONTEXT_VERIFIED
 from rapidflow_web import outgoing
@@ -89,7 +92,7 @@ def test_libraries_are_imported_without_what_the_server_does_not_use(tmp_path: P
     make_certificate(tmp_path / "key.pem", certificate := tmp_path / "certificate.pem")
     environment = {**os.environ, "SSL_CERT_FILE": str(certificate)}
     done = subprocess.run([sys.executable, "-c", _LEAN], capture_output=True, text=True, env=environment)
-    assert (done.stdout, done.stderr) == ("[]\n[]\n0 True\nrefused\n", "")
+    assert (done.stdout, done.stderr) == ("[]\n[]\n<class 'int'>\n0 True\nrefused\n", "")
 
 
 def test_what_was_not_imported_says_so_when_it_is_called() -> None:

@@ -10,7 +10,7 @@
 #   waiting WORKSPACE   it waits for its nonce; WORKSPACE is "occupied" where the image has a /workspace, else "free"
 # It reads commands, one a line, from standard input, after a first line that is the nonce:
 #   unpack    a tar archive follows, as chunks: a line with a number of 10240-byte blocks, then the blocks; 0 ends it
-#   make N    N lines of shell commands follow, which make all files that it is to have
+#   make N SIZE   N lines of shell commands follow, SIZE bytes, which make all files that it is to have
 #   run K     run step K, unless K is not above the last one that ran: a command sent twice does no harm
 #   post K STATUS   the same for a step that runs after the others; it sees STATUS as RAPIDFLOW_STATUS
 # and prints markers, \036<nonce> <words>\n, among the output:
@@ -131,6 +131,8 @@ rf_kill() {
 }
 
 rf_pass_on() {
+  # What the signal ends would interrupt this, and the second kill would follow the first.
+  trap - CHLD
   rf_find
   # Not "kill -- -PID": dash then signals the leader alone. Without setsid in the image there is no group.
   kill -TERM "-$rf_group" 2>/dev/null || kill -TERM "$rf_group" 2>/dev/null
@@ -229,8 +231,9 @@ rf_make() {
       rf_exit 0
     fi
   done
-  eval "$rf_text"
-  rf_code=$?
+  # A signal in the middle of a line has the shell forget what it had read of it.
+  rf_code=1
+  if [ "${#rf_text}" = "$2" ]; then eval "$rf_text" && rf_code=0; fi
   rf_text=''
   rf_mark "unpacked $rf_code"
 }
@@ -347,8 +350,9 @@ rf_await() {
   # Waits for the step that the launcher runs; its exit code is in rf_code. Meanwhile takes note of orphans of
   # the step that end, which "jobs" does: else whoever stops a daemon would find it there for ever, as a zombie.
   rf_code=''
-  trap 'rf_signal=1; jobs >/dev/null 2>&1' CHLD
   while [ -z "$rf_code" ]; do
+    trap 'rf_signal=1; jobs >/dev/null 2>&1' CHLD
+    jobs >/dev/null 2>&1
     if IFS=' ' read -r rf_word rf_code <&6; then
       case $rf_word in
         -) ;;
@@ -391,7 +395,7 @@ while :; do
   if IFS=' ' read -r rf_command rf_argument rf_word; then
     case $rf_command in
       unpack) rf_unpack ;;
-      make) rf_make "$rf_argument" ;;
+      make) rf_make "$rf_argument" "$rf_word" ;;
       run | post) if [ "$rf_argument" -gt "$rf_last" ] 2>/dev/null; then rf_run "$rf_argument" "$rf_word"; fi ;;
     esac
   elif [ -n "$rf_signal" ]; then

@@ -25,6 +25,8 @@ _MOST_TO_MAKE = 4096
 """Bytes that a pipe takes in one piece. The agent's shell reads them one by one, in about a millisecond."""
 _FOLDERS = ("rapidflow", "rapidflow/steps")
 """Where the agent can make files without a program that makes folders."""
+_VARIABLES = "rapidflow/env"
+"""The file with the variables of the build, also secret ones."""
 _NO_SHELL = re.compile(
     r'exec:? "?/bin/sh"?: (?:stat /bin/sh: )?(exec format error|no such file or directory|permission denied)'
 )
@@ -68,10 +70,13 @@ def make_command(files: Mapping[str, bytes]) -> bytes | None:
         # Not every shell's `read` gives other bytes as they are.
         if str(PurePosixPath(path).parent) not in _FOLDERS or not content.isascii() or b"\0" in content:
             return None
-        commands.append(f'printf %s {shlex.quote(content.decode())} >"$rf_root"{shlex.quote(path)}')
+        command = f'printf %s {shlex.quote(content.decode())} >"$rf_root"{shlex.quote(path)}'
+        # 022 is what containers begin with.
+        commands.append(f"umask 077 && {command} && umask 022" if path == _VARIABLES else command)
     text = " &&\n".join(commands) + "\n"
     lines = text.count("\n")
-    return f"make {lines}\n{text}".encode() if len(text) <= _MOST_TO_MAKE else None
+    command = f"make {lines} {len(text)}\n{text}".encode()
+    return command if len(command) <= _MOST_TO_MAKE else None
 
 
 def no_shell(words: str) -> str | None:
@@ -100,6 +105,7 @@ def write_scripts(
     """
     (home / "steps").mkdir(parents=True, exist_ok=True)  # an agent that runs here has made it
     (home / "workdir").write_text(f"cd -- {shlex.quote(str(workdir))}\n", encoding="utf-8")
+    (home / "env").touch(0o600)
     (home / "env").write_text(_assignments(environment), encoding="utf-8", newline="")
     for order_num, step in enumerate(steps, 1):
         (home / "steps" / f"{order_num}.{step.type}").write_text(step.content, encoding="utf-8", newline="")
