@@ -103,6 +103,7 @@ _SETTINGS = (
     ("core.autocrlf", "false"),
     ("core.eol", "lf"),
     ("core.symlinks", "true"),
+    ("core.attributesFile", os.devnull),
     ("i18n.logOutputEncoding", "UTF-8"),
 )
 
@@ -123,6 +124,8 @@ def _environment(cwd: Path, options: GitOptions) -> dict[str, str]:
         "GIT_ASKPASS": "",
         "SSH_ASKPASS_REQUIRE": "never",
         "GIT_ALLOW_PROTOCOL": _ALLOWED,
+        # Attributes are those of the repository, as `_SETTINGS` says.
+        "GIT_ATTR_NOSYSTEM": "1",
         # A repository on this machine that lacks objects would fetch them as its own configuration says.
         "GIT_NO_LAZY_FETCH": "1",
         # Else it keeps quiet for two seconds.

@@ -193,18 +193,20 @@ async def test_a_branch_with_a_confusing_name_is_checked_out(
 async def test_what_the_servers_user_configured_changes_no_file_and_no_title(
     origin: Repo, mirrors: Mirrors, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    origin.commit({"script": "one\ntwo\n", ".gitattributes": "* text=auto\n"})
+    origin.commit({"script": "one\n$Id$\n", ".gitattributes": "* text=auto\n"})
     (origin.path / "link").symlink_to("script")
     commit = origin.commit({}, "Grüße")
-    config = tmp_path / "gitconfig"
+    config, attributes = tmp_path / "gitconfig", tmp_path / "attributes"
+    attributes.write_text("* text eol=crlf ident\n")
     config.write_text(
         "[safe]\n\tbareRepository = explicit\n[i18n]\n\tlogOutputEncoding = latin1\n"
         "[core]\n\tautocrlf = true\n\teol = crlf\n\tsymlinks = false\n"
+        f"\tattributesFile = {attributes}\n"
     )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     source = await mirrors.fetch(origin.url)
     await check_out(source, workspace, mirrors)
-    assert (workspace / "script").read_bytes() == b"one\ntwo\n"
+    assert (workspace / "script").read_bytes() == b"one\n$Id$\n"
     assert (workspace / "link").readlink() == Path("script")
     assert (await history.commit_of(source.mirror, commit)).title == "Grüße"
 
