@@ -16,15 +16,23 @@ _TAGS = "refs/tags/"
 
 
 def built_in(job: Job, tools: Tools) -> dict[str, str]:
-    """The variables of a job that tell what is built and why. What is not there is empty."""
+    """The variables of a job that tell what is built, why and where. What is not there is empty."""
     workspace = tools.executor.on(job.node).workspace(tools.work / str(job.id))
+    return of_job(job) | {
+        "RAPIDFLOW_WORKSPACE": str(workspace),
+        "RAPIDFLOW_JOB_URL": f"{tools.settings.url}/ui/jobs/{job.id}",
+        "RAPIDFLOW_CHANGED_FILES": str(workspace.parent / "rapidflow" / _CHANGED_FILES),
+    }
+
+
+def of_job(job: Job) -> dict[str, str]:
+    """Those of them that are the same on any machine."""
     ref, request = job.ref or "", job.pull_request or {}
     values = {
         "CI": "true",
         "RAPIDFLOW_JOB_ID": str(job.id),
         "RAPIDFLOW_BRANCH": job.branch or "",
         "RAPIDFLOW_COMMIT": job.commit or "",
-        "RAPIDFLOW_WORKSPACE": str(workspace),
         "RAPIDFLOW_EVENT": job.event,
         "RAPIDFLOW_REF": ref,
         "RAPIDFLOW_TAG": ref.removeprefix(_TAGS) if ref.startswith(_TAGS) else "",
@@ -33,8 +41,6 @@ def built_in(job: Job, tools: Tools) -> dict[str, str]:
         "RAPIDFLOW_BEFORE": job.before or "",
         "RAPIDFLOW_TITLE": job.title or "",
         "RAPIDFLOW_AUTHOR": job.author or "",
-        "RAPIDFLOW_JOB_URL": f"{tools.settings.url}/ui/jobs/{job.id}",
-        "RAPIDFLOW_CHANGED_FILES": str(workspace.parent / "rapidflow" / _CHANGED_FILES),
     }
     if job.part is not None:
         values |= {"RAPIDFLOW_PART": job.part, "RAPIDFLOW_ATTEMPT": str(job.attempt)}

@@ -10,6 +10,7 @@ from quart import Response, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.accounts.roles import Role
+from rapidflow_web.builds import variables
 from rapidflow_web.builds.activity import Activity, activity
 from rapidflow_web.builds.execution import Execution
 from rapidflow_web.builds.failures import is_awaited
@@ -236,28 +237,14 @@ def _command(
     if job.image is None or definition is None or job.parts is not None:
         return None
     left_out = {step.order_num for step in steps if step.skipped is not None}
-    ref, request = job.ref or "", job.pull_request or {}
-    # Only those with a value, because people read the line.
-    more = {
-        "RAPIDFLOW_EVENT": job.event,
-        "RAPIDFLOW_REF": ref,
-        "RAPIDFLOW_TAG": ref.partition("refs/tags/")[2],
-        "RAPIDFLOW_PULL_REQUEST": str(request.get("number", "")),
-        "RAPIDFLOW_TARGET_BRANCH": str(request.get("target", "")),
-    }
     return commands.reproduce(
         job.image,
         # What the build left out may be what deploys.
         [step for number, step in enumerate(definition.steps, 1) if number not in left_out],
-        {
-            # As the build saw them; the pipeline's own variables win.
-            "CI": "true",
-            "RAPIDFLOW_JOB_ID": str(job.id),
-            "RAPIDFLOW_BRANCH": job.branch or "",
-            "RAPIDFLOW_COMMIT": job.commit or "",
-            "RAPIDFLOW_WORKSPACE": "/workspace",
-        }
-        | {name: value for name, value in more.items() if value}
+        # As the build saw them; the pipeline's own variables win. Only those with a value, because people
+        # read the line.
+        {name: value for name, value in variables.of_job(job).items() if value}
+        | {"RAPIDFLOW_WORKSPACE": "/workspace"}
         | environment,
         definition.secrets,
         network=definition.network,

@@ -86,14 +86,14 @@ async def test_the_builds_before_and_after_are_one_click_away(page: Page, server
 async def test_the_environment_is_shown_and_the_build_is_reproduced(
     page: Page, docker_server: Server, repo: Repo, tmp_path: Path
 ):
-    repo.commit({"app/text": "from the commit\n"})
+    repo.commit({"app/text": "from the commit\n"}, "The text")
     config = {
         "name": "Reproduced",
         "repo_name": repo.url,
         "folder": "app",
         "steps": [
             {"content": "echo deployed", "when": {"event": "tag"}},
-            'cat text; echo "it\'s $WHO at $RAPIDFLOW_REF"',
+            'cat text; echo "it\'s $WHO at $RAPIDFLOW_REF, $RAPIDFLOW_TITLE"',
         ],
     }
     job = docker_server.run(config, environments={"WHO": "me & you"})["job"]["id"]
@@ -106,7 +106,7 @@ async def test_the_environment_is_shown_and_the_build_is_reproduced(
     )
     command = await page.locator("#reproduce").inner_text()
     done = await asyncio.to_thread(run, command, tmp_path)
-    expected = "from the commit\nit's me & you at refs/heads/main\n"
+    expected = "from the commit\nit's me & you at refs/heads/main, The text\n"
     assert (done.stdout, done.returncode) == (expected, 0), done.stderr
 
 
