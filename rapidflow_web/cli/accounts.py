@@ -18,7 +18,7 @@ from urllib.parse import quote
 import click
 
 from rapidflow_web.cli import response_shapes
-from rapidflow_web.cli.builds import pipeline_id
+from rapidflow_web.cli.builds import pipeline_id, the_one
 from rapidflow_web.cli.client import Client, ClientError, asks_server
 from rapidflow_web.terminal import note, out
 
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 
 _DATA = "RAPIDFLOW_DATA"
 _role = click.Choice(["viewer", "builder", "admin"])
-_pipeline = click.option(
-    "--pipeline", metavar="PIPELINE", help="A secret of this pipeline alone, an id or a name."
-)
+_pipeline = click.option("--pipeline", metavar="PIPELINE", help="Only for this pipeline (ID or name).")
 
 
 @click.group
@@ -148,11 +146,14 @@ def list_users() -> int:
 @click.argument("name", metavar="NAME")
 @click.option("--role", "role_name", type=_role, help="Default: the user's role.")
 @click.option(
-    "--pipeline", type=int, multiple=True, metavar="ID", help="Only this pipeline; can be repeated."
+    "--pipeline",
+    multiple=True,
+    metavar="PIPELINE",
+    help="Only for this pipeline (ID or name); can be repeated.",
 )
 @click.option("--days", type=int, metavar="N", help="Expire after N days.")
 def add_token(
-    user_name: str, name: str, role_name: str | None, pipeline: tuple[int, ...], days: int | None
+    user_name: str, name: str, role_name: str | None, pipeline: tuple[str, ...], days: int | None
 ) -> int:
     """Create a token of USER and print it, once. NAME says what it is for."""
 
@@ -169,7 +170,8 @@ def add_token(
         may = role_named(role_name or owner.role)
         if may > role_named(owner.role):
             raise ClientError(f"{owner.name} is {owner.role}; a token can't have a higher role")
-        made = await new_token(owner, name, may, list(pipeline) or None, days)
+        only = [await _id_of(named) for named in pipeline]
+        made = await new_token(owner, name, may, only or None, days)
         await _note("token add", f"{user_name}: {name}")
         out(made[1])
 
@@ -317,6 +319,14 @@ def _run(command: Callable[[], Awaitable[None]], *, first: bool = False) -> int:
 
     asyncio.run(run())
     return 0
+
+
+async def _id_of(pipeline: str) -> int:
+    from rapidflow_web.db import pipelines
+
+    if pipeline.isascii() and pipeline.isdigit():
+        return int(pipeline)
+    return the_one([one.id for one in await pipelines.listed(name=pipeline)], pipeline)
 
 
 async def _existing(name: str) -> User:

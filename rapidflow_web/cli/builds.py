@@ -101,7 +101,7 @@ def _statuses(_context: click.Context, _option: click.Parameter, incomplete: str
 
 
 @click.command
-@click.option("--pipeline", metavar="PIPELINE", help="Only jobs of this pipeline, an id or a name.")
+@click.option("--pipeline", metavar="PIPELINE", help="Only jobs of this pipeline (ID or name).")
 @click.option("--status", metavar="STATUS", shell_complete=_statuses, help=f"Only {', '.join(_STATUSES)}.")
 @click.option("-n", "--limit", type=int, default=20, show_default=True, metavar="N", help="At most N jobs.")
 @asks_server
@@ -203,11 +203,17 @@ def pipeline_id(client: Client, named: str, *, or_file: bool = False) -> str:
     if or_file and named.endswith((".yml", ".yaml")):
         raise ClientError(f"there is no file {named}")
     found = client.call("GET", f"/pipelines?{_query(name=named)}", shape=response_shapes.PIPELINES)
-    if not found:
+    return str(the_one([pipeline["id"] for pipeline in found], named, or_file=or_file))
+
+
+def the_one(ids: Sequence[int], named: str, *, or_file: bool = False) -> int:
+    """The id of the one pipeline of a name. Raises `ClientError` where there is none or more than one."""
+    if not ids:
         raise ClientError(f"there is no pipeline {'and no file ' if or_file else ''}'{named}'")
-    if len(found) > 1:
-        raise ClientError(f"there are several pipelines '{named}'; name one by its id: {_ids(found)}")
-    return str(found[0]["id"])
+    if len(ids) > 1:
+        listed = ", ".join(map(str, ids))
+        raise ClientError(f"there are several pipelines '{named}'; name one by its id: {listed}")
+    return ids[0]
 
 
 def _stored(client: Client, file: Path) -> str:

@@ -219,6 +219,21 @@ def test_a_limited_token_stays_limited_when_its_user_becomes_no_more_than_it(fol
         assert followed.server.get("/me", whole).json["role"] == role
 
 
+def test_a_token_is_limited_to_pipelines_by_their_names(followed: Followed) -> None:
+    server = followed.server
+    body = {"name": "twice", "config": "steps: ['true']"}
+    twice = [followed.as_root("POST", "/pipelines", body).json["id"] for _ in range(2)]
+    named = as_(token_of(server, "root", "--pipeline", "long", "--pipeline", str(twice[0])))
+    assert server.get(f"/jobs/{followed.job}", named).status == 200
+    assert [one["id"] for one in server.get("/pipelines", named).json] == [twice[0], followed.pipeline]
+    for name, said in (
+        ("no such", "there is no pipeline 'no such'"),
+        ("twice", f"there are several pipelines 'twice'; name one by its id: {twice[1]}, {twice[0]}"),
+    ):
+        done = server.command("token", "add", "root", "ci", "--pipeline", name)
+        assert (done.returncode, done.stderr) == (2, f"rapidflow: {said}\n")
+
+
 def test_numbers_of_all_pipelines_are_for_those_who_see_them_all(followed: Followed) -> None:
     vera = as_(token_of(followed.server, "vera"))
     scoped = as_(token_of(followed.server, "root", "--pipeline", str(followed.pipeline)))
