@@ -30,7 +30,8 @@ CHUNK = 256 * 1024
 
 _RECENT = 32
 """Finished logs that are kept open."""
-_SERVICE_FILE = re.compile(r"([a-z0-9_-]+)\.(?:log|index)(?:\.zst(?:\.new|\.damaged)?)?")
+SERVICE_FILE = re.compile(r"([a-z0-9-]+)\.(?:log|index)(?:\.zst(\.new|\.damaged)?)?")
+"""The name of a file of a service's log: the service's name, and the end of a file that is no log itself."""
 _LEAST_COMPRESSED = 4096
 """Bytes of a file that is worth it: on the disk it would take as much."""
 
@@ -201,7 +202,7 @@ class LogStore:
         except (FileNotFoundError, NotADirectoryError):
             return []
         # Others may have put something there.
-        return sorted({found[1] for name in names if (found := _SERVICE_FILE.fullmatch(name))})
+        return sorted({found[1] for name in names if (found := SERVICE_FILE.fullmatch(name))})
 
     def unsealed_services(self, job_id: int) -> list[str]:
         """The names of the services whose log goes on, or has readers who wait for it to begin."""

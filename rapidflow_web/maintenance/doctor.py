@@ -23,7 +23,7 @@ from rapidflow_web.db.models import Job
 from rapidflow_web.errors import RapidFlowError, SettingsError
 from rapidflow_web.executors.base import BuildSpec, Executor
 from rapidflow_web.logs.compressed import SUFFIX, damaged_of
-from rapidflow_web.logs.log import LogStore
+from rapidflow_web.logs.log import SERVICE_FILE, LogStore
 from rapidflow_web.maintenance.backup_file import left_over
 from rapidflow_web.maintenance.finding import Finding
 from rapidflow_web.maintenance.log_check import LogCheck
@@ -37,7 +37,6 @@ from rapidflow_web.source.mirror_folders import is_repository
 
 _LOG_NAME = re.compile(r"([0-9]+)\.(?:log|index)(?:\.zst)?")
 _SERVICE_FOLDER = re.compile(r"([0-9]+)\.services")
-_SERVICE_LOG_NAME = re.compile(r"[a-z0-9_-]+\.(?:log|index)(?:\.zst)?")
 _GONE = "the container of the build was gone when the installation was repaired"
 
 
@@ -241,7 +240,8 @@ async def examine(
 def _job_of(path: Path) -> int | None:
     """The job whose log, or that of a service of it, is in a file; None for a file that is no such log."""
     if (folder := _SERVICE_FOLDER.fullmatch(path.parent.name)) is not None:
-        return int(folder[1]) if _SERVICE_LOG_NAME.fullmatch(path.name) else None
+        file = SERVICE_FILE.fullmatch(path.name)
+        return int(folder[1]) if file is not None and file[2] is None else None
     match = _LOG_NAME.fullmatch(path.name)
     return int(match[1]) if match is not None else None
 
