@@ -104,7 +104,7 @@ class Preparation:
         self._services = services
         self._machine = tools.executor.on(job.node)
         self._root = tools.work / str(job.id)
-        self._led_to_image: str | None = None
+        self._image_source: str | None = None
         """The file in the source that told which image the build gets."""
         self.archive = Archive(self._root)
         """What the agent needs to be brought; whoever got the agent closes it."""
@@ -215,10 +215,10 @@ class Preparation:
                     pulled = await when_reachable(provided, patience, phase.note)
                 except BuildError as error:
                     await granted  # then it is known what is to be masked in the error
-                    if self._led_to_image is None:
+                    if self._image_source is None:
                         raise
                     raise BuildError(
-                        f"{error}; {self._led_to_image} led to this image; set another with 'image'"
+                        f"{error}; it was chosen because of {self._image_source}; set 'image' to use another"
                     ) from error
                 if pulled:
                     await pulled_images.pulled(image)
@@ -251,7 +251,7 @@ class Preparation:
                 found = await asyncio.to_thread(images.detect, lambda name: _read(folder / name))
                 if found is not None:
                     job.language, job.version = found.language, job.version or found.version
-                    self._led_to_image = found.source
+                    self._image_source = found.source
                 image = image_for(job.language, job.version, settings)
             job.image = image
             await jobs.update(job.id, language=job.language, version=job.version, image=image)

@@ -79,7 +79,7 @@ async def streak(job: Job) -> Streak | None:
     """
     if job.upload_id is not None or job.lead_id is not None:
         return None
-    # Pushes have a ref, too, which builds that people start have not.
+    # Tags and pull requests have no branch.
     column = "branch" if job.branch is not None else "ref"
     ref: str | None = getattr(job, column)
     if ref is None and job.repo_name is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 FILE = ".rapidflow.yml"
-MISNAMED = ".rapidflow.yaml"
+WRONG_NAME = ".rapidflow.yaml"
 """What people call `FILE` by mistake."""
 FOLDER = ".rapidflow"
 _ENDINGS = (".yml", ".yaml")

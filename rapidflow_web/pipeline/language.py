@@ -194,10 +194,17 @@ PLACES: Mapping[str, Mapping[str, Key]] = {
     "services": {ANY_NAME: Key("A service, by its name.", "mapping", "service")},
 }
 
-_CALLED = {"pipeline": "the pipeline", "job": "a job", "step": "a step", "service": "a service"}
+_CALLED = {
+    "pipeline": "the pipeline",
+    "job": "a job",
+    "step": "a step",
+    "service": "a service",
+    "need": "an item of 'needs'",
+    "notify": "an item of 'notify'",
+}
 
 
-def elsewhere(key: str) -> str:
+def where_allowed(key: str) -> str:
     """The end of a sentence about a key that stands where it can't: where it can; empty if nowhere."""
     places = [
         _CALLED.get(place, f"'{place}'") for place, keys in PLACES.items() if key in keys and key != ANY_NAME

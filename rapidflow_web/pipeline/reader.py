@@ -10,7 +10,7 @@ import yaml
 from rapidflow_web.errors import Problem
 from rapidflow_web.pipeline import matrix
 from rapidflow_web.pipeline.document import MAX_KEYS, TAG, problem
-from rapidflow_web.pipeline.language import elsewhere
+from rapidflow_web.pipeline.language import where_allowed
 from rapidflow_web.pipeline.matrix import Cell
 from rapidflow_web.pipeline.scalars import as_written, has_no_colon
 from rapidflow_web.pipeline.suggestions import did_you_mean, near, short
@@ -97,7 +97,8 @@ class Reader:
             if known is not None and key not in known:
                 meant = near(key, known) if len(self.problems) < MAX_PROBLEMS else ""
                 self._meant.add(f"{field}.{meant}" if field else meant)
-                self.note(path, mark, f"unknown key '{short(key)}'{did_you_mean(meant) or elsewhere(key)}")
+                hint = did_you_mean(meant) or where_allowed(key)
+                self.note(path, mark, f"unknown key '{short(key)}'{hint}")
                 continue
             try:
                 check(key)

@@ -11,9 +11,8 @@ _ALIKE = 0.75
 
 def near(word: str, known: Iterable[str]) -> str:
     """The known word that was probably meant, or an empty one."""
-    word, words = word.lower(), list(known)
-    closest = difflib.get_close_matches(word, words, n=1, cutoff=_ALIKE)
-    return next((one for one in closest or difflib.get_close_matches(word, words) if _fits(word, one)), "")
+    word = word.lower()
+    return next((one for one in difflib.get_close_matches(word, list(known)) if _fits(word, one)), "")
 
 
 def _fits(word: str, known: str) -> bool:

@@ -311,16 +311,16 @@ def _check_ref(text: str) -> str:
         if name.startswith(prefix):
             raise ValueError(f"write '{short(name.removeprefix(prefix))}', without {prefix}")
     if name.startswith("/") or name.endswith("/"):
-        raise ValueError(f"'{short(text)}' fits nothing; names begin and end without '/'")
+        raise ValueError(f"'{short(text)}' matches no branch or tag; names begin and end without '/'")
     return text
 
 
 def _check_path(text: str) -> str:
     check_pattern(text)
     if text.removeprefix("!").startswith(("/", "./")):
-        raise ValueError(f"'{short(text)}' fits no file; paths of a repository begin without '/' and './'")
+        raise ValueError(f"'{short(text)}' matches no file; paths of a repository begin without '/' and './'")
     if text.endswith("/"):
-        raise ValueError(f"'{short(text)}' fits no file; write '{short(text)}**' for all files in the folder")
+        raise ValueError(f"'{short(text)}' matches no file; add '**' for all files in the folder")
     return text
 
 

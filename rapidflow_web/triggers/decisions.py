@@ -67,7 +67,7 @@ async def store(
             await repositories.saw(repository.id, occurrence.ref, None)
         elif commit is not None and judgement.is_newer and occurrence.kind != "schedule":
             await repositories.saw(repository.id, occurrence.ref, commit.id)
-        elif judgement.builds_nothing:
+        elif judgement.is_no_commit:
             await repositories.saw(repository.id, occurrence.ref, occurrence.after)
         if then is not None:
             await then()

@@ -11,7 +11,7 @@ from rapidflow_web.db.models import Pipeline
 from rapidflow_web.errors import Invalid
 from rapidflow_web.pipeline import parser
 from rapidflow_web.pipeline.definition import ParsedPipeline
-from rapidflow_web.pipeline.definition_files import FILE, FOLDER, MISNAMED, default_name, is_definition
+from rapidflow_web.pipeline.definition_files import FILE, FOLDER, WRONG_NAME, default_name, is_definition
 from rapidflow_web.settings import Settings
 from rapidflow_web.source import history
 from rapidflow_web.source.history import Entry, TooManyEntries
@@ -64,15 +64,15 @@ async def read(mirror: Path, commit: str, settings: Settings) -> list[Definition
     Raises `GitError`.
     """
     try:
-        entries = await history.entries(mirror, commit, FILE, MISNAMED, FOLDER, f"{FOLDER}/")
+        entries = await history.entries(mirror, commit, FILE, WRONG_NAME, FOLDER, f"{FOLDER}/")
     except TooManyEntries:
         return _of_all(FOLDER, f"{FOLDER}/ has too many files; at most {MAX_FILES} can be used")
     odd = [entry for entry in entries if entry.path == FOLDER]
     if odd:
         return _of_all(FOLDER, f"{FOLDER} {_is_no_folder(odd[0])}; make it a folder")
     chosen = [entry for entry in entries if is_definition(PurePosixPath(entry.path))]
-    if not chosen and any(entry.path == MISNAMED for entry in entries):
-        return _of_all(MISNAMED, f"a definition outside of {FOLDER}/ must be named {FILE}")
+    if not chosen and any(entry.path == WRONG_NAME for entry in entries):
+        return _of_all(WRONG_NAME, f"a definition outside of {FOLDER}/ must be named {FILE}")
     if len(chosen) > 1 and any(entry.path == FILE for entry in chosen):
         return _of_all(FILE, f"there are both {FILE} and files in {FOLDER}/; keep the one or the other")
     if len(chosen) > MAX_FILES:

@@ -75,7 +75,7 @@ class Judgement:
     files: tuple[DefinitionFile, ...] | None = None
     is_newer: bool = True
     """Whether the ref is to have this value from now on; not where it has a later one already."""
-    builds_nothing: bool = False
+    is_no_commit: bool = False
     """Whether the ref has a value that is no commit. It is remembered, or each poll would tell of it."""
 
 
@@ -136,7 +136,7 @@ class Judge:
         try:
             source = await self._fetched(repository, occurrence)
         except NotACommit as error:
-            return replace(_without_commit(occurrence, stored, "ignored", str(error)), builds_nothing=True)
+            return replace(_without_commit(occurrence, stored, "ignored", str(error)), is_no_commit=True)
         except NoSuchCommit as error:
             return _without_commit(occurrence, stored, "failed", str(error))
         mirror, commit = source.mirror, await history.commit_of(source.mirror, source.commit)

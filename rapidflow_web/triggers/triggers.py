@@ -75,7 +75,7 @@ class Triggers:
 
     async def approve(self, job_id: int, commit: str) -> Job:
         """Lets a build begin. Raises `NotFound`, and `Conflict` where it does not wait for that commit."""
-        await self._check_waiting(job_id, commit)
+        await self._check_waiting(job_id, commit, "approve")
         if not await jobs.approve(job_id, commit):
             raise Conflict(f"job {job_id} does not wait for an approval any more")
         outbox.wake()
@@ -83,11 +83,11 @@ class Triggers:
 
     async def reject(self, job_id: int, commit: str) -> Job:
         """Ends a build that waits. Raises `NotFound`, `Conflict` where it does not wait for that."""
-        await self._check_waiting(job_id, commit)
+        await self._check_waiting(job_id, commit, "reject")
         await self._cancel(job_id)
         return await jobs.existing(job_id)
 
-    async def _check_waiting(self, job_id: int, commit: str) -> None:
+    async def _check_waiting(self, job_id: int, commit: str, command: str) -> None:
         job = await jobs.existing(job_id)
         if job.approval != "waiting" or job.status != "pending":
             rows = [] if job.parts is None else await parts.of_lead(job_id)
@@ -95,7 +95,7 @@ class Triggers:
             if waiting:
                 raise Conflict(
                     f"job {job_id} does not wait for an approval as a whole; name the part that does, as in "
-                    f"'rapidflow approve {job_id} {shlex.quote(waiting[0])}'"
+                    f"'rapidflow {command} {job_id} {shlex.quote(waiting[0])}'"
                 )
             raise Conflict(f"job {job_id} does not wait for an approval; it is {job.status}")
         if job.commit != commit:

@@ -287,12 +287,13 @@ def test_an_approval_lets_a_part_go_or_ends_it(server: Server) -> None:
     assert (early.status, early.json["error"]) == (409, "after does not wait for an approval yet")
     assert server.post(f"/jobs/{job_id}/approve", {"part": "nothing"}).status == 400
     assert server.post(f"/jobs/{job_id}/approve", {}).status == 422
-    whole = server.post(f"/jobs/{job_id}/approve", {"commit": "0" * 40})
-    assert (whole.status, whole.json["error"]) == (
-        409,
-        f"job {job_id} does not wait for an approval as a whole; name the part that does, as in "
-        f"'rapidflow approve {job_id} deploy'",
-    )
+    for decision in ("approve", "reject"):
+        whole = server.post(f"/jobs/{job_id}/{decision}", {"commit": "0" * 40})
+        assert (whole.status, whole.json["error"]) == (
+            409,
+            f"job {job_id} does not wait for an approval as a whole; name the part that does, as in "
+            f"'rapidflow {decision} {job_id} deploy'",
+        )
     assert server.post(f"/jobs/{job_id}/approve", {"part": "deploy"}).status == 200
     assert server.wait_finished(job_id)["job"]["status"] == "success"
     assert "deploy: approved by api\n" in server.stream(job_id)

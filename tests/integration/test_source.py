@@ -135,7 +135,7 @@ def test_an_image_that_was_chosen_by_a_file_and_can_not_be_pulled_names_the_file
     finally:
         server.stop()
     assert error.startswith("could not pull image 127.0.0.1:9/node:lts: ")
-    assert error.endswith("; package.json led to this image; set another with 'image'")
+    assert error.endswith("; it was chosen because of package.json; set 'image' to use another")
 
 
 def test_a_folder_that_is_not_in_the_repository_is_named(server: Server, repo: Repo) -> None:

@@ -251,6 +251,8 @@ def test_a_key_like_no_other_is_unknown_and_no_more():
         ("approval: true", "unknown key 'approval'; it is a key of a job"),
         ("draft: false", "unknown key 'draft'; it is a key of 'pull_request'"),
         ("paths: [a]", "unknown key 'paths'; it is a key of 'push', 'pull_request' or 'when'"),
+        ("optional: true", "unknown key 'optional'; it is a key of an item of 'needs'"),
+        ("mail: a@b.de", "unknown key 'mail'; it is a key of an item of 'notify'"),
         ("'*': a", "unknown key '*'"),
     ],
 )
