@@ -310,6 +310,12 @@ def _run(command: Callable[[], Awaitable[None]], *, first: bool = False) -> int:
         if first:
             # A mistyped folder, or that of no server, would take the user without a word.
             if not settings.database_url and not (settings.data / DATABASE).exists():
+                if (settings.data / "key").exists():
+                    # A new database beside it would take the user, and backups would be of that one.
+                    raise ClientError(
+                        f"the server of {settings.data} has its database elsewhere; "
+                        "set RAPIDFLOW_DATABASE_URL as for the server"
+                    )
                 note(f"no installation is in {settings.data} yet, so this one is new")
             DataFolder(settings.data)
             await open_database(url, settings.data)

@@ -200,6 +200,17 @@ def test_the_first_user_is_added_before_the_first_start(tmp_path: Path) -> None:
     assert "anna is the last administrator" in done.stderr
 
 
+def test_no_user_is_added_beside_a_database_that_is_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(bytes(32))
+    done = rapidflow("user", "add", "nia", stdin=b"long enough\n", RAPIDFLOW_DATA=str(tmp_path))
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"rapidflow: the server of {tmp_path} has its database elsewhere; "
+        "set RAPIDFLOW_DATABASE_URL as for the server\n",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
 def test_validate_asks_for_the_file_in_a_folder(tmp_path: Path) -> None:
     done = rapidflow("validate", str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
