@@ -100,7 +100,7 @@ def test_an_agent_can_be_stopped_while_the_rest_of_an_archive_does_not_come(tmp_
     archive = packed(tmp_path)
     one = start()
     one.send(b"unpack\n1000\n" + archive)
-    wait_for(lambda: (one.home / "unpack.code").exists(), "it has begun to unpack")
+    wait_for(lambda: (one.home / "env").exists(), "it has begun to unpack")
     one.signal(signal.SIGTERM)
     assert one.process.wait(timeout=30) == 143
 
