@@ -17,6 +17,7 @@ from playwright.async_api import (
     ConsoleMessage,
     Error,
     Page,
+    Request,
     Response,
     ViewportSize,
     async_playwright,
@@ -215,8 +216,8 @@ async def _context(browser: Browser) -> BrowserContext:
 async def _new_context(make: Callable[..., Awaitable[BrowserContext]], **options: Any) -> BrowserContext:
     # What turns for ever would be drawn 60 times a second.
     context = await make(**{"reduced_motion": "reduce", **options})
-    if options.get("java_script_enabled", True):
-        context.new_page = partial(_new_page, context.new_page)
+    scripts = options.get("java_script_enabled", True)
+    context.new_page = partial(_new_page if scripts else _new_page_without_scripts, context.new_page)
     return context
 
 
@@ -225,6 +226,32 @@ async def _new_page(make: Callable[[], Awaitable[Page]]) -> Page:
     for name in ("goto", "reload"):
         setattr(tab, name, _until_whole(tab, getattr(tab, name)))
     return tab
+
+
+async def _new_page_without_scripts(make: Callable[[], Awaitable[Page]]) -> Page:
+    tab = await make()
+    tab.goto = partial(_with_all_files, tab, tab.goto)
+    return tab
+
+
+async def _with_all_files(
+    tab: Page, go: Callable[..., Awaitable[Response | None]], *arguments: Any, **options: Any
+) -> Response | None:
+    """Opens a page again of which Chromium dropped a style, because a network of a container came or went."""
+    dropped = False
+
+    def note(_: Request) -> None:
+        nonlocal dropped
+        dropped = True
+
+    tab.on("requestfailed", note)
+    response = await go(*arguments, **options)
+    for _ in range(5):
+        if dropped:
+            dropped = False
+            response = await go(*arguments, **options)
+    tab.remove_listener("requestfailed", note)
+    return response
 
 
 def _until_whole(
