@@ -67,7 +67,7 @@ class _Unused(type):
         return cls
 
     def __call__(cls, *_: object, **__: object) -> NoReturn:
-        raise NotImplementedError(f"{cls.__name__} was not imported (see server/imports.py)")
+        raise ImportError(f"{cls.__name__} was not imported (see server/imports.py)")
 
 
 class _UnusedModule(ModuleType):

@@ -101,7 +101,7 @@ def test_what_was_not_imported_says_so_when_it_is_called() -> None:
         capture_output=True,
         text=True,
     )
-    assert "NotImplementedError: make_server was not imported (see server/imports.py)" in done.stderr
+    assert "ImportError: make_server was not imported (see server/imports.py)" in done.stderr
 
 
 def test_dataclasses_are_what_they_always_are() -> None:
