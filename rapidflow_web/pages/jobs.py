@@ -167,7 +167,8 @@ async def _several(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
         attempts = await parts.attempts_of(job.lead_id, job.part or "")
     return {
         "overview": of_build,
-        "graph": graph(of_build.jobs) if of_build is not None else None,
+        # In a thread: whoever writes a definition chooses how much there is to draw.
+        "graph": await asyncio.to_thread(graph, of_build.jobs) if of_build is not None else None,
         "failed_job": failed_job,
         "lead": lead,
         "attempts": attempts,

@@ -6,8 +6,9 @@ these and stretched to fit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from itertools import pairwise
 
 from markupsafe import Markup
@@ -35,7 +36,8 @@ def graph(jobs: Sequence[JobView]) -> Graph:
     by_name = {job.name: job for job in jobs}
     all_needs = {job.name: [need for need in job.needs if need in by_name] for job in jobs}
     depths = _depths(all_needs)
-    needs = {name: _direct(name, all_needs) for name in all_needs}
+    direct = _direct(all_needs, depths)
+    needs = {name: direct[name] for name in all_needs}
     columns = _columns(needs, depths)
     rows = max(map(len, columns), default=0)
     heights: dict[tuple[str, int], float] = {}
@@ -45,15 +47,19 @@ def graph(jobs: Sequence[JobView]) -> Graph:
         column.sort(key=lambda name: _mean(_heights_before(name, at, needs, depths, heights)))
         for place, name in enumerate(column):
             heights[name, at] = ((rows - len(column)) / 2 + place + 0.5) * _CELL
-    lines = "".join(
-        _line(
-            depths[need],
-            [heights[need, at] for at in range(depths[need], depths[name])] + [heights[name, depths[name]]],
-            is_critical=by_name[need].critical and by_name[name].critical,
-        )
-        for name in needs
-        for need in needs[name]
-    )
+    last: dict[str, str] = {}
+    """For each job that of the last column among those to which its lines lead."""
+    for name in sorted(needs, key=lambda name: depths[name]):
+        last |= dict.fromkeys(needs[name], name)
+    lines: list[str] = []
+    for name in needs:
+        for need in needs[name]:
+            is_critical = by_name[need].critical and by_name[name].critical
+            # The others leave the way of the last one where they bend: to draw all of it for each would be
+            # as much as the jobs to the power of three.
+            begin = depths[need] if is_critical or last[need] == name else depths[name] - 1
+            passed = [heights[need, at] for at in range(begin, depths[name])]
+            lines.append(_line(begin, [*passed, heights[name, depths[name]]], is_critical=is_critical))
     # Numbers and words of ours.
     return Graph(
         tuple(
@@ -62,7 +68,7 @@ def graph(jobs: Sequence[JobView]) -> Graph:
         ),
         Markup(  # noqa: S704
             f'<svg class="lines" viewBox="0 0 {len(columns) * _CELL} {rows * _CELL}" '
-            f'preserveAspectRatio="none" aria-hidden="true">{lines}</svg>'
+            f'preserveAspectRatio="none" aria-hidden="true">{"".join(lines)}</svg>'
         ),
     )
 
@@ -92,7 +98,7 @@ def _heights_before(
 
 
 def _line(column: int, heights: Sequence[float], *, is_critical: bool) -> str:
-    """The line from the node in a column through the following ones, at the height in each."""
+    """The line from where nodes end in a column through the following ones, at the height in each."""
     gap = _CELL - _NODE_END
     path = f"M{column * _CELL + _NODE_END} {heights[0]:g}"
     for at, (y, to_y) in enumerate(pairwise(heights), column + 1):
@@ -104,25 +110,28 @@ def _line(column: int, heights: Sequence[float], *, is_critical: bool) -> str:
 
 
 def _depths(needs: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """How many jobs must end one after the other before each begins."""
+    """How many jobs must end one after the other before each begins, those that begin first coming first."""
     depths: dict[str, int] = {}
-    waiting = list(needs)
-    while waiting:
-        ready = [name for name in waiting if all(need in depths for need in needs[name])]
-        depths |= {name: max((depths[need] + 1 for need in needs[name]), default=0) for name in ready}
-        waiting = [name for name in waiting if name not in depths] if ready else []
+    for name in TopologicalSorter(needs).static_order():
+        depths[name] = max((depths[need] + 1 for need in needs[name]), default=0)
     return depths
 
 
-def _direct(name: str, needs: Mapping[str, Sequence[str]]) -> list[str]:
-    """What a job needs, without that which another of its needs waits for already."""
-    above: set[str] = set()
-    waiting = [one for need in needs[name] for one in needs[need]]
-    while waiting:
-        if (one := waiting.pop()) not in above:
-            above.add(one)
-            waiting.extend(needs[one])
-    return [need for need in needs[name] if need not in above]
+def _direct(needs: Mapping[str, Sequence[str]], order: Iterable[str]) -> dict[str, list[str]]:
+    """What each job needs, without that which another of its needs waits for already.
+
+    In `order`, no job comes before what it needs. Sets of jobs are bits, because a job may need hundreds.
+    """
+    bits = {name: 1 << number for number, name in enumerate(needs)}
+    above: dict[str, int] = {}
+    direct: dict[str, list[str]] = {}
+    for name in order:
+        indirect = 0
+        for need in needs[name]:
+            indirect |= above[need]
+        direct[name] = [need for need in needs[name] if not bits[need] & indirect]
+        above[name] = indirect | sum(bits[need] for need in direct[name])
+    return direct
 
 
 def _mean(values: Sequence[float]) -> float:

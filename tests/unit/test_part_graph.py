@@ -88,8 +88,20 @@ def test_lines_of_a_job_share_their_place() -> None:
     assert crossed(*build) == []
 
 
+def test_lines_with_one_way_past_many_columns_draw_it_once() -> None:
+    many = 30
+    first = [part(f"a{number}") for number in range(many)]
+    chain = [part(f"b{number}", f"b{number - 1}" if number else "") for number in range(many)]
+    needed = " ".join([one.row.name for one in first] + [f"b{many - 1}"])
+    last = [part(f"c{number}", needed) for number in range(many)]
+    found = graph(built(*first, *chain, *last).jobs)
+    assert found.lines.count("<path") == many * many + 2 * many - 1
+    assert found.lines.count("C") < 2 * many * many + 2 * many
+
+
 def test_what_another_need_waits_for_has_no_line_of_its_own() -> None:
     assert lines(part("a"), part("b", "a"), part("c", "a b")) == 2
+    assert lines(part("a"), part("b", "a"), part("c", "b"), part("d", "c a b")) == 3
     assert lines(part("a"), part("b"), part("c", "a b")) == 2
 
 
