@@ -114,7 +114,8 @@ def test_command_that_is_lost_with_the_connection_is_given_again(
     details = server.run({"name": "broken", "steps": ["echo one", "echo two"]})
     assert details["job"]["error"] is None
     assert [step["output"] for step in details["steps"]] == ["one\n", "two\n"]
-    assert _containers_made(proxy) == 1
+    assert proxy.before_loss
+    assert _containers_made(proxy, before=proxy.before_loss) == _containers_made(proxy)
     assert_ended_once(server, details["job"]["id"])
 
 
@@ -126,17 +127,19 @@ def test_build_that_is_about_to_begin_when_the_connection_breaks_is_not_ended(
     # With so little CPU time, the agent takes a while to begin.
     job_id = server.start_job({"name": "broken", "cpus": 0.02, "steps": ["echo one", "echo two"]})
     wait_for(lambda: proxy.frozen, "all is on its way to the agent")
+    made = _containers_made(proxy)
     proxy.break_connections()
     proxy.thaw()
     details = server.wait_finished(job_id)
     assert details["job"]["error"] is None
     assert [step["output"] for step in details["steps"]] == ["one\n", "two\n"]
-    assert _containers_made(proxy) == 1
+    assert _containers_made(proxy) == made
     assert_ended_once(server, job_id)
 
 
-def _containers_made(proxy: EngineProxy) -> int:
-    return sum(b"/containers/create" in request for request in proxy.requests)
+def _containers_made(proxy: EngineProxy, before: int | None = None) -> int:
+    """How many there were; of the first, a test that removes their network may have made some useless."""
+    return sum(b"/containers/create" in request for request in proxy.requests[:before])
 
 
 def test_a_build_fails_with_the_true_reason_when_the_engine_is_gone_for_good(

@@ -24,6 +24,8 @@ class EngineProxy:
         self.accepted = 0
         self.requests: list[bytes] = []
         """The first lines of all calls of the engine."""
+        self.before_loss = 0
+        """How many of them there were before the connection broke over which data was to be lost."""
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._listener: socket.socket | None = None
@@ -37,6 +39,8 @@ class EngineProxy:
     def go_away(self) -> None:
         """Breaks all connections and takes no new ones."""
         if self._listener is not None:
+            # Else a call of accept that waits would go on with whatever socket has the same number next.
+            self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
             self._path.unlink(missing_ok=True)
             self._listener = None
@@ -113,6 +117,7 @@ class EngineProxy:
                 if self._lost and self._lost in data:
                     target.sendall(data.partition(self._lost)[0])
                     self._lost = b""
+                    self.before_loss = len(self.requests)
                     source.shutdown(socket.SHUT_RDWR)
                     break
                 if self._late and self._late in data:

@@ -28,6 +28,8 @@ class PrefixProxy:
 
     def close(self) -> None:
         """Takes no more connections."""
+        # Else a call of accept that waits would go on with whatever socket has the same number next.
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def _accept(self) -> None:
