@@ -339,4 +339,5 @@ def _words(row: PartRow, attempt: Attempt | None) -> str:
     if attempt is not None and attempt.started_at is not None and attempt.finished_at is not None:
         took = f" after {format_duration(max(0, attempt.finished_at - attempt.started_at) // 1000)}"
     reason = f": {row.reason}" if row.reason is not None else ""
-    return f"{row.state}{took}{reason}"
+    state = "failed" if row.state == "forgiven" else row.state  # the reason says that it may
+    return f"{state}{took}{reason}"

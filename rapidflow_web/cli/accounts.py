@@ -331,7 +331,9 @@ async def _id_of(pipeline: str) -> int:
     from rapidflow_web.db import pipelines
 
     if pipeline.isascii() and pipeline.isdigit():
-        return int(pipeline)
+        # No database has a longer number.
+        found = await pipelines.get(int(pipeline)) if len(pipeline) <= 18 else None
+        return the_one([found.id] if found is not None else [], pipeline)
     return the_one([one.id for one in await pipelines.listed(name=pipeline)], pipeline)
 
 

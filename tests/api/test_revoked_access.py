@@ -34,6 +34,7 @@ class Followed:
         self.job = server.start_build(self.pipeline)
         server.wait_output(self.job, "up")
         self.anyones = server.follow(self.job)
+        self.followers.append(self.anyones)
         for name, role in NAMES:
             add_user(server, name, role)
         self.root = as_(token_of(server, "root"))
@@ -228,6 +229,8 @@ def test_a_token_is_limited_to_pipelines_by_their_names(followed: Followed) -> N
     assert [one["id"] for one in server.get("/pipelines", named).json] == [twice[0], followed.pipeline]
     for name, said in (
         ("no such", "there is no pipeline 'no such'"),
+        ("9999", "there is no pipeline '9999'"),
+        ("9" * 30, f"there is no pipeline '{'9' * 30}'"),
         ("twice", f"there are several pipelines 'twice'; name one by its id: {twice[1]}, {twice[0]}"),
     ):
         done = server.command("token", "add", "root", "ci", "--pipeline", name)

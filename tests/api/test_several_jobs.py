@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -138,6 +139,13 @@ def test_what_runs_after_what(server: Server, jobs: str, expected: list[str], st
     for step in details["steps"]:
         assert (step["part"]["job_id"] is None) == (step["part"]["state"] == "skipped")
         assert (step["skipped"] is not None) == (step["part"]["state"] == "skipped")
+
+
+def test_the_log_says_that_a_failure_is_allowed(server: Server) -> None:
+    details = server.run(config("  a: {steps: [exit 3], allow_failure: true}\n"))
+    assert states(details) == {"a": "forgiven"}
+    last = details["steps"][0]["output"].splitlines()[-1]
+    assert re.fullmatch(r"a: failed after \S+: the failure is allowed: .* exited with 3", last), last
 
 
 def test_a_matrix_runs_each_combination_and_never_more_at_once(server: Server) -> None:
