@@ -63,6 +63,8 @@ class PrefixProxy:
                 threading.Thread(target=_pump, args=(client, server), daemon=True).start()
                 while chunk := server.recv(65536):
                     client.sendall(chunk)
+                # As above, for the call of recv in that thread.
+                client.shutdown(socket.SHUT_RDWR)
 
 
 def _pump(client: socket.socket, server: socket.socket) -> None:
