@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rapidflow_web import metrics
-from rapidflow_web.db import job_steps, jobs
+from rapidflow_web.db import job_steps, jobs, parts
 from rapidflow_web.logs import stream_text
 from rapidflow_web.logs.log import LogStore
 from rapidflow_web.logs.writer import LogWriter
@@ -86,6 +86,10 @@ class Ending:
             return
         if job.started_at is None:
             self.make_room(job_id)
+        if job.parts is not None:
+            # One that never began, or is not valid any more, had nobody who would have ended them.
+            reason = "the build failed" if job.status == "failed" else "the build was cancelled"
+            await parts.end_all(job_id, reason)
         await self._seal(job_id, job.status, job.error, None)
 
     def make_room(self, job_id: int) -> None:

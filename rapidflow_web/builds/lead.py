@@ -109,6 +109,9 @@ class Lead:
                 _log.exception("unexpected error")
                 status, error = "failed", f"the build server failed: {type(problem).__name__}: {problem}"
                 await self._end_all()
+            if self._cancels:
+                # Each still ends the log of its job, which nobody else does before the next start.
+                await asyncio.wait(self._cancels.values())
             await self._ending.ended(self._job.id, status, error, writer=self._writer)
             self.finished.set()
         finally:
@@ -305,9 +308,7 @@ class Lead:
         for job_id, attempt in (await parts.attempts(self._job.id)).items():
             if attempt.status not in jobs.FINISHED:
                 await self._end(job_id)
-        for row in await parts.of_lead(self._job.id):
-            if not row.final:
-                await parts.store(replace(row, state="cancelled", reason="the build failed"))
+        await parts.end_all(self._job.id, "the build failed")
 
     # The log
 

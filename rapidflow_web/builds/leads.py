@@ -12,7 +12,7 @@ from rapidflow_web.builds.ending import Ending
 from rapidflow_web.builds.lead import Lead
 from rapidflow_web.builds.preparation import Tools
 from rapidflow_web.builds.queue import Queue
-from rapidflow_web.db import claims, jobs
+from rapidflow_web.db import claims, jobs, parts
 from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.models import Job
 from rapidflow_web.errors import Invalid
@@ -94,6 +94,7 @@ class Leads:
             parsed = await definitions.stored(job.definition)
         except Invalid as error:
             # A later version may be stricter than the one that stored it.
+            await parts.end_all(job.id, "the build failed")
             await self._ending.ended(job.id, "failed", f"the pipeline is no longer valid: {error}")
             return
         if self._cancel is None:

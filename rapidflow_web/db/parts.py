@@ -191,6 +191,15 @@ async def _store(part: PartRow, attempt: Attempt | None) -> None:
 
 @patient
 @uncancelled
+async def end_all(lead_id: int, reason: str) -> None:
+    """Ends all parts of a lead job with which something would still happen. Safe to call again."""
+    for step in await Step.filter(job_id=lead_id, type="job"):
+        if not (part := part_row(step)).final:
+            await _store(replace(part, state="cancelled", reason=reason), None)
+
+
+@patient
+@uncancelled
 async def begin(
     part: PartRow, fields: Mapping[str, Any], steps: Sequence[StepDefinition], environment: Mapping[str, str]
 ) -> PartRow:
