@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tortoise.expressions import Q
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.db.database import now_ms, patient, uncancelled
@@ -121,7 +122,9 @@ async def delete(repository_id: int) -> None:
 @uncancelled
 async def due(now: int) -> list[Repository]:
     """The repositories that are to be looked at by now, in ms; the longest due first."""
-    query = Repository.filter(deleted_at__isnull=True, poll__isnull=False, next_poll_at__lte=now)
+    # One that was looked at later than now has its time from a clock that was wrong.
+    is_due = Q(next_poll_at__lte=now) | Q(polled_at__gt=now)
+    query = Repository.filter(is_due, deleted_at__isnull=True, poll__isnull=False)
     return await query.order_by("next_poll_at").limit(100)
 
 

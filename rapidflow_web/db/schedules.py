@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from tortoise.transactions import in_transaction
 
@@ -10,6 +11,13 @@ from rapidflow_web.db.database import patient, uncancelled
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.sql import rows
 from rapidflow_web.db.trigger_models import Schedule
+
+
+class Due(NamedTuple):
+    """When a schedule is due next, in ms. `latest`: later than this only a wrong clock can have said."""
+
+    at: int
+    latest: int
 
 
 @patient
@@ -34,22 +42,25 @@ async def pipelines_with_any() -> list[Pipeline]:
 
 @patient
 @uncancelled
-async def replace(wanted: Mapping[tuple[int, str], int]) -> None:
-    """Keeps the schedules that are wanted, by pipeline and key; `wanted` says when one is due, in ms."""
+async def replace(wanted: Mapping[tuple[int, str], Due]) -> None:
+    """Keeps the schedules that are wanted, by pipeline and key; `wanted` says when one is due."""
     async with in_transaction():
-        known = {(row.pipeline_id, row.key): row.id for row in await Schedule.all()}
-        await Schedule.filter(id__in=[known[which] for which in known.keys() - wanted.keys()]).delete()
+        known = {(row.pipeline_id, row.key): row for row in await Schedule.all()}
+        await Schedule.filter(id__in=[known[which].id for which in known.keys() - wanted.keys()]).delete()
         await Schedule.bulk_create(
-            Schedule(pipeline_id=which[0], key=which[1], due_at=wanted[which])
+            Schedule(pipeline_id=which[0], key=which[1], due_at=wanted[which].at)
             for which in wanted.keys() - known.keys()
         )
+        for which in wanted.keys() & known.keys():
+            if known[which].due_at > wanted[which].latest:
+                await set_due(known[which].id, wanted[which].at)
 
 
 @patient
 @uncancelled
 async def due(now: int) -> list[Schedule]:
-    """The schedules that are due by `now`, in ms; the longest due first."""
-    return await Schedule.filter(due_at__lte=now).order_by("due_at", "id").limit(100)
+    """The schedules that are due by `now`, in ms, with their pipelines; the longest due first."""
+    return await Schedule.filter(due_at__lte=now).order_by("due_at", "id").select_related("pipeline")
 
 
 async def set_due(schedule_id: int, at: int) -> None:

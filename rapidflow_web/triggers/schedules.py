@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.builds.beginning import Beginning, Cause
 from rapidflow_web.db import events, outbox, pipelines, repositories, schedules
-from rapidflow_web.db.database import uncancelled
+from rapidflow_web.db.database import now_ms, uncancelled
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.db.trigger_models import Schedule
 from rapidflow_web.errors import Invalid, RapidFlowError, RequestError
@@ -21,8 +23,10 @@ from rapidflow_web.triggers.occurrence import HEADS, Occurrence
 
 _log = logging.getLogger(__name__)
 
-_LOOK_AGAIN = 60_000
-"""Milliseconds until a schedule is tried again whose repository could not be reached."""
+_LOOK_AGAIN_SECONDS = 60.0
+"""After which a schedule is tried again whose repository could not be reached."""
+_CLOCK_WENT_BACK = 3 * 3600 * 1000
+"""Milliseconds: where a clock is set back by less, schedules are not due again at times that they had."""
 
 
 class Schedules:
@@ -32,50 +36,70 @@ class Schedules:
         self._handling = handling
         self._beginning = beginning
         self._known: object = None
-        self._paused: dict[int, int] = {}
+        self._looked_at = 0
+        self._paused: dict[int, float] = {}
 
-    async def run_due(self, now: int) -> None:
-        """Starts all that is due by `now`, in ms."""
+    async def run_due(self, now: int) -> Mapping[int, Sequence[Schedule]]:
+        """Starts what is due by `now`, in ms, but what has to be read from repositories.
+
+        Returns that, by the ids of these, for `start`: one that does not answer holds up nobody else.
+        """
         state = await schedules.state_of_pipelines()
-        if state != self._known:
+        if state != self._known or now < self._looked_at:
             await self._plan(now)
             self._known = state
+        self._looked_at = now
+        in_repositories: dict[int, list[Schedule]] = {}
         for row in await schedules.due(now):
-            if self._paused.get(row.id, 0) > now:
-                continue
-            self._paused.pop(row.id, None)
-            try:
-                await self._start(row, now)
-            except RapidFlowError as error:
-                _log.info(
-                    "the schedule '%s' of pipeline %d is tried again: %s", row.key, row.pipeline_id, error
-                )
-                self._paused[row.id] = now + _LOOK_AGAIN
+            if (repository_id := row.pipeline.repository_id) is not None:
+                in_repositories.setdefault(repository_id, []).append(row)
+            else:
+                await self._try(row, lambda: now)
+        return in_repositories
+
+    async def start(self, due: Sequence[Schedule]) -> None:
+        """Starts these schedules."""
+        for row in due:
+            await self._try(row, now_ms)
+
+    async def _try(self, row: Schedule, now: Callable[[], int]) -> None:
+        if self._paused.get(row.id, 0) > time.monotonic():
+            return
+        self._paused.pop(row.id, None)
+        try:
+            await self._start(row, now)
+        except RapidFlowError as error:
+            _log.info("the schedule '%s' of pipeline %d is tried again: %s", row.key, row.pipeline_id, error)
+            self._paused[row.id] = time.monotonic() + _LOOK_AGAIN_SECONDS
 
     async def _plan(self, now: int) -> None:
-        """Makes the rows fit the definitions."""
-        wanted: dict[tuple[int, str], int] = {}
+        """Makes the rows fit the definitions, and the clock where it was ahead."""
+        wanted: dict[tuple[int, str], schedules.Due] = {}
         for pipeline in await schedules.pipelines_with_any():
             for schedule in await asyncio.to_thread(_of, pipeline):
-                wanted[pipeline.id, schedule.key()] = _next(pipeline, schedule, now)
+                latest = _next(pipeline, schedule, now + _CLOCK_WENT_BACK)
+                wanted[pipeline.id, schedule.key()] = schedules.Due(_next(pipeline, schedule, now), latest)
         await schedules.replace(wanted)
 
-    async def _start(self, row: Schedule, now: int) -> None:
+    async def _start(self, row: Schedule, now: Callable[[], int]) -> None:
         pipeline = await pipelines.get(row.pipeline_id)
         every = await asyncio.to_thread(_of, pipeline) if pipeline is not None else ()
         found = [one for one in every if one.key() == row.key]
         if pipeline is None or not found:
             await schedules.remove(row.id)
             return
-        schedule, due = found[0], _next(pipeline, found[0], now)
+        schedule = found[0]
         repository = await repositories.get(pipeline.repository_id) if pipeline.repository_id else None
         if repository is None:
-            await self._start_stored(pipeline, schedule, row, due)
+            await self._start_stored(pipeline, schedule, row, _next(pipeline, schedule, now()))
             return
         ref = f"{HEADS}{schedule.branch or repository.default_branch}"
         occurrence = Occurrence("schedule", "schedule", ref, only=frozenset((pipeline.id,)))
         async with self._handling.lock(repository.id):
-            await self._handling.happened(repository, occurrence, lambda: schedules.set_due(row.id, due))
+            # The time of the end counts: whatever passed while it was fetched has been built by that.
+            await self._handling.happened(
+                repository, occurrence, lambda: schedules.set_due(row.id, _next(pipeline, schedule, now()))
+            )
 
     @uncancelled
     async def _start_stored(

@@ -88,7 +88,11 @@ class Worker:
                 self._begin(f"deliveries {repository_id}", self._handle(repository_id))
         for repository in await repositories.due(now_ms()):
             self._begin(f"look {repository.id}", self._handling.look(repository))
-        self._begin("schedules", self._schedules.run_due(now_ms()), slot=False)
+        self._begin("schedules", self._run_schedules(), slot=False)
+
+    async def _run_schedules(self) -> None:
+        for repository_id, due in (await self._schedules.run_due(now_ms())).items():
+            self._begin(f"schedules {repository_id}", self._schedules.start(due))
 
     def _begin(self, name: str, work: Coroutine[object, object, None], *, slot: bool = True) -> None:
         if name in self._busy:

@@ -83,6 +83,29 @@ async def test_a_server_that_was_away_over_several_times_builds_once(schedules: 
     assert await due() == [ms(2026, 5, 1, 13)]
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_clock_that_was_ahead_keeps_no_schedule_from_its_times(
+    schedules: Schedules, restarted: bool
+) -> None:
+    await stored(text("{cron: '0 3 * * *'}"))
+    await schedules.run_due(ms(2026, 5, 1, 1))
+    await schedules.run_due(ms(2027, 5, 1, 1))
+    assert await Job.all().count() == 1 and await due() == [ms(2027, 5, 1, 3)]
+    if restarted:
+        schedules = anew()
+    await schedules.run_due(ms(2026, 5, 1, 1, 5))
+    assert await Job.all().count() == 1 and await due() == [ms(2026, 5, 1, 3)]
+
+
+async def test_a_clock_that_is_set_back_a_little_builds_nothing_twice(schedules: Schedules) -> None:
+    await stored(text("{cron: '0 3 * * *'}"))
+    await schedules.run_due(ms(2026, 5, 1, 1))
+    await schedules.run_due(ms(2026, 5, 1, 3))
+    await schedules.run_due(ms(2026, 5, 1, 2, 30))
+    await anew().run_due(ms(2026, 5, 1, 3, 1))
+    assert await Job.all().count() == 1 and await due() == [ms(2026, 5, 2, 3)]
+
+
 @pytest.mark.parametrize(
     ("cron", "before", "begins"),
     [
