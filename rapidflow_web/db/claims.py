@@ -23,23 +23,28 @@ AND (approval IS NULL OR approval <> 'waiting') AND (concurrency_group IS NULL O
     WHERE other.status = 'running' AND other.concurrency_group = job.concurrency_group
     AND (job.lead_id IS NULL OR other.id <> job.lead_id)
 ))"""
-# The oldest that can begin, and whether parts of builds are among those that wait.
-_OLDEST = f"""SELECT (SELECT id {_READY} AND parts IS NULL ORDER BY id LIMIT 1),
-EXISTS (SELECT 1 FROM job WHERE status = 'pending' AND lead_id IS NOT NULL)"""  # noqa: S608
-
-
-# With parts of builds among them, the build that has the fewest running comes first. Within a group, they
-# come in the order of their numbers; those whose own lead has the group wait for nobody that waits for it.
-def _fair(condition: str = "") -> str:
-    return f"""SELECT id {_READY} AND parts IS NULL{condition} AND (concurrency_group IS NULL OR EXISTS (
+# Within a group, they come in the order of their numbers, builds of several jobs and others alike; parts
+# whose own lead has the group wait for nobody that waits for it.
+_IN_TURN = """(concurrency_group IS NULL OR EXISTS (
     SELECT 1 FROM job AS lead WHERE lead.id = job.lead_id AND lead.concurrency_group = job.concurrency_group
 ) OR NOT EXISTS (
     SELECT 1 FROM job AS other
     WHERE other.status = 'pending' AND other.concurrency_group = job.concurrency_group
-    AND other.id < job.id AND other.priority >= job.priority AND other.parts IS NULL
+    AND other.id < job.id AND other.priority >= job.priority
     AND NOT other.cancelled AND NOT other.unread AND other.superseded_by IS NULL
     AND (other.approval IS NULL OR other.approval <> 'waiting')
-)) ORDER BY priority DESC, CASE WHEN lead_id IS NULL THEN 0 ELSE (
+))"""
+# The oldest that can begin, and whether it may be another's turn: lead jobs, which begin without a slot, and
+# parts of builds are among those that wait.
+_OLDEST = f"""SELECT (SELECT id {_READY} AND parts IS NULL ORDER BY id LIMIT 1),
+EXISTS (SELECT 1 FROM job WHERE status = 'pending'
+AND (lead_id IS NOT NULL OR (parts IS NOT NULL AND concurrency_group IS NOT NULL)))"""  # noqa: S608
+
+
+# With parts of builds among them, the build that has the fewest running comes first.
+def _fair(condition: str = "") -> str:
+    return f"""SELECT id {_READY} AND parts IS NULL{condition} AND {_IN_TURN}
+ORDER BY priority DESC, CASE WHEN lead_id IS NULL THEN 0 ELSE (
     SELECT COUNT(*) FROM job AS other WHERE other.lead_id = job.lead_id AND other.status = 'running'
 ) END, id LIMIT 1"""  # noqa: S608
 
@@ -51,8 +56,8 @@ _FAIR = _fair()
 async def claim() -> Job | None:
     """Takes the oldest pending job, which is running from now on; None if there is none."""
     while True:
-        job_id, has_parts = (await rows(_OLDEST))[0]
-        if job_id is not None and has_parts:
+        job_id, has_others = (await rows(_OLDEST))[0]
+        if job_id is not None and has_others:
             found = await rows(_FAIR)
             job_id = found[0][0] if found else None
         job = await jobs.unchecked(job_id) if job_id is not None else None
@@ -111,7 +116,7 @@ async def begin(job_id: int, at: int, **fields: Any) -> bool:
         # sees in the row itself.
         statement = (
             f"UPDATE job SET status = 'running'{more} WHERE id = ?1 AND status = 'pending' AND NOT cancelled "  # noqa: S608
-            f"AND id IN (SELECT id {_READY} AND id = ?1)"
+            f"AND id IN (SELECT id {_READY} AND id = ?1 AND {_IN_TURN})"
         )
         if not await changed(statement, [job_id, *values.values()]):
             return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.support import gates
+from tests.support.consistency import stored
 from tests.support.server import Server, wait_for
 
 
@@ -73,3 +74,26 @@ def test_builds_of_a_group_follow_each_other_also_after_a_kill(new_server: Calla
             server.wait_finished(build)
             ended.append(build)
     assert ended == builds
+
+
+def test_builds_of_one_job_and_of_several_take_turns_in_a_group(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process", concurrency="4").start()
+    holder = server.start_job(f"name: holder\nconcurrency: one\nsteps: ['{gates.waiting()}']\n")
+    server.wait_output(holder, "Step 1")
+    single = server.pipeline("name: single\nconcurrency: one\nsteps: ['true']\n")
+    several = server.pipeline("name: several\nconcurrency: one\njobs:\n  a: {steps: ['true']}\n")
+    part = server.pipeline("name: part\njobs:\n  a: {concurrency: one, steps: ['true']}\n")
+    builds = [server.start_build(one) for one in (single, several, single, several, single, part, several)]
+    wait_for(lambda: server.get(f"/jobs?lead_id={builds[5]}").json, "the part waits for its turn")
+    gates.let_go(server, holder)
+    for job_id in builds:
+        assert server.wait_finished(job_id)["job"]["status"] == "success"
+    began = stored(
+        server,
+        "SELECT id FROM job WHERE concurrency_group IS NOT NULL AND (lead_id IS NULL OR lead_id = ?) "
+        "ORDER BY started_at, id",
+        builds[5],
+    )
+    of_part = server.get(f"/jobs?lead_id={builds[5]}").json[0]["id"]
+    # In the order of their numbers.
+    assert [row[0] for row in began] == sorted([holder, *builds[:5], builds[6], of_part])
