@@ -33,6 +33,16 @@ def check_name(name: str) -> None:
         raise ValueError(f"'{name[:80]}' is not a valid name; use at most 64 letters, digits and . _ - @")
 
 
+def token_name(name: str) -> str:
+    """The name without white space around it. Raises ValueError for what can't be the name of a token."""
+    name = name.strip()
+    if not 1 <= len(name) <= LONGEST_TOKEN_NAME or re.search(r"[\x00-\x1f\x7f]", name):
+        raise ValueError(
+            f"use 1 to {LONGEST_TOKEN_NAME} characters, without line breaks or other control characters"
+        )
+    return name
+
+
 def check_password(password: str) -> None:
     """Raises ValueError for a password that is too short or too long."""
     if not LEAST_PASSWORD <= len(password) <= _MOST_PASSWORD:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rapidflow_web.db.models import User
 
 _DATA = "RAPIDFLOW_DATA"
+_LARGEST_ID = 2**63 - 1
+"""Databases can't be asked for more."""
 _role = click.Choice(["viewer", "builder", "admin"])
 _pipeline = click.option("--pipeline", metavar="PIPELINE", help="Only for this pipeline (ID or name).")
 
@@ -159,20 +161,24 @@ def add_token(
 
     async def add() -> None:
         from rapidflow_web.accounts.authentication import new_token
-        from rapidflow_web.accounts.credentials import LONGEST_TOKEN_LIFE
+        from rapidflow_web.accounts.credentials import LONGEST_TOKEN_LIFE, token_name
         from rapidflow_web.accounts.roles import role_named
 
         if days is not None and not 1 <= days <= LONGEST_TOKEN_LIFE:
             raise ClientError(
                 f"--days is from 1 to {LONGEST_TOKEN_LIFE}; leave it out for a token that never expires"
             )
+        try:
+            called = token_name(name)
+        except ValueError as error:
+            raise ClientError(f"NAME: {error}") from None
         owner = await _existing(user_name)
         may = role_named(role_name or owner.role)
         if may > role_named(owner.role):
             raise ClientError(f"{owner.name} is {owner.role}; a token can't have a higher role")
         only = [await _id_of(named) for named in pipeline]
-        made = await new_token(owner, name, may, only or None, days)
-        await _note("token add", f"{user_name}: {name}")
+        made = await new_token(owner, called, may, only or None, days)
+        await _note("token add", f"{user_name}: {called}")
         out(made[1])
 
     return _run(add)
@@ -208,9 +214,11 @@ def revoke_token(token_id: int) -> int:
     async def revoke() -> None:
         from rapidflow_web.db import users
 
-        if not await users.revoke(token_id):
+        token = await users.token(token_id) if 0 < token_id <= _LARGEST_ID else None
+        if token is None or not await users.revoke(token_id):
             raise ClientError(f"there is no token {token_id}; 'rapidflow token list' shows all")
-        await _note("token revoke", str(token_id))
+        # Its number alone would lead nobody to what it was.
+        await _note("token revoke", f"{token.user.name}: {token.name}")
         out(f"token {token_id} revoked; a running server knows within 5 s")
 
     return _run(revoke)
@@ -331,9 +339,10 @@ async def _id_of(pipeline: str) -> int:
     from rapidflow_web.db import pipelines
 
     if pipeline.isascii() and pipeline.isdigit():
-        # No database has a longer number.
-        found = await pipelines.get(int(pipeline)) if len(pipeline) <= 18 else None
-        return the_one([found.id] if found is not None else [], pipeline)
+        # Otherwise the token would see a pipeline that gets this number later.
+        if len(pipeline) > 18 or await pipelines.get(int(pipeline)) is None:
+            raise ClientError(f"there is no pipeline {pipeline}")
+        return int(pipeline)
     return the_one([one.id for one in await pipelines.listed(name=pipeline)], pipeline)
 
 

@@ -10,7 +10,7 @@ from quart import Response, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.accounts.changes import own_tokens
-from rapidflow_web.accounts.credentials import LONGEST_TOKEN_LIFE, LONGEST_TOKEN_NAME
+from rapidflow_web.accounts.credentials import LONGEST_TOKEN_LIFE, token_name
 from rapidflow_web.accounts.roles import Role
 from rapidflow_web.db import dashboard
 from rapidflow_web.db import users as stored
@@ -100,9 +100,10 @@ async def revoke_own_token(token_id: int) -> WerkzeugResponse:
 
 
 def _token_name(name: str) -> str:
-    if not name or len(name) > LONGEST_TOKEN_NAME or "\0" in name:
-        raise Invalid([Problem("name", f"name: use 1 to {LONGEST_TOKEN_NAME} characters")])
-    return name
+    try:
+        return token_name(name)
+    except ValueError as error:
+        raise Invalid([Problem("name", f"name: {error}")]) from None
 
 
 def _roles() -> list[Role]:

@@ -180,8 +180,9 @@ def test_a_token_may_be_for_some_pipelines_only(team: Team):
 @pytest.mark.parametrize(
     ("fields", "status", "sentence"),
     [
-        ({"name": ""}, 422, "Name: use 1 to 64 characters."),
-        ({"name": "n" * 65}, 422, "Name: use 1 to 64 characters."),
+        ({"name": ""}, 422, "Name: use 1 to 64 characters, without line breaks"),
+        ({"name": "n" * 65}, 422, "Name: use 1 to 64 characters, without line breaks"),
+        ({"name": "two\nlines"}, 422, "Name: use 1 to 64 characters, without line breaks"),
         ({"days": "0"}, 422, "Days: use a whole number from 1 to 3650, not &#39;0&#39;."),
         ({"days": "soon"}, 422, "Days: use a whole number from 1 to 3650, not &#39;soon&#39;."),
         ({"role": "admin"}, 422, "Role: use one of viewer, builder."),

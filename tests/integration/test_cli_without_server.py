@@ -251,6 +251,26 @@ def test_a_token_that_would_never_be_valid_is_refused(tmp_path: Path) -> None:
     assert "expired 1970-01-01 00:00, never used" in rapidflow("token", "list", **data).stdout
 
 
+def test_a_token_has_a_name_and_one_that_is_not_there_is_not_revoked(tmp_path: Path) -> None:
+    data = {"RAPIDFLOW_DATA": str(tmp_path)}
+    rapidflow("user", "add", "nia", "--role", "admin", stdin=b"long enough\n", **data)
+    for name in ("", "  ", "n" * 65, "two\nlines", "\x1b[31m"):
+        done = rapidflow("token", "add", "nia", name, **data)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "rapidflow: NAME: use 1 to 64 characters, without line breaks or other control characters\n"
+        )
+    assert rapidflow("token", "add", "nia", " ci ", **data).returncode == 0
+    for number in ("0", "2", "9" * 30):
+        done = rapidflow("token", "revoke", number, **data)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"rapidflow: there is no token {number}; 'rapidflow token list' shows all\n"
+    assert rapidflow("token", "revoke", "1", **data).returncode == 0
+    with closing(sqlite3.connect(tmp_path / "rapidflow.db")) as database:
+        noted = database.execute("SELECT target FROM deed WHERE action LIKE 'token %' ORDER BY id").fetchall()
+    assert noted == [("nia: ci",), ("nia: ci",)]
+
+
 @pytest.mark.parametrize("arguments", [("user", "add", "nia", "--role", "admin"), ("token", "list")])
 def test_users_are_not_added_to_a_default_folder_without_an_installation(
     tmp_path: Path, arguments: tuple[str, ...]
