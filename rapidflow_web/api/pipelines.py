@@ -73,11 +73,13 @@ async def update_pipeline(pipeline_id: int) -> Response:
 
 
 @blueprint.delete("/pipelines/<pipeline_id>")
-@operation(schemas.Message)
+@operation(schemas.Message, conflict=True)
 async def delete_pipeline(pipeline_id: int) -> Response:
-    """Delete a pipeline. Its jobs stay and can be retried."""
-    await pipelines.existing(pipeline_id)
-    await pipelines.delete(pipeline_id)
+    """Delete a pipeline. Its jobs stay and can be retried.
+
+    One that the default branch of a repository defines goes with its file.
+    """
+    await services().builds.delete(pipeline_id)
     return json_response({"message": "pipeline deleted successfully"})
 
 

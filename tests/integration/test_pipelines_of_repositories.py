@@ -69,6 +69,40 @@ def test_branch_that_renames_a_file_leaves_the_pipeline_of_the_default_branch(
     assert "of main" in server.get(f"/pipelines/{decision['pipeline_id']}").json["config"]
 
 
+def test_pipeline_of_the_default_branch_goes_with_its_file_alone(server: Server, repo: Repo) -> None:
+    repo.commit({".rapidflow/a.yml": definition("a")})
+    added = add(server, repo)
+    pipeline = added["pipelines"][0]["id"]
+    for method, path in (("DELETE", f"/pipelines/{pipeline}"), ("POST", f"/ui/pipelines/{pipeline}/delete")):
+        refused = server.request(method, path)
+        assert refused.status == 409
+        assert "is defined by .rapidflow/a.yml in its repository; remove the file there" in refused.text
+    assert paths(server, added["id"]) == {"a": ".rapidflow/a.yml"}
+    repo.git("mv", ".rapidflow/a.yml", ".rapidflow/b.yml")
+    repo.commit({".rapidflow/b.yml": definition("b", on="tag")})
+    push(server, added["id"], repo)
+    assert server.get(f"/pipelines/{pipeline}").status == 404
+
+
+@pytest.mark.parametrize("way", ["page", "API"])
+def test_pipeline_of_a_branch_that_is_gone_can_be_deleted(server: Server, repo: Repo, way: str) -> None:
+    repo.commit({".rapidflow/a.yml": definition("a")})
+    added = add(server, repo)
+    repo.git("switch", "-q", "-c", "feature")
+    repo.commit({".rapidflow/b.yml": definition("b")})
+    decisions = push(server, added["id"], repo, "refs/heads/feature")["decisions"]
+    new = next(one["pipeline_id"] for one in decisions if one["pipeline_id"] != added["pipelines"][0]["id"])
+    repo.git("switch", "-q", "main")
+    repo.git("branch", "-q", "-D", "feature")
+    page = server.get(f"/ui/pipelines/{new}").text
+    assert "A push of a branch with its file brings it back." in page
+    if way == "page":
+        assert server.request("POST", f"/ui/pipelines/{new}/delete").status == 303
+    else:
+        assert server.request("DELETE", f"/pipelines/{new}").status == 200
+    assert paths(server, added["id"]) == {"a": ".rapidflow/a.yml"}
+
+
 def test_new_pipeline_is_restricted_where_all_others_of_its_repository_are(
     server: Server, repo: Repo
 ) -> None:
