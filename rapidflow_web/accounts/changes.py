@@ -47,6 +47,12 @@ def audience(names: Sequence[str]) -> str:
     return f"{', '.join(names) or 'administrators'} only"
 
 
+def described_change(name: str, role: str | None, *, password: bool = False) -> str:
+    """The audit log's word for a user who gets a role, a new password, or both."""
+    what = [part for part in (role, "new password" if password else None) if part is not None]
+    return f"{name}: {', '.join(what)}" if what else name
+
+
 class AccountChanges:
     """Changes users, tokens and visibility.
 
@@ -74,7 +80,7 @@ class AccountChanges:
 
     async def add(self, name: str, role: str, password: str | None) -> User:
         """Adds a user. Raises `BadRequest`, `Conflict`, `Invalid`."""
-        self._audit(name)
+        self._audit(described_change(name, role))
         if not await users.any_exist() and (role != Role.ADMIN.label or password is None):
             raise BadRequest("the first user must be an admin with a password, or nobody could log in")
         user = await users.create(name, role, await _hashed(password, name) if password is not None else None)
@@ -89,7 +95,7 @@ class AccountChanges:
         Raises `NotFound`, `Invalid`, and `BadRequest` for the last administrator.
         """
         user = await existing(user_id)
-        self._audit(user.name)
+        self._audit(described_change(user.name, role, password=password is not None))
         changes = {"role": role} if role is not None else {}
         if password is not None:
             changes["password"] = await _hashed(password, user.name)

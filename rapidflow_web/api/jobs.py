@@ -16,7 +16,7 @@ from rapidflow_web.db.models import Job, Step
 from rapidflow_web.errors import Invalid, Problem
 from rapidflow_web.logs.log import Log
 from rapidflow_web.web import requests
-from rapidflow_web.web.gate import reader
+from rapidflow_web.web.gate import audit_subject, reader
 from rapidflow_web.web.response_cache import cacheable
 from rapidflow_web.web.responses import encoded, encoded_response, json_response
 from rapidflow_web.web.services import services
@@ -148,9 +148,12 @@ async def _decided(job_id: int, *, approved: bool) -> Response:
     if wanted.part is not None:
         by = requests.cause().started_by
         await services().builds.decide(job_id, wanted.part, by, approved=approved)
+        audit_subject(wanted.part)
         return await job_answers.one(await jobs.existing(job_id))
     decide = services().triggers.approve if approved else services().triggers.reject
-    return await job_answers.one(await decide(job_id, wanted.commit or ""))
+    job = await decide(job_id, wanted.commit or "")
+    audit_subject(wanted.commit or "")
+    return await job_answers.one(job)
 
 
 @blueprint.get("/steps/<step_id>")

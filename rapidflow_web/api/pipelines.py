@@ -11,10 +11,10 @@ from rapidflow_web.api.lists import list_response
 from rapidflow_web.api.openapi import operation
 from rapidflow_web.db import job_lists, pipelines
 from rapidflow_web.errors import BadRequest, Invalid, Problem, UnsupportedMediaType
+from rapidflow_web.web import pipelines as changes
 from rapidflow_web.web import requests
 from rapidflow_web.web.disconnect import until_disconnect
 from rapidflow_web.web.gate import actor
-from rapidflow_web.web.pipelines import store_pipeline
 from rapidflow_web.web.responses import json_response
 from rapidflow_web.web.services import services
 
@@ -33,7 +33,7 @@ async def create_pipeline(query: schemas.NewPipelineQuery) -> Response:
     A password in the clone URL is taken out of the text and kept apart; nothing sends it again.
     """
     submitted = await _submitted(schemas.NewPipeline)
-    pipeline = await store_pipeline(
+    pipeline = await changes.store_pipeline(
         submitted.config,
         submitted.name,
         by=requests.started_by(),
@@ -79,7 +79,7 @@ async def delete_pipeline(pipeline_id: int) -> Response:
 
     One that the default branch of a repository defines goes with its file.
     """
-    await services().builds.delete(pipeline_id)
+    await changes.delete_pipeline(pipeline_id)
     return json_response({"message": "pipeline deleted successfully"})
 
 

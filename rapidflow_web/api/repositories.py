@@ -17,6 +17,7 @@ from rapidflow_web.db import deliveries, events, repositories
 from rapidflow_web.db.trigger_models import Event, Repository
 from rapidflow_web.errors import Invalid, Problem
 from rapidflow_web.web import requests
+from rapidflow_web.web.gate import audit_subject
 from rapidflow_web.web.repositories import hook_url, poll_seconds
 from rapidflow_web.web.responses import encoded_response, json_response
 from rapidflow_web.web.services import services
@@ -33,6 +34,7 @@ async def add_repository() -> Response:
         wanted.url, wanted.forge, wanted.token, requests.started_by()
     )
     row = added.repository
+    audit_subject(row.url)
     body = representations.repository(row, added.pipelines, row.problems, hook_url(row), added.hook_secret)
     return json_response(body, 201, {"Location": f"/repositories/{row.id}"})
 
@@ -76,6 +78,7 @@ async def change_repository(repository_id: int) -> Response:
 @operation(Message)
 async def delete_repository(repository_id: int) -> Response:
     """Remove a repository, and hide its pipelines. Their builds stay."""
+    audit_subject((await repositories.existing(repository_id)).url)
     left = await services().triggers.repositories.remove(repository_id)
     return json_response({"message": left or "repository deleted successfully"})
 

@@ -64,6 +64,7 @@ def add_user(name: str, role: str, no_password: bool) -> int:
 
     async def add() -> None:
         from rapidflow_web.accounts.authentication import hashed
+        from rapidflow_web.accounts.changes import described_change
         from rapidflow_web.db import users
 
         is_first = not await users.any_exist()
@@ -74,7 +75,7 @@ def add_user(name: str, role: str, no_password: bool) -> int:
         stored = await hashed(password, name) if password is not None else None
         if await users.create(name, role, stored) is None:
             raise ClientError(f"there is a user {name} already; 'rapidflow user set' changes it")
-        await _note("user add", name)
+        await _note("user add", described_change(name, role))
         out(f"{role} {name} added")
         if is_first:
             note(
@@ -97,6 +98,7 @@ def set_user(name: str, role: str | None, new_password: bool) -> int:
 
     async def change() -> None:
         from rapidflow_web.accounts.authentication import hashed
+        from rapidflow_web.accounts.changes import described_change
         from rapidflow_web.db import users
 
         user = await _existing(name)
@@ -105,7 +107,7 @@ def set_user(name: str, role: str | None, new_password: bool) -> int:
             fields["password"] = await hashed(password, name)
         if not await users.change(user.id, **fields):
             raise ClientError(f"{name} is the last administrator; make somebody else one first")
-        await _note("user set", name)
+        await _note("user set", described_change(name, role, password=password is not None))
         out(f"{name} changed")
 
     return _run(change)

@@ -27,7 +27,7 @@ from rapidflow_web.pages.part_graph import graph
 from rapidflow_web.pages.parts import overview
 from rapidflow_web.pipeline.definition import ParsedPipeline
 from rapidflow_web.public_url import name_of
-from rapidflow_web.web.gate import may
+from rapidflow_web.web.gate import audit_subject, may
 from rapidflow_web.web.requests import cause
 from rapidflow_web.web.response_cache import cacheable
 from rapidflow_web.web.services import services
@@ -93,9 +93,12 @@ async def _decide(job_id: int, *, approved: bool) -> WerkzeugResponse:
     fields = await forms.fields()
     if part := fields.get("part"):
         await services().builds.decide(job_id, part, cause("web").started_by, approved=approved)
+        audit_subject(part)
     else:
         decide = services().triggers.approve if approved else services().triggers.reject
-        await decide(job_id, fields.get("commit", ""))
+        commit = fields.get("commit", "")
+        await decide(job_id, commit)
+        audit_subject(commit)
     return redirect(f"/ui/jobs/{job_id}", 303)
 
 

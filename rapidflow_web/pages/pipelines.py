@@ -17,8 +17,8 @@ from rapidflow_web.errors import Invalid, Problem, TooManyRequests
 from rapidflow_web.pages import charts, examples, forms, named_secrets, start_forms
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.pipeline import language
+from rapidflow_web.web import pipelines as changes
 from rapidflow_web.web.gate import may
-from rapidflow_web.web.pipelines import store_pipeline
 from rapidflow_web.web.prefix import prefix_of
 from rapidflow_web.web.requests import cause, started_by
 from rapidflow_web.web.response_cache import cacheable
@@ -64,7 +64,7 @@ async def add_pipeline() -> Response | WerkzeugResponse:
     restricted = forms.one_of(form.get("seen_by", "all"), ("all", "some"), "seen_by") == "some"
     seen_by = await forms.chosen("users") if restricted else None
     try:
-        pipeline = await store_pipeline(config, None, by=started_by("web"), seen_by=seen_by)
+        pipeline = await changes.store_pipeline(config, None, by=started_by("web"), seen_by=seen_by)
     except Invalid as error:
         return await _new_pipeline_page(config, seen_by, error.problems)
     if form.get("then") != "start":
@@ -143,7 +143,7 @@ async def check_pipeline() -> Response:
 @blueprint.post("/ui/pipelines/<pipeline_id>/delete")
 async def delete_pipeline(pipeline_id: int) -> WerkzeugResponse:
     """Deletes a pipeline; its builds stay."""
-    await services().builds.delete(pipeline_id)
+    await changes.delete_pipeline(pipeline_id)
     return redirect("/", 303)
 
 

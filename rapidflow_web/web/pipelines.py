@@ -1,10 +1,11 @@
-"""How the API and the pages add a pipeline."""
+"""How the API and the pages add and delete a pipeline."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from rapidflow_web.accounts.changes import audience
+from rapidflow_web.db import pipelines
 from rapidflow_web.db.models import Pipeline
 from rapidflow_web.web.gate import audit_subject
 from rapidflow_web.web.services import services
@@ -17,6 +18,15 @@ async def store_pipeline(
     if seen_by is not None:
         audit_subject(audience(seen_by))
     pipeline = await services().builds.add(config, name, by=by, seen_by=seen_by)
+    called = f"{pipeline.id} {pipeline.definition.name}"
+    audit_subject(called if seen_by is None else f"{called}: {audience(seen_by)}")
     if seen_by is not None:
         await services().accounts.announce()
     return pipeline
+
+
+async def delete_pipeline(pipeline_id: int) -> None:
+    """Deletes a pipeline. Raises `NotFound`, `Conflict`."""
+    # Its number leads nowhere later.
+    audit_subject((await pipelines.existing(pipeline_id)).definition.name)
+    await services().builds.delete(pipeline_id)

@@ -388,7 +388,7 @@ def test_the_audit_log_says_whom_it_was_about(new_server: Callable[..., Server])
     assert [(entry["actor"], entry["action"], entry["target"], entry["status"]) for entry in entries] == [
         ("anna", "pages.make_token", "/ui/account/tokens (laptop)", 200),
         ("root", "pages.remove_user", f"/ui/users/{number}/remove (otto)", 303),
-        ("root", "pages.add_user", "/ui/users (otto)", 303),
+        ("root", "pages.add_user", "/ui/users (otto: viewer)", 303),
     ]
     # Nor does it tell what somebody has put where it does not belong.
     for address in ("/ui/users", "/users", "/me/password", "/login"):
@@ -398,7 +398,7 @@ def test_the_audit_log_says_whom_it_was_about(new_server: Callable[..., Server])
     team.send("root", "/prune?dry_run=true")
     assert team.get("root", "/audit?limit=1").json[0]["target"] == "/prune?dry_run=true"
     page = team.get("root", "/ui/audit").text
-    for words in ("make token", "remove user", "add user", "/ui/users (otto)", "127.0.0.1"):
+    for words in ("make token", "remove user", "add user", "/ui/users (otto: viewer)", "127.0.0.1"):
         assert words in page
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
+from tests.support.repos import Repo
 from tests.support.server import Answer, Server, wait_for
-from tests.support.users import PASSWORD, session_of
-from tests.support.world import JSON, World, stored
+from tests.support.users import PASSWORD, add_user, as_, session_of, token_of
+from tests.support.world import FORM, JSON, World, stored
 
 
 def test_users_are_added_changed_and_removed_but_never_the_last_administrator(
@@ -79,3 +81,61 @@ def test_the_audit_log_tells_who_did_what(world: World) -> None:
         entry for entry in world.ask("GET", "/audit?limit=200", "admin").json if entry["action"] == "user add"
     ]
     assert len(commands) == 3 and "(command line)" in commands[0]["actor"]
+
+
+def test_the_audit_log_says_what_was_made_given_approved_and_deleted(
+    new_server: Callable[..., Server], repo: Repo
+) -> None:
+    server = new_server(executor="process", file_roots=str(repo.path.parent)).start()
+    add_user(server, "root", "admin")
+    server.headers = as_(token_of(server, "root"))
+
+    def send(method: str, path: str, **fields: Any) -> Any:
+        answer = server.request(method, path, json.dumps(fields), JSON)
+        assert answer.status in (200, 201), answer.text
+        return answer.json
+
+    def post(path: str, **fields: str) -> None:
+        assert server.request("POST", path, urlencode(fields), FORM).status == 303
+
+    anna = send("POST", "/users", name="anna", role="builder", password=PASSWORD)["id"]
+    send("PUT", f"/users/{anna}", role="admin")
+    send("PUT", f"/users/{anna}", role="viewer", password=PASSWORD)
+    post(f"/ui/users/{anna}/role", role="builder")
+    post(f"/ui/users/{anna}/password", password=PASSWORD)
+    server.command("user", "set", "anna", "--role", "admin")
+    jobs = {"ship": {"approval": True, "steps": ["true"]}, "tell": {"approval": True, "steps": ["true"]}}
+    first = send("POST", "/pipelines", config=json.dumps({"name": "first", "jobs": jobs}))["id"]
+    hidden = {"restricted": True, "users": ["anna"]}
+    steps = json.dumps({"name": "second", "steps": ["true"]})
+    second = send("POST", "/pipelines", config=steps, visibility=hidden)["id"]
+    job = send("POST", f"/pipelines/{first}/jobs")["id"]
+    wait_for(
+        lambda: server.details(job)["steps"][1]["part"]["state"] == "waits_for_approval", "both jobs wait"
+    )
+    send("POST", f"/jobs/{job}/approve", part="ship")
+    post(f"/ui/jobs/{job}/reject", part="tell")
+    send("DELETE", f"/pipelines/{first}")
+    post(f"/ui/pipelines/{second}/delete")
+    repo.commit({".rapidflow.yml": "name: ci\nsteps: ['true']\n"})
+    added = send("POST", "/repositories", url=repo.url)["id"]
+    send("DELETE", f"/repositories/{added}")
+    entries = server.get("/audit?limit=200").json[::-1]
+    assert [entry["target"] for entry in entries if entry["action"] != "token add"] == [
+        "root: admin",
+        "/users (anna: builder)",
+        f"/users/{anna} (anna: admin)",
+        f"/users/{anna} (anna: viewer, new password)",
+        f"/ui/users/{anna}/role (anna: builder)",
+        f"/ui/users/{anna}/password (anna: new password)",
+        "anna: admin",
+        f"/pipelines ({first} first)",
+        f"/pipelines ({second} second: anna only)",
+        f"/pipelines/{first}/jobs",
+        f"/jobs/{job}/approve (ship)",
+        f"/ui/jobs/{job}/reject (tell)",
+        f"/pipelines/{first} (first)",
+        f"/ui/pipelines/{second}/delete (second)",
+        f"/repositories ({repo.url})",
+        f"/repositories/{added} ({repo.url})",
+    ]
