@@ -15,6 +15,9 @@ from rapidflow_web.errors import BadRequest, Conflict, Forbidden, Invalid, NotFo
 
 _MOST_TOKENS = 500
 _LAST = "this is the last administrator; make another user an administrator first"
+_LAST_TO_LOG_IN = (
+    "this is the last administrator who can log in; make another user with a password an administrator first"
+)
 
 
 async def existing(user_id: int) -> User:
@@ -57,7 +60,8 @@ class AccountChanges:
     """Changes users, tokens and visibility.
 
     `review` ends the streams of those who may not read them any more. `audit` tells the audit log whom or
-    what a change is about. With `needs_users` nobody could log in without users, so one administrator stays.
+    what a change is about. With `needs_users` nobody could log in without users, so one administrator stays;
+    with `by_password` that is one who has a password, as no proxy logs the others in.
     `removed` takes away what a removed user leaves behind.
     """
 
@@ -68,12 +72,14 @@ class AccountChanges:
         review: Callable[[], Awaitable[None]],
         audit: Callable[[str], None],
         needs_users: bool,
+        by_password: bool,
         removed: Callable[[], Awaitable[None]],
     ) -> None:
         self._access = access
         self._review = review
         self._audit = audit
         self._needs_users = needs_users
+        self._by_password = by_password
         self._removed = removed
 
     # Users
@@ -99,8 +105,8 @@ class AccountChanges:
         changes = {"role": role} if role is not None else {}
         if password is not None:
             changes["password"] = await _hashed(password, user.name)
-        if changes and not await users.change(user_id, **changes):
-            raise BadRequest(_LAST)
+        if changes and not await users.change(user_id, by_password=self._by_password, **changes):
+            raise BadRequest(self._last())
         await self.announce()
         return await existing(user_id)
 
@@ -111,10 +117,13 @@ class AccountChanges:
         needs to log in without users.
         """
         self._audit((await existing(user_id)).name)
-        if not await users.remove(user_id, keep_one=self._needs_users):
-            raise BadRequest(_LAST)
+        if not await users.remove(user_id, keep_one=self._needs_users, by_password=self._by_password):
+            raise BadRequest(self._last())
         await self.announce()
         await self._removed()
+
+    def _last(self) -> str:
+        return _LAST_TO_LOG_IN if self._by_password else _LAST
 
     # Of whoever asks
 

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
@@ -102,7 +102,7 @@ def set_user(name: str, role: str | None, new_password: bool) -> int:
         from rapidflow_web.db import users
 
         user = await _existing(name)
-        fields = {"role": role} if role is not None else {}
+        fields: dict[str, Any] = {"role": role} if role is not None else {}
         if password is not None:
             fields["password"] = await hashed(password, name)
         if not await users.change(user.id, **fields):

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from tortoise.expressions import Q
+from tortoise.queryset import QuerySet
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.db import uploads
@@ -74,13 +75,15 @@ async def listed() -> list[User]:
 
 
 @uncancelled
-async def change(user_id: int, *, but: str | None = None, **fields: Any) -> bool:
+async def change(user_id: int, *, but: str | None = None, by_password: bool = False, **fields: Any) -> bool:
     """Sets columns; False where that would leave users and no administrator among them.
+
+    With `by_password` only administrators who have a password count.
 
     A new password ends all sessions of the user, `but` the one with this digest.
     """
     async with in_transaction():
-        if fields.get("role", "admin") != "admin" and await _is_last_admin(user_id):
+        if fields.get("role", "admin") != "admin" and await _is_last_admin(user_id, by_password):
             return False
         await User.filter(id=user_id).update(**fields)
         if "password" in fields:
@@ -89,13 +92,14 @@ async def change(user_id: int, *, but: str | None = None, **fields: Any) -> bool
 
 
 @uncancelled
-async def remove(user_id: int, *, keep_one: bool = False) -> bool:
+async def remove(user_id: int, *, keep_one: bool = False, by_password: bool = False) -> bool:
     """Removes a user with sessions and tokens; False where it is the last administrator of several users.
 
-    With `keep_one` also where it is the last of all. What the user has uploaded is nobody's then.
+    With `keep_one` also where it is the last of all; with `by_password` only administrators with a password
+    count. What the user has uploaded is nobody's then.
     """
     async with in_transaction():
-        if await _is_last_admin(user_id) and (keep_one or await User.all().count() > 1):
+        if await _is_last_admin(user_id, by_password) and (keep_one or await User.all().count() > 1):
             return False
         for user in await User.filter(id=user_id):
             await uploads.disown(user.name)
@@ -105,9 +109,12 @@ async def remove(user_id: int, *, keep_one: bool = False) -> bool:
     return True
 
 
-async def _is_last_admin(user_id: int) -> bool:
-    admins = await User.filter(role="admin").limit(2).values_list("id", flat=True)
-    return list(admins) == [user_id]
+async def _is_last_admin(user_id: int, by_password: bool) -> bool:
+    async def is_only(some: QuerySet[User]) -> bool:
+        return list(await some.limit(2).values_list("id", flat=True)) == [user_id]
+
+    admins = User.filter(role="admin")
+    return await is_only(admins) or (by_password and await is_only(admins.filter(password__isnull=False)))
 
 
 # Sessions

@@ -160,6 +160,7 @@ def create_app(settings: Settings) -> Quart:
         review=streams.review,
         audit=gate.audit_subject,
         needs_users=not settings.bind.is_loopback,
+        by_password=settings.login == "users",
         removed=triggers.uploads.forget,
     )
     app.extensions[EXTENSION] = Services(

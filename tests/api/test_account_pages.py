@@ -299,7 +299,7 @@ def test_the_last_administrator_is_neither_removed_nor_given_another_role(team: 
     ):
         page = team.send("root", path, **fields)
         assert page.status == 400
-        assert "This is the last administrator; make another user an administrator first." in page.text
+        assert "This is the last administrator who can log in; make another user" in page.text
     assert team.get("root", "/me").json["role"] == "admin"
 
 

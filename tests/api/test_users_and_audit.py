@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
+
 from tests.support.repos import Repo
 from tests.support.server import Answer, Server, wait_for
 from tests.support.users import PASSWORD, add_user, as_, session_of, token_of
@@ -47,6 +49,25 @@ def test_users_are_added_changed_and_removed_but_never_the_last_administrator(
     assert server.get("/me", hers).status == 401
     database = stored(server)
     assert PASSWORD.encode() not in database and b"$argon2id$" in database
+
+
+@pytest.mark.parametrize("login", ["users", "proxy"])
+def test_the_last_administrator_who_can_log_in_stays(new_server: Callable[..., Server], login: str) -> None:
+    server = new_server(executor="process")
+    for name, no_password in (("root", ()), ("robot", ("--no-password",))):
+        done = server.command("user", "add", name, "--role", "admin", *no_password, input=f"{PASSWORD}\n")
+        assert done.returncode == 0
+    robot = as_(token_of(server, "robot"))
+    server.set(login=login, proxy_header="Remote-User", proxy_addresses="127.0.0.1")
+    server.start()
+    for method, fields in (("PUT", {"role": "viewer"}), ("DELETE", None)):
+        body = json.dumps(fields) if fields is not None else None
+        answer = server.request(method, "/users/1", body, {**JSON, **robot})
+        assert answer.status == (400 if login == "users" else 200)
+        assert ("the last administrator who can log in" in answer.text) == (login == "users")
+    # One who can't log in anyway may go.
+    last = server.request("DELETE", "/users/2", None, robot)
+    assert last.status == 200, last.text
 
 
 def test_the_audit_log_is_kept_for_a_year(new_server: Callable[..., Server]) -> None:
