@@ -7,6 +7,7 @@ what starts the build.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -340,7 +341,7 @@ def check_variables(parsed: ParsedPipeline, variables: Mapping[str, str], pipeli
         if not build.expose_ports:
             continue
         port = variables.get("PORT", build.env.get("PORT", ""))
-        if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        if not (re.fullmatch("[0-9]{1,5}", port) and 1 <= int(port) <= 65535):
             problems.append(
                 Problem("environments.PORT", "expose_ports needs the variable PORT, a number from 1 to 65535")
             )

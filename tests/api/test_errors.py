@@ -229,7 +229,7 @@ def test_all_that_is_wrong_is_told_at_once(server: Server, pipeline_id: int) -> 
 
 def test_exposing_ports_needs_the_port(server: Server) -> None:
     exposing = {"name": "web", "expose_ports": True, "steps": ["true"]}
-    for port in (None, "", "0", "65536", "http", "8080 ", "٣"):
+    for port in (None, "", "0", "65536", "http", "8080 ", "٣", "1" * 5000):
         pipeline_id = server.pipeline(exposing | ({} if port is None else {"env": {"PORT": port}}))
         answer = server.post(f"/pipelines/{pipeline_id}/jobs")
         assert the_error(answer, 422) == "expose_ports needs the variable PORT, a number from 1 to 65535"
