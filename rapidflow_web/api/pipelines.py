@@ -145,6 +145,7 @@ async def _start_uploaded(pipeline_id: int, wanted: schemas.NewJob, upload_id: i
 async def _submitted(model: type[P]) -> P:
     """The submitted pipeline; of YAML text alone just the text."""
     data = await requests.content()
+    requests.check_encoding()
     if requests.media_type() in requests.YAML:
         try:
             return model(config=data.decode())

@@ -132,9 +132,20 @@ async def body(model: type[M]) -> M:
     data = await content()
     if not data.strip():
         return validated(model, {})
+    check_encoding()
     if media_type() not in JSON:
         raise UnsupportedMediaType("send the body as JSON, with the header Content-Type: application/json")
     return validated(model, parse_json(data))
+
+
+def check_encoding() -> None:
+    """Raises `UnsupportedMediaType` where the body is compressed: it would only be no text."""
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaType(
+            f"the body has the Content-Encoding {encoding[:40]}, which is not taken here; "
+            "send it uncompressed"
+        )
 
 
 async def content() -> bytes:

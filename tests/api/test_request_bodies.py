@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from datetime import timedelta
 from urllib.parse import quote
@@ -60,6 +61,23 @@ def test_what_an_error_quotes_shows_what_can_not_be_printed_as_an_escape(server:
     refused = server.request("POST", "/pipelines", json.dumps({"config": "", f"a{odd}b": 1}), json_type)
     shown = "a b" if odd[0].isspace() else f"a{ascii(odd)[1:-1]}b"
     assert refused.json["error"].startswith(f"unknown key '{shown}'")
+
+
+def test_a_compressed_body_is_refused_as_one(server: Server) -> None:
+    pipeline = server.pipeline({"name": "some", "steps": ["true"]})
+    for path, media_type in (
+        ("/pipelines", "application/yaml"),
+        ("/pipelines", "application/json"),
+        (f"/pipelines/{pipeline}/jobs", "application/json"),
+    ):
+        headers = {"Content-Type": media_type, "Content-Encoding": "gzip"}
+        answer = server.request("POST", path, gzip.compress(NEARLY[0]), headers)
+        assert answer.status == 415
+        assert answer.json["error"] == (
+            "the body has the Content-Encoding gzip, which is not taken here; send it uncompressed"
+        )
+    plain = {"Content-Type": "application/yaml", "Content-Encoding": "identity"}
+    assert server.request("POST", "/pipelines", NEARLY[0], plain).status == 201
 
 
 @given(body=BODIES, media_type=TYPES)
