@@ -184,7 +184,9 @@ class Service:
             raise BadRequest(f"job {job_id} has no part {part[:100]!r}")
         decide = parts.approve if approved else parts.reject
         if not any([await decide(row.step_id, by) for row in wanted]):
-            row = wanted[0]
+            # Somebody else may have decided since the rows were read.
+            rows = await parts.of_lead(job_id)
+            row = next(row for row in rows if row.step_id == wanted[0].step_id)
             if row.approved_by is not None:
                 raise Conflict(f"{row.name} was already approved by {row.approved_by}")
             now = " yet" if row.state == "waiting" else f"; it is {row.state}"

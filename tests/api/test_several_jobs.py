@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.support import gates
 from tests.support.repos import Repo
-from tests.support.server import Server, wait_for
+from tests.support.server import Answer, Server, wait_for
 
 JSON = {"Content-Type": "application/json"}
 
@@ -283,6 +284,25 @@ def test_what_failed_runs_again_alone_with_what_needs_it(server: Server, repo: R
     assert (refused.status, refused.json["error"][:14]) == (400, "nothing failed")
     of_part = server.post(f"/jobs/{part(again, 'deploy')['part']['job_id']}/retry")
     assert of_part.status == 400 and f"is a part of build {again['job']['id']}" in of_part.json["error"]
+
+
+def test_who_decides_a_moment_too_late_is_told_what_was_decided(server: Server) -> None:
+    numbers = list(range(1, 21))
+    ship = {"matrix": {"n": numbers}, "approval": True, "steps": ["true"]}
+    job_id = server.start_build(server.pipeline({"name": "several", "jobs": {"ship": ship}}))
+    names = [f"ship (n={number})" for number in numbers]
+    wait_state(server, job_id, names[-1], "waits_for_approval")
+
+    def decide(part: str, decision: str) -> Answer:
+        return server.post(f"/jobs/{job_id}/{decision}", {"part": part})
+
+    with ThreadPoolExecutor(8) as several:
+        asked = [(name, word) for name in names for word in ("approve", "reject", "approve", "reject")]
+        answers = list(several.map(lambda one: decide(*one), asked))
+    assert [answer.status for answer in answers].count(200) == len(names)
+    for answer in answers:
+        assert answer.status == 200 or "; it is waits_for_approval" not in answer.text
+    server.wait_finished(job_id)
 
 
 def test_an_approval_lets_a_part_go_or_ends_it(server: Server) -> None:
