@@ -261,9 +261,11 @@ class Access:
         if not await self._is_right(user, password, own, of_all, site) or user is None:
             raise Unauthorized("wrong name or password")
         secret = credentials.new_secret()
+        # Checking takes a while, in which the user may have got another password, for good reason.
+        if not await users.begin_session(user, credentials.digest(secret), now_ms() + SESSION_SECONDS * 1000):
+            raise Unauthorized("wrong name or password")
         if session:
             await self.log_out(session)
-        await users.begin_session(user.id, credentials.digest(secret), now_ms() + SESSION_SECONDS * 1000)
         return secret
 
     async def is_password(self, user: User, password: str) -> bool:

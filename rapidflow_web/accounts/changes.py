@@ -5,6 +5,7 @@ The whole server knows of each when it returns: nobody goes on with what was tak
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from rapidflow_web.accounts.authentication import Access, hashed, new_token
@@ -81,6 +82,8 @@ class AccountChanges:
         self._needs_users = needs_users
         self._by_password = by_password
         self._removed = removed
+        # Two transactions of PostgreSQL don't see each other: two users of a name, no administrator left.
+        self._one_at_a_time = asyncio.Lock()
 
     # Users
 
@@ -89,7 +92,9 @@ class AccountChanges:
         self._audit(described_change(name, role))
         if not await users.any_exist() and (role != Role.ADMIN.label or password is None):
             raise BadRequest("the first user must be an admin with a password, or nobody could log in")
-        user = await users.create(name, role, await _hashed(password, name) if password is not None else None)
+        stored = await _hashed(password, name) if password is not None else None
+        async with self._one_at_a_time:
+            user = await users.create(name, role, stored)
         if user is None:
             raise Conflict(f"there is a user {name} already; choose another name, or change that one")
         await self.announce()
@@ -105,8 +110,9 @@ class AccountChanges:
         changes = {"role": role} if role is not None else {}
         if password is not None:
             changes["password"] = await _hashed(password, user.name)
-        if changes and not await users.change(user_id, by_password=self._by_password, **changes):
-            raise BadRequest(self._last())
+        async with self._one_at_a_time:
+            if changes and not await users.change(user_id, by_password=self._by_password, **changes):
+                raise BadRequest(self._last())
         await self.announce()
         return await existing(user_id)
 
@@ -117,8 +123,9 @@ class AccountChanges:
         needs to log in without users.
         """
         self._audit((await existing(user_id)).name)
-        if not await users.remove(user_id, keep_one=self._needs_users, by_password=self._by_password):
-            raise BadRequest(self._last())
+        async with self._one_at_a_time:
+            if not await users.remove(user_id, keep_one=self._needs_users, by_password=self._by_password):
+                raise BadRequest(self._last())
         await self.announce()
         await self._removed()
 
@@ -135,10 +142,13 @@ class AccountChanges:
         user = await own(actor)
         if user.password is None:
             raise BadRequest("you have no password to change; an administrator can give you one")
+        wrong = Invalid([Problem("password", "the current password is wrong; try again")])
         if not await self._access.is_password(user, password):
-            raise Invalid([Problem("password", "the current password is wrong; try again")])
+            raise wrong
         hash_of_new = await _hashed(new, user.name, "new_password")
-        await users.change(user.id, but=session, password=hash_of_new)
+        # That took a while, in which an administrator may have given the user another one, for good reason.
+        if not await users.change_password(user, hash_of_new, but=session):
+            raise wrong
         await self.announce()
 
     async def end_other_sessions(self, actor: Actor, session: str | None) -> None:
@@ -185,7 +195,8 @@ class AccountChanges:
         """
         self._audit(audience(names) if restricted else "everyone")
         try:
-            await users.set_visibility(pipeline_id, restricted, names)
+            async with self._one_at_a_time:
+                await users.set_visibility(pipeline_id, restricted, names)
         except users.NoSuchUser as error:
             raise Invalid([Problem("users", str(error))]) from None
         await self.announce()

@@ -75,19 +75,32 @@ async def listed() -> list[User]:
 
 
 @uncancelled
-async def change(user_id: int, *, but: str | None = None, by_password: bool = False, **fields: Any) -> bool:
+async def change(user_id: int, *, by_password: bool = False, **fields: Any) -> bool:
     """Sets columns; False where that would leave users and no administrator among them.
 
     With `by_password` only administrators who have a password count.
 
-    A new password ends all sessions of the user, `but` the one with this digest.
+    A new password ends all sessions of the user.
     """
     async with in_transaction():
         if fields.get("role", "admin") != "admin" and await _is_last_admin(user_id, by_password):
             return False
         await User.filter(id=user_id).update(**fields)
         if "password" in fields:
-            await Session.filter(user_id=user_id).exclude(digest=but or "").delete()
+            await Session.filter(user_id=user_id).delete()
+    return True
+
+
+@uncancelled
+async def change_password(user: User, password: str, *, but: str | None) -> bool:
+    """Sets the hash of a password and ends all sessions of the user `but` the one with this digest.
+
+    False where the password of `user` has changed since, or the user was removed.
+    """
+    async with in_transaction():
+        if not await User.filter(id=user.id, password=user.password).update(password=password):
+            return False
+        await Session.filter(user_id=user.id).exclude(digest=but or "").delete()
     return True
 
 
@@ -121,14 +134,22 @@ async def _is_last_admin(user_id: int, by_password: bool) -> bool:
 
 
 @uncancelled
-async def begin_session(user_id: int, digest: str, expires_at: int) -> None:
-    """Stores that a browser logged in, and forgets what has expired and what is too much."""
+async def begin_session(user: User, digest: str, expires_at: int) -> bool:
+    """Stores that a browser logged in, and forgets what has expired and what is too much.
+
+    False where the password of `user` has changed since, or the user was removed: that ended all sessions.
+    """
     now = now_ms()
-    await Session.filter(expires_at__lt=now).delete()
-    await Session.create(user_id=user_id, digest=digest, created_at=now, expires_at=expires_at)
-    oldest = await Session.filter(user_id=user_id).order_by("-id").offset(_MOST_SESSIONS).first().only("id")
-    if oldest is not None:
-        await Session.filter(user_id=user_id, id__lte=oldest.id).delete()
+    async with in_transaction():
+        if not await User.filter(id=user.id, password=user.password).select_for_update():
+            return False
+        await Session.filter(expires_at__lt=now).delete()
+        await Session.create(user_id=user.id, digest=digest, created_at=now, expires_at=expires_at)
+        of_user = Session.filter(user_id=user.id)
+        oldest = await of_user.order_by("-id").offset(_MOST_SESSIONS).first().only("id")
+        if oldest is not None:
+            await of_user.filter(id__lte=oldest.id).delete()
+    return True
 
 
 @uncancelled

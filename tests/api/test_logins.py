@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlencode
@@ -11,8 +12,8 @@ import pytest
 
 from rapidflow_web.pipeline.durations import format_duration
 from tests.support.server import Server
-from tests.support.users import PASSWORD, add_user, as_, token_of, until_slowed
-from tests.support.world import FORM, World
+from tests.support.users import PASSWORD, add_user, as_, session_of, token_of, until_slowed
+from tests.support.world import FORM, JSON, World
 
 
 def test_a_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(world: World) -> None:
@@ -118,3 +119,38 @@ def test_a_proxy_in_front_says_who_it_is_and_nobody_else_may(new_server: Callabl
     server.start()
     refused = server.get("/me", {"Remote-User": "boss"})
     assert (refused.status, "127.0.0.1 is not in RAPIDFLOW_PROXY_ADDRESSES" in refused.text) == (401, True)
+
+
+def test_a_login_that_is_checked_while_the_password_changes_begins_no_session(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server(executor="process").start()
+    for name, role in (("root", "admin"), ("anna", "builder")):
+        add_user(server, name, role, cheap=False)
+    root = as_(token_of(server, "root"))
+    form = urlencode({"name": "anna", "password": PASSWORD})
+    with ThreadPoolExecutor(5) as several:
+        logins = [several.submit(server.request, "POST", "/login", form, FORM) for _ in range(4)]
+        body = json.dumps({"password": "another one"})
+        reset = several.submit(server.request, "PUT", "/users/2", body, {**JSON, **root})
+        assert reset.result().status == 200
+        for login in logins:
+            cookie = login.result().headers.get("set-cookie", "").partition(";")[0]
+            assert server.get("/me", {"Cookie": cookie}).status == 401
+
+
+def test_a_change_of_ones_password_does_not_undo_that_of_an_administrator(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server(executor="process").start()
+    for name, role in (("root", "admin"), ("anna", "builder")):
+        add_user(server, name, role, cheap=False)
+    root, cookie = as_(token_of(server, "root")), {"Cookie": session_of(server, "anna")}
+    own = json.dumps({"password": PASSWORD, "new_password": "by whoever was in"})
+    reset = json.dumps({"password": "by the administrator"})
+    with ThreadPoolExecutor(2) as several:
+        first = several.submit(server.request, "PUT", "/me/password", own, {**JSON, **cookie})
+        second = several.submit(server.request, "PUT", "/users/2", reset, {**JSON, **root})
+        assert (second.result().status, first.result().status in (200, 401, 422)) == (200, True)
+    assert server.get("/me", cookie).status == 401
+    session_of(server, "anna", "by the administrator")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tests.support.repos import Repo
 from tests.support.repositories import add, definition
 from tests.support.server import Server, wait_for
 from tests.support.uploads import kept, pack, start, upload
-from tests.support.users import PASSWORD, add_user, session_of
+from tests.support.users import PASSWORD, add_user, as_, session_of, token_of
 
 
 def test_builds_run_on_postgres_through_a_restart(
@@ -263,3 +264,32 @@ def serve(server: Server) -> str:
     assert server.process.wait(timeout=60) != 0
     server.process = None
     return server.log.read_text().removeprefix(before)
+
+
+def test_users_are_changed_one_at_a_time_on_postgres(
+    new_server: Callable[..., Server], postgres: Postgres
+) -> None:
+    server = new_server(executor="process", database_url=postgres.url).start()
+    for name in ("root", "rita"):
+        add_user(server, name, "admin")
+    tokens = [token_of(server, name) for name in ("root", "rita")]
+    root = {"Content-Type": "application/json", **as_(tokens[0])}
+    pipeline = server.request("POST", "/pipelines", '{"config": "name: a\\nsteps: [ls]"}', root).json["id"]
+    with ThreadPoolExecutor(8) as several:
+
+        def at_once(*asked: tuple[str, str, str]) -> list[int]:
+            return [
+                answer.status for answer in several.map(lambda one: server.request(*one, headers=root), asked)
+            ]
+
+        for name in ("anna", "bea", "cleo"):
+            made = at_once(*[("POST", "/users", f'{{"name": "{name}"}}')] * 8)
+            assert sorted(made) == [201] + [409] * 7
+            number = next(user["id"] for user in server.get("/users", root).json if user["name"] == name)
+            visible = f'{{"restricted": true, "users": ["root", "{name}"]}}'
+            hidden = ("PUT", f"/pipelines/{pipeline}/visibility", visible)
+            assert set(at_once(*[hidden, ("DELETE", f"/users/{number}", "{}")] * 4)) <= {200, 404, 422}
+        demoted = at_once(*[("PUT", f"/users/{number}", '{"role": "viewer"}') for number in (1, 2)])
+    assert sorted(demoted) != [200, 200]
+    roles = {server.get("/me", as_(token)).json["role"] for token in tokens}
+    assert "admin" in roles

@@ -163,6 +163,6 @@ async def test_what_is_shown_as_a_session_is_no_token(access: Access):
 async def test_a_user_has_a_hundred_sessions_at_most(access: Access):
     root = await User.get(name="root")
     for number in range(105):
-        await users.begin_session(root.id, f"digest {number}", 2**60)
+        await users.begin_session(root, f"digest {number}", 2**60)
     kept = {session.digest for session in await Session.filter(user_id=root.id)}
     assert kept == {f"digest {number}" for number in range(5, 105)}

@@ -41,7 +41,7 @@ async def user(name: str, role: str, pipelines: list[int]) -> User:
     made = await users.create(name, role, None)
     assert made is not None
     await Grant.bulk_create([Grant(pipeline_id=number, user_id=made.id) for number in pipelines])
-    await users.begin_session(made.id, name, 2**60)
+    await users.begin_session(made, name, 2**60)
     return made
 
 
