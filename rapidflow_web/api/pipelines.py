@@ -73,13 +73,13 @@ async def update_pipeline(pipeline_id: int) -> Response:
 
 
 @blueprint.delete("/pipelines/<pipeline_id>")
-@operation(schemas.Message, conflict=True)
+@operation(schemas.Message)
 async def delete_pipeline(pipeline_id: int) -> Response:
     """Delete a pipeline. Its jobs stay and can be retried.
 
-    One that the default branch of a repository defines goes with its file.
+    A push brings back one that a file in its repository defines; to delete it for good, remove the file.
     """
-    await changes.delete_pipeline(pipeline_id)
+    await changes.delete_pipeline(await pipelines.existing(pipeline_id))
     return json_response({"message": "pipeline deleted successfully"})
 
 

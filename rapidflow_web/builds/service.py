@@ -86,20 +86,6 @@ class Service:
             await pipelines.update(pipeline_id, definition.name, config, definition.labels)
         return await pipelines.existing(pipeline_id)
 
-    async def delete(self, pipeline_id: int) -> None:
-        """Hides a pipeline; its builds stay.
-
-        Raises `NotFound`, and `Conflict` where the default branch of its repository defines it: the next push
-        would bring it back. One that only another branch defined can go, as that branch may be gone.
-        """
-        pipeline = await pipelines.existing(pipeline_id)
-        if pipeline.path is not None and pipeline.on_default_branch:
-            raise Conflict(
-                f"pipeline {pipeline_id} is defined by {pipeline.path} in its repository; "
-                "remove the file there"
-            )
-        await pipelines.delete(pipeline_id)
-
     async def put_clone_password(self, pipeline_id: int, password: str, by: str) -> None:
         """Stores the password for the clone URL that a pipeline has.
 

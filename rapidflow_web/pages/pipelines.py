@@ -13,7 +13,7 @@ from rapidflow_web.accounts.roles import Role
 from rapidflow_web.db import build_lists, build_search, parts, pipelines, repositories, users
 from rapidflow_web.db.jobs import STATUSES
 from rapidflow_web.db.models import Pipeline
-from rapidflow_web.errors import Invalid, Problem, TooManyRequests
+from rapidflow_web.errors import Conflict, Invalid, Problem, TooManyRequests
 from rapidflow_web.pages import charts, examples, forms, named_secrets, start_forms
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.pipeline import language
@@ -143,7 +143,12 @@ async def check_pipeline() -> Response:
 @blueprint.post("/ui/pipelines/<pipeline_id>/delete")
 async def delete_pipeline(pipeline_id: int) -> WerkzeugResponse:
     """Deletes a pipeline; its builds stay."""
-    await changes.delete_pipeline(pipeline_id)
+    pipeline = await pipelines.existing(pipeline_id)
+    if pipeline.path is not None and pipeline.on_default_branch:
+        raise Conflict(
+            f"this pipeline is defined by {pipeline.path} in its repository; remove the file there"
+        )
+    await changes.delete_pipeline(pipeline)
     return redirect("/", 303)
 
 

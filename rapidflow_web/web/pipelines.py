@@ -25,8 +25,8 @@ async def store_pipeline(
     return pipeline
 
 
-async def delete_pipeline(pipeline_id: int) -> None:
-    """Deletes a pipeline. Raises `NotFound`, `Conflict`."""
+async def delete_pipeline(pipeline: Pipeline) -> None:
+    """Hides a pipeline; its builds stay."""
     # Its number leads nowhere later.
-    audit_subject((await pipelines.existing(pipeline_id)).definition.name)
-    await services().builds.delete(pipeline_id)
+    audit_subject(pipeline.definition.name)
+    await pipelines.delete(pipeline.id)

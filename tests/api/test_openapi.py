@@ -90,7 +90,6 @@ def test_every_call_documents_its_errors_in_the_one_shape(document: dict[str, An
             ("post", "/repositories"),
             ("post", "/users"),
             ("put", "/pipelines/{pipeline_id}"),
-            ("delete", "/pipelines/{pipeline_id}"),
         ):
             statuses.add("409")
         if (

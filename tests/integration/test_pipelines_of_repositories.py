@@ -69,19 +69,28 @@ def test_branch_that_renames_a_file_leaves_the_pipeline_of_the_default_branch(
     assert "of main" in server.get(f"/pipelines/{decision['pipeline_id']}").json["config"]
 
 
-def test_pipeline_of_the_default_branch_goes_with_its_file_alone(server: Server, repo: Repo) -> None:
+def test_pipeline_of_the_default_branch_is_not_deleted_on_its_page(server: Server, repo: Repo) -> None:
     repo.commit({".rapidflow/a.yml": definition("a")})
     added = add(server, repo)
     pipeline = added["pipelines"][0]["id"]
-    for method, path in (("DELETE", f"/pipelines/{pipeline}"), ("POST", f"/ui/pipelines/{pipeline}/delete")):
-        refused = server.request(method, path)
-        assert refused.status == 409
-        assert "is defined by .rapidflow/a.yml in its repository; remove the file there" in refused.text
+    refused = server.request("POST", f"/ui/pipelines/{pipeline}/delete")
+    assert refused.status == 409
+    assert "is defined by .rapidflow/a.yml in its repository; remove the file there" in refused.text
     assert paths(server, added["id"]) == {"a": ".rapidflow/a.yml"}
     repo.git("mv", ".rapidflow/a.yml", ".rapidflow/b.yml")
     repo.commit({".rapidflow/b.yml": definition("b", on="tag")})
     push(server, added["id"], repo)
     assert server.get(f"/pipelines/{pipeline}").status == 404
+
+
+def test_push_brings_back_a_pipeline_that_the_api_deleted(server: Server, repo: Repo) -> None:
+    repo.commit({".rapidflow/a.yml": definition("a")})
+    added = add(server, repo)
+    assert server.request("DELETE", f"/pipelines/{added['pipelines'][0]['id']}").status == 200
+    assert paths(server, added["id"]) == {}
+    repo.commit({"a": "1"})
+    push(server, added["id"], repo)
+    assert paths(server, added["id"]) == {"a": ".rapidflow/a.yml"}
 
 
 @pytest.mark.parametrize("way", ["page", "API"])
