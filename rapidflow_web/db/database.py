@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from tortoise import Tortoise, connections
 from tortoise.backends.base.config_generator import expand_db_url  # pyright: ignore[reportUnknownVariableType]
-from tortoise.exceptions import DBConnectionError, OperationalError
+from tortoise.exceptions import DBConnectionError, IntegrityError, OperationalError
 
 from rapidflow_web import private_files
 from rapidflow_web.db import sqlite_client
@@ -264,6 +264,8 @@ def without_password(url: str) -> str:
 
 def is_away(error: Exception) -> bool:
     """Whether a database that is full, locked or away raised this, which may be better in a moment."""
+    if isinstance(error, IntegrityError):  # a kind of OperationalError to Tortoise
+        return False
     # Tortoise passes on what the driver for PostgreSQL says of lost connections; it is not always installed.
     lost = type(error).__module__.startswith("asyncpg.")
     return lost or isinstance(error, _AWAY)

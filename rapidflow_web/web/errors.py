@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any, cast
 
 from quart import Quart, Response, has_request_context, request
+from tortoise.exceptions import IntegrityError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from rapidflow_web.db.database import is_away
@@ -42,6 +43,9 @@ _SENTENCES = {
     429: "too many requests; try again later",
     500: "the server failed; its log says why",
 }
+
+_CHANGED = "what this request is about was changed or removed at the same moment; look at it and try again"
+"""Said where two transactions of PostgreSQL did not see each other."""
 
 # By address, because a wrong method or a body that is too large is found before any route is.
 _STREAM = re.compile(r"/jobs/[^/]+/(logs/stream|services/[^/]+/logs)")
@@ -81,6 +85,9 @@ def install(app: Quart, most_of_delivery: int, most_of_upload: int) -> None:
             return await _respond(
                 "this log is damaged; stop the server and run 'rapidflow doctor --fix'", 500, {}
             )
+        if isinstance(error, IntegrityError):
+            _log.warning("%s failed: %s", what, error)
+            return await _respond(_CHANGED, 409, {})
         # An error of the system that is none of a connection has nothing to do with the database.
         if is_away(error) and (isinstance(error, ConnectionError) or not isinstance(error, OSError)):
             _log.warning("%s failed: %s", what, error)
