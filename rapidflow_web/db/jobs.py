@@ -354,10 +354,11 @@ async def superseded() -> list[int]:
 
 
 @uncancelled
-async def unread() -> list[int]:
-    """The jobs that wait for their definition to be read, the oldest first."""
-    query = Job.filter(status="pending", cancelled=False, unread=True).order_by("id").only("id")
-    return [job.id for job in await query]
+async def unread() -> list[tuple[int, int]]:
+    """The jobs that wait for their definition to be read, the oldest first, each with its repository."""
+    query = Job.filter(status="pending", cancelled=False, unread=True).order_by("id")
+    found = await query.values_list("id", "pipeline__repository_id")
+    return [(job_id, repository_id or 0) for job_id, repository_id in found]
 
 
 @patient

@@ -14,11 +14,10 @@ from rapidflow_web.errors import RapidFlowError, RequestError
 from rapidflow_web.triggers.handling import Handling, NotYet
 from rapidflow_web.triggers.reading import Reading
 from rapidflow_web.triggers.schedules import Schedules
+from rapidflow_web.triggers.slots import Slots
 
 _log = logging.getLogger(__name__)
 
-_AT_ONCE = 4
-"""Repositories that git works for at a time."""
 _TICK_SECONDS = 5.0
 _DAY = 24 * 3600 * 1000
 _LONGEST_PAUSE = 600.0
@@ -41,7 +40,7 @@ class Worker:
         self._schedules = schedules
         self._cancel = cancel
         self._wake = asyncio.Event()
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._slots = Slots()
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._paused: dict[int, tuple[float, float]] = {}
         """Repositories that could not be reached: until when they are left alone, and the pause, in s."""
@@ -80,34 +79,41 @@ class Worker:
 
     async def _look(self) -> None:
         for job_id in await jobs.superseded():
-            self._begin(f"cancel {job_id}", self._cancel_superseded(job_id), slot=False)
-        for job_id in await jobs.unread():
-            self._begin(f"read {job_id}", self._reading.read(job_id))
+            self._begin(f"cancel {job_id}", self._cancel_superseded(job_id))
+        for job_id, repository_id in await jobs.unread():
+            self._begin(f"read {job_id}", self._reading.read(job_id), repository_id)
         for repository_id in dict.fromkeys(of for _, of in await self._ready()):
             if self._paused.get(repository_id, (0, 0))[0] <= time.monotonic():
-                self._begin(f"deliveries {repository_id}", self._handle(repository_id))
+                self._begin(f"deliveries {repository_id}", self._handle(repository_id), repository_id)
         for repository in await repositories.due(now_ms()):
-            self._begin(f"look {repository.id}", self._handling.look(repository))
-        self._begin("schedules", self._run_schedules(), slot=False)
+            self._begin(f"look {repository.id}", self._handling.look(repository), repository.id)
+        self._begin("schedules", self._run_schedules())
 
     async def _run_schedules(self) -> None:
         for repository_id, due in (await self._schedules.run_due(now_ms())).items():
-            self._begin(f"schedules {repository_id}", self._schedules.start(due))
+            self._begin(f"schedules {repository_id}", self._schedules.start(due), repository_id)
 
-    def _begin(self, name: str, work: Coroutine[object, object, None], *, slot: bool = True) -> None:
+    def _begin(
+        self, name: str, work: Coroutine[object, object, None], repository_id: int | None = None
+    ) -> None:
+        """Begins a piece of work, unless it goes on already; with git, if it has a repository."""
         if name in self._busy:
             work.close()
             return
-        task = asyncio.create_task(self._done(name, work, slot))
+        task = asyncio.create_task(self._done(name, work, repository_id))
         self._busy[name] = task
         task.add_done_callback(lambda _: self._busy.pop(name, None))
 
-    async def _done(self, name: str, work: Coroutine[object, object, None], slot: bool) -> None:
+    async def _done(
+        self, name: str, work: Coroutine[object, object, None], repository_id: int | None
+    ) -> None:
         try:
-            async with self._slots if slot else contextlib.nullcontext():
+            if repository_id is None:
                 await work
-            # What comes next may have waited for it.
-            if slot:
+            else:
+                async with self._slots.of(repository_id):
+                    await work
+                # What comes next may have waited for it.
                 self._wake.set()
         except RapidFlowError as error:
             _log.info("%s: %s", name, error)
