@@ -95,6 +95,17 @@ async def next_after(now: int) -> int | None:
 
 @patient
 @uncancelled
+async def clock_was_ahead(now: int, *, everything: bool) -> None:
+    """Makes due at `now`, in ms, what waits for a time of a clock that was ahead.
+
+    That is `everything` that waits, or else what was made later than now.
+    """
+    late = Notification.filter(next_at__gt=now)
+    await (late if everything else late.filter(created_at__gt=now)).update(next_at=now)
+
+
+@patient
+@uncancelled
 async def sent(notification_id: int) -> None:
     """The other side took the message. Safe to call again."""
     await Notification.filter(id=notification_id).update(sent_at=now_ms(), next_at=None, error=None)

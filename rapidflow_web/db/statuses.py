@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tortoise.expressions import F, Q
+from tortoise.expressions import F, Q, Subquery
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.db.database import now_ms, patient, uncancelled
@@ -120,6 +120,23 @@ async def next_after(now: int) -> int | None:
         "SELECT MIN(statuses_paused_until) FROM repository WHERE statuses_paused_until > ?1", [now]
     )
     return min((row[0] for row in (*found, *paused) if row[0] is not None), default=None)
+
+
+@patient
+@uncancelled
+async def clock_was_ahead(now: int, *, everything: bool) -> None:
+    """Makes due at `now`, in ms, what waits for a time of a clock that was ahead.
+
+    That is `everything` that waits, or else what forges are to be told that changed later than now.
+    """
+    late = CommitStatus.filter(next_at__isnull=False)
+    late = late if everything else late.filter(changed_at__gt=now)
+    async with in_transaction():
+        paused = Repository.filter(statuses_paused_until__gt=now)
+        if not everything:
+            paused = paused.filter(id__in=Subquery(late.values("repository_id")))
+        await paused.update(statuses_paused_until=None)
+        await late.filter(next_at__gt=now).update(next_at=now)
 
 
 @patient

@@ -112,6 +112,9 @@ class NotificationMessages:
     async def next_after(self, now: int) -> int | None:
         return await notifications.next_after(now)
 
+    async def clock_was_ahead(self, now: int, *, everything: bool) -> None:
+        await notifications.clock_was_ahead(now, everything=everything)
+
     async def send_next(self, lane: str) -> bool:
         row = await notifications.due(lane, now_ms())
         if row is None:

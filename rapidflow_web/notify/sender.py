@@ -20,6 +20,8 @@ _MOST = 32
 """Lanes at a time."""
 _LOOK_AGAIN = 10.0
 """Seconds. Whoever wakes within a transaction does so before others can see its rows."""
+_SET_BACK = 60_000
+"""Milliseconds. Where the clock is set back by less, what waits for a time waits that much longer."""
 _AFTER_A_FAULT = 10.0
 """Seconds that a lane rests after an error of ours."""
 
@@ -35,6 +37,10 @@ class Messages(Protocol[Lane]):
 
     async def next_after(self, now: int) -> int | None:
         """When something is due that is not due yet, in ms."""
+        ...
+
+    async def clock_was_ahead(self, now: int, *, everything: bool) -> None:
+        """Makes due `everything`, or what is newer than now: the clock was ahead when it was put off."""
         ...
 
     async def send_next(self, lane: Lane) -> bool:
@@ -57,10 +63,15 @@ class Sender(Generic[Lane]):
     async def run(self) -> None:
         """Sends until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            looked_at = None
             while True:
                 # Before it looks: what comes meanwhile sets it again.
                 self._wake.clear()
                 now = now_ms()
+                if looked_at is None or now < looked_at - _SET_BACK:
+                    # At the start nobody knows what the clock was, and forges have asked to be left alone.
+                    await self._messages.clock_was_ahead(now, everything=looked_at is not None)
+                looked_at = now
                 for lane in await self._messages.lanes(now):
                     if len(self._busy) < _MOST and lane not in self._busy:
                         self._busy.add(lane)

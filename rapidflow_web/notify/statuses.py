@@ -112,6 +112,9 @@ class StatusMessages:
     async def next_after(self, now: int) -> int | None:
         return await statuses.next_after(now)
 
+    async def clock_was_ahead(self, now: int, *, everything: bool) -> None:
+        await statuses.clock_was_ahead(now, everything=everything)
+
     async def send_next(self, lane: int) -> bool:
         status = await statuses.due(lane, now_ms())
         if status is None:

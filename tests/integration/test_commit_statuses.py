@@ -14,6 +14,7 @@ from rapidflow_web.db.trigger_models import CommitStatus, Repository
 from tests.support.databases import opened
 
 COMMIT = "a" * 40
+_HOUR = 3600 * 1000
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -134,3 +135,22 @@ async def test_what_is_to_be_sent_is_not_forgotten(repository: int) -> None:
     await statuses.sent(row.id, row.serial)
     await statuses.forget(now_ms() + 1000)
     assert await CommitStatus.all().count() == 0
+
+
+@pytest.mark.parametrize("everything", [True, False])
+async def test_what_a_clock_that_was_ahead_has_put_off_is_due(repository: int, everything: bool) -> None:
+    now = now_ms()
+    rows = {
+        "asked to wait": (repository, now - _HOUR),
+        "ahead": (await new_repository("second"), now + _HOUR),
+    }
+    for repository_id, changed_at in rows.values():
+        await report(repository_id, "success", 3)
+        await CommitStatus.filter(repository_id=repository_id).update(
+            changed_at=changed_at, next_at=now + 2 * _HOUR, attempts=1
+        )
+        await statuses.pause(repository_id, now + 2 * _HOUR)
+    assert await statuses.repositories_due(now) == []
+    await statuses.clock_was_ahead(now, everything=everything)
+    expected = [rows[name][0] for name in (rows if everything else ("ahead",))]
+    assert sorted(await statuses.repositories_due(now)) == expected

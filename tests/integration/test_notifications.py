@@ -350,3 +350,17 @@ async def test_changes_that_an_earlier_version_stored_of_every_job_tell_nobody()
         await Notifications(lambda: None).note(change)
     assert await occasions() == ["always"]
     assert await outbox.Reader(LISTENER).rows() == []
+
+
+async def test_what_a_clock_that_was_ahead_has_put_off_is_sent(vault: Vault, receiver: Receiver) -> None:
+    pipeline = await add_pipeline("{webhook: HOOK, when: always}")
+    await vault.put(pipeline, "HOOK", receiver.url, "test")
+    await build(pipeline, "success")
+    later = now_ms() + 3600_000
+    await Notification.all().update(created_at=later, next_at=later)
+    messages = messages_of(vault)
+    await send_all(messages)
+    assert not receiver.received
+    await messages.clock_was_ahead(now_ms(), everything=False)
+    await send_all(messages)
+    assert len(receiver.received) == 1

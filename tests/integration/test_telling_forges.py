@@ -382,3 +382,22 @@ async def test_change_that_an_earlier_version_stored_of_a_working_tree_is_not_to
     await OutboxRow.create(listener=LISTENER, job_id=job_id, status="pending", at=now_ms())
     await all_noted()
     assert await CommitStatus.all().count() == 0
+
+
+@pytest.mark.usefixtures("database")
+async def test_a_clock_that_is_set_back_keeps_nothing_from_being_sent(
+    forge: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = now_ms()
+    pipeline = await add_pipeline(f"{forge.url}/team/web")
+    monkeypatch.setattr("rapidflow_web.notify.sender.now_ms", lambda: at + 3600_000)
+    async with sending() as sender:
+        await build(pipeline)
+        await all_noted()
+        await until_sent()
+        # It failed while the clock was ahead.
+        await CommitStatus.all().update(next_at=at + 7200_000, attempts=1, sent=0)
+        monkeypatch.undo()
+        sender.wake()
+        await until_sent()
+    assert states(forge) == ["success", "success"]
