@@ -12,7 +12,7 @@ from rapidflow_web.api.output import LongText, Output
 from rapidflow_web.builds.activity import Activity
 from rapidflow_web.builds.queue import NodeLoad
 from rapidflow_web.builds.timeline import Phase
-from rapidflow_web.builds.waiting import waits_for
+from rapidflow_web.builds.waiting import Running, waits_for
 from rapidflow_web.db.job_lists import JobRow
 from rapidflow_web.db.models import AuditEntry, Environment, Job, Pipeline, Secret, Step, Token, User
 from rapidflow_web.db.parts import part_row
@@ -43,7 +43,7 @@ def upload(row: Upload) -> dict[str, Any]:
 
 def job(
     row: Job | JobRow,
-    running: Mapping[str, int] | None = None,
+    running: Running | None = None,
     reason: Callable[[str | None], str | None] | None = None,
 ) -> dict[str, Any]:
     """A job. One that may wait needs those that are `running` (see `running_before`) and `Queue.reason`."""

@@ -183,6 +183,7 @@ class Lead:
             pass  # what has ended by that may decide what comes next
         self._attempts = {row.job_id for row in rows.values() if row.job_id is not None and not row.final}
         if not all(row.final for row in rows.values()):
+            await self._uncross(rows)
             return None
         return ("cancelled", None) if self._stopped.is_set() else part_rules.outcome(list(rows.values()))
 
@@ -236,6 +237,13 @@ class Lead:
                     rows[part.name] = after
                     ended = ended or after.final
         return ended
+
+    async def _uncross(self, rows: Mapping[str, PartRow]) -> None:
+        """Fails parts that would wait for ever, for builds that wait for the group of this one."""
+        if self._job.concurrency_group is None or not any(row.state == "waiting" for row in rows.values()):
+            return
+        for job_id, why in (await concurrency.crossed(self._job.id)).items():
+            await self._ending.failed_before_start(job_id, why)
 
     def _judged(self, row: PartRow, verdict: part_rules.Verdict) -> PartRow | None:
         """The part after a verdict; None for one that is to begin."""

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rapidflow_web.db.build_lists import Build
 from rapidflow_web.db.job_lists import JobRow
 from rapidflow_web.db.models import Job
 from rapidflow_web.db.related_builds import running_in
 
+Running = Mapping[str, Sequence[int]]
+"""The jobs that run, by concurrency group."""
 
-async def running_before(rows: Iterable[Job | JobRow | Build]) -> dict[str, int]:
-    """The builds that run, by concurrency group, as far as one of these jobs waits for that."""
+
+async def running_before(rows: Iterable[Job | JobRow | Build]) -> Running:
+    """What runs, by concurrency group, as far as one of these jobs waits for that."""
     groups = {job.concurrency_group for job in rows if job.status == "pending"}
     return await running_in([group for group in groups if group is not None])
 
 
+def holder(group: str | None, running: Running, lead_id: int | None = None) -> int | None:
+    """The job that has a concurrency group, for which another one waits; None where there is none.
+
+    A part of the build `lead_id` may have the group of that build, for which it does not wait.
+    """
+    return next((one for one in running.get(group or "", ()) if one != lead_id), None)
+
+
 def waits_for(
-    job: Job | JobRow, running: Mapping[str, int], reason: Callable[[str | None], str | None] | None = None
+    job: Job | JobRow, running: Running, reason: Callable[[str | None], str | None] | None = None
 ) -> str | None:
     """What a pending job waits for besides a slot, in a few words; None for nothing.
 
-    `running` has the build that runs of each concurrency group, `reason` is `Queue.reason`.
+    `reason` is `Queue.reason`.
     """
     if job.status != "pending":
         return None
@@ -29,9 +40,8 @@ def waits_for(
         return "its definition to be read from the commit"
     if job.approval == "waiting":
         return f"an approval of the commit {job.commit}"
-    other = running.get(job.concurrency_group) if job.concurrency_group is not None else None
-    # A part may have the group of its own build, which it does not wait for.
-    if job.concurrency_group is not None and other is not None and other != job.lead_id:
+    other = holder(job.concurrency_group, running, job.lead_id)
+    if job.concurrency_group is not None and other is not None:
         return f"job {other} of the concurrency group '{job.concurrency_group.partition(': ')[2]}' to end"
     if reason is not None and job.parts is None and (why := reason(job.on_node)) is not None:
         return f"a node: {why}"

@@ -127,6 +127,21 @@ async def begin(job_id: int, at: int, **fields: Any) -> bool:
 
 
 @uncancelled
+async def parts_behind_leads() -> list[tuple[int, int, int]]:
+    """The parts that wait for the concurrency group of another build of several jobs, which runs.
+
+    Each is the lead job of the part, the job of the part, and the lead job that has the group.
+    """
+    found = await rows(
+        "SELECT job.lead_id, job.id, other.id FROM job JOIN job AS other ON other.status = 'running' "
+        "AND other.concurrency_group = job.concurrency_group AND other.id <> job.lead_id "
+        "WHERE job.status = 'pending' AND job.lead_id IS NOT NULL AND other.parts IS NOT NULL "
+        "AND NOT job.cancelled AND NOT other.cancelled ORDER BY job.id"
+    )
+    return [(row[0], row[1], row[2]) for row in found]
+
+
+@uncancelled
 async def leads() -> list[tuple[int, str]]:
     """The lead jobs that wait or run, with their status, the oldest first. They take no slot."""
     found = await rows(

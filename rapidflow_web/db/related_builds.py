@@ -153,10 +153,12 @@ async def ahead(job_id: int, most: int) -> int:
 
 
 @uncancelled
-async def running_in(groups: Collection[str]) -> dict[str, int]:
-    """The build that runs of each of these concurrency groups in which one does."""
+async def running_in(groups: Collection[str]) -> dict[str, list[int]]:
+    """What runs of each of these concurrency groups: a job, or a lead job and the part of it that does."""
     if not groups:
         return {}
     running = Job.filter(status="running", concurrency_group__in=list(groups))
-    found = await running.order_by("-id").only("id", "concurrency_group")
-    return {job.concurrency_group or "": job.id for job in found}
+    found: dict[str, list[int]] = {}
+    for job in await running.order_by("id").only("id", "concurrency_group"):
+        found.setdefault(job.concurrency_group or "", []).append(job.id)
+    return found

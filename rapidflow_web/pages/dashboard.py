@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from quart import Response, current_app, request
 
-from rapidflow_web.builds.waiting import running_before
+from rapidflow_web.builds.waiting import holder, running_before
 from rapidflow_web.db import build_lists, dashboard, parts, pipeline_search
 from rapidflow_web.db.related_builds import usual
 from rapidflow_web.pages import charts, examples, forms
@@ -57,7 +57,7 @@ async def _overview() -> dict[str, Any]:
     bars = await build_lists.bars_of_each([pipeline.id for pipeline in pipelines], _BARS)
     names = list({build.pipeline_id for build in running})
     of_groups = await running_before(waiting)
-    behind = {build.id: of_groups.get(build.concurrency_group or "") for build in waiting}
+    behind = {build.id: holder(build.concurrency_group, of_groups) for build in waiting}
     in_line = [
         build.id for build in waiting if not (build.unread or build.approval == "waiting" or behind[build.id])
     ]

@@ -14,7 +14,7 @@ from rapidflow_web.builds import variables
 from rapidflow_web.builds.activity import Activity, activity
 from rapidflow_web.builds.execution import Execution
 from rapidflow_web.builds.failures import is_awaited
-from rapidflow_web.builds.waiting import running_before
+from rapidflow_web.builds.waiting import holder, running_before
 from rapidflow_web.db import jobs, parts, pipelines
 from rapidflow_web.db.models import Job, Step
 from rapidflow_web.db.related_builds import ahead, related
@@ -204,7 +204,7 @@ async def _waits(job: Job) -> str | None:
     if services().queue.draining:
         return "The server is shutting down; this build starts after the restart"
     group = job.concurrency_group or ""
-    if other := (await running_before([job])).get(group):
+    if other := holder(group, await running_before([job]), job.lead_id):
         group = group.partition(": ")[2]
         return f"Waiting for #{other} to end, which is in the same concurrency group, {group}"
     if job.parts is not None:

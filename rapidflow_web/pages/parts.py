@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from rapidflow_web.builds.waiting import Running, holder
 from rapidflow_web.db.models import Job, Step
 from rapidflow_web.db.parts import Attempt, PartRow, job_of, part_row
 from rapidflow_web.db.related_builds import running_in
@@ -133,7 +134,7 @@ async def overview(job: Job, steps: Sequence[Step], attempts: Mapping[int, Attem
     queued = [one for one in attempts.values() if one.status == "pending"]
     groups = {one.concurrency_group for one in queued if one.concurrency_group is not None}
     running = await running_in(groups)
-    parts = [_part(step, attempts, running) for step in steps]
+    parts = [_part(step, attempts, running, job.id) for step in steps]
     return arranged(parts, job.started_at or job.created_at, ended=job.finished_at is not None)
 
 
@@ -161,14 +162,14 @@ def arranged(parts: Sequence[PartView], began_at: int, *, ended: bool) -> Overvi
     return Overview(jobs, tuple(path), first)
 
 
-def _part(step: Step, attempts: Mapping[int, Attempt], running: Mapping[str, int]) -> PartView:
+def _part(step: Step, attempts: Mapping[int, Attempt], running: Running, lead_id: int) -> PartView:
     row = part_row(step)
     state, reason = row.state, row.reason
     attempt = attempts.get(row.job_id or 0)
     if state == "waiting" and row.job_id is not None:
         state, reason = "queued", "waits for a free slot"
         group = attempt.concurrency_group if attempt is not None else None
-        if group is not None and (other := running.get(group)):
+        if other := holder(group, running, lead_id):
             reason = f"waits for #{other}, which is in the same concurrency group"
     # Those of an attempt that failed stay until the next one runs.
     over = state in ("waiting", "queued", "waits_for_approval")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.support import gates
 from tests.support.consistency import stored
 from tests.support.server import Server, wait_for
@@ -97,3 +99,51 @@ def test_builds_of_one_job_and_of_several_take_turns_in_a_group(new_server: Call
     of_part = server.get(f"/jobs?lead_id={builds[5]}").json[0]["id"]
     # In the order of their numbers.
     assert [row[0] for row in began] == sorted([holder, *builds[:5], builds[6], of_part])
+
+
+def _crosswise(server: Server, names: str) -> list[int]:
+    """Builds that each have a group, and a part that waits for the group of the next."""
+    builds = [
+        server.start_job(
+            f"name: {mine}\nconcurrency: {mine}\njobs:\n  a: {{steps: ['{gates.waiting()}']}}\n"
+            f"  b: {{needs: [a], concurrency: {other}, steps: ['true']}}\n"
+        )
+        for mine, other in zip(names, names[1:] + names[0], strict=True)
+    ]
+    for build in builds:
+        wait_for(lambda build=build: server.get(f"/jobs?lead_id={build}").json, "its first part is a job")
+        (part,) = server.get(f"/jobs?lead_id={build}").json
+        server.wait_output(part["id"], "Step 1")
+        gates.let_go(server, part["id"])
+    return builds
+
+
+@pytest.mark.parametrize("names", ["xy", "xyz"])
+def test_builds_that_wait_crosswise_for_their_groups_do_not_do_so_for_ever(
+    new_server: Callable[..., Server], names: str
+) -> None:
+    server = new_server(executor="process", concurrency="4").start()
+    *others, newest = _crosswise(server, names)
+    failed = server.wait_finished(newest)
+    assert failed["job"]["status"] == "failed"
+    assert f"it waits for build {others[0]}, which has its concurrency group" in failed["job"]["error"]
+    for build in others:
+        assert server.wait_finished(build)["job"]["status"] == "success"
+
+
+def test_a_part_does_not_wait_for_the_group_of_its_own_build(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process", concurrency="4").start()
+    parts = "".join(f"  {name}: {{concurrency: x, steps: ['{gates.waiting()}']}}\n" for name in "ab")
+    build = server.start_job(f"name: own\nconcurrency: x\njobs:\n{parts}")
+    path = f"/jobs?lead_id={build}"
+    wait_for(lambda: len(server.get(path).json) == 2, "both parts are jobs")
+    first = min(job["id"] for job in server.get(path).json)
+    server.wait_output(first, "Step 1")
+    assert server.job(first + 1)["waits_for"] == f"job {first} of the concurrency group 'x' to end"
+    for page in (f"/ui/jobs/{build}", f"/ui/jobs/{first + 1}"):
+        text = server.get(page).text
+        assert f"#{first}" in text and f"aits for #{build}," not in text, page
+    gates.let_go(server, first)
+    server.wait_output(first + 1, "Step 1")
+    gates.let_go(server, first + 1)
+    assert server.wait_finished(build)["job"]["status"] == "success"
