@@ -36,6 +36,13 @@ async def of_delivery(delivery_id: int) -> list[Event]:
 
 
 @uncancelled
+async def value_before(repository_id: int, ref: str) -> str | None:
+    """The commit to which a ref led before its last change; None where that is not known."""
+    last = await Event.filter(repository_id=repository_id, ref=ref).order_by("-id").first()
+    return last.before if last is not None else None
+
+
+@uncancelled
 async def listed(repository_id: int, *, before: int | None = None, limit: int = 50) -> list[Event]:
     """Up to `limit` events of a repository, newest first."""
     query = Event.filter(repository_id=repository_id)

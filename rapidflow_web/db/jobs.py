@@ -125,7 +125,8 @@ async def _check_waiting(most: QueueLimits, user: str) -> None:
         await rows(f"SELECT pg_advisory_xact_lock({_WAITING_LOCK})")
     statement = (
         "SELECT COUNT(*), COUNT(CASE WHEN started_by = ?1 THEN 1 END) FROM job WHERE status = 'pending' "
-        "AND lead_id IS NULL"
+        # Strangers decide how many wait for an approval.
+        "AND lead_id IS NULL AND (approval IS NULL OR approval <> 'waiting')"
     )
     in_all, of_user = (await rows(statement, [user]))[0]
     if most.in_all is not None and in_all >= most.in_all:
@@ -226,6 +227,13 @@ async def cancel_steps(job_id: int, at: int) -> None:
     """Marks what did not run to its end as cancelled, but what was left out. `at` is in milliseconds."""
     await Step.filter(job_id=job_id, status="running").update(status="cancelled", finished_at=at)
     await Step.filter(job_id=job_id, status="pending", skipped__isnull=True).update(status="cancelled")
+
+
+@uncancelled
+async def unapproved(repo_name: str, ref: str) -> list[int]:
+    """The jobs of a ref that wait for an approval, the oldest first."""
+    query = Job.filter(repo_name=repo_name, ref=ref, status="pending", approval="waiting")
+    return [job.id for job in await query.order_by("id").only("id")]
 
 
 @uncancelled

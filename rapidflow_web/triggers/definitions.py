@@ -36,6 +36,12 @@ class DefinitionFile:
     problem: str | None = None
     of_all: bool = False
 
+    @property
+    def refusal(self) -> str:
+        """The problem, which names the file."""
+        problem = self.problem or ""
+        return problem if problem.startswith(self.path) else f"{self.path}: {problem}"
+
 
 def matched(
     stored: Sequence[Pipeline], files: Sequence[DefinitionFile]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.builds.beginning import Beginning
-from rapidflow_web.db import deliveries, events, repositories
+from rapidflow_web.db import deliveries, events, jobs, repositories
 from rapidflow_web.db.database import now_ms, uncancelled
 from rapidflow_web.db.trigger_models import Delivery, Repository
-from rapidflow_web.errors import BadRequest, BuildError, RapidFlowError
+from rapidflow_web.errors import BadRequest, BuildError, RapidFlowError, RequestError
 from rapidflow_web.forges import base as forges
 from rapidflow_web.forges.base import Unreadable
 from rapidflow_web.secrets.vault import Vault
@@ -55,13 +56,21 @@ class NotYet(BuildError):
 
 
 class Handling:
-    """Makes events of what happens at repositories."""
+    """Makes events of what happens at repositories. `cancel` cancels a build."""
 
-    def __init__(self, judge: Judge, mirrors: Mirrors, vault: Vault, beginning: Beginning) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        mirrors: Mirrors,
+        vault: Vault,
+        beginning: Beginning,
+        cancel: Callable[[int], Awaitable[None]],
+    ) -> None:
         self._judge = judge
         self._mirrors = mirrors
         self._vault = vault
         self._beginning = beginning
+        self._cancel = cancel
         self._locks: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def lock(self, repository_id: int) -> asyncio.Lock:
@@ -110,14 +119,22 @@ class Handling:
         last = await repositories.value_of(repository.id, occurrence.ref)
         request = occurrence.pull_request
         if request is not None and request.action == "closed":
+            if not occurrence.replay:
+                await self._give_up_approvals(repository, occurrence.ref)
             await self._closed(repository, occurrence)
             return None
         repeats = occurrence.kind != "schedule" and (request is None or request.action in _NEW_COMMITS)
         already = f"{occurrence.ref} was seen at {(last or '')[:12]} before"
         if repeats and not occurrence.replay and last is not None and last == occurrence.after:
             return already
-        if occurrence.kind == "delete" and last is None and not occurrence.replay:
-            return f"{occurrence.ref} was not there before"
+        if occurrence.kind == "delete" and not occurrence.replay:
+            if last is None:
+                return f"{occurrence.ref} was not there before"
+            if occurrence.before not in (None, last) and occurrence.before == await events.value_before(
+                repository.id, occurrence.ref
+            ):
+                # Deliveries overtake each other; it is no new one when a look finds it.
+                return f"{occurrence.ref} has another value since"
         if occurrence.before is None and repeats:
             occurrence = replace(occurrence, before=last)
         judgement = await self._judge.judge(repository, occurrence)
@@ -135,6 +152,12 @@ class Handling:
             return f"no pipeline is started by the action '{request.action}'"
         await decisions.store(repository, judgement, self._beginning, then)
         return None
+
+    async def _give_up_approvals(self, repository: Repository, ref: str) -> None:
+        """Cancels builds of a pull request that nobody has approved: nobody will, and they would stay."""
+        for job_id in await jobs.unapproved(repository.url, ref):
+            with contextlib.suppress(RequestError):  # it has ended by itself
+                await self._cancel(job_id)
 
     @uncancelled
     async def _closed(self, repository: Repository, occurrence: Occurrence) -> None:

@@ -187,7 +187,7 @@ class Judge:
             path = pipeline.path if pipeline is not None else ""
             return Verdict(pipeline_id, None, "ignored", f"the commit has no file {path}")
         if file.parsed is None:
-            return Verdict(pipeline_id, file, "failed", f"{file.path}: {file.problem}")
+            return Verdict(pipeline_id, file, "failed", file.refusal)
         parsed, occurrence = file.parsed, case.occurrence
         if parsed.on is None:
             return Verdict(

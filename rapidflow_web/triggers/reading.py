@@ -133,7 +133,7 @@ class Reading:
             what = "working tree" if job.upload_id is not None else f"commit {source.commit[:12]}"
             raise BuildError(f"the {what} has no file {path}")
         if file.parsed is None:
-            raise BuildError(f"{file.path}: {file.problem}")
+            raise BuildError(file.refusal)
         parsed, untrusted = file.parsed, bool(fields["untrusted"])
         given = {row.key: row.value for row in await jobs.environment_of(job.id)}
         variables = {**parsed.env, **given}

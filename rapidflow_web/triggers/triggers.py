@@ -42,7 +42,7 @@ class Triggers:
     ) -> None:
         self._judge = Judge(settings, mirrors, vault)
         self._cancel = cancel
-        handling = Handling(self._judge, mirrors, vault, beginning)
+        handling = Handling(self._judge, mirrors, vault, beginning, cancel)
         self._reading = Reading(settings, mirrors, trees, vault, ending)
         self.worker = Worker(handling, self._reading, Schedules(handling, beginning), cancel)
         self.repositories = Repositories(settings, mirrors, vault, handling.look)

@@ -266,3 +266,37 @@ def test_the_head_of_a_pull_request_may_come_after_its_delivery(
     away.rename(file)
     repo.git("update-ref", _PULL, commit)
     assert told(server, added, early)["decision"]["outcome"] == "waiting"
+
+
+def test_what_nobody_has_approved_ends_with_its_pull_request(
+    server: Server, repo: Repo, added: dict[str, Any], hook: Hook
+) -> None:
+    first = pull(repo, {"a": "1"})
+    waiting = [told(server, added, hook.pull_request(first))["decision"]["job_id"]]
+    second = pull(repo, {"a": "2"})
+    answer = hook.pull_request(second, action="synchronize")
+    waiting.append(told(server, added, answer)["decision"]["job_id"])
+    other = pull(repo, {"a": "3"}, ref="refs/pull/2/head")
+    left = told(server, added, hook.pull_request(other, number=2))["decision"]["job_id"]
+    handled(server, hook.pull_request(second, action="closed").json["delivery"])
+    for job_id in waiting:
+        assert server.wait_finished(job_id)["job"]["status"] == "cancelled"
+    assert server.job(left)["status"] == "pending"
+    again = told(server, added, hook.pull_request(second, action="reopened"))["decision"]
+    assert again["outcome"] == "waiting"
+    approved(server, again["job_id"], second)
+
+
+def test_what_waits_for_an_approval_keeps_nobody_else_from_building(
+    new_server: Callable[..., Server], repo: Repo
+) -> None:
+    roots = str(repo.path.parent)
+    server = new_server(executor="process", file_roots=roots, waiting_builds="1").start()
+    repo.commit({".rapidflow.yml": definition(on="[push, pull_request]")})
+    added = add(server, repo)
+    hook = Hook(server, added)
+    for number in (1, 2):
+        commit = pull(repo, {"a": str(number)}, ref=f"refs/pull/{number}/head")
+        told(server, added, hook.pull_request(commit, number=number))
+    job_id = server.start_build(added["pipelines"][0]["id"])
+    assert server.wait_finished(job_id)["job"]["status"] == "success"

@@ -57,7 +57,7 @@ def built(server: Server, event: dict[str, Any]) -> dict[str, Any]:
     ("files", "said"),
     [
         ({".rapidflow.yml": "# " + "x" * 2_000_000}, "a definition may have 256 KiB"),
-        ({".rapidflow.yml": b"name: \xff\n"}, "is not valid UTF-8"),
+        ({".rapidflow.yml": b"name: \xff\n"}, ".rapidflow.yml is not valid UTF-8"),
         ({".rapidflow.yml": _BOMB}, "line "),
         ({".rapidflow.yml": "name: ci\non: push\nsteps: " + "[" * 5000}, "line "),
         ({".rapidflow.yml": ""}, "line "),
@@ -73,6 +73,7 @@ def test_a_definition_that_is_not_one_is_told_at_once(
     repo.commit(files)
     ((outcome, reason),) = outcomes(push(server, added["id"], repo))
     assert outcome == "failed" and said in reason and "\n" not in reason, reason
+    assert ".yml: .rapidflow" not in reason, "the file is named twice"
     shown = server.get(f"/repositories/{added['id']}").json
     assert said in shown["problems"][0]["message"] and [one["name"] for one in shown["pipelines"]] == ["ci"]
     shutil.rmtree(repo.path / ".rapidflow", ignore_errors=True)

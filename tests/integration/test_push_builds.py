@@ -220,3 +220,24 @@ def test_strangers_to_a_webhook_are_answered_before_their_body_is_read(server: S
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         connection.sendall(b"POST /hooks/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000000\r\n\r\n{")
         assert connection.recv(100).startswith(b"HTTP/1.1 404")
+
+
+def test_a_tag_that_was_made_again_is_not_taken_away_by_a_late_delivery(server: Server, repo: Repo) -> None:
+    first = repo.commit({".rapidflow.yml": definition(on="tag")})
+    repository_id = add(server, repo)["id"]
+    repo.git("tag", "v1")
+    pushed(server, repository_id, f"{ZERO} {first} refs/tags/v1")
+    second = repo.commit({"a": "b"})
+    repo.git("tag", "--force", "v1")
+    pushed(server, repository_id, f"{ZERO} {second} refs/tags/v1")
+    late = pushed(server, repository_id, f"{first} {ZERO} refs/tags/v1")
+    assert server.get(f"/deliveries/{late}").json["outcome"] == "refs/tags/v1 has another value since"
+    server.post(f"/repositories/{repository_id}/poll")
+    built = [job["commit"] for job in server.get("/jobs").json]
+    assert built == [second, first]
+    # One that is taken away now is, and what is made again then is built.
+    repo.git("tag", "-d", "v1")
+    pushed(server, repository_id, f"{second} {ZERO} refs/tags/v1")
+    repo.git("tag", "v1")
+    pushed(server, repository_id, f"{ZERO} {second} refs/tags/v1")
+    assert [job["commit"] for job in server.get("/jobs").json] == [second, second, first]
