@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from rapidflow_web.db.database import uncancelled
-from rapidflow_web.db.models import Job
+from rapidflow_web.db.models import Job, Step
+from rapidflow_web.db.parts import part_row
 from rapidflow_web.db.sql import rows
 
 _BATCH = 1000
@@ -41,6 +42,20 @@ async def last_successes() -> set[int]:
         "AND upload_id IS NULL AND lead_id IS NULL) FROM pipeline"
     )
     return {row[0] for row in found if row[0] is not None}
+
+
+@uncancelled
+async def taken_over() -> set[int]:
+    """The builds whose parts a retry that is still there has taken over."""
+    retries = Step.filter(
+        type="job", status="success", started_at__isnull=True, job__retry_of__not_isnull=True
+    )
+    parts = [part_row(step).job_id for step in await retries]
+    found: set[int] = set()
+    for start in range(0, len(parts), _BATCH):
+        some = [job_id for job_id in parts[start : start + _BATCH] if job_id is not None]
+        found.update(job.lead_id or 0 for job in await Job.filter(id__in=some).only("id", "lead_id"))
+    return found
 
 
 async def oldest_first() -> AsyncIterator[Finished]:

@@ -1,6 +1,7 @@
 """Which finished builds are removed: those that are too old, too many, or whose logs take too much room.
 
-Never the last successful build of a pipeline, and never one that has not wholly finished.
+Never the last successful build of a pipeline, never one whose parts a retry has taken over while that is
+there, and never one that has not wholly finished.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Expired:
 
 async def expired(rules: Rules, now: int) -> AsyncIterator[Expired]:
     """The builds that go by the rules, each once. `now` is in ms."""
-    taken = await retention.last_successes()
+    taken = await retention.last_successes() | await retention.taken_over()
     freed = 0
     if rules.builds is not None:
         words = "finished build" if rules.builds == 1 else "finished builds"

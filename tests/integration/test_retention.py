@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,3 +196,32 @@ def test_only_images_that_were_pulled_for_builds_go(
     again = server.start_build(pulled)
     server.wait_output(again, "=== Step 1")
     assert server.post(f"/jobs/{again}/cancel").status == 200
+
+
+def test_parts_that_a_retry_has_taken_over_stay_as_long_as_it(
+    new_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = new_server(executor="process", keep_builds="1").start()
+    jobs = "".join(
+        f"  {name}: {{needs: [{needs}], steps: ['echo part {name}; test -e {tmp_path}/{name}']}}\n"
+        for name, needs in (("a", ""), ("b", "a"), ("c", "b"))
+    )
+    pipeline = server.pipeline(f"name: parts\njobs:\n{jobs}")
+    builds: list[int] = []
+    for name in "abc":
+        (tmp_path / name).touch()
+        answer = server.post(f"/jobs/{builds[-1]}/retry", {"only": "failed"}) if builds else None
+        builds.append(run(server, pipeline) if answer is None else answer.json["id"])
+        server.wait_finished(builds[-1])
+    wait_for(
+        lambda: stored(server, "SELECT COUNT(*) FROM job WHERE log_size IS NULL") == [(0,)], "logs are sealed"
+    )
+    assert pruned(server)["builds"] == []
+    parts = [step["part"]["job_id"] for step in server.get(f"/jobs/{builds[-1]}/steps").json]
+    for name, job_id in zip("abc", parts, strict=True):
+        assert f"part {name}\n" in server.get(f"/jobs/{job_id}/logs/stream").text
+    # Once nothing needs them, they go like others.
+    run(server, pipeline)
+    while gone := pruned(server)["builds"]:
+        assert {build["id"] for build in gone} <= set(builds)
+    assert [job["id"] for job in server.get("/jobs").json if job["id"] in builds] == []
