@@ -54,8 +54,8 @@ async def crossed(lead_id: int) -> dict[int, str]:
     for lead, job_id, other in waiting:
         if lead == lead_id and lead_id in _behind(other, lead_id, waiting):
             found[job_id] = (
-                f"build {other} held the concurrency group that it needed, and waited for one that this build "
-                "held; let both use their groups in the same order"
+                f"build {other} held the concurrency group that it needed, and waited for one that this "
+                "build held; let both use their groups in the same order"
             )
     return found
 
