@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import aiodocker
@@ -49,12 +50,21 @@ class DockerService:
         self._beside = beside
 
     async def output(self, offset: int) -> AsyncGenerator[bytes, None]:
+        # When a container ends, an engine may end the log that it sends before it has sent all (seen with
+        # 20.10, on a busy machine). Its file is complete then.
+        for follow in ("1", "0"):
+            async with aclosing(self._log(offset, follow)) as chunks:
+                async for chunk in chunks:
+                    offset += len(chunk)
+                    yield chunk
+
+    async def _log(self, offset: int, follow: str) -> AsyncGenerator[bytes, None]:
         frames = Frames()
         with engine_errors(f"read the output of the service {self.name}"):
             async with engine_client.request(
                 self._client(),
                 f"containers/{self._id}/logs",
-                params={"stdout": "1", "stderr": "1", "follow": "1"},
+                params={"stdout": "1", "stderr": "1", "follow": follow},
                 timeout=aiohttp.ClientTimeout(connect=10),
             ) as response:
                 try:
