@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, cast
 
 from tortoise import Model
+from tortoise.expressions import Q
 from tortoise.transactions import in_transaction
 
 from rapidflow_web.db import outbox
@@ -25,6 +26,8 @@ M = TypeVar("M", bound=Model)
 
 STATUSES = ("pending", "running", "success", "failed", "cancelled")
 FINISHED = ("success", "failed", "cancelled")
+
+NEEDS_NO_APPROVAL = Q(approval__isnull=True) | Q(approval="approved")
 
 _WAITING_LOCK = 0x52617069
 """Any number that nobody else takes."""
@@ -238,9 +241,10 @@ async def unapproved(repo_name: str, ref: str) -> list[int]:
 
 @uncancelled
 async def waiting() -> tuple[int, int | None]:
-    """How many jobs wait, and since when the oldest does, in ms."""
-    count = await Job.filter(status="pending").count()
-    oldest = await Job.filter(status="pending").order_by("id").first().only("id", "created_at")
+    """How many jobs wait, but for an approval, and since when the oldest does, in ms."""
+    queued = Job.filter(NEEDS_NO_APPROVAL, status="pending")
+    count = await queued.count()
+    oldest = await queued.order_by("id").first().only("id", "created_at")
     return count, oldest.created_at if oldest is not None else None
 
 

@@ -7,9 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from tortoise.expressions import Q
-
-from rapidflow_web.db import build_lists
+from rapidflow_web.db import build_lists, jobs
 from rapidflow_web.db.database import uncancelled
 from rapidflow_web.db.models import Job
 from rapidflow_web.db.sql import dialect, rows
@@ -35,6 +33,8 @@ class Related:
 
     previous: int | None
     following: int | None
+    original: int | None
+    """What it is a retry of, unless that was removed."""
     retries: list[int]
     usual: int | None
     streak: Streak | None
@@ -47,6 +47,7 @@ class Related:
 _RELATED = (
     "SELECT (SELECT MAX(id) FROM job WHERE pipeline_id = ?1 AND id < ?2 AND lead_id IS NULL), "
     "(SELECT MIN(id) FROM job WHERE pipeline_id = ?1 AND id > ?2 AND lead_id IS NULL), "
+    "(SELECT id FROM job WHERE id = ?3), "
     "(SELECT {retries} FROM (SELECT id FROM job WHERE retry_of = ?2 ORDER BY id LIMIT 20) AS retry), "
     "(SELECT {durations} FROM (SELECT started_at, finished_at FROM job WHERE pipeline_id = ?1 "
     "AND status = 'success' AND lead_id IS NULL ORDER BY id DESC LIMIT {usual_of}) AS good), "
@@ -62,10 +63,16 @@ async def related(job: Job) -> Related:
     statement = _RELATED.format(
         retries=as_list("id"), durations=as_list("finished_at - started_at"), usual_of=_USUAL_OF
     )
-    previous, following, retries, durations, deleted = (await rows(statement, [job.pipeline_id, job.id]))[0]
-    found = await streak(job) if job.status == "failed" else None
+    values = [job.pipeline_id, job.id, job.retry_of]
+    previous, following, original, retries, durations, deleted = (await rows(statement, values))[0]
     return Related(
-        previous, following, json.loads(retries), _usual(json.loads(durations)), found, deleted is None
+        previous,
+        following,
+        original,
+        json.loads(retries),
+        _usual(json.loads(durations)),
+        await streak(job) if job.status == "failed" else None,
+        deleted is None,
     )
 
 
@@ -147,8 +154,7 @@ async def longest_silence(job: Job, step_id: int) -> int | None:
 @uncancelled
 async def ahead(job_id: int, most: int) -> int:
     """How many pending jobs run before a pending one; no more than `most` are counted."""
-    ready = Q(approval__isnull=True) | Q(approval="approved")
-    waiting = Job.filter(ready, status="pending", unread=False, id__lt=job_id)
+    waiting = Job.filter(jobs.NEEDS_NO_APPROVAL, status="pending", unread=False, id__lt=job_id)
     return len(await waiting.limit(most).values_list("id", flat=True))
 
 

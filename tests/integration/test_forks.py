@@ -85,6 +85,8 @@ def test_a_fork_waits_for_an_approval_and_gets_no_secret(
     job = server.job(decision["job_id"])
     assert (job["status"], job["branch"], job["pull_request"]["fork"]) == ("pending", None, True)
     assert commit in job["waits_for"]
+    # More slots would not help it.
+    assert "rapidflow_queued_builds 0.0\n" in server.get("/metrics").text
     details = approved(server, decision["job_id"], commit)
     output = details["steps"][0]["output"]
     assert details["job"]["status"] == "success"

@@ -77,6 +77,18 @@ def test_builds_beyond_the_count_go_with_all_that_is_theirs(new_server: Callable
     assert run(server, good) > waiting  # no number is given twice
 
 
+def test_a_retry_leads_to_its_original_until_that_is_removed(new_server: Callable[..., Server]) -> None:
+    server = new_server(executor="process", keep_builds="1").start()
+    first = run(server, server.pipeline(GOOD))
+    again = server.post(f"/jobs/{first}/retry").json["id"]
+    server.wait_finished(again)
+    link = f'<a href="/ui/jobs/{first}">#{first}</a>'
+    assert link in server.get(f"/ui/jobs/{again}").text
+    wait_for(lambda: [build["id"] for build in pruned(server)["builds"]] == [first], "it is removed")
+    page = server.get(f"/ui/jobs/{again}").text
+    assert link not in page and f"#{first} (removed)" in page
+
+
 def test_a_log_that_can_not_be_removed_keeps_no_other(new_server: Callable[..., Server]) -> None:
     server = new_server(executor="process", keep_builds="1").start()
     good = server.pipeline(GOOD)
