@@ -208,11 +208,26 @@ async def _check_visible(who: Actor) -> None:
 
 
 def _to_login() -> Response | WerkzeugResponse:
-    query = urlencode({"next": request.full_path.rstrip("?")})
     if "HX-Request" in request.headers:
-        # A part of a page that is open: the whole page is to go to the login.
-        return Response("", 401, {"HX-Redirect": "/login"})
-    return redirect(f"/login?{query}", 303)
+        # A part of a page that is open: the whole page is to go to the login, and from there back.
+        page = _path_below_prefix(request.headers.get("HX-Current-URL", ""))
+        return Response("", 401, {"HX-Redirect": _login_before(page)})
+    return redirect(_login_before(request.full_path.rstrip("?")), 303)
+
+
+def _login_before(page: str) -> str:
+    """The address of the login that leads on to `page`, if any."""
+    return f"/login?{urlencode({'next': page})}" if page else "/login"
+
+
+def _path_below_prefix(url: str) -> str:
+    """A browser's address of a page without the host and the prefix; empty where `url` is no address."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    path = parts.path.removeprefix(prefix_of(current_app))
+    return parts._replace(scheme="", netloc="", path=path).geturl()
 
 
 # Cookies

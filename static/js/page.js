@@ -1,6 +1,7 @@
-// What every page does: counts time, switches the theme, says when the server can't be reached.
+// What every page does: counts time, asks before forms are sent, switches the theme.
 
 import { formatElapsed } from "./durations.js";
+import "./connection.js";
 import "./keys.js";
 
 const THEMES = { system: "Theme: system", light: "Theme: light", dark: "Theme: dark" };
@@ -48,17 +49,6 @@ function tick() {
 tick();
 setInterval(tick, 1000);
 document.addEventListener("htmx:after:swap", tick);
-
-// The server
-
-const lost = document.getElementById("lost");
-
-document.addEventListener("htmx:before:request", (event) => {
-  if (document.hidden) event.preventDefault();
-});
-document.addEventListener("htmx:error", () => (lost.hidden = false));
-document.addEventListener("htmx:response:error", () => (lost.hidden = false));
-document.addEventListener("htmx:after:swap", () => (lost.hidden = true));
 
 // Forms that ask first, and are sent once however often one clicks
 

@@ -79,6 +79,9 @@ def test_a_login_leads_on_below_the_path(seen: Seen) -> None:
     assert (page.status, page.headers["location"]) == (303, f"{PREFIX}/login?next=%2Fui%2Fusers")
     part = seen.request("GET", f"{PREFIX}/ui/overview", **{"HX-Request": "true"})
     assert (part.status, part.headers["hx-redirect"]) == (401, f"{PREFIX}/login")
+    here = {"HX-Request": "true", "HX-Current-URL": f"{seen.proxy.url}/ui/builds?status=failed"}
+    part = seen.request("GET", f"{PREFIX}/ui/builds/list", **here)
+    assert part.headers["hx-redirect"] == f"{PREFIX}/login?next=%2Fui%2Fbuilds%3Fstatus%3Dfailed"
     form = f"name=root&password={PASSWORD.replace(' ', '+')}&next=%2Fui%2Fusers"
     origin = "{0.scheme}://{0.netloc}".format(urlsplit(seen.proxy.url))
     own = {**FORM, "Origin": origin, "Sec-Fetch-Site": "same-origin"}

@@ -58,6 +58,11 @@ def test_what_is_not_known_is_said_as_each_client_reads_it(world: World) -> None
     assert (data.status, data.headers["content-type"]) == (401, "application/json")
     part = world.ask("GET", "/ui/overview", None, **{"HX-Request": "true"})
     assert (part.status, part.headers["hx-redirect"]) == (401, "/login")
+    here = {"HX-Request": "true", "HX-Current-URL": "http://localhost/ui/jobs/1?log=build#step:1:2"}
+    part = world.ask("GET", "/ui/jobs/1/state", None, **here)
+    assert part.headers["hx-redirect"] == "/login?next=%2Fui%2Fjobs%2F1%3Flog%3Dbuild%23step%3A1%3A2"
+    part = world.ask("GET", "/ui/overview", None, **{**here, "HX-Current-URL": "http://[x"})
+    assert (part.status, part.headers["hx-redirect"]) == (401, "/login")
     for word in ("Bearer rapidflow_wrong", "Bearer ", "bearer \udcff".encode("utf-8", "surrogateescape")):
         refused = world.server.request("GET", "/jobs", None, {"Authorization": word})  # type: ignore[dict-item]
         assert refused.status == 401

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.async_api import Browser, Page, Request, expect
 
 from tests.e2e.conftest import Console
@@ -149,6 +150,20 @@ async def test_it_says_that_the_server_is_away_and_recovers(
     await expect(page.locator("#pipelines")).to_contain_text("There")
     server.start()
     await expect(page.locator("#lost")).to_be_hidden()
+
+
+@pytest.mark.parametrize(("status", "notice"), [(502, "lost"), (404, "refused")])
+async def test_it_says_that_the_server_or_a_proxy_in_front_answers_with_an_error(
+    page: Page, server: Server, console: Console, status: int, notice: str
+):
+    console.allow(f"{status}")
+    await page.route("**/ui/overview", lambda route: route.fulfill(status=status, body="<p>nothing</p>"))
+    await page.goto(server.url)
+    await expect(page.locator(f"#{notice}")).to_be_visible()
+    await page.wait_for_timeout(100)
+    await expect(page.locator(f"#{notice}")).to_be_visible()
+    await page.unroute("**/ui/overview")
+    await expect(page.locator(f"#{notice}")).to_be_hidden()
 
 
 async def test_without_scripts_all_is_there_and_a_build_can_be_started(

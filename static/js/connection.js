@@ -1,0 +1,35 @@
+// Says why a page is not updated: the server can't be reached, refuses, or nobody is logged in any more.
+
+const loggedOut = document.getElementById("logged-out"); // not there where a proxy in front logs people in
+const notices = [...document.querySelectorAll("#lost, #refused, #logged-out")];
+
+/** Shows one of the notices, or none. */
+function show(name) {
+  for (const notice of notices) notice.hidden = notice.id !== name;
+}
+
+/** Whether somebody has typed into a form what going to another page would lose. */
+function isTyped() {
+  if ("posted" in document.documentElement.dataset) return true; // the fields begin with what was refused
+  const fields = [...document.querySelectorAll('form[method="post"]')].flatMap((form) => [...form.elements]);
+  return fields.some((field) => "defaultValue" in field && field.value !== field.defaultValue);
+}
+
+const statusOf = (event) => event.detail?.ctx?.response?.status;
+
+document.addEventListener("htmx:before:request", (event) => {
+  if (document.hidden) event.preventDefault();
+});
+document.addEventListener("htmx:before:response", (event) => {
+  if (statusOf(event) !== 401 || !loggedOut || !isTyped()) return;
+  event.preventDefault(); // which would lead to the login
+  show("logged-out");
+});
+document.addEventListener("htmx:error", () => show("lost"));
+// A swap is also announced where an error left the page as it is.
+document.addEventListener("htmx:after:swap", (event) => {
+  const status = statusOf(event) ?? 200;
+  if (status >= 500) show("lost");
+  else if (status >= 400 && status !== 401) show("refused");
+  else show(null);
+});
