@@ -117,12 +117,17 @@ async def show_builds_of_pipeline(pipeline_id: int) -> Response:
 async def edit_pipeline(pipeline_id: int) -> Response | WerkzeugResponse:
     """Stores the submitted definition, or shows what is wrong with it."""
     pipeline = await pipelines.existing(pipeline_id)
-    config = forms.lines((await forms.fields()).get("config", ""))
+    form = await forms.fields()
+    config = forms.lines(form.get("config", ""))
+    present = pipeline.definition
+    if form.get("edited", str(present.id)) != str(present.id) and config != present.config:
+        # Somebody else saved meanwhile: this would undo it unseen.
+        return await pipeline_page(pipeline, 409, config=config, overtaken=True)
     try:
         changed = await services().builds.change(pipeline.id, config, by=started_by("web"))
     except Invalid as error:
         return await pipeline_page(pipeline, 422, config=config, problems=error.problems)
-    done = "same" if changed.definition.config == pipeline.definition.config else "saved"
+    done = "same" if changed.definition.config == present.config else "saved"
     if changed.definition.config != config:
         done = "password"
     return redirect(f"/ui/pipelines/{pipeline.id}?done={done}", 303)

@@ -9,6 +9,7 @@ import pytest_asyncio
 from playwright.async_api import Dialog, Page, expect
 
 from rapidflow_web.pipeline.language import PIPELINE
+from tests.e2e.conftest import Console
 from tests.support.editor_scripts import AFTER_ENTER, CHOICES, COUNTED, HOSTILE_LINES, PIECES
 from tests.support.server import Server
 
@@ -96,6 +97,33 @@ async def test_saving_says_what_happened_and_unsaved_edits_ask_before_they_are_l
     await page.reload()
     await expect(editor.verdict).to_have_text("Problems appear here.")
     assert len(editor.asked) == 4
+
+
+async def test_a_definition_that_was_changed_meanwhile_is_not_replaced_unseen(
+    page: Page, server: Server, editor: Editor, console: Console
+):
+    console.allow("409")
+    pipeline = server.pipeline(VALID)
+    await page.goto(f"{server.url}/ui/pipelines/{pipeline}")
+    theirs, mine = f"{VALID}# theirs", f"{VALID}# mine"
+    answer = server.request(
+        "PUT", f"/pipelines/{pipeline}", theirs, headers={"Content-Type": "application/yaml"}
+    )
+    assert answer.status == 200
+    await editor.text.fill(mine)
+    await editor.save()
+    await expect(editor.verdict).to_have_text("Not saved: the definition was changed after you opened it")
+    await expect(page.locator(".checks")).to_be_focused()
+    assert server.get(f"/pipelines/{pipeline}").json["config"] == theirs
+    async with page.context.expect_page() as opened:
+        await page.get_by_role("link", name="Open the changed definition").click()
+    other = await opened.value
+    await expect(other.get_by_label("Definition, in YAML")).to_have_value(theirs)
+    await other.close()
+    await expect(editor.text).to_have_value(mine)
+    await editor.save()
+    await expect(editor.verdict).to_have_text("✓ Saved. Builds use it from now on.")
+    assert server.get(f"/pipelines/{pipeline}").json["config"] == mine
 
 
 async def _until(act: Callable[[], Awaitable[Any]], done: Callable[[], bool], page: Page) -> None:
