@@ -37,6 +37,7 @@ say("");
 const pill = new Pill(section.querySelector(".pill"), viewer);
 const stuck = new Stuck(viewer);
 const search = new Search(section.querySelector(".search"), `${section.dataset.job}/log/search`, (line) => viewer.show(line));
+search.size = () => viewer.chunks.size;
 search.from = () => viewer.firstShown;
 search.closed = () => scroller.focus();
 const marks = new Marks(section.querySelector(".marks"), viewer);

@@ -44,6 +44,25 @@ async def test_the_first_error_is_found_while_the_build_runs(page: Page, server:
     let_go(server, job)
 
 
+async def test_a_search_that_is_repeated_finds_what_was_written_meanwhile(page: Page, server: Server):
+    script = f"echo begun; {waiting('a')}; echo wanted one; {waiting('b')}; echo wanted two; {waiting('c')}"
+    job = server.start_job({"name": "searched", "steps": [script]})
+    server.wait_output(job, "begun")
+    await opened(page, server, job)
+    await page.keyboard.press("/")
+    await page.keyboard.type("wanted")
+    output = page.locator("#log output")
+    await expect(output).to_have_text("Nothing found")
+    for gate, line, said in (("a", "wanted one", "1 of 1"), ("b", "wanted two", "2 of 2")):
+        let_go(server, job, gate)
+        await expect(page.locator("#log .row .text").filter(has_text=line)).to_be_visible()
+        await page.keyboard.press("Enter")
+        await expect(output).to_have_text(said)
+    await page.keyboard.press("Enter")
+    await expect(output).to_have_text("1 of 2")
+    let_go(server, job, "c")
+
+
 async def test_a_followed_build_that_fails_goes_to_its_first_error(page: Page, server: Server):
     job = server.start_job({"name": "red", "steps": [f"{waiting()}; echo '{ERROR}'; seq 900; exit 1"]})
     server.wait_output(job, "=== Step 1")

@@ -13,6 +13,7 @@ export class Search {
     this.at = -1;
     this.pattern = null;
     this.asked = "";
+    this.size = () => 0; // that of the log, which grows while the build runs
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.next(event.submitter?.value === "previous" ? -1 : 1);
@@ -64,9 +65,12 @@ export class Search {
       q: this.input.value, case: this.form.elements.case.checked, regex: this.form.elements.regex.checked,
     });
     if (!this.input.value) return;
-    if (String(query) !== this.asked) {
+    const isNew = String(query) !== this.asked;
+    if (isNew || this.size() !== this.searched) {
+      const here = isNew ? undefined : this.lines[this.at];
       if (!(await this.#ask(query))) return;
-      this.at = this.lines.findIndex((line) => line >= from) - (direction > 0 ? 1 : 0);
+      this.at = this.lines.indexOf(here);
+      if (this.at < 0) this.at = this.lines.findIndex((line) => line >= from) - (direction > 0 ? 1 : 0);
       if (this.at < -1) this.at = -1;
     }
     if (!this.lines.length) return;
@@ -78,6 +82,7 @@ export class Search {
   async #ask(query) {
     this.asking?.abort(); // which ends that search in the server, too
     const { signal } = (this.asking = new AbortController());
+    const size = this.size();
     this.output.textContent = "Searching…";
     const response = await fetch(`${this.address}?${query}`, { signal }).catch(() => null);
     const answer = await response?.json().catch(() => null);
@@ -90,6 +95,7 @@ export class Search {
     this.count = answer.count ?? 0;
     this.pattern = response.ok ? this.#compiled() : null;
     this.asked = String(query);
+    this.searched = size;
     this.at = -1;
     this.output.textContent = response.ok ? "" : answer.error;
     this.found?.();
