@@ -119,7 +119,10 @@ async def _check(typed: Mapping[str, str], definitions: Sequence[Definition]) ->
     for name, value in typed.items():
         if name not in named:
             raise Invalid([Problem("name", f"the definition names no secret '{name[:60]}'")])
-        vault.check(name, value)
+        try:
+            vault.check(name, value)
+        except Invalid as error:
+            raise Invalid([Problem(name, f"{name}: {error}")]) from None
 
 
 async def _name() -> str:

@@ -3,6 +3,7 @@
 import { formatElapsed } from "./durations.js";
 import "./connection.js";
 import "./keys.js";
+import "./secret-fields.js";
 
 const THEMES = { system: "Theme: system", light: "Theme: light", dark: "Theme: dark" };
 const root = document.documentElement;
