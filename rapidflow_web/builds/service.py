@@ -174,9 +174,9 @@ class Service:
             rows = await parts.of_lead(job_id)
             row = next(row for row in rows if row.step_id == wanted[0].step_id)
             if row.approved_by is not None:
-                raise Conflict(f"{row.name} was already approved by {row.approved_by}")
+                raise Conflict(f"'{row.name}' was already approved by {row.approved_by}")
             now = " yet" if row.state == "waiting" else f"; it is {row.state}"
-            raise Conflict(f"{row.name} does not wait for an approval{now}")
+            raise Conflict(f"'{row.name}' does not wait for an approval{now}")
         if (lead := self._leads.lead(job_id)) is not None:
             lead.wake()
 

@@ -114,7 +114,7 @@ class Repositories:
 
     async def _refuse_twice(self, url: str) -> None:
         if (there := await repositories.with_url(url)) is not None:
-            raise Conflict(f"{url} is there already, as repository {there.id}")
+            raise Conflict(f"the URL {url} is there already, as repository {there.id}")
 
     async def change(self, repository_id: int, by: str, **wanted: Any) -> Repository:
         """Changes `poll` (seconds, or None for never), `forge`, `token`, `forks` or `secrets`.

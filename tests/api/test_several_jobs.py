@@ -312,7 +312,7 @@ def test_an_approval_lets_a_part_go_or_ends_it(server: Server) -> None:
     job_id = server.start_build(pipeline_id)
     wait_state(server, job_id, "deploy", "waits_for_approval")
     early = server.post(f"/jobs/{job_id}/approve", {"part": "after"})
-    assert (early.status, early.json["error"]) == (409, "after does not wait for an approval yet")
+    assert (early.status, early.json["error"]) == (409, "'after' does not wait for an approval yet")
     assert server.post(f"/jobs/{job_id}/approve", {"part": "nothing"}).status == 400
     assert server.post(f"/jobs/{job_id}/approve", {}).status == 422
     for decision in ("approve", "reject"):
@@ -327,7 +327,7 @@ def test_an_approval_lets_a_part_go_or_ends_it(server: Server) -> None:
     assert "deploy: approved by api\n" in server.stream(job_id)
     for decision in ("approve", "reject"):
         late = server.post(f"/jobs/{job_id}/{decision}", {"part": "deploy"})
-        assert (late.status, late.json["error"]) == (409, "deploy was already approved by api")
+        assert (late.status, late.json["error"]) == (409, "'deploy' was already approved by api")
 
     job_id = server.start_build(pipeline_id)
     wait_state(server, job_id, "deploy", "waits_for_approval")
