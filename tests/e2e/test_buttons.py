@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from playwright.async_api import Dialog, Page, expect
 
+from tests.e2e.conftest import Console
 from tests.support.server import Server
 
 SLOW = {"name": "Slow", "steps": ["sleep 120"]}
@@ -58,3 +61,27 @@ async def test_a_second_click_on_cancel_hits_nothing(page: Page, server: Server)
         for share in (0.05, 0.5, 0.95):
             at = [box["x"] + share * box["width"], box["y"] + box["height"] / 2]
             assert await page.evaluate(hit, at) is None
+
+
+async def test_post_steps_of_a_cancelled_build_can_be_stopped(page: Page, server: Server, console: Console):
+    console.allow("ERR_ABORTED")
+    job = server.start_job({**SLOW, "post": ["echo post steps begin; sleep 120"]})
+    server.wait_output(job, "Step 1")
+    await page.goto(f"{server.url}/ui/jobs/{job}")
+    asked: list[str] = []
+
+    async def accept(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        await dialog.accept()
+
+    page.on("dialog", accept)
+    # The page waits for the answer, which comes when the post steps have ended, and can still be used.
+    await page.route("**/cancel", lambda route: route.abort("aborted"), times=1)
+    await page.get_by_role("button", name="Cancel").click()
+    with ThreadPoolExecutor(1) as threads:
+        cancelled = threads.submit(server.post, f"/jobs/{job}/cancel", None, 120)
+        server.wait_output(job, "post steps begin")
+        await page.get_by_role("button", name="Stop post steps").click()
+        await expect(page.locator("#job")).to_have_attribute("data-status", "cancelled")
+        assert cancelled.result().status == 200
+    assert asked == [f"Cancel build #{job}?", f"Stop the post steps of build #{job}?"]
