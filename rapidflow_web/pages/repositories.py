@@ -131,6 +131,12 @@ async def repository_page(repository: Repository, status: int = 200, **values: A
     pipelines = (await repositories.visible_pipelines_of([repository.id]))[repository.id]
     bars = await build_lists.bars_of_each([pipeline.id for pipeline in pipelines], 1)
     shown: dict[str, Any] = {"poll": _poll_of(repository)}
+    shown["settings"] = {
+        "poll": shown["poll"],
+        "forge": repository.forge,
+        "forks": repository.forks,
+        "secrets": repository.secrets,
+    }
     if may(Role.ADMIN):
         stored = [secret.name for secret in await secrets.listed(secrets.EVERYWHERE)]
         shown |= {

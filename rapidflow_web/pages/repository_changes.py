@@ -23,19 +23,19 @@ async def change_repository(repository_id: int) -> Response | WerkzeugResponse:
     """Changes a repository, or says why not."""
     repository = await repositories.existing(repository_id)
     form = await forms.fields()
-    poll = form.get("poll", "").strip()
+    typed: dict[str, Any] = {
+        "poll": form.get("poll", "").strip(),
+        "forge": form.get("forge", ""),
+        "forks": form.get("forks", ""),
+        "secrets": await forms.chosen("secrets"),
+    }
     try:
-        wanted: dict[str, Any] = {
-            "poll": poll_seconds(poll),
-            "forge": form.get("forge", ""),
-            "forks": form.get("forks", ""),
-            "secrets": await forms.chosen("secrets"),
-        }
+        wanted = {**typed, "poll": poll_seconds(typed["poll"])}
         if token := form.get("token", "").strip():
             wanted["token"] = token
         await services().triggers.repositories.change(repository.id, started_by("web"), **wanted)
     except RequestError as error:
-        return await repository_page(repository, error.status, poll=poll, change_problem=str(error))
+        return await repository_page(repository, error.status, settings=typed, change_problem=str(error))
     return redirect(f"/ui/repositories/{repository.id}?done=changed", 303)
 
 

@@ -137,6 +137,15 @@ def test_settings_are_changed_or_the_page_says_why_not(team: Team) -> None:
     ):
         page = team.send(f"{path}/change", **{**good, **wrong})
         assert page.status == 422 and said in page.text and SCRIPT not in page.text
+    refused = team.send(f"{path}/change", **{**good, "poll": "often"}).text
+    for kept in (
+        'value="often"',
+        "<option selected>github",
+        'value="never" selected',
+        'value="GRANTED" checked',
+    ):
+        assert kept in refused, kept
+    assert "every often" not in refused
     assert team.send(f"{path}/change", **good).status == 303
     now = team.call("GET", f"/repositories/{team.id}")
     assert (now["poll"], now["forge"], now["forks"], now["secrets"]) == (
