@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from quart import Response, request
@@ -21,6 +21,30 @@ async def fields() -> dict[str, str]:
 async def chosen(name: str) -> list[str]:
     """What was ticked of the boxes with one name."""
     return (await requests.form()).getlist(name)
+
+
+async def edited(stored: Mapping[str, str]) -> dict[str, str]:
+    """The fields by their names as they were typed, or, if nobody touched them, as they are `stored` by now.
+
+    So a form in an old page does not undo what others changed meanwhile. It has what a field began with as
+    `was_NAME`.
+    """
+    form = await fields()
+    typed = {name: form.get(name, "").strip() for name in stored}
+    return {
+        name: now if typed[name] == form.get(f"was_{name}") else typed[name] for name, now in stored.items()
+    }
+
+
+async def ticked(name: str, stored: Sequence[str]) -> list[str]:
+    """What was ticked of the boxes with one name, and those that nobody touched as they are `stored` by now.
+
+    The form has those that were ticked at first as `was_NAME`, with spaces between them.
+    """
+    form = await requests.form()
+    now, began = form.getlist(name), form.get(f"was_{name}", " ".join(stored)).split()
+    kept = [one for one in stored if one in now or one not in began]
+    return [*kept, *(one for one in now if one not in (*stored, *began))]
 
 
 def lines(text: str) -> str:

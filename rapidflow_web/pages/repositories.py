@@ -107,6 +107,16 @@ def _poll_of(repository: Repository) -> str:
     return "off" if repository.poll is None else format_duration(repository.poll)
 
 
+def settings_of(repository: Repository) -> dict[str, Any]:
+    """What the form of the settings has: texts, and a list of the `secrets`."""
+    return {
+        "poll": _poll_of(repository),
+        "forge": repository.forge,
+        "forks": repository.forks,
+        "secrets": repository.secrets,
+    }
+
+
 def connecting(repository: Repository) -> dict[str, Any]:
     """What is shown of how to connect a repository."""
     needs_token = actor().name is not None
@@ -130,19 +140,14 @@ async def repository_page(repository: Repository, status: int = 200, **values: A
     """The page of a repository, with what was typed into its forms and what is wrong with that."""
     pipelines = (await repositories.visible_pipelines_of([repository.id]))[repository.id]
     bars = await build_lists.bars_of_each([pipeline.id for pipeline in pipelines], 1)
-    shown: dict[str, Any] = {"poll": _poll_of(repository)}
-    shown["settings"] = {
-        "poll": shown["poll"],
-        "forge": repository.forge,
-        "forks": repository.forks,
-        "secrets": repository.secrets,
-    }
+    stored = settings_of(repository)
+    shown: dict[str, Any] = {"poll": stored["poll"], "stored": stored, "settings": stored}
     if may(Role.ADMIN):
-        stored = [secret.name for secret in await secrets.listed(secrets.EVERYWHERE)]
+        everywhere = [secret.name for secret in await secrets.listed(secrets.EVERYWHERE)]
         shown |= {
             "forges": forges.NAMES,
             "forks": FORKS,
-            "secrets": sorted({*stored, *repository.secrets}),
+            "secrets": sorted({*everywhere, *repository.secrets}),
             "status_error": await statuses.error_of(repository.id),
             **connecting(repository),
         }

@@ -11,7 +11,7 @@ from rapidflow_web.db import repositories
 from rapidflow_web.errors import RequestError
 from rapidflow_web.pages import forms
 from rapidflow_web.pages.blueprint import blueprint
-from rapidflow_web.pages.repositories import repository_page, secret_page
+from rapidflow_web.pages.repositories import repository_page, secret_page, settings_of
 from rapidflow_web.web.gate import audit_subject
 from rapidflow_web.web.repositories import hook_url, poll_seconds
 from rapidflow_web.web.requests import started_by
@@ -23,12 +23,10 @@ async def change_repository(repository_id: int) -> Response | WerkzeugResponse:
     """Changes a repository, or says why not."""
     repository = await repositories.existing(repository_id)
     form = await forms.fields()
-    typed: dict[str, Any] = {
-        "poll": form.get("poll", "").strip(),
-        "forge": form.get("forge", ""),
-        "forks": form.get("forks", ""),
-        "secrets": await forms.chosen("secrets"),
-    }
+    stored = settings_of(repository)
+    granted = stored.pop("secrets")
+    typed: dict[str, Any] = await forms.edited(stored)
+    typed["secrets"] = await forms.ticked("secrets", granted)
     try:
         wanted = {**typed, "poll": poll_seconds(typed["poll"])}
         if token := form.get("token", "").strip():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from quart import redirect
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from rapidflow_web.db import pipelines
+from rapidflow_web.db import pipelines, users
 from rapidflow_web.pages import forms
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.web.services import services
@@ -15,8 +15,9 @@ from rapidflow_web.web.services import services
 async def change_visibility(pipeline_id: int) -> WerkzeugResponse:
     """Restricts a pipeline to administrators and the users that were ticked, or shows it to all."""
     pipeline = await pipelines.existing(pipeline_id)
-    form = await forms.fields()
-    restricted = forms.one_of(form.get("seen_by", ""), ("all", "some"), "seen_by") == "some"
-    users = await forms.chosen("users") if restricted else []
-    await services().accounts.set_visibility(pipeline.id, restricted, users)
+    restricted, names = await users.visibility(pipeline.id)
+    seen_by = (await forms.edited({"seen_by": "some" if restricted else "all"}))["seen_by"]
+    restricted = forms.one_of(seen_by, ("all", "some"), "seen_by") == "some"
+    seeing = await forms.ticked("users", names) if restricted else []
+    await services().accounts.set_visibility(pipeline.id, restricted, seeing)
     return redirect(f"/ui/pipelines/{pipeline.id}", 303)
