@@ -81,6 +81,7 @@ class SimulatedBuild:
     """Implements `RunningBuild`. Each line has the time at which it was printed, in seconds."""
 
     ports: dict[str, str] | None = None
+    is_heard = True
 
     def __init__(self, spec: BuildSpec, lines: int, seconds: float) -> None:
         self.id = f"simulated-{spec.job_id}"

@@ -11,6 +11,7 @@ from rapidflow_web.api.openapi import operation
 from rapidflow_web.api.repository_schemas import Approved
 from rapidflow_web.builds import part_lines
 from rapidflow_web.builds.activity import activity
+from rapidflow_web.builds.waiting import unheard
 from rapidflow_web.db import job_lists, job_steps, jobs
 from rapidflow_web.db.models import Job, Step
 from rapidflow_web.errors import Invalid, Problem
@@ -104,10 +105,11 @@ async def get_job_timeline(job_id: int) -> Response:
 @operation(schemas.Activity)
 async def get_job_activity(job_id: int) -> Response:
     """Get the current activity of a build: the time since its last output, and its processes."""
-    await jobs.existing(job_id)
+    job = await jobs.existing(job_id)
     execution = services().supervisor.execution(job_id)
-    now = await activity(execution, ask_always=True) if execution is not None else None
-    return json_response(representations.activity(job_id, now))
+    why = unheard(job, services().queue.nodes, services().health.engine_problem)
+    now = await activity(execution, why, ask_always=True) if execution is not None else None
+    return json_response(representations.activity(job_id, now, why))
 
 
 @blueprint.post("/jobs/<job_id>/cancel")

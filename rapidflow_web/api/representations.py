@@ -136,8 +136,8 @@ def phase(entry: Phase) -> dict[str, Any]:
     }
 
 
-def activity(job_id: int, now: Activity | None) -> dict[str, Any]:
-    """What a build does now."""
+def activity(job_id: int, now: Activity | None, unheard: str | None) -> dict[str, Any]:
+    """What a build does now; `unheard` is why its machine does not tell."""
     processes = now.processes if now is not None else None
     return {
         "job_id": job_id,
@@ -146,6 +146,7 @@ def activity(job_id: int, now: Activity | None) -> dict[str, Any]:
         "longest_silence_ms": now.longest if now is not None else None,
         "stalled": now is not None and now.stalled,
         "processes": None if processes is None else [asdict(process) for process in processes],
+        "waits_for": unheard,
     }
 
 

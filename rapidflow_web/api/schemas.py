@@ -240,7 +240,7 @@ class Process(Model):
 
 
 class Activity(Model):
-    """The current activity of a build; all fields are null while no step runs."""
+    """The current activity of a build; all fields but `waits_for` are null while no step runs."""
 
     job_id: int
     step_id: int | None
@@ -252,6 +252,7 @@ class Activity(Model):
         description="Whether the step has been silent longer than ever before and may hang."
     )
     processes: list[Process] | None = Field(description="The running processes; null if they are unknown.")
+    waits_for: str | None = Field(description="Why nothing of a running build arrives: its machine is away.")
 
 
 class PrunedBuild(Model):

@@ -37,6 +37,8 @@ _BEGIN_SECONDS = 5.0
 """How long the first step may take to begin where the connection broke after the agent was told to."""
 _RESUME_SECONDS = 5.0
 """What post steps that are taken up again have at least, to say that they ended in time, unheard."""
+_ANSWER_SECONDS = 5.0
+"""In which the machine of a step that seems silent has to answer."""
 _MOST_OUTPUT = 10
 """How often the limit of its log a build may print before it is stopped."""
 _MOST_MARKERS = 1000
@@ -79,6 +81,9 @@ class AgentSession:
         self._masks = masks
         self._masker = Masker(())
         self._stopping = stopping
+        self._running: RunningBuild | None = None
+        self._judging: asyncio.Task[None] | None = None
+        """Finds out whether a step is silent, or nobody hears it."""
         self._archive: Archive | None = None
         """What the agent is still to be brought. An earlier server brought all of it, or no step has run."""
         self._has_ended = self._unpacked = False
@@ -101,6 +106,7 @@ class AgentSession:
         """
         self._archive, self._heard, self._has_ended = archive, b"", has_ended
         self._unpacked = False
+        self._running = running
         self._masker = Masker(self._masks.values, await self._writer.at_line_start())
         # An earlier server may have told it to begin, and have been killed before it heard that it did.
         self._progress.told = archive is None
@@ -128,6 +134,8 @@ class AgentSession:
             if self._post_timer is not None:
                 self._post_timer.cancel()
                 self._post_timer = None
+            if self._judging is not None:
+                self._judging.cancel()
             # Output that nobody reads would make the engine wait, with the stop and all else.
             await running.detach()
         for item in parser.flush():
@@ -329,5 +337,20 @@ class AgentSession:
     def _end_silence(self) -> None:
         if self._writer.stuck is not None or not self._progress.runs:
             return  # its output waits for our disk, or there is nobody to print anything
+        if self._running is not None and (self._judging is None or self._judging.done()):
+            self._judging = asyncio.create_task(self._judge_silence(self._running))
+
+    async def _judge_silence(self, running: RunningBuild) -> None:
+        """Fails a silent step, unless what it prints can't arrive now: then its silence begins anew."""
+        since = self.silence.since
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await running.processes()
+        except (EngineUnavailable, TimeoutError):
+            return
+        except BuildError:
+            pass  # the engine answers
+        if not running.is_heard or self.silence.since != since:
+            return
         silence = format_duration(self._limits.silence_timeout or 0)
         self._stopping.fail(f"{self._speaker} printed nothing for {silence}", "timeout")

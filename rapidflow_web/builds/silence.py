@@ -22,6 +22,11 @@ class Silence:
         self._timer: asyncio.TimerHandle | None = None
 
     @property
+    def since(self) -> float | None:
+        """When something was last printed, by the clock of the loop; None while nobody has listened yet."""
+        return self._since
+
+    @property
     def lasts(self) -> float:
         """Seconds since something was printed; 0 while nobody has listened yet."""
         return 0.0 if self._since is None else asyncio.get_running_loop().time() - self._since

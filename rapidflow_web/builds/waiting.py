@@ -1,9 +1,10 @@
-"""What keeps a job from being claimed."""
+"""What keeps a job from being claimed, and a running one from being heard."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from rapidflow_web.builds.queue import NodeLoad
 from rapidflow_web.db.build_lists import Build
 from rapidflow_web.db.job_lists import JobRow
 from rapidflow_web.db.models import Job
@@ -46,3 +47,21 @@ def waits_for(
     if reason is not None and job.parts is None and (why := reason(job.on_node)) is not None:
         return f"a node: {why}"
     return None
+
+
+def unheard(job: Job, nodes: Sequence[NodeLoad] | None, engine_problem: str | None) -> str | None:
+    """Why nothing arrives of what a running build prints, in a sentence; None while its machine answers.
+
+    `nodes` is `Queue.nodes`; where there are none, `engine_problem` says what is wrong with the only engine.
+    """
+    if job.status != "running" or job.parts is not None:
+        return None
+    if nodes is None or job.node is None:
+        return engine_problem if nodes is None else None
+    node = next((one.node for one in nodes if one.node.id == job.node), None)
+    if node is not None and node.reachable:
+        return None
+    # A server that has just started knows of none.
+    gone = node is None and len(nodes) > 0
+    why = "is not among the machines of this server" if gone else "can't be reached"
+    return f"Waiting for node {job.node_name or job.node}, which {why}"

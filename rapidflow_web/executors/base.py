@@ -96,6 +96,11 @@ class RunningBuild(Protocol):
         """
         ...
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether `output` gives what is printed now; not while its connection is made anew."""
+        ...
+
     async def send(self, line: bytes) -> None:
         """Gives the agent a command.
 

@@ -14,7 +14,7 @@ from rapidflow_web.builds import variables
 from rapidflow_web.builds.activity import Activity, activity
 from rapidflow_web.builds.execution import Execution
 from rapidflow_web.builds.failures import is_awaited
-from rapidflow_web.builds.waiting import holder, running_before
+from rapidflow_web.builds.waiting import holder, running_before, unheard
 from rapidflow_web.db import jobs, parts, pipelines
 from rapidflow_web.db.models import Job, Step
 from rapidflow_web.db.related_builds import ahead, related
@@ -141,7 +141,7 @@ async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
         "fetch": services().triggers.fetch_for(job_id) if job.unread else None,
         "asks": job.status == "pending" and job.approval == "waiting" and not job.unread,
         "config": job.definition.config if small or not polled else None,
-        "stall": await _stall(execution),
+        "stall": await _stall(job, execution),
         "command": command if small or not polled else None,
         "command_polled": small,
         **several,
@@ -187,14 +187,20 @@ async def _definition(job: Job) -> ParsedPipeline | None:
     return found[1].build if found is not None else None
 
 
-async def _stall(execution: Execution | None) -> Activity | None:
+async def _stall(job: Job, execution: Execution | None) -> Activity | None:
     """What a build that may hang does; None for one that does not."""
-    now = await activity(execution, ask_always=False) if execution is not None else None
+    now = await activity(execution, _unheard(job), ask_always=False) if execution is not None else None
     return now if now is not None and now.stalled else None
 
 
+def _unheard(job: Job) -> str | None:
+    return unheard(job, services().queue.nodes, services().health.engine_problem)
+
+
 async def _waits(job: Job) -> str | None:
-    """Why a pending job waits, in a sentence."""
+    """Why a job waits, in a sentence."""
+    if job.status == "running":
+        return _unheard(job)
     if job.status != "pending" or job.cancelled:
         return None
     if job.unread or job.approval == "waiting":

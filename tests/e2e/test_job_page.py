@@ -143,5 +143,5 @@ async def test_a_step_that_is_silent_for_longer_than_ever_says_so_with_its_proce
     await expect(hint).to_have_count(0)
     assert server.get(f"/jobs/{jobs[0]}/activity").json == {
         "job_id": jobs[0], "step_id": None, "silent_ms": None, "longest_silence_ms": None,
-        "stalled": False, "processes": None,
+        "stalled": False, "processes": None, "waits_for": None,
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -74,6 +75,28 @@ def test_a_build_goes_on_byte_for_byte_when_the_engine_comes_back(
     assert follower.wait() == server.get(f"/jobs/{job_id}/logs/stream").body
     assert_ended_once(server, job_id)
     assert_nothing_left(server)
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_an_engine_that_is_away_makes_no_step_silent(
+    proxy: EngineProxy, behind: Callable[..., Server], hangs: bool
+) -> None:
+    server = behind().start()
+    printing = "until [ -e /tmp/go ]; do echo line; sleep 0.1; done"
+    job_id = server.start_job({"name": "away", "silence_timeout": "2s", "steps": [printing, "echo over"]})
+    server.wait_output(job_id, "line\n")
+    proxy.freeze() if hangs else proxy.go_away()
+    wait_for(
+        lambda: "Docker engine" in (server.get(f"/jobs/{job_id}/activity").json["waits_for"] or ""),
+        "the build says that it waits for the engine",
+    )
+    page = server.get(f"/ui/jobs/{job_id}").text
+    assert "Docker engine" in page and "It may hang" not in page
+    time.sleep(3)
+    proxy.thaw() if hangs else proxy.come_back()
+    subprocess.run(["docker", "exec", server.job(job_id)["container_id"], "touch", "/tmp/go"], check=True)
+    details = server.wait_finished(job_id)
+    assert (details["job"]["status"], details["job"]["error"]) == ("success", None)
 
 
 def test_connections_that_break_at_any_moment_of_a_start_fail_no_build(

@@ -185,8 +185,12 @@ def test_a_machine_that_comes_back_in_time_loses_no_line(
     server.wait_output(job_id, "line 5\n")
     engines["c"].kill()
     wait_for(lambda: not nodes(server)["c"]["reachable"], "it is known to be away")
+    away = "Waiting for node c, which can't be reached"
+    assert away.replace("'", "&#39;") in server.get(f"/ui/jobs/{job_id}").text
+    assert server.get(f"/jobs/{job_id}/activity").json["waits_for"] == away
     engines["c"].start()
     assert server.wait_finished(job_id)["steps"][0]["output"] == COUNTED
+    assert server.get(f"/jobs/{job_id}/activity").json["waits_for"] is None
 
 
 def test_a_server_that_starts_while_a_machine_is_away_takes_nothing_for_gone(

@@ -59,6 +59,7 @@ class DockerBuild:
         self._engine_timeout = engine_timeout
         self._spec = spec
         self._removed = False
+        self.is_heard = False
 
     @property
     def _container(self) -> Any:
@@ -94,9 +95,13 @@ class DockerBuild:
                     return
                 attachment = self._attachment
             if attachment is not None:
-                while chunk := await attachment.read():
-                    offset += len(chunk)
-                    yield chunk
+                self.is_heard = True
+                try:
+                    while chunk := await attachment.read():
+                        offset += len(chunk)
+                        yield chunk
+                finally:
+                    self.is_heard = False
                 # The container ended, or the engine went away; its state tells.
                 heard_end = True
                 await self.detach()

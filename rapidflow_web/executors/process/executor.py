@@ -141,6 +141,7 @@ class ProcessBuild:
         """The pipe to the agent. It stays open, because a step can remove its name."""
         self._in_post = False
         """Whether a step that is post was sent."""
+        self.is_heard = True
         self._is_gone = False
         """Whether no process of the build is there any more: what they are started by is gone, too."""
 
