@@ -1,7 +1,10 @@
-// Says why a page is not updated: the server can't be reached, refuses, or nobody is logged in any more.
+// Lets pages ask for what is new, and says why they are not updated: the server can't be reached, refuses, or nobody is logged in any more.
 
 const loggedOut = document.getElementById("logged-out"); // not there where a proxy in front logs people in
 const notices = [...document.querySelectorAll("#lost, #refused, #logged-out")];
+
+const UNSEEN_PAUSE = 10_000; // ms
+let asked = performance.now();
 
 /** Shows one of the notices, or none. */
 function show(name) {
@@ -17,8 +20,11 @@ function isTyped() {
 
 const statusOf = (event) => event.detail?.ctx?.response?.status;
 
+// A page that nobody sees asks for nothing, but for the end of a build now and then: its title and icon are seen.
 document.addEventListener("htmx:before:request", (event) => {
-  if (document.hidden) event.preventDefault();
+  const now = performance.now();
+  if (!document.hidden || (event.target.id === "job" && now - asked >= UNSEEN_PAUSE)) asked = now;
+  else event.preventDefault();
 });
 document.addEventListener("htmx:before:response", (event) => {
   if (statusOf(event) !== 401 || !loggedOut || !isTyped()) return;

@@ -44,6 +44,19 @@ async def test_it_is_live_from_running_to_the_end(page: Page, server: Server):
     await expect(page.get_by_role("button", name="Retry")).to_be_visible()
 
 
+async def test_the_title_of_a_tab_in_the_background_says_that_the_build_has_ended(page: Page, server: Server):
+    job = server.start_job({"name": "Unseen", "steps": [waiting()]})
+    server.wait_output(job, "Step 1")
+    await page.clock.install()
+    await page.goto(f"{server.url}/ui/jobs/{job}")
+    await expect(page).to_have_title(f"#{job} running · Unseen")
+    await page.evaluate("Object.defineProperty(document, 'hidden', {value: true})")
+    let_go(server, job)
+    await asyncio.to_thread(server.wait_finished, job)
+    await page.clock.run_for(12_000)
+    await expect(page).to_have_title(f"#{job} success · Unseen")
+
+
 async def test_a_running_build_is_cancelled(page: Page, server: Server):
     job = server.start_job({"name": "Long", "steps": ["sleep 120"]})
     server.wait_output(job, "Step 1")
