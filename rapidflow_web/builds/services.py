@@ -70,11 +70,18 @@ class _Watched:
         return f"the service {self.service.name} {self.ended.result()} before it was ready; {self.last_words}"
 
     @property
+    def delay(self) -> str:
+        """Why the build fails where it does not come up in time."""
+        within = format_duration(self.service.ready_timeout)
+        # Of one that has ended `ready` can say no more than that.
+        remark = f"; `ready` said: {self.remark}" if self.remark else ""
+        return f"the service {self.service.name} did not come up within {within}; {self.last_words}{remark}"
+
+    @property
     def last_words(self) -> str:
         """What it printed last, as part of a sentence."""
-        remark = f"; `ready` said: {self.remark}" if self.remark else ""
         lines = self.log.last_lines
-        return (f"its last lines: {lines}" if lines else "it printed nothing") + remark
+        return f"its last lines: {lines}" if lines else "it printed nothing"
 
 
 class Services:
@@ -219,10 +226,7 @@ class Services:
         if ready in done:
             await ready  # an unexpected error
         if not done:
-            timeout = format_duration(service.ready_timeout)
-            raise ServiceFailed(
-                f"the service {service.name} did not come up within {timeout}; {one.last_words}"
-            )
+            raise ServiceFailed(one.delay)
         one.is_ready = True
 
     async def _until_ready(self, one: _Watched) -> None:

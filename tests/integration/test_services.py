@@ -153,6 +153,12 @@ def test_a_ready_script_that_fails_is_quoted(server: Server) -> None:
     )
 
 
+def test_a_ready_script_says_nothing_of_a_service_that_has_ended(server: Server) -> None:
+    services = {"db": service("sleep 1; echo oops; exit 3", ready="echo not yet; exit 1")}
+    error = build(server, "echo never", services=services)["job"]["error"]
+    assert error == "the service db ended with 3 before it was ready; its last lines: oops"
+
+
 def test_a_service_that_dies_stops_the_step_that_runs(server: Server) -> None:
     services = {"db": service("exec nc -ll -p 5432 -e cat", ports=[5432])}
     step = f"trap 'echo cleaned up; exit 0' TERM; echo begun; {WAIT}"
