@@ -116,6 +116,11 @@ class Execution:
         """The step that runs."""
         return self._progress.running_id
 
+    @property
+    def in_post(self) -> bool:
+        """Whether the steps that are `post` have their turn."""
+        return self._progress.in_post
+
     async def processes(self) -> list[Process]:
         """What runs in the build now. Raises `EngineUnavailable`, `BuildError`."""
         found = [] if self._running is None else await self._running.processes()
@@ -183,7 +188,7 @@ class Execution:
             timer.cancel()
 
     def _time_out(self) -> None:
-        if self._progress.in_post:
+        if self.in_post:
             return  # these have a limit of their own
         timeout = format_duration(self._plan.limits.timeout or 0)
         self._stopping.request(Outcome("failed", f"the build timed out after {timeout}", "timeout"))

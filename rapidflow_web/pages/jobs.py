@@ -114,6 +114,7 @@ async def _tail(job: Job) -> str:
 async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
     job, steps, environment = await jobs.with_all(job_id)
     execution = services().supervisor.execution(job_id)
+    executions = services().supervisor.executions_of_parts(job_id) if execution is None else [execution]
     small = len(job.definition.config) <= _MOST_POLLED
     # What a job has before its own definition is read is the pipeline's.
     definition = None
@@ -141,6 +142,7 @@ async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
         "fetch": services().triggers.fetch_for(job_id) if job.unread else None,
         "asks": job.status == "pending" and job.approval == "waiting" and not job.unread,
         "config": job.definition.config if small or not polled else None,
+        "posting": job.cancelled and any(one.in_post for one in executions),
         "stall": await _stall(job, execution),
         "command": command if small or not polled else None,
         "command_polled": small,

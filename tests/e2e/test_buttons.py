@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from playwright.async_api import Dialog, Page, expect
 
 from tests.e2e.conftest import Console
-from tests.support.server import Server
+from tests.support.server import Server, wait_for
 
 SLOW = {"name": "Slow", "steps": ["sleep 120"]}
 
@@ -63,10 +64,20 @@ async def test_a_second_click_on_cancel_hits_nothing(page: Page, server: Server)
             assert await page.evaluate(hit, at) is None
 
 
-async def test_post_steps_of_a_cancelled_build_can_be_stopped(page: Page, server: Server, console: Console):
+@pytest.mark.parametrize("several", [False, True])
+async def test_post_steps_of_a_cancelled_build_can_be_stopped(
+    page: Page, server: Server, console: Console, several: bool
+):
     console.allow("ERR_ABORTED")
-    job = server.start_job({**SLOW, "post": ["echo post steps begin; sleep 120"]})
-    server.wait_output(job, "Step 1")
+    one = {"steps": SLOW["steps"], "post": ["echo post steps begin; sleep 120"]}
+    job = server.start_job(
+        {"name": "Slow", "jobs": {"a": one, "b": one}} if several else {"name": "Slow", **one}
+    )
+    if several:
+        wait_for(lambda: len(server.get(f"/jobs?lead_id={job}").json) == 2, "the parts begin")
+    parts = [part["id"] for part in server.get(f"/jobs?lead_id={job}").json] or [job]
+    for part in parts:
+        server.wait_output(part, "Step 1")
     await page.goto(f"{server.url}/ui/jobs/{job}")
     asked: list[str] = []
 
@@ -80,7 +91,8 @@ async def test_post_steps_of_a_cancelled_build_can_be_stopped(page: Page, server
     await page.get_by_role("button", name="Cancel").click()
     with ThreadPoolExecutor(1) as threads:
         cancelled = threads.submit(server.post, f"/jobs/{job}/cancel", None, 120)
-        server.wait_output(job, "post steps begin")
+        for part in parts:
+            server.wait_output(part, "post steps begin")
         await page.get_by_role("button", name="Stop post steps").click()
         await expect(page.locator("#job")).to_have_attribute("data-status", "cancelled")
         assert cancelled.result().status == 200
