@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from playwright.async_api import Browser, Page, expect
 
+from rapidflow_web.secrets.vault import LEAST_BYTES
 from tests.support.server import Server
 from tests.support.users import add_user, session_of
 
@@ -64,10 +65,10 @@ async def test_missing_secrets_are_named_at_once_and_set_with_one_form(
     await expect(notice.get_by_label("FIRST")).to_have_count(0)
     await notice.get_by_label(NAMES[2]).fill("a value of the third")
     # An answer of the server would not show the values.
-    await notice.get_by_label("SECOND").fill("short")
+    await notice.get_by_label("SECOND").fill("x" * (LEAST_BYTES - 1))
     await notice.get_by_role("button", name="Save and retry").click()
     assert await notice.get_by_label("SECOND").evaluate("(field) => field.matches(':invalid:focus')")
-    await notice.get_by_label("SECOND").fill("two\nlines")
+    await notice.get_by_label("SECOND").fill("y\n" + "x" * (LEAST_BYTES - 2))
     hidden = "(field) => getComputedStyle(field).webkitTextSecurity"
     assert await notice.get_by_label("SECOND").evaluate(hidden) == "disc"
     await notice.get_by_label("Show what I type").check()
