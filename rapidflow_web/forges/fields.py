@@ -30,6 +30,11 @@ _KINDS: dict[type, str] = {
 _Kind = TypeVar("_Kind", dict[str, object], list[object], str, bool)
 
 
+def is_ref(name: str) -> bool:
+    """Whether git can have a ref of this full name."""
+    return name.startswith("refs/") and _BAD_IN_REF.search(name) is None
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """A value and where it stands. What is missing is like null. All methods raise `Unreadable`."""
@@ -117,7 +122,7 @@ class Field:
         return self._checked_ref(name if name.startswith("refs/") else prefix + name)
 
     def _checked_ref(self, ref: str) -> str:
-        if not ref.startswith("refs/") or _BAD_IN_REF.search(ref):
+        if not is_ref(ref):
             raise Unreadable(f"the field '{self.path}' is not the name of a branch or tag: {ref[:100]!r}")
         return ref
 

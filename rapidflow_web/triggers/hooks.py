@@ -14,6 +14,7 @@ from rapidflow_web.db.trigger_models import Delivery, Repository
 from rapidflow_web.errors import BadRequest, NotFound, Unauthorized
 from rapidflow_web.forges import base as forges
 from rapidflow_web.forges.base import Headers, Unreadable, WrongSignature
+from rapidflow_web.forges.fields import is_ref
 from rapidflow_web.pipeline.repositories import COMMIT_ID
 from rapidflow_web.triggers.repositories import Repositories
 
@@ -162,7 +163,7 @@ def read_refs(body: bytes) -> list[tuple[str | None, str | None, str]]:
         except ValueError:
             raise BadRequest(f"line {number} is not 'OLD NEW REF', as git gives it to post-receive") from None
         are_ids = COMMIT_ID.fullmatch(old) and COMMIT_ID.fullmatch(new)
-        if not are_ids or not ref.startswith("refs/") or not ref.isprintable():
+        if not are_ids or not is_ref(ref) or not ref.isprintable():
             raise BadRequest(f"line {number} is not 'OLD NEW REF', as git gives it to post-receive")
         found.append((None if not old.strip("0") else old, None if not new.strip("0") else new, ref))
     if not found:

@@ -156,6 +156,21 @@ def test_a_ref_that_is_no_text_keeps_nobody_from_looking(server: Server, repo: R
 
 
 @pytest.mark.parametrize(
+    "ref", ["refs/heads/main extra", "refs/heads/", "refs/heads/a..b", "refs/heads/.lock", "refs/tags/v 1"]
+)
+def test_a_ref_that_git_can_not_have_is_refused_before_anything_is_stored(
+    server: Server, repo: Repo, ref: str
+) -> None:
+    repo.commit({".rapidflow.yml": definition(on="[push, tag]")})
+    added = add(server, repo)
+    line = f"{ZERO} {repo.commit({'a': 'b'})} {ref}\n"
+    answer = server.request("POST", f"/repositories/{added['id']}/refs", line, {"Content-Type": "text/plain"})
+    assert answer.status == 400
+    assert answer.json["error"] == "line 1 is not 'OLD NEW REF', as git gives it to post-receive"
+    assert server.get(f"/repositories/{added['id']}/deliveries").json == []
+
+
+@pytest.mark.parametrize(
     ("message", "title"),
     [
         (b"\x1b[31mred\x07\n\nbody", "red"),
