@@ -73,6 +73,8 @@ class Connection(TCPServer):
         Connection._open += 1
         try:
             await super().run()
+        except asyncio.CancelledError:
+            pass  # the server ends, and asyncio would log a connection that is cancelled as a failure
         finally:
             Connection._open -= 1
 

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 from collections.abc import Generator
 from typing import Any, cast
 
-from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, ASGISendEvent
+from hypercorn.typing import (
+    ASGIReceiveCallable,
+    ASGIReceiveEvent,
+    ASGISendCallable,
+    ASGISendEvent,
+    HTTPResponseBodyEvent,
+    HTTPResponseStartEvent,
+)
 from quart import Request
 from quart.asgi import ASGIHTTPConnection
 from quart.formparser import FormDataParser
@@ -16,6 +24,7 @@ from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from rapidflow_web.pipeline.variables import MAX_VARIABLES
+from rapidflow_web.web.security_headers import UNCACHED
 
 _DROPPED = 16 * 1024 * 1024
 _MOST_FIELDS = MAX_VARIABLES + 20
@@ -29,6 +38,12 @@ _PATIENCE = 2.0
 """Seconds in which the rest of an upload that is refused may come."""
 _AHEAD = 1024 * 1024
 """Bytes of an upload that have come and were not taken yet."""
+_ENDING = json.dumps(
+    {
+        "error": "the server is ending; when it has started again, look whether this was done, "
+        "and try again if it was not"
+    }
+).encode()
 
 
 class PatientBody(Body):
@@ -114,8 +129,47 @@ class PacedBody(PatientBody):
         return data
 
 
+class _Answer:
+    """Sends an answer, or an error in its place."""
+
+    def __init__(self, send: ASGISendCallable) -> None:
+        self._send = send
+        self._has_begun = self._is_given_up = False
+
+    async def send(self, event: ASGISendEvent) -> None:
+        """Sends a part of the answer."""
+        if not self._is_given_up:
+            self._has_begun = True
+            await self._send(event)
+
+    async def give_up(self) -> None:
+        """Says that the server ends, if nothing was sent yet. What still comes of the answer is dropped."""
+        self._is_given_up = True
+        if self._has_begun:
+            return
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(_ENDING)),
+            "Connection": "close",
+            **UNCACHED,
+        }
+        encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await self._send(HTTPResponseStartEvent(type="http.response.start", status=500, headers=encoded))
+        await self._send(HTTPResponseBodyEvent(type="http.response.body", body=_ENDING, more_body=False))
+
+
 class PacedConnection(ASGIHTTPConnection):
     """Reads requests; the framework's own reads a body whether somebody takes it or not."""
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Answers a request, also one that the end of the server leaves no time for."""
+        answer = _Answer(send)
+        try:
+            await super().__call__(receive, answer.send)
+        except asyncio.CancelledError:
+            # The server ends: a client that goes is only told to the route.
+            await answer.give_up()
+            raise
 
     async def handle_messages(self, request: Request, receive: ASGIReceiveCallable) -> None:
         """Gives the request its body. Returns when the client has gone."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -153,6 +155,28 @@ def test_a_second_signal_ends_a_draining_server_and_the_builds_go_on(
 
 def test_a_draining_server_without_builds_ends_at_once(new_server: Callable[..., Server]) -> None:
     assert new_server(executor="process").start("--drain").stop() < 2
+
+
+def test_a_request_that_the_end_of_the_server_cuts_off_is_answered_with_a_sentence(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server(executor="process").start()
+    pipeline_id = server.pipeline({"name": "cut off", "steps": ["true"]})
+    path = f"/pipelines/{pipeline_id}/jobs"
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    with closing(connection):
+        connection.putrequest("POST", path)
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", "100")
+        connection.endheaders(b"{")
+        assert server.get("/health").status == 200  # by then it has read the head
+        server.stop()
+        answer = connection.getresponse()
+        assert answer.status == 500
+        assert json.loads(answer.read())["error"].startswith("the server is ending")
+    assert "Traceback" not in server.log.read_text()
+    server.start()
+    assert server.get(path).json == []
 
 
 def test_the_log_of_the_server_names_the_job_of_each_line_in_json(server: Server, proxy: EngineProxy) -> None:
