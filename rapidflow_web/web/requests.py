@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any, TypeVar, cast
 
@@ -22,7 +23,7 @@ from rapidflow_web.errors import (
     RequestError,
     UnsupportedMediaType,
 )
-from rapidflow_web.pipeline.suggestions import did_you_mean, near, short
+from rapidflow_web.pipeline.suggestions import did_you_mean, near, printable, short
 from rapidflow_web.web.body import PatientBody
 
 LARGEST_ID = 2**63 - 1
@@ -218,11 +219,11 @@ def media_type() -> str:
 
 
 def parse_json(data: bytes) -> Any:
-    """The value of a JSON text. Raises `BadRequest`."""
+    """The value of a JSON text. Raises `BadRequest`, `Invalid` where an object has a key twice."""
     if _separators(data) > _MOST_VALUES:
         raise BadRequest(f"the body has more than {_MOST_VALUES} values; send less at once")
     try:
-        value = json.loads(data.decode("utf-8-sig"))
+        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
         # A lone surrogate is valid JSON and can't be stored.
         json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
@@ -235,6 +236,15 @@ def parse_json(data: bytes) -> Any:
     except (RecursionError, ValueError):
         raise BadRequest("the body is nested too deep or has a number that is too long") from None
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        # One of the values would be ignored, and nobody could tell which was meant.
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise Invalid([Problem(printable(twice), f"duplicate key '{short(twice)}'")])
+    return made
 
 
 def _separators(data: bytes) -> int:
