@@ -179,6 +179,9 @@ class Lead:
         attempts = await parts.attempts(self._job.id)
         for job in self._parsed.jobs:
             await self._follow(job, rows, attempts)
+        for row in rows.values():
+            if row.state == "cancelled" and row.job_id is None:
+                await self._say(row, None)  # by whom it was rejected
         while await self._go_on(rows, facts):
             pass  # what has ended by that may decide what comes next
         self._attempts = {row.job_id for row in rows.values() if row.job_id is not None and not row.final}

@@ -338,6 +338,8 @@ def test_an_approval_lets_a_part_go_or_ends_it(server: Server) -> None:
     details = server.wait_finished(job_id)
     assert list(states(details).values()) == ["cancelled", "skipped"]
     assert details["job"]["error"] == "deploy: rejected by api"
+    assert server.stream(job_id).count("deploy: cancelled: rejected by api\n") == 1
+    assert details["steps"][0]["output"].endswith("deploy: cancelled: rejected by api\n")
     wait_for(lambda: "Rejected by api." in server.get("/ui/builds").text, "the list says why")
     assert "Deploy: rejected" not in server.get(f"/ui/jobs/{job_id}").text
 
