@@ -5,9 +5,10 @@ contract. Like all modules of schemas, it evaluates its annotations: pydantic wo
 stored as text.
 """
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, RootModel, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, RootModel, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from rapidflow_web.web.requests import LARGEST_ID, Flag, Model
@@ -25,9 +26,20 @@ Time = Annotated[
 Absent = SkipJsonSchema[None]
 """Says in a union that a value may be missing. It is never sent as null, and never taken as null."""
 
+_ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
+
+
+def _one_line(text: str) -> str:
+    if not re.fullmatch(_ONE_LINE, text):
+        raise ValueError("use one line without control characters")
+    return text
+
+
 Name = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_one_line),
+    Field(json_schema_extra={"pattern": _ONE_LINE}),
 ]
 """A display name."""
 

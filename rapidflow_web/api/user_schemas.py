@@ -2,16 +2,28 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, RootModel, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, RootModel, StringConstraints
 
-from rapidflow_web.accounts.credentials import LONGEST_TOKEN_LIFE, LONGEST_TOKEN_NAME, USER_NAME
+from rapidflow_web.accounts.credentials import (
+    LONGEST_TOKEN_LIFE,
+    LONGEST_TOKEN_NAME,
+    USER_NAME,
+    check_name,
+)
 from rapidflow_web.api.query_schemas import Page
 from rapidflow_web.api.schemas import Absent, Name, Time
 from rapidflow_web.web.requests import LARGEST_ID, Model
 
 _MANY = 1_000
 RoleName = Literal["viewer", "builder", "admin"]
-UserName = Annotated[str, StringConstraints(pattern=USER_NAME)]
+
+
+def _user_name(name: str) -> str:
+    check_name(name)
+    return name
+
+
+UserName = Annotated[str, AfterValidator(_user_name), Field(json_schema_extra={"pattern": USER_NAME})]
 _Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
 _Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 

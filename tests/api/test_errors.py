@@ -213,6 +213,14 @@ def test_a_body_that_does_not_validate_says_which_field_and_why(
     assert answer.json["details"][0]["field"] == field
 
 
+def test_a_name_that_is_refused_is_told_in_words(server: Server) -> None:
+    answer = server.post("/pipelines", {"name": "a\nb", "config": "steps: ['true']\n"})
+    assert the_error(answer, 422) == "name: use one line without control characters"
+    answer = server.post("/users", {"name": "a b"})
+    words = "'a b' is not a valid name; use at most 64 letters, digits and . _ - @"
+    assert the_error(answer, 422) == f"name: {words}"
+
+
 def test_all_that_is_wrong_is_told_at_once(server: Server, pipeline_id: int) -> None:
     body = {"branch": 1, "environments": {"A": 1, "B": "fine"}, "extra": None}
     answer = server.post(f"/pipelines/{pipeline_id}/jobs", body)
