@@ -7,6 +7,14 @@ from rapidflow_web.pipeline.limits import format_size
 COMPLETED = b"=== Build completed ===\n"
 LOST = b"=== The rest of this log was lost ===\n"
 
+MOST_CONTINUED = 3
+"""Bytes of a character in UTF-8 that can follow its first."""
+
+
+def continues(byte: int) -> bool:
+    """Whether a byte is in the middle of a character in UTF-8."""
+    return byte & 0b1100_0000 == 0b1000_0000
+
 
 def header(order_num: int, step_type: str) -> bytes:
     """The line above a step's output."""

@@ -30,11 +30,12 @@ class OutputTail:
     def take(self, before: bytes, log_size: int) -> bytes:
         """What is to follow in a log of `log_size` bytes, of which `before` is the last, when a step ends.
 
-        Where something is left out, it begins with a line that says so, and goes on with a whole line.
+        Where something is left out, it begins with a line that says so, and goes on with a whole line, or
+        where the end has none, with a whole character.
         """
         end = bytes(self._bytes[-self.size :])
         if len(end) < self.total:
-            end = end[end.find(b"\n") + 1 :]
+            end = end[_first_whole(end) :]
             end = stream_text.left_out(self.total - len(end), self._limit, before) + end
         # The more there is, the less the steps to come may keep.
         room = 2 * self._limit - log_size - len(end)
@@ -42,3 +43,11 @@ class OutputTail:
         self.total = 0
         self._bytes.clear()
         return end
+
+
+def _first_whole(data: bytes) -> int:
+    """Where the first whole line begins, or if there is none, the first whole character."""
+    if newline := data.find(b"\n") + 1:
+        return newline
+    most = min(len(data), stream_text.MOST_CONTINUED)
+    return next((at for at in range(most) if not stream_text.continues(data[at])), most)

@@ -77,6 +77,14 @@ class LogWriter:
         """Whether nothing would be withheld of `size` bytes more."""
         return self._limit is None or (not self._withheld.total and self.log.size + size <= self._beginning)
 
+    def _room(self, data: bytes) -> int:
+        """How many bytes of `data` still belong to the beginning, which ends with a whole character."""
+        room = max(0, self._beginning - self.log.size)
+        most = min(len(data), self._beginning + stream_text.MOST_CONTINUED - self.log.size)
+        while room < most and stream_text.continues(data[room]):
+            room += 1
+        return room
+
     async def append(self, data: bytes, source: int, whole: bool = False) -> None:
         """Appends output of the step that runs; where it is a `whole`, not only a part of it.
 
@@ -84,7 +92,7 @@ class LogWriter:
         output's end. A later writer withholds the same again, because the source offset stays where it is.
         """
         if not self.has_room(len(data)):
-            room = 0 if whole or self._withheld.total else max(0, self._beginning - self.log.size)
+            room = 0 if whole or self._withheld.total else self._room(data)
             self._withheld.add(data[room:])
             source -= len(data) - room
             data = data[:room]

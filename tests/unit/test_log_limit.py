@@ -118,6 +118,23 @@ async def test_a_later_writer_goes_on_from_where_output_was_withheld(store: LogS
     assert await stream(again) == await stream(expected)
 
 
+@pytest.mark.parametrize("shift", range(4))
+@pytest.mark.parametrize("end_of_line", [b"\n", b""])
+@pytest.mark.parametrize("piece", [1, 4096, 1_000_000])
+async def test_no_character_is_cut_in_two(store: LogStore, shift: int, end_of_line: bytes, piece: int):
+    writer = store.writer(1, LIMIT)
+    await writer.begin_step(11, 1, "bash", 0)
+    data = b"x" * shift + ("\U0001f600".encode() + end_of_line) * 30_000
+    for start in range(0, len(data), piece):
+        await writer.append(data[start : start + piece], min(len(data), start + piece))
+    await writer.end_step(0, len(data))
+    await writer.seal(b"")
+    text = (await stream(store)).decode()
+    (left_out,) = re.findall(r"=== ([0-9,]+) bytes are left out", text)
+    kept = text.count("\U0001f600") * len(b"----" + end_of_line) + shift
+    assert abs(int(left_out.replace(",", "")) + kept - len(data)) <= len(b"\n")
+
+
 async def test_what_stands_for_a_secret_is_kept_whole_or_not_at_all(store: LogStore):
     writer = store.writer(1, LIMIT)
     await writer.begin_step(11, 1, "bash", 0)
