@@ -31,8 +31,8 @@ _FAILED = 1
 def validate(file: str, event: str | None, forge: str | None, header: tuple[str, ...]) -> int:
     """Check a pipeline file; - reads standard input.
 
-    With --event, also say whether that delivery would start a build. The files that a push changes are not
-    known here, so a filter on paths fits.
+    With --event, also say whether that delivery would start a build. The files that it changes are not
+    known here, so the answer names a filter on paths that they must fit.
     """
     if Path(file).is_dir():
         raise ClientError(f"{file} is a folder; name a file, such as {Path(file) / FILE}")
@@ -93,7 +93,8 @@ def _judged(definition: ParsedPipeline, file: Path, forge: str | None, given: Se
         yield f"ignored: {found.reason}"
     for change in found.changes:
         refusal = _refusal(definition, change)
-        yield f"{change.ref}: " + ("would build" if refusal is None else f"ignored: {refusal}")
+        found = f"would build{_with_files(definition, change)}" if refusal is None else f"ignored: {refusal}"
+        yield f"{change.ref}: {found}"
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -118,3 +119,11 @@ def _refusal(definition: ParsedPipeline, change: Change) -> str | None:
     # Of a pull request, the title is its own, not that of the commit.
     word = skip_word(change.title or "") if change.kind == "push" else None
     return None if word is None else f"the commit's message has '{word}'"
+
+
+def _with_files(definition: ParsedPipeline, change: Change) -> str:
+    """Which files a change has to touch besides: those that it touches are known only from the repository."""
+    on = definition.on
+    filters = {"push": on.push, "pull_request": on.pull_request} if on is not None else {}
+    named = filters.get(change.kind)
+    return "" if named is None or named.paths is None else f" if it changes {named.paths}"

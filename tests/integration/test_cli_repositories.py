@@ -279,6 +279,21 @@ def test_a_tag_and_a_commit_are_run(server: Server, repo: Repo, rapidflow: Comma
     assert len(server.get("/pipelines").json) == 1
 
 
+def test_validate_names_the_paths_that_a_delivery_must_change_to_build(tmp_path: Path) -> None:
+    file, event = tmp_path / ".rapidflow.yml", tmp_path / "push.json"
+    file.write_text(
+        "on: {push: {paths: ['src/**', '!**/*.md']}, pull_request: {paths: docs/**}, tag: ['v*']}\n"
+        "steps: ['true']\n"
+    )
+    for body, words in (
+        ({"ref": "refs/heads/main"}, "refs/heads/main: would build if it changes [src/**, !**/*.md]\n"),
+        ({"ref": "refs/tags/v1"}, "refs/tags/v1: would build\n"),
+        (payloads.payload("gitlab-merge-request-opened"), ": would build if it changes [docs/**]\n"),
+    ):
+        event.write_text(json.dumps(body))
+        assert command("validate", str(file), "--event", str(event)).stdout.endswith(words)
+
+
 def test_validate_says_whether_a_delivery_would_build(tmp_path: Path) -> None:
     file, event = tmp_path / ".rapidflow.yml", tmp_path / "push.json"
     file.write_text("on: {push: {branches: [main]}, tag: ['v*']}\nsteps: ['true']\n")
