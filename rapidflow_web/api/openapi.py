@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
-from quart import Quart, Response
+from quart import Quart, Response, request
 from quart.json.provider import DefaultJSONProvider
 from quart.typing import ResponseReturnValue
 from quart_schema import OpenAPIProvider, QuartSchema, hide
@@ -28,6 +28,7 @@ _ID = re.compile(r"<(\w+)>")
 _PATTERNS = {"name": "^[A-Za-z_][A-Za-z0-9_]{0,254}$", "key": "^[A-Za-z0-9_-]{1,100}$"}
 """Of what the path has besides ids."""
 _ATTRIBUTE = "_rapidflow_operation"
+_READING = ("GET", "HEAD", "OPTIONS")
 _REFERENCE = "#/components/schemas/{model}"
 _SECURITY = "token"
 _SECURITY_SCHEME = {
@@ -107,6 +108,8 @@ def operation(
             if lenient:
                 return await view(**path)
             wanted = requests.query(query)
+            if body is None and not text and request.method not in _READING:
+                await requests.no_body(query)
             return await (view(**path) if query is query_schemas.NoQuery else view(wanted, **path))
 
         documented = Operation(

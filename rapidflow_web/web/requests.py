@@ -139,6 +139,20 @@ async def body(model: type[M]) -> M:
     return validated(model, parse_json(data))
 
 
+async def no_body(model: type[BaseModel]) -> None:
+    """Raises `BadRequest` where a body was sent that nobody reads; an empty object is none.
+
+    Ignored, a `dry_run` in it would remove builds. `model` is what the query takes.
+    """
+    try:
+        data = b"".join((await content()).split())
+    except RequestEntityTooLarge:
+        data = b"more"
+    if data not in (b"", b"{}", b"null"):
+        names = ", ".join(model.model_fields)
+        raise BadRequest("this call takes no body" + (f"; send {names} in the query" if names else ""))
+
+
 def check_encoding() -> None:
     """Raises `UnsupportedMediaType` where the body is compressed: it would only be no text."""
     encoding = request.headers.get("Content-Encoding", "").strip().lower()

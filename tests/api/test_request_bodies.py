@@ -80,6 +80,22 @@ def test_a_compressed_body_is_refused_as_one(server: Server) -> None:
     assert server.request("POST", "/pipelines", NEARLY[0], plain).status == 201
 
 
+def test_body_that_a_call_does_not_take_is_refused_so_that_nothing_is_done(server: Server) -> None:
+    job = server.start_job({"name": "x", "steps": ["sleep 1000"]})
+    running = f"/jobs/{job}/cancel"
+    for path, body, error in (
+        ("/prune", '{"dry_run": true}', "this call takes no body; send dry_run in the query"),
+        ("/prune?dry_run=true", "dry_run=true", "this call takes no body; send dry_run in the query"),
+        (running, '{"part": "deploy"}', "this call takes no body"),
+        (running, "x" * 2_000_000, "this call takes no body"),
+    ):
+        answer = server.request("POST", path, body, {"Content-Type": "application/json"})
+        assert (answer.status, answer.json) == (400, {"error": error})
+    assert not server.get(f"/jobs/{job}").json["cancelled"]
+    for path, body in (("/prune", " { }\n"), ("/prune", "null"), ("/prune", ""), (running, "{}")):
+        assert server.request("POST", path, body, {"Content-Type": "application/json"}).status == 200
+
+
 @given(body=BODIES, media_type=TYPES)
 @example(body=json.dumps({"\ue000": 1}).encode(), media_type="application/json")
 @example(body=NEARLY[0].decode().encode("utf-16"), media_type="application/yaml")
