@@ -36,6 +36,7 @@ from rapidflow_web.settings import Settings
 from rapidflow_web.shielding import to_the_end
 
 _WAIT_FOR_THE_QUEUE = 30.0
+_PART_OF_HASH = re.compile("[0-9a-f]{4,39}")
 _COPIED = (
     "pipeline_id", "definition_id", "branch", "repo_name", "language", "version", "folder",
     "expose_ports", "image", "commit", "ref", "title", "author", "pull_request", "before", "base",
@@ -320,7 +321,9 @@ def _of_source(branch: str | None, commit: str | None = None, tag: str | None = 
         except ValueError as error:
             problems.append(Problem("branch", str(error)))
     if commit is not None and not repository_rules.COMMIT_ID.fullmatch(commit):
-        problems.append(Problem("commit", f"{commit[:64]!r} is not the full hash of a commit"))
+        # Lists show the first digits, which only git can complete.
+        more = f"; 'git rev-parse {commit}' prints it" if _PART_OF_HASH.fullmatch(commit) else ""
+        problems.append(Problem("commit", f"{commit[:64]!r} is not the full hash of a commit{more}"))
     return problems
 
 

@@ -273,6 +273,11 @@ def test_a_tag_and_a_commit_are_run(server: Server, repo: Repo, rapidflow: Comma
     done = rapidflow("run", "ci", "--tag", "v1")
     assert done.returncode == 0 and "tag=v1" in done.stdout, done.stderr
     assert rapidflow("run", "ci", "--commit", first).returncode == 0
+    short = rapidflow("run", "ci", "--commit", first[:12])
+    assert (
+        f"'{first[:12]}' is not the full hash of a commit; 'git rev-parse {first[:12]}' prints it"
+        in short.stderr
+    )
     assert rapidflow("run", "ci").returncode == 1
     tree = rapidflow("run", str(repo.path / ".rapidflow.yml"))
     assert tree.returncode == 1 and tree.stderr.startswith("the working tree is ")
