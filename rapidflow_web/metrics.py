@@ -22,7 +22,7 @@ WAITED_SECONDS = Histogram(
     buckets=(0.01, 0.1, 1, 5, 15, 60, 300, 900, 3600),
 )
 RUNNING = Gauge("rapidflow_running_builds", "Current number of running builds.")
-QUEUED = Gauge("rapidflow_queued_builds", "Current number of queued builds that need no approval.")
+QUEUED = Gauge("rapidflow_queued_builds", "Queued builds, without those that wait for an approval.")
 QUEUE_AGE = Gauge("rapidflow_queue_age_seconds", "Age of the oldest queued build in seconds.")
 FOLLOWERS = Gauge("rapidflow_followers", "Current number of open log streams.")
 LOG_BYTES = Counter("rapidflow_log_bytes", "Total bytes written to logs.")

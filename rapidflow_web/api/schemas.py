@@ -264,7 +264,7 @@ class Activity(Model):
         description="Whether the step has been silent longer than ever before and may hang."
     )
     processes: list[Process] | None = Field(description="The running processes; null if they are unknown.")
-    waits_for: str | None = Field(description="Why nothing of a running build arrives: its machine is away.")
+    waits_for: str | None = Field(description="Why output of a running build does not arrive, else null.")
 
 
 class PrunedBuild(Model):

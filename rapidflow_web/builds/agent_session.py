@@ -120,6 +120,9 @@ class AgentSession:
                 aclosing(running.output(self._writer.source)) as output,
             ):
                 async for chunk in output:
+                    if not chunk:
+                        self.silence.restart()
+                        continue
                     self.silence.broken()
                     for item in parser.feed(chunk):
                         if isinstance(item, protocol.Output):
@@ -136,6 +139,7 @@ class AgentSession:
                 self._post_timer = None
             if self._judging is not None:
                 self._judging.cancel()
+                await asyncio.wait({self._judging})
             # Output that nobody reads would make the engine wait, with the stop and all else.
             await running.detach()
         for item in parser.flush():
@@ -348,8 +352,8 @@ class AgentSession:
                 await running.processes()
         except (EngineUnavailable, TimeoutError):
             return
-        except BuildError:
-            pass  # the engine answers
+        except (BuildError, ValueError):
+            pass  # the engine answers, whatever it says
         if not running.is_heard or self.silence.since != since:
             return
         silence = format_duration(self._limits.silence_timeout or 0)

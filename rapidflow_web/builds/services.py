@@ -70,10 +70,10 @@ class _Watched:
         return f"the service {self.service.name} {self.ended.result()} before it was ready; {self.last_words}"
 
     @property
-    def delay(self) -> str:
+    def lateness(self) -> str:
         """Why the build fails where it does not come up in time."""
         within = format_duration(self.service.ready_timeout)
-        # Of one that has ended `ready` can say no more than that.
+        # Once a service has ended, all that `ready` can say is that.
         remark = f"; `ready` said: {self.remark}" if self.remark else ""
         return f"the service {self.service.name} did not come up within {within}; {self.last_words}{remark}"
 
@@ -226,7 +226,7 @@ class Services:
         if ready in done:
             await ready  # an unexpected error
         if not done:
-            raise ServiceFailed(one.delay)
+            raise ServiceFailed(one.lateness)
         one.is_ready = True
 
     async def _until_ready(self, one: _Watched) -> None:

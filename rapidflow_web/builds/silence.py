@@ -40,6 +40,10 @@ class Silence:
         # The timer stays as it is and looks when it is due, because this is called very often.
         self.longest, self._since = max(self.longest, self.lasts), asyncio.get_running_loop().time()
 
+    def restart(self) -> None:
+        """Nobody could hear anything until now, so the silence before says nothing."""
+        self._since = asyncio.get_running_loop().time()
+
     async def __aenter__(self) -> None:
         self._since = asyncio.get_running_loop().time()
         if self._limit is not None:
@@ -55,6 +59,6 @@ class Silence:
         left = limit - self.lasts
         if left <= 0:
             self._too_long()
-            self.broken()
+            self.restart()
             left = limit
         self._timer = asyncio.get_running_loop().call_later(left, self._listen, limit)

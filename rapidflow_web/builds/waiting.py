@@ -57,7 +57,7 @@ def unheard(job: Job, nodes: Sequence[NodeLoad] | None, engine_problem: str | No
     if job.status != "running" or job.parts is not None:
         return None
     if nodes is None or job.node is None:
-        return engine_problem if nodes is None else None
+        return f"Waiting for the engine: {engine_problem}" if nodes is None and engine_problem else None
     node = next((one.node for one in nodes if one.node.id == job.node), None)
     if node is not None and node.reachable:
         return None

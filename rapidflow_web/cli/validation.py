@@ -93,8 +93,10 @@ def _judged(definition: ParsedPipeline, file: Path, forge: str | None, given: Se
         yield f"ignored: {found.reason}"
     for change in found.changes:
         refusal = _refusal(definition, change)
-        found = f"would build{_with_files(definition, change)}" if refusal is None else f"ignored: {refusal}"
-        yield f"{change.ref}: {found}"
+        if refusal is None:
+            yield f"{change.ref}: would build{_with_files(definition, change)}"
+        else:
+            yield f"{change.ref}: ignored: {refusal}"
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -27,7 +27,7 @@ M = TypeVar("M", bound=Model)
 STATUSES = ("pending", "running", "success", "failed", "cancelled")
 FINISHED = ("success", "failed", "cancelled")
 
-NEEDS_NO_APPROVAL = Q(approval__isnull=True) | Q(approval="approved")
+AWAITS_NO_APPROVAL = Q(approval__isnull=True) | Q(approval="approved")
 
 _WAITING_LOCK = 0x52617069
 """Any number that nobody else takes."""
@@ -241,8 +241,8 @@ async def unapproved(repo_name: str, ref: str) -> list[int]:
 
 @uncancelled
 async def waiting() -> tuple[int, int | None]:
-    """How many jobs wait, but for an approval, and since when the oldest does, in ms."""
-    queued = Job.filter(NEEDS_NO_APPROVAL, status="pending")
+    """How many jobs wait, and since when the oldest does, in ms; without those that await an approval."""
+    queued = Job.filter(AWAITS_NO_APPROVAL, status="pending")
     count = await queued.count()
     oldest = await queued.order_by("id").first().only("id", "created_at")
     return count, oldest.created_at if oldest is not None else None

@@ -154,7 +154,7 @@ async def longest_silence(job: Job, step_id: int) -> int | None:
 @uncancelled
 async def ahead(job_id: int, most: int) -> int:
     """How many pending jobs run before a pending one; no more than `most` are counted."""
-    waiting = Job.filter(jobs.NEEDS_NO_APPROVAL, status="pending", unread=False, id__lt=job_id)
+    waiting = Job.filter(jobs.AWAITS_NO_APPROVAL, status="pending", unread=False, id__lt=job_id)
     return len(await waiting.limit(most).values_list("id", flat=True))
 
 

@@ -91,8 +91,9 @@ class RunningBuild(Protocol):
     def output(self, offset: int) -> AsyncGenerator[bytes, None]:
         """All that the agent printed from byte `offset` on, until it ends; every byte once.
 
-        Survives an engine that goes away and comes back in time. Raises `EngineUnavailable` where it does
-        not, `BuildError` where bytes are lost for good.
+        An empty piece says that the connection was made anew. Survives an engine that goes away and comes
+        back in time. Raises `EngineUnavailable` where it does not, `BuildError` where bytes are lost for
+        good.
         """
         ...
 

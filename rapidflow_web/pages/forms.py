@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,28 +25,14 @@ async def chosen(name: str) -> list[str]:
     return (await requests.form()).getlist(name)
 
 
-async def edited(stored: Mapping[str, str]) -> dict[str, str]:
-    """The fields by their names as they were typed, or, if nobody touched them, as they are `stored` by now.
-
-    So a form in an old page does not undo what others changed meanwhile. It has what a field began with as
-    `was_NAME`.
-    """
-    form = await fields()
-    typed = {name: form.get(name, "").strip() for name in stored}
-    return {
-        name: now if typed[name] == form.get(f"was_{name}") else typed[name] for name, now in stored.items()
-    }
+def mark(*stored: object) -> str:
+    """Says in a form what it was made from, as its field `was`."""
+    return hashlib.sha256(json.dumps(stored).encode()).hexdigest()[:16]
 
 
-async def ticked(name: str, stored: Sequence[str]) -> list[str]:
-    """What was ticked of the boxes with one name, and those that nobody touched as they are `stored` by now.
-
-    The form has those that were ticked at first as `was_NAME`, with spaces between them.
-    """
-    form = await requests.form()
-    now, began = form.getlist(name), form.get(f"was_{name}", " ".join(stored)).split()
-    kept = [one for one in stored if one in now or one not in began]
-    return [*kept, *(one for one in now if one not in (*stored, *began))]
+def is_old(form: Mapping[str, str], *stored: object) -> bool:
+    """Whether what is `stored` has changed since the form was made: to store that would undo it unseen."""
+    return form.get("was", mark(*stored)) != mark(*stored)
 
 
 def lines(text: str) -> str:

@@ -142,7 +142,7 @@ async def _state(job_id: int, *, polled: bool) -> dict[str, Any]:
         "fetch": services().triggers.fetch_for(job_id) if job.unread else None,
         "asks": job.status == "pending" and job.approval == "waiting" and not job.unread,
         "config": job.definition.config if small or not polled else None,
-        "posting": job.cancelled and any(one.in_post for one in executions),
+        "posting": job.cancelled and len(executions) > 0 and all(one.in_post for one in executions),
         "stall": await _stall(job, execution),
         "command": command if small or not polled else None,
         "command_polled": small,

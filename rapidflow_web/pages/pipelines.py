@@ -116,8 +116,8 @@ async def show_builds_of_pipeline(pipeline_id: int) -> Response:
 @blueprint.post("/ui/pipelines/<pipeline_id>")
 async def edit_pipeline(pipeline_id: int) -> Response | WerkzeugResponse:
     """Stores the submitted definition, or shows what is wrong with it."""
-    pipeline = await pipelines.existing(pipeline_id)
     form = await forms.fields()
+    pipeline = await pipelines.existing(pipeline_id)
     config = forms.lines(form.get("config", ""))
     present = pipeline.definition
     if form.get("edited", str(present.id)) != str(present.id) and config != present.config:
@@ -211,8 +211,10 @@ async def pipeline_page(
         shown["lacking"] = await named_secrets.lacking(pipeline, secrets)
         if may(Role.ADMIN):
             everyone = await users.listed()
+            visibility = await users.visibility(pipeline.id)
             shown |= {
-                "visible_to": (await users.visibility(pipeline.id))[1] if everyone else [],
+                "visibility_mark": forms.mark(*visibility),
+                "chosen_visibility": visibility,
                 "users": everyone,
                 "secrets": await named_secrets.of_pipeline(pipeline, secrets),
                 "language": language.as_json(),

@@ -141,7 +141,7 @@ async def repository_page(repository: Repository, status: int = 200, **values: A
     pipelines = (await repositories.visible_pipelines_of([repository.id]))[repository.id]
     bars = await build_lists.bars_of_each([pipeline.id for pipeline in pipelines], 1)
     stored = settings_of(repository)
-    shown: dict[str, Any] = {"poll": stored["poll"], "stored": stored, "settings": stored}
+    shown: dict[str, Any] = {"poll": stored["poll"], "settings": stored, "settings_mark": forms.mark(stored)}
     if may(Role.ADMIN):
         everywhere = [secret.name for secret in await secrets.listed(secrets.EVERYWHERE)]
         shown |= {

@@ -21,12 +21,22 @@ from rapidflow_web.web.services import services
 @blueprint.post("/ui/repositories/<repository_id>/change")
 async def change_repository(repository_id: int) -> Response | WerkzeugResponse:
     """Changes a repository, or says why not."""
-    repository = await repositories.existing(repository_id)
     form = await forms.fields()
+    typed: dict[str, Any] = {
+        "poll": form.get("poll", "").strip(),
+        "forge": form.get("forge", ""),
+        "forks": form.get("forks", ""),
+        "secrets": await forms.chosen("secrets"),
+    }
+    repository = await repositories.existing(repository_id)
     stored = settings_of(repository)
-    granted = stored.pop("secrets")
-    typed: dict[str, Any] = await forms.edited(stored)
-    typed["secrets"] = await forms.ticked("secrets", granted)
+    if forms.is_old(form, stored) and stored != typed:
+        now = {**stored, "secrets": " and ".join(stored["secrets"]) or "none"}
+        problem = (
+            f"not saved: others changed the settings to {', '.join(f'{name} {now[name]}' for name in now)} "
+            "after you opened the page; save again to replace that with yours"
+        )
+        return await repository_page(repository, 409, settings=typed, change_problem=problem)
     try:
         wanted = {**typed, "poll": poll_seconds(typed["poll"])}
         if token := form.get("token", "").strip():

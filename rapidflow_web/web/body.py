@@ -38,12 +38,7 @@ _PATIENCE = 2.0
 """Seconds in which the rest of an upload that is refused may come."""
 _AHEAD = 1024 * 1024
 """Bytes of an upload that have come and were not taken yet."""
-_ENDING = json.dumps(
-    {
-        "error": "the server is ending; when it has started again, look whether this was done, "
-        "and try again if it was not"
-    }
-).encode()
+_ENDING = "the server is ending; check after its restart whether this was done, and if not, try again"
 
 
 class PatientBody(Body):
@@ -132,8 +127,9 @@ class PacedBody(PatientBody):
 class _Answer:
     """Sends an answer, or an error in its place."""
 
-    def __init__(self, send: ASGISendCallable) -> None:
+    def __init__(self, send: ASGISendCallable, is_page: bool) -> None:
         self._send = send
+        self._is_page = is_page
         self._has_begun = self._is_given_up = False
 
     async def send(self, event: ASGISendEvent) -> None:
@@ -147,15 +143,16 @@ class _Answer:
         self._is_given_up = True
         if self._has_begun:
             return
+        body = (_ENDING if self._is_page else json.dumps({"error": _ENDING})).encode()
         headers = {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(_ENDING)),
+            "Content-Type": "text/plain; charset=utf-8" if self._is_page else "application/json",
+            "Content-Length": str(len(body)),
             "Connection": "close",
             **UNCACHED,
         }
         encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self._send(HTTPResponseStartEvent(type="http.response.start", status=500, headers=encoded))
-        await self._send(HTTPResponseBodyEvent(type="http.response.body", body=_ENDING, more_body=False))
+        await self._send(HTTPResponseBodyEvent(type="http.response.body", body=body, more_body=False))
 
 
 class PacedConnection(ASGIHTTPConnection):
@@ -163,7 +160,7 @@ class PacedConnection(ASGIHTTPConnection):
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Answers a request, also one that the end of the server leaves no time for."""
-        answer = _Answer(send)
+        answer = _Answer(send, b"text/html" in dict(self.scope["headers"]).get(b"accept", b""))
         try:
             await super().__call__(receive, answer.send)
         except asyncio.CancelledError:

@@ -23,7 +23,7 @@ from rapidflow_web.errors import (
     RequestError,
     UnsupportedMediaType,
 )
-from rapidflow_web.pipeline.suggestions import did_you_mean, near, printable, short
+from rapidflow_web.pipeline.suggestions import did_you_mean, near, short
 from rapidflow_web.web.body import PatientBody
 
 LARGEST_ID = 2**63 - 1
@@ -140,7 +140,7 @@ async def body(model: type[M]) -> M:
 
 
 async def no_body(model: type[BaseModel]) -> None:
-    """Raises `BadRequest` where a body was sent that nobody reads; an empty object is none.
+    """Raises `Invalid` where a body was sent that nobody reads; an empty object is none.
 
     Ignored, a `dry_run` in it would remove builds. `model` is what the query takes.
     """
@@ -150,7 +150,8 @@ async def no_body(model: type[BaseModel]) -> None:
         data = b"more"
     if data not in (b"", b"{}", b"null"):
         names = ", ".join(model.model_fields)
-        raise BadRequest("this call takes no body" + (f"; send {names} in the query" if names else ""))
+        hint = f"; send {names} in the query" if names else ""
+        raise Invalid([Problem("", f"this call takes no body{hint}")])
 
 
 def check_encoding() -> None:
@@ -257,7 +258,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         # One of the values would be ignored, and nobody could tell which was meant.
         ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
-        raise Invalid([Problem(printable(twice), f"duplicate key '{short(twice)}'")])
+        raise Invalid([Problem("", f"duplicate key '{short(twice)}'")])
     return made
 
 

@@ -15,7 +15,11 @@ function show(name) {
 function isTyped() {
   if ("posted" in document.documentElement.dataset) return true; // the fields begin with what was refused
   const fields = [...document.querySelectorAll('form[method="post"]')].flatMap((form) => [...form.elements]);
-  return fields.some((field) => "defaultValue" in field && field.value !== field.defaultValue);
+  return fields.some((field) => {
+    if (field.options) return [...field.options].some((option) => option.selected !== option.defaultSelected);
+    if (!("defaultValue" in field)) return false; // a button
+    return field.checked !== field.defaultChecked || field.value !== field.defaultValue;
+  });
 }
 
 const statusOf = (event) => event.detail?.ctx?.response?.status;
@@ -36,6 +40,6 @@ document.addEventListener("htmx:error", () => show("lost"));
 document.addEventListener("htmx:after:swap", (event) => {
   const status = statusOf(event) ?? 200;
   if (status >= 500) show("lost");
-  else if (status >= 400 && status !== 401) show("refused");
+  else if (status >= 400) show("refused");
   else show(null);
 });

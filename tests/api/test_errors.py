@@ -200,9 +200,9 @@ def test_what_is_not_json_is_not_understood(
         ('{"environments": {"": "x"}}', "environments.", "'' is not a variable name"),
         ('{"environments": {"A B": "x"}}', "environments.A B", "'A B' is not a variable name"),
         ('{"environments": {"A": "x\\u0000"}}', "environments.A", "the value of A has a NUL character"),
-        ('{"branch": "a", "branch": "b"}', "branch", "duplicate key 'branch'"),
-        ('{"environments": {"A": "1", "B": "2", "A": "3"}}', "A", "duplicate key 'A'"),
-        ('{"\\ud800": 1, "\\ud800": 2}', "\\ud800", "duplicate key '\\ud800'"),
+        ('{"branch": "a", "branch": "b"}', "", "duplicate key 'branch'"),
+        ('{"environments": {"A": "1", "B": "2", "A": "3"}}', "", "duplicate key 'A'"),
+        ('{"\\ud800": 1, "\\ud800": 2}', "", "duplicate key '\\ud800'"),
     ],
 )  # fmt: skip
 def test_a_body_that_does_not_validate_says_which_field_and_why(

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from tests.support.deliveries import Hook, pull_request_body
-from tests.support.pages import began_with
+from tests.support.pages import made_from
 from tests.support.repos import Repo
 from tests.support.server import Answer, Server, wait_for
 from tests.support.users import add_user, as_, session_of, token_of
@@ -156,16 +156,15 @@ def test_settings_are_changed_or_the_page_says_why_not(team: Team) -> None:
         ["GRANTED"],
     )
     assert 'value="GRANTED" checked' in team.get(path).text
-    # Somebody else has the page as it is now, and changes one thing after others have changed everything.
-    shown = began_with(team.get(path).text)
-    team.call("PUT", "/secrets/LATER", {"value": "a value"})
-    team.call("PUT", f"/repositories/{team.id}", {"poll": "7m", "forks": "run", "secrets": ["LATER"]})
-    stale = {**good, **shown, "forge": "gitlab"}
-    refused = team.send(f"{path}/change", **{**stale, "poll": "often"}).text
-    assert 'value="run" selected' in refused and "<option selected>gitlab" in refused
-    assert team.send(f"{path}/change", **stale).status == 303
-    now = team.call("GET", f"/repositories/{team.id}")
-    assert (now["poll"], now["forge"], now["forks"], now["secrets"]) == ("7m", "gitlab", "run", ["LATER"])
+    # An old page does not undo unseen what others changed after it was opened.
+    old = {**good, "forge": "gitlab", **made_from(team.get(path).text)}
+    team.call("PUT", f"/repositories/{team.id}", {"poll": "7m", "forks": "run", "secrets": []})
+    refused = team.send(f"{path}/change", **old)
+    assert refused.status == 409 and "poll 7m, forge github, forks run, secrets none after" in refused.text
+    assert "<option selected>gitlab" in refused.text and 'value="GRANTED" checked' in refused.text
+    assert team.call("GET", f"/repositories/{team.id}")["forge"] == "github"
+    assert team.send(f"{path}/change", **{**old, **made_from(refused.text)}).status == 303
+    assert team.call("GET", f"/repositories/{team.id}")["forge"] == "gitlab"
     back = {"poll": "off", "forge": "git", "forks": "approve"}
     assert team.send(f"{path}/change", **back).status == 303
     assert team.call("GET", f"/repositories/{team.id}")["secrets"] == []

@@ -152,7 +152,7 @@ async def test_it_says_that_the_server_is_away_and_recovers(
     await expect(page.locator("#lost")).to_be_hidden()
 
 
-@pytest.mark.parametrize(("status", "notice"), [(502, "lost"), (404, "refused")])
+@pytest.mark.parametrize(("status", "notice"), [(502, "lost"), (404, "refused"), (401, "refused")])
 async def test_it_says_that_the_server_or_a_proxy_in_front_answers_with_an_error(
     page: Page, server: Server, console: Console, status: int, notice: str
 ):

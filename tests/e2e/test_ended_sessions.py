@@ -74,6 +74,17 @@ async def test_entries_stay_until_the_next_login(page: Page, team: Server):
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Build #")
 
 
+async def test_a_choice_stays_like_an_entry(page: Page, team: Server):
+    pipeline = team.pipeline({"name": "Chosen", "steps": ["true"]})
+    await page.goto(f"{team.url}/ui/pipelines/{pipeline}")
+    await log_in(page)
+    some = page.get_by_role("radio", name="Administrators and these users")
+    await some.check()
+    await log_out_in_another_tab(page, team)
+    await expect(page.locator("#logged-out")).to_be_visible()
+    await expect(some).to_be_checked()
+
+
 async def test_a_form_that_was_sent_without_a_session_is_sent_again_by_loading_the_answer_again(
     page: Page, team: Server
 ):

@@ -99,6 +99,24 @@ def test_an_engine_that_is_away_makes_no_step_silent(
     assert (details["job"]["status"], details["job"]["error"]) == ("success", None)
 
 
+def test_time_without_an_engine_is_no_silence_of_the_step(
+    proxy: EngineProxy, behind: Callable[..., Server]
+) -> None:
+    server = behind().start()
+    job_id = server.start_job({"name": "away", "steps": ["i=0; while sleep 0.1; do echo $((i += 1)); done"]})
+    server.wait_output(job_id, "\n5\n")
+    before = len(server.stream(job_id))
+    away = time.monotonic()
+    proxy.go_away()
+    time.sleep(5)
+    proxy.come_back()
+    wait_for(lambda: len(server.stream(job_id)) > before + 100, "the output goes on")
+    seconds = time.monotonic() - away
+    activity = server.get(f"/jobs/{job_id}/activity").json
+    assert 0 < activity["longest_silence_ms"] < min(seconds, 4) * 1000
+    assert server.post(f"/jobs/{job_id}/cancel").status == 200
+
+
 def test_connections_that_break_at_any_moment_of_a_start_fail_no_build(
     proxy: EngineProxy, behind: Callable[..., Server]
 ) -> None:

@@ -189,8 +189,9 @@ def test_a_machine_that_comes_back_in_time_loses_no_line(
     assert away.replace("'", "&#39;") in server.get(f"/ui/jobs/{job_id}").text
     assert server.get(f"/jobs/{job_id}/activity").json["waits_for"] == away
     engines["c"].start()
-    assert server.wait_finished(job_id)["steps"][0]["output"] == COUNTED
+    wait_for(lambda: nodes(server)["c"]["reachable"], "it is known to be back")
     assert server.get(f"/jobs/{job_id}/activity").json["waits_for"] is None
+    assert server.wait_finished(job_id)["steps"][0]["output"] == COUNTED
 
 
 def test_a_server_that_starts_while_a_machine_is_away_takes_nothing_for_gone(

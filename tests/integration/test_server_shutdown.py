@@ -157,8 +157,9 @@ def test_a_draining_server_without_builds_ends_at_once(new_server: Callable[...,
     assert new_server(executor="process").start("--drain").stop() < 2
 
 
+@pytest.mark.parametrize("accept", ["*/*", "text/html,*/*;q=0.8"])
 def test_a_request_that_the_end_of_the_server_cuts_off_is_answered_with_a_sentence(
-    new_server: Callable[..., Server],
+    new_server: Callable[..., Server], accept: str
 ) -> None:
     server = new_server(executor="process").start()
     pipeline_id = server.pipeline({"name": "cut off", "steps": ["true"]})
@@ -168,12 +169,15 @@ def test_a_request_that_the_end_of_the_server_cuts_off_is_answered_with_a_senten
         connection.putrequest("POST", path)
         connection.putheader("Content-Type", "application/json")
         connection.putheader("Content-Length", "100")
+        connection.putheader("Accept", accept)
         connection.endheaders(b"{")
         assert server.get("/health").status == 200  # by then it has read the head
         server.stop()
         answer = connection.getresponse()
         assert answer.status == 500
-        assert json.loads(answer.read())["error"].startswith("the server is ending")
+        text = answer.read().decode()
+        sentence = text if "html" in accept else json.loads(text)["error"]
+        assert sentence.startswith("the server is ending; check after its restart")
     assert "Traceback" not in server.log.read_text()
     server.start()
     assert server.get(path).json == []

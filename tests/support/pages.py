@@ -5,6 +5,6 @@ from __future__ import annotations
 import re
 
 
-def began_with(page: str) -> dict[str, str]:
-    """The hidden fields of a page that say what the others of their form began with."""
-    return dict(re.findall(r'<input type="hidden" name="(was_\w+)" value="([^"]*)"', page))
+def made_from(page: str) -> dict[str, str]:
+    """The hidden field of a page's form that says what it was made from."""
+    return dict(re.findall(r'<input type="hidden" name="(was)" value="([^"]*)"', page))

@@ -78,6 +78,7 @@ class DockerBuild:
                     await asyncio.sleep(_RECONNECT_SECONDS)
                     continue
                 runs = state["Running"]
+                yield b""
                 try:
                     async with aclosing(self._take_up(offset) if runs else self._copy(offset)) as chunks:
                         async for chunk in chunks:

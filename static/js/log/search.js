@@ -66,7 +66,8 @@ export class Search {
     });
     if (!this.input.value) return;
     const isNew = String(query) !== this.asked;
-    if (isNew || this.size() !== this.searched) {
+    const beyond = !(this.at + direction in this.lines);
+    if (isNew || (beyond && this.size() !== this.searched)) {
       const here = isNew ? undefined : this.lines[this.at];
       if (!(await this.#ask(query))) return;
       this.at = this.lines.indexOf(here);
