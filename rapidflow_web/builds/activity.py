@@ -43,7 +43,7 @@ async def activity(execution: Execution, unheard: str | None, *, ask_always: boo
     silence, step_id = execution.silence, execution.step_id
     if silence is None or step_id is None:
         return None
-    now = Activity(step_id, int(silence.lasts * 1000), int(silence.longest * 1000) or None, None, unheard)
+    now = Activity(step_id, int(silence.lasts * 1000), int(silence.longest * 1000) or None, unheard=unheard)
     if not (now.stalled or ask_always):
         return now  # which costs nothing
     earlier = await longest_silence(execution.job, step_id)

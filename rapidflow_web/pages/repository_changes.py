@@ -32,9 +32,10 @@ async def change_repository(repository_id: int) -> Response | WerkzeugResponse:
     stored = settings_of(repository)
     if forms.is_old(form, stored) and stored != typed:
         now = {**stored, "secrets": " and ".join(stored["secrets"]) or "none"}
+        others = ", ".join(f"{name} {now[name]}" for name in now if stored[name] != typed[name])
         problem = (
-            f"not saved: others changed the settings to {', '.join(f'{name} {now[name]}' for name in now)} "
-            "after you opened the page; save again to replace that with yours"
+            "not saved: the settings were changed after you opened the page, and differ from yours: "
+            f"{others}; save again to replace them"
         )
         return await repository_page(repository, 409, settings=typed, change_problem=problem)
     try:

@@ -24,8 +24,8 @@ async def change_visibility(pipeline_id: int) -> Response | WerkzeugResponse:
     if forms.is_old(form, *stored) and stored != (restricted, names):
         now = audience(stored[1]) if stored[0] else "everyone"
         problem = (
-            f"not saved: others changed the visibility to {now} after you opened the page; "
-            "save again to replace that with yours"
+            f"not saved: the visibility was changed to {now} after you opened the page; "
+            "save again to replace it with yours"
         )
         return await pipeline_page(
             pipeline, 409, chosen_visibility=(restricted, names), visibility_problem=problem

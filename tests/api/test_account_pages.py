@@ -372,7 +372,7 @@ def test_a_pipeline_is_restricted_by_a_form_marked_in_lists_and_shown_again(team
     old = made_from(team.get("root", page).text)
     assert team.send("root", form, seen_by="all").status == 303
     refused = team.send("root", form, seen_by="some", users=["anna", "vera"], **old)
-    assert refused.status == 409 and "changed the visibility to everyone after" in refused.text
+    assert refused.status == 409 and "the visibility was changed to everyone after" in refused.text
     assert 'value="vera" checked' in refused.text and 'value="some" checked' in refused.text
     seen = f"/pipelines/{number}/visibility"
     assert team.server.get(seen, team.cookies["root"]).json == {"restricted": False, "users": []}
