@@ -21,6 +21,8 @@ from rapidflow_web.executors.base import BuildSpec, Exit, Live, Process
 from rapidflow_web.removal import contents, remove_folder
 from rapidflow_web.shielding import to_the_end
 
+_MOST_LOOKS = 5
+"""After which what is found of a build is killed, even if it forks faster than anybody can look."""
 _POLL = 0.005
 _IDLE_POLL = 0.05
 _IDLE_AFTER = 5.0
@@ -322,13 +324,24 @@ def _kill_found(root: Path, agent_pid: int | None, spared: Sequence[str] = ()) -
 
     Those with the command line `spared` live on.
     """
-    family = _family(root, agent_pid)
     command_line = b"".join(word.encode() + b"\0" for word in spared)
-    for pid in family:
+    seen: set[int] = set()
+    stopped: list[int] = []
+    # A child that is forked during one look is missed by it. What is stopped forks none before the next.
+    for _ in range(_MOST_LOOKS):
+        found = _family(root, agent_pid) - seen
+        if not found:
+            break
+        seen |= found
+        for pid in found:
+            with contextlib.suppress(OSError):
+                if not spared or _read(pid, "cmdline") != command_line:
+                    os.kill(pid, signal.SIGSTOP)
+                    stopped.append(pid)
+    for pid in stopped:
         with contextlib.suppress(OSError):
-            if not spared or _read(pid, "cmdline") != command_line:
-                os.kill(pid, signal.SIGKILL)
-    return bool(family)
+            os.kill(pid, signal.SIGKILL)
+    return bool(seen)
 
 
 def _described(root: Path, agent_pid: int | None) -> list[Process]:
