@@ -9,7 +9,6 @@ import asyncio
 import functools
 import ssl
 from collections.abc import Mapping
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -27,6 +26,9 @@ async def session(headers: Mapping[str, str] = {}) -> aiohttp.ClientSession:
 
 def proxy_of(url: URL) -> str | None:
     """That of the environment. aiohttp's own way would look into ~/.netrc, too, and send what it finds."""
+    # Imported when used: a server at rest has no need of it (see `server/imports.py`).
+    from urllib.request import getproxies, proxy_bypass
+
     if url.host is None or proxy_bypass(url.host):
         return None
     return getproxies().get(url.scheme)

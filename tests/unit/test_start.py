@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import os
+import re
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, asdict, dataclass, field, replace
@@ -14,9 +15,10 @@ from typing import Any
 
 import pytest
 
+import rapidflow_web
 from rapidflow_web.api import schemas
 from rapidflow_web.server.app import create_app
-from rapidflow_web.server.imports import quick_imports
+from rapidflow_web.server.imports import UNUSED_FILTERS, quick_imports
 from rapidflow_web.settings import from_environment
 from tests.support.certificates import make_certificate
 
@@ -54,7 +56,10 @@ from rapidflow_web.server import imports
 with imports.quick_imports():
     import rapidflow_web.server.run
 assert replaced() == before
-unused = ("wsproto", "hpack", "multiprocessing.context", "pdb", "flask.cli", "http.server", "anyio")
+unused = (
+    *("wsproto", "hpack", "multiprocessing.context", "pdb", "flask.cli", "http.server", "anyio"),
+    *("aiohttp._websocket", "quart.testing.client", "urllib.request"),
+)
 print([name for name in unused if name in sys.modules])
 print([
     f"{module}.{name}"
@@ -93,6 +98,28 @@ def test_libraries_are_imported_without_what_the_server_does_not_use(tmp_path: P
     environment = {**os.environ, "SSL_CERT_FILE": str(certificate)}
     done = subprocess.run([sys.executable, "-c", _LEAN], capture_output=True, text=True, env=environment)
     assert (done.stdout, done.stderr) == ("[]\n[]\n<class 'int'>\n0 True\nrefused\n", "")
+
+
+_FILTERS = """
+from rapidflow_web.server.imports import UNUSED_FILTERS, quick_imports
+
+with quick_imports():
+    from rapidflow_web.db.models import Job
+from tortoise import fields, models
+class Later(models.Model):
+    name = fields.TextField()
+print([name for name in Job._meta._filters if name.endswith(UNUSED_FILTERS)], "id__in" in Job._meta._filters)
+print({f"name{end}" for end in UNUSED_FILTERS} - Later._meta._filters.keys())
+"""
+
+
+def test_columns_have_only_the_filters_that_the_server_uses() -> None:
+    done = subprocess.run([sys.executable, "-c", _FILTERS], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[] True\nset()\n", "")
+    uses = re.compile(rf"\w(?:{'|'.join(UNUSED_FILTERS)})\b")
+    sources = list(Path(rapidflow_web.__file__).parent.rglob("*.py"))
+    assert len(sources) > 300
+    assert [(path.name, found[0]) for path in sources if (found := uses.search(path.read_text()))] == []
 
 
 def test_what_was_not_imported_says_so_when_it_is_called() -> None:
