@@ -47,7 +47,9 @@ def many_small(_: Server, image: str) -> Row:
 
 def _builds(server: Server, pipeline: int) -> None:
     job_ids = [server.start_build(pipeline) for _ in range(_BUILDS)]
-    made = {server.wait_finished(job_id, seconds=300)["container_id"] for job_id in job_ids}
+    for job_id in job_ids:
+        server.wait_finished(job_id, seconds=300)
+    made = {server.job(job_id)["container_id"] for job_id in job_ids}
     # What the pool parks afterwards is for builds to come.
     wait_for(lambda: not made & set(containers_of(server)), "all is removed", 60)
 
