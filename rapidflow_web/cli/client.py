@@ -131,7 +131,7 @@ class Client:
             if response.status == 400 and not _refusal(text):
                 self._check_for_tls()
             kind = Unreachable if response.status >= 500 else ClientError
-            raise kind(_refusal(text) or f"{self._url} answered with status {response.status}")
+            raise kind(_refusal(text) or self._answer_of_another(response))
         try:
             answer = json.loads(text)
         except (ValueError, RecursionError):
@@ -160,8 +160,8 @@ class Client:
                 response = self._send(connection, "GET", f"{_path(job_id)}/logs/stream?{urlencode(wanted)}")
                 if response.status == 400:
                     self._check_for_tls()
-                if 400 <= response.status <= 500:
-                    _refuse(response)
+                if 300 <= response.status <= 500:
+                    self._refuse(response)
                 if response.status != 200:
                     raise http.client.HTTPException(f"it answered with status {response.status}")
                 at = _offset(response)
@@ -244,6 +244,24 @@ class Client:
         if not self._https and not self._answered and tls.is_spoken(self._host, port):
             raise ClientError(f"{self._url} speaks TLS; write https:// instead of http://")
 
+    def _refuse(self, response: http.client.HTTPResponse) -> None:
+        """Raises the server's own sentence, as what is worth another try only where the server says so."""
+        text = response.read(_LONGEST_SENTENCE)
+        sentence = text.decode("utf-8", "replace").strip()
+        if response.status == 500 and ("Retry-After" in response.headers or not sentence):
+            raise http.client.HTTPException(f"it answered with status {response.status}")
+        # A proxy or the server's pages answer with a page, which nobody wants to read in a terminal.
+        if response.headers.get_content_type() != "text/plain":
+            sentence = _refusal(text) or self._answer_of_another(response)
+        raise (Unreadable if response.status == 500 else ClientError)(sentence)
+
+    def _answer_of_another(self, response: http.client.HTTPResponse) -> str:
+        """What to say of an answer that has no sentence of the server."""
+        said = f"{self._url} answered with status {response.status}"
+        if 300 <= response.status < 400 and (location := response.headers["Location"]):
+            said += f" and leads to {location}; name the server's own address with --url or RAPIDFLOW_URL"
+        return said
+
     def _unreachable(self, error: Exception) -> Unreachable:
         """What to raise for an error. Raises `ClientError` where no other try is worth it."""
         if complaint := tls.complaint(error, self._url):
@@ -288,14 +306,6 @@ def _until_answered(file: Readable, connection: socket.socket) -> Iterator[bytes
 
 def _path(job_id: str) -> str:
     return f"/jobs/{quote(job_id, safe='')}"
-
-
-def _refuse(response: http.client.HTTPResponse) -> None:
-    """Raises the server's own sentence, as what is worth another try only where the server says so."""
-    sentence = response.read(_LONGEST_SENTENCE).decode("utf-8", "replace").strip()
-    if response.status == 500 and ("Retry-After" in response.headers or not sentence):
-        raise http.client.HTTPException(f"it answered with status {response.status}")
-    raise (Unreadable if response.status == 500 else ClientError)(sentence)
 
 
 def _offset(response: http.client.HTTPResponse) -> int:

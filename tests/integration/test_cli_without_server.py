@@ -314,7 +314,10 @@ class Stranger(http.server.BaseHTTPRequestHandler):
     """Answers like a web site, with the status that the path begins with."""
 
     def do_GET(self) -> None:
-        self.send_response(int(self.path.split("/")[1]))
+        status = int(self.path.split("/")[1])
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", "https://login.example.com/")
         self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", "6")
         self.end_headers()
@@ -341,6 +344,11 @@ def stranger() -> Iterator[str]:
     [
         (200, "what answers at {url} is not RapidFlow"),
         (301, "{url} answered with status 301"),
+        (
+            302,
+            "{url} answered with status 302 and leads to https://login.example.com/; "
+            "name the server's own address with --url or RAPIDFLOW_URL",
+        ),
         (404, "{url} answered with status 404"),
         (502, "{url} answered with status 502"),
     ],
@@ -351,6 +359,14 @@ def test_something_else_that_answers_is_no_traceback(stranger: str, status: int,
         done = rapidflow("--url", url, *arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == f"rapidflow: {words.format(url=url)}\n"
+
+
+@pytest.mark.parametrize("status", [301, 302, 403, 404])
+def test_a_log_that_something_else_refuses_is_a_sentence_and_no_page(stranger: str, status: int) -> None:
+    done = rapidflow("--url", f"{stranger}/{status}", "logs", "-f", "1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"rapidflow: {stranger}/{status} answered with status {status}")
+    assert "<html>" not in done.stderr
 
 
 def test_what_is_not_a_command_gets_help() -> None:
