@@ -56,6 +56,18 @@ async def test_search_finds_as_one_types_and_marks_where(page: Page, server: Ser
     await expect(marks).to_be_hidden()
 
 
+async def test_the_previous_match_from_the_end_is_the_last_one(
+    page: Page, server: Server, tools: dict[str, Any]
+):
+    await opened(page, server, tools["job"]["id"], "#step:2:1")
+    await page.click('[data-action="follow"]')
+    await expect(page.locator("#log .row").filter(has_text="1000")).to_be_in_viewport()
+    await page.keyboard.press("/")
+    await page.locator("#log-query").fill("50")  # of which none is in sight or after it
+    await page.keyboard.press("Shift+Enter")
+    await expect(page.locator("#log output")).to_have_text("20 of 20")
+
+
 async def test_link_of_a_line_is_copied_in_two_clicks(
     browser: Browser, server: Server, tools: dict[str, Any]
 ):

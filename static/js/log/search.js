@@ -71,8 +71,10 @@ export class Search {
       const here = isNew ? undefined : this.lines[this.at];
       if (!(await this.#ask(query))) return;
       this.at = this.lines.indexOf(here);
-      if (this.at < 0) this.at = this.lines.findIndex((line) => line >= from) - (direction > 0 ? 1 : 0);
-      if (this.at < -1) this.at = -1;
+      if (this.at < 0) {
+        const after = this.lines.findIndex((line) => line >= from);
+        this.at = (after < 0 ? this.lines.length : after) - (direction > 0 ? 1 : 0);
+      }
     }
     if (!this.lines.length) return;
     this.at = (this.at + direction + this.lines.length) % this.lines.length;
