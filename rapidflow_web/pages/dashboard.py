@@ -13,6 +13,7 @@ from rapidflow_web.db.related_builds import usual
 from rapidflow_web.pages import charts, examples, forms
 from rapidflow_web.pages.blueprint import blueprint, fragment
 from rapidflow_web.pages.favourites import favourites
+from rapidflow_web.pages.origins import plain
 from rapidflow_web.web.prefix import prefix_of
 from rapidflow_web.web.response_cache import cacheable
 from rapidflow_web.web.services import services
@@ -80,7 +81,7 @@ async def _overview() -> dict[str, Any]:
         "bars": {
             pipeline.id: charts.drawing(
                 bars[pipeline.id],
-                f"Last builds of {pipeline.name}",
+                f"Last builds of {plain(pipeline.name)}",
                 _BARS,
                 in_tab_order=False,
                 prefix=prefix_of(current_app),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import html
+import json
+import re
+from collections.abc import Callable
 from urllib.parse import urlencode
 
 import pytest
 
 from tests.support.server import Answer, Server
+from tests.support.users import add_user, session_of
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -133,6 +137,27 @@ def test_text_from_pipelines_is_never_markup(server: Server):
         text = server.get(address).text
         assert "<script>alert" not in text
         assert "&lt;script&gt;alert" in text
+
+
+def test_characters_that_nobody_sees_are_escapes_in_names(new_server: Callable[..., Server]):
+    server = new_server(executor="process").start()
+    pipeline = server.pipeline('name: "a\\u202eb\\u200b"\nsteps: ["true"]\n')
+    job = server.start_build(pipeline)
+    server.wait_finished(job)
+    add_user(server, "root", "admin")
+    headers = {"Cookie": session_of(server, "root")}
+    body = json.dumps({"name": "\u200b", "role": "viewer", "pipelines": [pipeline]})
+    answer = server.request("POST", "/tokens", body, {**headers, "Content-Type": "application/json"})
+    assert answer.status == 201, answer.text
+    addresses = (
+        "/", "/ui/pipelines", f"/ui/pipelines/{pipeline}", "/ui/builds", f"/ui/jobs/{job}", "/ui/account",
+        "/ui/users/1",
+    )  # fmt: skip
+    for address in addresses:
+        # What fills a field when it is chosen must be the name itself.
+        page = re.sub(r"<datalist.*?</datalist>", "", server.get(address, headers).text, flags=re.DOTALL)
+        assert "\\u200b" in page, address
+        assert not re.search("[\u202e\u200b]", page), address
 
 
 def test_the_api_page_has_lines_that_can_be_run(server: Server):
