@@ -1,4 +1,4 @@
-// A job's page, but for its log: the tab shows the state, keys.
+// A job's page, but for its log: the tab shows the state, screen readers hear of it, keys.
 
 import { key } from "./keys.js";
 
@@ -9,6 +9,7 @@ let shown;
 function follow() {
   const { job: id, status, name } = job().dataset;
   if (status === shown) return;
+  if (shown) document.getElementById("job-said").textContent = `${name} #${id}: ${status}`;
   shown = status;
   document.title = `#${id} ${status} · ${name}`;
   const icon = document.querySelector('link[rel="icon"]');

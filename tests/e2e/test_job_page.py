@@ -67,6 +67,16 @@ async def test_a_running_build_is_cancelled(page: Page, server: Server):
     assert server.job(job)["status"] == "cancelled"
 
 
+async def test_screen_readers_hear_of_the_end_of_a_build(page: Page, server: Server):
+    job = server.start_job({"name": "Heard", "steps": [waiting()]})
+    server.wait_output(job, "Step 1")
+    await page.goto(f"{server.url}/ui/jobs/{job}")
+    said = page.get_by_role("status").filter(has_text="Heard")
+    await expect(said).to_have_count(0)
+    let_go(server, job)
+    await expect(said).to_have_text(f"Heard #{job}: success")
+
+
 async def test_a_retry_and_its_original_lead_to_each_other(page: Page, server: Server):
     first = server.run({"name": "Again", "steps": ["true"]})["job"]["id"]
     await page.goto(f"{server.url}/ui/jobs/{first}")

@@ -110,6 +110,18 @@ async def test_long_messages_and_a_graph_leave_room_for_the_rest(page: Page, ser
     assert log is not None and log["height"] >= 399
 
 
+async def test_print_has_all_jobs_and_all_parts(page: Page, server: Server):
+    after = "".join(f"  after-{number}: {{needs: first, steps: ['true']}}\n" for number in range(20))
+    cells = f"  matrix: {{needs: first, matrix: {{n: {list(range(20))}}}, steps: ['true']}}\n"
+    job = server.run(config("  first: {steps: ['exit 1']}\n" + after + cells))["job"]["id"]
+    await page.goto(f"{server.url}/ui/jobs/{job}")
+    await page.locator("#parts summary").click()
+    await page.emulate_media(media="print")
+    for selector in ("#graph .view", "#parts .folded .steps"):
+        hidden = await page.locator(selector).evaluate("(list) => list.scrollHeight - list.clientHeight")
+        assert hidden <= 0, selector
+
+
 async def test_a_part_that_fails_opens_its_log_while_the_build_runs(page: Page, server: Server):
     jobs = f"""\
   bad: {{steps: ['echo first; {waiting()}; echo error: broken; exit 1']}}
