@@ -149,6 +149,7 @@ async def repository_page(repository: Repository, status: int = 200, **values: A
             "forks": FORKS,
             "secrets": sorted({*everywhere, *repository.secrets}),
             "status_error": await statuses.error_of(repository.id),
+            "secret_mark": forms.mark(repository.old_secret_until),
             **connecting(repository),
         }
     return await forms.page(

@@ -65,6 +65,13 @@ async def connect_repository(repository_id: int) -> Response | WerkzeugResponse:
 async def renew_hook_secret(repository_id: int) -> Response:
     """Makes a new secret for the webhook and shows it, this once."""
     repository = await repositories.existing(repository_id)
+    # Sent again, as by a reload of the answer, it would end the secret that the forge still signs with.
+    if forms.is_old(await forms.fields(), repository.old_secret_until):
+        problem = (
+            "no secret was made: one was made after you opened the page. Only that one and the one before it "
+            "count, so another would end the secret that the forge may still use"
+        )
+        return await repository_page(repository, 409, secret_problem=problem)
     secret = await services().triggers.repositories.new_secret(repository.id, started_by("web"))
     return await secret_page(repository, secret)
 

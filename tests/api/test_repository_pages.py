@@ -111,6 +111,10 @@ def test_a_repository_is_added_and_its_secret_shown_this_once(team: Team) -> Non
     assert secret not in team.get(f"/ui/repositories/{number}").text
     renewed = team.send(f"/ui/repositories/{number}/secret").text
     assert "accepted for another 24 hours" in renewed and secret not in renewed
+    fresh = re.findall(r'/secret".*?name="was" value="([^"]+)"', team.get(f"/ui/repositories/{number}").text)
+    assert team.send(f"/ui/repositories/{number}/secret", was=fresh[0]).status == 200
+    again = team.send(f"/ui/repositories/{number}/secret", was=fresh[0])  # as by a reload of the answer
+    assert again.status == 409 and "No secret was made" in again.text and 'id="secret"' not in again.text
     removed = team.send(f"/ui/repositories/{number}/remove")
     assert removed.headers["location"] == "/ui/repositories?done=removed"
     assert team.get(f"/ui/repositories/{number}").status == 404
