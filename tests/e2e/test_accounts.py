@@ -121,6 +121,20 @@ async def test_the_commands_on_a_jobs_page_take_a_token_from_the_shell(page: Pag
     )
 
 
+async def test_a_token_with_a_long_name_and_many_pipelines_leaves_room_to_revoke_it(page: Page, team: Server):
+    headers = {"Cookie": session_of(team, "root"), "Content-Type": "application/json"}
+    bodies = [json.dumps({"name": f"Service {number}", "config": "steps: ['true']\n"}) for number in range(6)]
+    pipelines = [team.request("POST", "/pipelines", body, headers).json["id"] for body in bodies]
+    body = json.dumps({"name": "W" * 64, "role": "viewer", "pipelines": pipelines})
+    assert team.request("POST", "/tokens", body, headers).status == 201
+    await log_in(page, team, "root", "/ui/account")
+    await expect(page.get_by_role("button", name=f"Revoke {'W' * 64}")).to_be_in_viewport(ratio=1)
+    row = page.get_by_role("row").filter(has_text="W" * 64)
+    await expect(row).not_to_contain_text("Service 1", use_inner_text=True)
+    await row.get_by_text("6 pipelines").click()
+    await expect(row).to_contain_text("Service 0, Service 1", use_inner_text=True)
+
+
 async def test_a_password_is_changed_and_other_browsers_are_logged_out(
     page: Page, team: Server, console: Console
 ):
