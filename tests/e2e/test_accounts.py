@@ -135,6 +135,34 @@ async def test_a_token_with_a_long_name_and_many_pipelines_leaves_room_to_revoke
     await expect(row).to_contain_text("Service 0, Service 1", use_inner_text=True)
 
 
+async def test_why_a_form_was_refused_is_in_sight_wherever_the_form_is(
+    page: Page, team: Server, console: Console
+):
+    console.allow("Failed to load resource")
+    await page.set_viewport_size({"width": 390, "height": 700})
+    await log_in(page, team, "root", "/ui/users")
+    headers = {"Cookie": session_of(team, "root"), "Content-Type": "application/yaml"}
+    answer = team.request("POST", "/pipelines", "name: Refused\nsteps: ['true']\n", headers)
+    refused = page.get_by_role("alert").filter(visible=True)
+    for address, fields, button, sentence in (
+        ("/ui/users", {"Name": "anna", "Password": PASSWORD}, "Add user", "There is a user anna already"),
+        (
+            "/ui/account",
+            {"Current password": "another one", "New password": PASSWORD, "New password again": PASSWORD},
+            "Change password",
+            "password",
+        ),
+        (f"/ui/pipelines/{answer.json['id']}", {"Environment": "no variable"}, "Start", "no variable"),
+    ):
+        await page.goto(f"{team.url}{address}")
+        for label, text in fields.items():
+            await page.get_by_label(label, exact=True).fill(text)
+        await page.get_by_role("button", name=button, exact=True).click()
+        await expect(refused).to_contain_text(sentence)
+        await expect(refused).to_be_in_viewport()
+        await expect(refused).to_be_focused()
+
+
 async def test_a_password_is_changed_and_other_browsers_are_logged_out(
     page: Page, team: Server, console: Console
 ):
