@@ -93,7 +93,10 @@ def lines_of(text: str) -> dict[str, str]:
         key, separator, value = line.partition("=")
         if not separator:
             raise Invalid([Problem("environment", f"'{line[:60]}' is not KEY=value")])
-        variables[key.strip()] = value
+        key = key.strip()
+        if key in variables:
+            raise Invalid([Problem("environment", f"'{key[:60]}' is there twice; leave one line out")])
+        variables[key] = value
     return variables
 
 

@@ -110,6 +110,14 @@ def test_a_variable_that_is_none_is_refused_and_what_was_typed_stays(server: Ser
     assert server.get(f"/pipelines/{pipeline}/jobs").json == []
 
 
+def test_a_variable_that_is_there_twice_is_refused(server: Server):
+    pipeline = server.pipeline({"name": "variables", "steps": ["true"]})
+    answer = submit(server, f"/ui/pipelines/{pipeline}/jobs", environment="A=1\r\n A =2")
+    assert answer.status == 422
+    assert "&#39;A&#39; is there twice; leave one line out" in answer.text
+    assert server.get(f"/pipelines/{pipeline}/jobs").json == []
+
+
 def test_the_history_has_pages_of_fifty_and_keeps_its_filter(server: Server):
     pipeline = server.pipeline({"name": "history", "steps": ["true"]})
     jobs = [server.start_build(pipeline) for _ in range(51)]
