@@ -188,6 +188,7 @@ def test_events_say_for_each_pipeline_why_it_was_built_or_not(team: Team) -> Non
     assert f'id="event-{event["id"]}"' in text
     assert "The commit&#39;s message has &#39;[skip ci]&#39;." in text
     assert "&lt;script&gt;x&lt;/script&gt;" in text and "<script>alert" not in text and BRANCH not in text
+    assert "red \\u202eback" in text and "\u202e" not in text
     assert "/ui/deliveries/" not in text
     assert "/ui/deliveries/" in team.get(f"/ui/repositories/{team.id}/events").text
     older = team.get(f"/ui/repositories/{team.id}/events?before={event['id']}").text
