@@ -68,6 +68,23 @@ async def test_the_previous_match_from_the_end_is_the_last_one(
     await expect(page.locator("#log output")).to_have_text("20 of 20")
 
 
+async def test_an_expression_that_takes_for_ever_in_browsers_does_not_hold_the_page(
+    page: Page, server: Server
+):
+    script = "echo aaa; printf 'a%.0s' $(seq 40); echo '!'"
+    job = server.run({"name": "for ever", "steps": [script]})["job"]["id"]
+    await opened(page, server, job)
+    await page.keyboard.press("/")
+    await page.get_by_label("Regular expression").check()
+    output = page.locator("#log output")
+    await page.locator("#log-query").fill("(a+)+$")
+    await expect(output).to_have_text("1 of 1")
+    await page.locator("#log-query").fill("^a+!")
+    await expect(output).to_have_text("1 of 1")
+    while await page.evaluate("[...CSS.highlights.get('search')].map(String).join()") != "a" * 40 + "!":
+        await page.wait_for_timeout(50)
+
+
 async def test_link_of_a_line_is_copied_in_two_clicks(
     browser: Browser, server: Server, tools: dict[str, Any]
 ):

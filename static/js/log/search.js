@@ -1,5 +1,7 @@
 // Search in the whole log. The server finds the lines; here they are gone to and marked.
 
+import { Matcher } from "./matcher.js";
+
 const HIGHLIGHT = "search";
 const TYPING = 200; // milliseconds after which what was typed is searched for
 
@@ -12,6 +14,7 @@ export class Search {
     this.lines = [];
     this.at = -1;
     this.pattern = null;
+    this.matcher = new Matcher();
     this.asked = "";
     this.size = () => 0; // that of the log, which grows while the build runs
     form.addEventListener("submit", (event) => {
@@ -124,14 +127,22 @@ export class Search {
   /** Marks what matches in the rows that are shown. */
   mark(rows) {
     if (!CSS.highlights) return;
-    const ranges = this.pattern ? rows.flatMap((row) => rangesIn(row, this.pattern)) : [];
-    CSS.highlights.set(HIGHLIGHT, new Highlight(...ranges));
+    this.matcher.forget();
+    if (!this.pattern) return highlight([]);
+    const texts = rows.map((row) => row.querySelector(".text")).filter(Boolean);
+    const contents = texts.map((text) => text.textContent);
+    this.matcher.find(contents, this.pattern, (found) => {
+      // Rows may be shown anew meanwhile.
+      highlight(texts.flatMap((text, at) => (text.textContent === contents[at] ? rangesIn(text, found[at]) : [])));
+    });
   }
 }
 
-function rangesIn(row, pattern) {
-  const text = row.querySelector(".text");
-  if (!text) return [];
+function highlight(ranges) {
+  CSS.highlights.set(HIGHLIGHT, new Highlight(...ranges));
+}
+
+function rangesIn(text, matches) {
   const nodes = [];
   for (let walker = document.createTreeWalker(text, NodeFilter.SHOW_TEXT); walker.nextNode(); ) nodes.push(walker.currentNode);
   let [at, before] = [0, 0]; // of the node that was reached; matches come in order
@@ -139,10 +150,10 @@ function rangesIn(row, pattern) {
     while (at < nodes.length - 1 && offset > before + nodes[at].length) before += nodes[at++].length;
     return [nodes[at], offset - before];
   };
-  return [...text.textContent.matchAll(pattern)].filter((match) => match[0]).map((match) => {
+  return matches.filter(([start, end]) => end > start).map(([start, end]) => {
     const range = new Range();
-    range.setStart(...place(match.index));
-    range.setEnd(...place(match.index + match[0].length));
+    range.setStart(...place(start));
+    range.setEnd(...place(end));
     return range;
   });
 }
