@@ -195,7 +195,8 @@ async def log_in(page: Page, server: Server) -> None:
 
 async def test_hostile_output_is_text(tab: Page, hostile: Hostile):
     await log_in(tab, hostile.server)
-    title = f"#{hostile.job} failed · {NAME}"
+    shown = NAME.replace("\u202e", r"\u202e").replace("\u2066", r"\u2066")  # as everywhere on pages
+    title = f"#{hostile.job} failed · {shown}"
     for fragment in ("", "#step:1", "#step:1:6", "#step:2:2", "#step:3:1"):
         await tab.goto("about:blank")
         await tab.goto(f"{hostile.server.url}/ui/jobs/{hostile.job}{fragment}")
