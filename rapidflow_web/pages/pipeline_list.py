@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quart import Response
+from quart import Response, request
 
 from rapidflow_web.db import build_lists, pipeline_search
 from rapidflow_web.pages import forms
@@ -13,6 +13,7 @@ from rapidflow_web.pages.favourites import favourites
 from rapidflow_web.web.response_cache import cacheable
 from rapidflow_web.web.templates import render
 
+_DONE = {"deleted": "The pipeline is deleted. Its builds stay."}
 _MOST = 500
 """Pipelines that are shown at once."""
 
@@ -21,7 +22,7 @@ _MOST = 500
 async def show_pipelines() -> str:
     """All pipelines that may be seen and match."""
     cacheable()
-    return await render("pipelines.html", **await _found())
+    return await render("pipelines.html", done=_DONE.get(request.args.get("done", "")), **await _found())
 
 
 @blueprint.get("/ui/pipelines/list")

@@ -154,7 +154,7 @@ async def delete_pipeline(pipeline_id: int) -> WerkzeugResponse:
             f"this pipeline is defined by {pipeline.path} in its repository; remove the file there"
         )
     await changes.delete_pipeline(pipeline)
-    return redirect("/", 303)
+    return redirect("/ui/pipelines?done=deleted", 303)
 
 
 @blueprint.post("/ui/pipelines/<pipeline_id>/jobs")

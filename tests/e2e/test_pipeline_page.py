@@ -74,8 +74,8 @@ async def test_a_deleted_pipeline_is_gone_and_its_builds_stay(page: Page, server
     await page.goto(f"{server.url}/ui/pipelines/{pipeline}")
     await page.get_by_text("Delete this pipeline").click()
     await page.get_by_role("button", name="Delete “Unwanted”").click()
-    await expect(page).to_have_url(f"{server.url}/")
-    await expect(page.locator(f"#pipeline-{pipeline}")).to_have_count(0)
+    await expect(page.get_by_text("The pipeline is deleted. Its builds stay.")).to_be_visible()
+    await expect(page.get_by_role("link", name="Unwanted")).to_have_count(0)
     assert server.job(job)["status"] == "success"
     answer = await page.goto(f"{server.url}/ui/pipelines/{pipeline}")
     assert answer is not None and answer.status == 404
@@ -93,5 +93,5 @@ async def test_without_scripts_a_pipeline_is_added_corrected_and_deleted(browser
     await expect(page.get_by_role("heading", level=1)).to_have_text("Plain")
     await page.get_by_text("Delete this pipeline").click()
     await page.get_by_role("button", name="Delete “Plain”").click()
-    await expect(page).to_have_url(f"{server.url}/")
+    await expect(page).to_have_url(f"{server.url}/ui/pipelines?done=deleted")
     await context.close()
