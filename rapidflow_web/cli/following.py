@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -60,10 +61,21 @@ def watch(client: Client, job_id: str, query: dict[str, Any]) -> str:
 
 def copy(chunks: Iterable[bytes], count: Callable[[int], object] = lambda _: None) -> None:
     """Prints a log as it is. `count` is told how many bytes."""
-    for chunk in chunks:
-        sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
-        count(len(chunk))
+    try:
+        for chunk in chunks:
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+            count(len(chunk))
+    finally:
+        _end_styles(sys.stdout.buffer)
+
+
+def _end_styles(output: BinaryIO) -> None:
+    """Ends colours that a log left on at its end: a terminal would write all that comes after it in them."""
+    if output.isatty() and os.environ.get("TERM") != "dumb":
+        with contextlib.suppress(OSError):  # a terminal that is gone
+            output.write(b"\x1b[0m")
+            output.flush()
 
 
 def show_failures(client: Client, parts: Sequence[dict[str, Any]], output: BinaryIO) -> None:
@@ -75,6 +87,7 @@ def show_failures(client: Client, parts: Sequence[dict[str, Any]], output: Binar
         output.write(f"\n{safe(title)}\n".encode())
         for chunk in client.stream(str(part["job_id"]), {"tail": _TAIL_LINES}):
             output.write(chunk)
+        _end_styles(output)
     if len(failed) > _MOST_TAILS:
         output.write(f"\nand {len(failed) - _MOST_TAILS} more parts failed\n".encode())
     output.flush()

@@ -69,6 +69,17 @@ def last_drawn(text: str) -> str:
     return re.sub(r"\x1b\[\d+m", "", text.rpartition("\x1b[?7l")[2])
 
 
+def test_colours_that_a_log_leaves_on_end_with_it_on_a_terminal(
+    server: Server, screen: tuple[int, int]
+) -> None:
+    job = server.run({"name": "red", "steps": ["printf '\\033[31mred'; exit 1"]})["job"]["id"]
+    stream = server.get(f"/jobs/{job}/logs/stream").body
+    assert b"\x1b[31mred" in stream and b"\x1b[0m" not in stream
+    assert server.pipe("logs", str(job)) == stream
+    _, drawn = on_terminal(server, screen, "logs", "-f", str(job))
+    assert drawn.endswith("=== Build completed ===\n\x1b[0m")
+
+
 def test_the_parts_are_shown_in_place_and_what_failed_at_the_end(
     server: Server, screen: tuple[int, int]
 ) -> None:
