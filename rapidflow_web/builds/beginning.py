@@ -197,9 +197,7 @@ class Beginning:
         if job.status not in jobs.FINISHED:
             raise BadRequest(f"job {job_id} is {job.status}; it can be retried when it has finished")
         if only_failed and job.status == "success":
-            raise BadRequest(
-                f"nothing failed in job {job_id}; retry it without 'only' to run all of it again"
-            )
+            raise BadRequest(f"nothing failed in job {job_id}; retry all of it instead")
         if job.upload_id is not None and not await uploads.exists(job.upload_id):
             raise BadRequest(
                 f"the working tree of job {job_id} is not kept any more; run 'rapidflow run' in it again"
