@@ -174,8 +174,9 @@ class DataFolder:
             yield
         except OSError as error:
             where = "" if error.filename in (None, str(self._root)) else f"{error.filename}: "
+            why = "it is not a folder" if isinstance(error, FileExistsError) else error.strerror
             raise SettingsError(
-                f"RAPIDFLOW_DATA is {str(self._root)!r}, which can't be used: {where}{error.strerror}."
+                f"RAPIDFLOW_DATA is {str(self._root)!r}, which can't be used: {where}{why}."
             ) from error
 
     @contextlib.contextmanager

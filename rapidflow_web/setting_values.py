@@ -94,7 +94,14 @@ def whole(low: int, high: int, beside: str = "") -> Callable[[str], int]:
 def bind(text: str) -> Bind:
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if (
+        not separator
+        or not host
+        or "/" in host
+        or not port.isascii()
+        or not port.isdigit()
+        or int(port) > 65535
+    ):
         raise ValueError("write it as host:port, for example 127.0.0.1:3000")
     return Bind(host, int(port))
 
@@ -147,11 +154,40 @@ def roots(text: str) -> tuple[str, ...]:
     return tuple(posixpath.normpath("/" + root.strip("/")) for root in roots)
 
 
+_POSTGRES_OPTION = re.compile(
+    "application_name|command_timeout|max_cacheable_statement_size|max_cached_statement_lifetime|"
+    "max_inactive_connection_lifetime|max_queries|max_?size|min_?size|schema|ssl|statement_cache_size|timeout"
+)
+"""What the driver for PostgreSQL and Tortoise take; it fails on any other with a traceback."""
+
+
 def database_url(text: str) -> str:
     scheme, _, rest = text.partition("://")
     if text and not ((scheme == "postgres" and rest) or (scheme == "sqlite" and rest.startswith("/"))):
         raise ValueError("write it as sqlite:///absolute/path or postgres://user:password@host/name")
+    if scheme == "postgres":
+        _check_postgres_url(text)
     return text
+
+
+def _check_postgres_url(text: str) -> None:
+    try:
+        url = urlsplit(text)
+        options = [name for name, _ in parse_qsl(url.query, keep_blank_values=True)]
+        whole = url.port != 0 and not url.fragment and "/" not in url.path[1:]
+    except ValueError:
+        options, whole = [], False
+    if not whole:
+        raise ValueError(
+            "write it as postgres://user:password@host:5432/name, with a character like / or # in a password "
+            "as %2F or %23"
+        )
+    for name in options:
+        if not _POSTGRES_OPTION.fullmatch(name):
+            raise ValueError(
+                f"its option {name[:60]!r} is not known; set the variables that psql reads, such as "
+                "PGSSLMODE, instead"
+            )
 
 
 def network(text: str) -> str:

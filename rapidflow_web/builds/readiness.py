@@ -11,6 +11,7 @@ from rapidflow_web.builds.health import Health
 from rapidflow_web.builds.queue import Queue
 from rapidflow_web.builds.supervisor import Supervisor
 from rapidflow_web.db import jobs
+from rapidflow_web.db.database import is_read_only
 
 _DATABASE_SECONDS = 5.0
 
@@ -40,10 +41,16 @@ async def readiness(supervisor: Supervisor, queue: Queue, health: Health, data: 
 
 async def _database_problem() -> str | None:
     # A query is never cancelled (see db.database.uncancelled), so what is asked here is left to itself.
-    asked = asyncio.ensure_future(jobs.waiting())
+    asked = asyncio.ensure_future(_refuses_changes())
     done, _ = await asyncio.wait({asked}, timeout=_DATABASE_SECONDS)
     if not done:
         asked.add_done_callback(lambda future: future.cancelled() or future.exception())
         return f"the database does not answer within {_DATABASE_SECONDS:.0f} s"
-    error = asked.exception()
-    return f"the database can't be read: {error}" if error is not None else None
+    if (error := asked.exception()) is not None:
+        return f"the database can't be read: {error}"
+    return "the database takes no changes: it is read-only, such as a standby" if asked.result() else None
+
+
+async def _refuses_changes() -> bool:
+    await jobs.waiting()
+    return await is_read_only()

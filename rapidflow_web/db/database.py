@@ -10,9 +10,8 @@ import logging
 import pkgutil
 import shutil
 import sqlite3
-import subprocess
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from contextlib import closing
 from contextvars import ContextVar
 from pathlib import Path
@@ -20,10 +19,15 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from tortoise import Tortoise, connections
 from tortoise.backends.base.config_generator import expand_db_url  # pyright: ignore[reportUnknownVariableType]
-from tortoise.exceptions import DBConnectionError, IntegrityError, OperationalError
+from tortoise.exceptions import (
+    DBConnectionError,
+    IntegrityError,
+    OperationalError,
+    TransactionManagementError,
+)
 
 from rapidflow_web import private_files
-from rapidflow_web.db import sqlite_client
+from rapidflow_web.db import postgres_programs, sqlite_client
 from rapidflow_web.db.sql import dialect, rows
 from rapidflow_web.errors import DatabaseError
 from rapidflow_web.shielding import to_the_end
@@ -43,7 +47,10 @@ _is_command = ContextVar("_is_command", default=False)
 """Whether a command uses the database, beside a server or without one."""
 _LEAST_FREE = 1024**2
 """Bytes without which SQLite can't open a database: it makes files beside it."""
-_AWAY = (OperationalError, DBConnectionError, sqlite3.OperationalError, OSError)
+_AWAY = (OperationalError, DBConnectionError, TransactionManagementError, sqlite3.OperationalError, OSError)
+"""A database that only takes reads, such as one that became a standby, is an error of the transaction."""
+_NO_TABLE = "42P01"
+"""PostgreSQL's code for a table that is not there; it says so in the language of its machine."""
 
 
 def tortoise_config(url: str) -> dict[str, Any]:
@@ -84,15 +91,14 @@ async def open_database(url: str, copies: Path | None = None) -> None:
     try:
         await _migrate(url, copies)
         await Tortoise.init(config=tortoise_config(url), _enable_global_fallback=True)
-    except (DBConnectionError, OperationalError, OSError, sqlite3.Error) as error:
+    except BaseException as error:
         await close_database()
-        raise _unopened(url, error) from error
-    except BaseException:
-        await close_database()
+        if is_of_database(error) or isinstance(error, OSError):
+            raise _unopened(url, error) from error
         raise
 
 
-def _unopened(url: str, error: Exception) -> DatabaseError:
+def _unopened(url: str, error: BaseException) -> DatabaseError:
     path = sqlite_path(url)
     # SQLite calls it an I/O error.
     with contextlib.suppress(OSError):
@@ -123,17 +129,23 @@ async def connected(url: str) -> AsyncGenerator[None]:
                 "the database is of an older version; start the server once to bring it up to date."
             )
         await Tortoise.init(config=tortoise_config(url), _enable_global_fallback=True)
-    except (DBConnectionError, OperationalError, OSError, sqlite3.Error) as error:
+    except Exception as error:
         await close_database()
-        raise _unopened(url, error) from error
+        if is_of_database(error) or isinstance(error, OSError):
+            raise _unopened(url, error) from error
+        raise
     _is_command.set(True)
     try:
-        yield
-    except (DBConnectionError, OperationalError, sqlite3.Error) as error:
-        raise DatabaseError(f"the database {without_password(url)} can't be used: {error}.") from error
+        with named(url):
+            yield
     finally:
         _is_command.set(False)
         await close_database()
+
+
+async def is_read_only() -> bool:
+    """Whether PostgreSQL takes no changes, such as a standby; of an SQLite database only a change tells."""
+    return dialect() == "postgres" and (await rows("SHOW transaction_read_only"))[0][0] == "on"
 
 
 async def rewrite() -> None:
@@ -194,7 +206,9 @@ async def _applied(url: str) -> list[str]:
         finally:
             await Tortoise.close_connections()
     except (OperationalError, sqlite3.OperationalError) as error:
-        if "tortoise_migrations" in str(error):
+        # PostgreSQL also names the table where it may not be read.
+        code = getattr(error.__cause__, "sqlstate", _NO_TABLE)
+        if "tortoise_migrations" in str(error) and code == _NO_TABLE:
             return []  # a new database
         raise
 
@@ -230,30 +244,10 @@ def _back_up(path: Path, version: str) -> None:
 
 def _dump(url: str, target: Path) -> None:
     try:
-        dump_postgres(url, target)
+        postgres_programs.dump(url, target)
     except DatabaseError as error:
         # Who runs PostgreSQL has backups of it, and may have none of its programs on this machine.
         _log.warning("no copy of the database is made before it is brought up to date: %s", error)
-
-
-def dump_postgres(url: str, target: Path) -> None:
-    """Writes a PostgreSQL database to a file, for `pg_restore`. Raises `DatabaseError`."""
-    private_files.make(target)
-    try:
-        postgres_program("pg_dump", "--format=custom", "--no-owner", f"--file={target}", f"--dbname={url}")
-    except DatabaseError:
-        target.unlink()
-        raise
-
-
-def postgres_program(*command: str) -> None:
-    """Runs a client program of PostgreSQL. Raises `DatabaseError` with its own words."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
-    except FileNotFoundError:
-        raise DatabaseError(f"{command[0]} is missing; install the client programs of PostgreSQL") from None
-    if done.returncode != 0:
-        raise DatabaseError(f"{command[0]} failed: {' '.join(done.stderr.split())[-500:]}")
 
 
 def without_password(url: str) -> str:
@@ -269,6 +263,29 @@ def is_away(error: Exception) -> bool:
     # Tortoise passes on what the driver for PostgreSQL says of lost connections; it is not always installed.
     lost = type(error).__module__.startswith("asyncpg.")
     return lost or isinstance(error, _AWAY)
+
+
+def is_of_database(error: BaseException) -> bool:
+    """Whether a database, or the connection to it, raised this; also where that does not pass by itself.
+
+    An error of the system that is none of a connection may be one of any file.
+    """
+    if not isinstance(error, Exception) or (
+        isinstance(error, OSError) and not isinstance(error, ConnectionError)
+    ):
+        return False
+    return is_away(error) or isinstance(error, IntegrityError | sqlite3.Error)
+
+
+@contextlib.contextmanager
+def named(url: str) -> Generator[None]:
+    """Says of what the database raises meanwhile that it can't be used, by `DatabaseError`."""
+    try:
+        yield
+    except Exception as error:
+        if is_of_database(error):
+            raise DatabaseError(f"the database {without_password(url)} can't be used: {error}.") from error
+        raise
 
 
 def patient(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:

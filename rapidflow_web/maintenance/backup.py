@@ -27,8 +27,8 @@ from typing import IO, Any
 
 from rapidflow_web import __version__, private_files
 from rapidflow_web.data_folder import DataFolder, check_is_whole, locked, make_folder
-from rapidflow_web.db import jobs, secrets
-from rapidflow_web.db.database import connected, dump_postgres, postgres_program, sqlite_path, sqlite_url
+from rapidflow_web.db import jobs, postgres_programs, secrets
+from rapidflow_web.db.database import connected, sqlite_path, sqlite_url
 from rapidflow_web.errors import DatabaseError
 from rapidflow_web.logs import index
 from rapidflow_web.logs.compressed import path_of
@@ -111,7 +111,7 @@ def _snapshot(url: str, folder: Path) -> Path:
     path = sqlite_path(url)
     if path is None:
         target = folder / _DUMP
-        dump_postgres(url, target)
+        postgres_programs.dump(url, target)
         return target
     target = folder / _SNAPSHOT
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(target)) as copy:
@@ -303,9 +303,8 @@ def _restore_database(settings: Settings, fresh: Path) -> dict[str, Path]:
 
 def _restore_dump(dump: Path, url: str) -> None:
     """Restores all of a dump, or nothing. Raises `RapidFlowError`."""
-    options = ("--no-owner", "--single-transaction", "--exit-on-error", f"--dbname={url}")
     try:
-        postgres_program("pg_restore", *options, str(dump))
+        postgres_programs.restore(dump, url)
     except DatabaseError as error:
         if "already exists" not in str(error):
             raise

@@ -45,7 +45,7 @@ from rapidflow_web.builds.service import Service
 from rapidflow_web.builds.supervisor import Supervisor
 from rapidflow_web.data_folder import DataFolder
 from rapidflow_web.db import outbox, ownership, users
-from rapidflow_web.db.database import close_database, open_database, sqlite_url
+from rapidflow_web.db.database import close_database, named, open_database, sqlite_url
 from rapidflow_web.errors import SettingsError
 from rapidflow_web.executors.base import Executor
 from rapidflow_web.executors.docker.executor import DockerExecutor
@@ -218,13 +218,14 @@ def create_app(settings: Settings) -> Quart:
             await opened.enter_async_context(ownership.owned(url, settings.data, _end))
             await open_database(url, settings.data)
             opened.push_async_callback(close_database)
-            await _refuse_to_be_open(settings)
-            await take_out_passwords(vault, tools.mirrors)
-            opened.push_async_callback(executor.close)
-            # Before builds are begun anew where these were at work.
-            await asyncio.to_thread(end_strays, settings.data)
-            await asyncio.to_thread(tools.mirrors.clear_away)
-            await triggers.uploads.clear_away()
+            with named(url):
+                await _refuse_to_be_open(settings)
+                await take_out_passwords(vault, tools.mirrors)
+                opened.push_async_callback(executor.close)
+                # Before builds are begun anew where these were at work.
+                await asyncio.to_thread(end_strays, settings.data)
+                await asyncio.to_thread(tools.mirrors.clear_away)
+                await triggers.uploads.clear_away()
             running = asyncio.create_task(supervisor.run())
             running.add_done_callback(_say_why_it_ended)
             opened.push_async_callback(_cancel, running)

@@ -225,6 +225,14 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence(tmp_path: Path, name:
     assert value.removeprefix("sqlite://") in refused.stderr
 
 
+def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    assert serve(tmp_path, RAPIDFLOW_DATA=str(path)).stderr == (
+        f"rapidflow: RAPIDFLOW_DATA is '{path}', which can't be used: it is not a folder.\n"
+    )
+
+
 def test_an_address_that_others_can_reach_needs_a_user_or_a_proxy(
     tmp_path: Path, new_server: Callable[..., Server]
 ) -> None:

@@ -76,6 +76,17 @@ class Postgres:
         """Changes what is stored; `given` is what the statement reads."""
         self._psql(statement, url, given)
 
+    def set(self, name: str, value: str) -> None:
+        """Sets a parameter for all connections, also for those that are open."""
+        self.sql(f"ALTER SYSTEM SET {name} = {value}")
+        self.sql("SELECT pg_reload_conf()")
+
+    def require_password(self, user: str) -> None:
+        """Lets a user in by its password only; all others are let in by their name."""
+        rules = self._folder / "data" / "pg_hba.conf"
+        rules.write_text(f"host all {user} all scram-sha-256\n{rules.read_text()}")
+        self.sql("SELECT pg_reload_conf()")
+
     def value(self, query: str, url: str = "", *, trim: bool = True) -> str:
         """What a query prints, such as a single value; with `trim` without spaces and newlines around it."""
         printed = self._psql(query, url)

@@ -147,7 +147,19 @@ def test_an_address_is_a_host_and_a_port(text: str, host: str, port: int, writte
 
 
 @pytest.mark.parametrize(
-    "text", ["3000", ":3000", "host", "host:", "host:65536", "host:-1", "host:http", "host:8³", "[]:1"]
+    "text",
+    [
+        "3000",
+        ":3000",
+        "host",
+        "host:",
+        "host:65536",
+        "host:-1",
+        "host:http",
+        "host:8³",
+        "[]:1",
+        "http://host:1",
+    ],
 )
 def test_a_wrong_address_is_refused(text: str):
     assert refusal("RAPIDFLOW_BIND", text) == (
@@ -317,6 +329,28 @@ def test_the_password_of_a_database_is_not_repeated() -> None:
     said = refusal("RAPIDFLOW_DATABASE_URL", "mysql://root:hunter2@localhost/builds")
     assert said.startswith("RAPIDFLOW_DATABASE_URL is not right: write it as sqlite:")
     assert "hunter2" not in said + repr(from_environment({"RAPIDFLOW_SMTP_URL": ""}))
+
+
+@pytest.mark.parametrize(
+    ("rest", "why"),
+    [
+        ("a#hunter2@host/builds", "a character like / or # in a password as %2F or %23"),
+        ("a/hunter2@host/builds", "a character like / or # in a password as %2F or %23"),
+        ("hunter2@host:70000/builds", "postgres://user:password@host:5432/name"),
+        ("hunter2@host:x/builds", "postgres://user:password@host:5432/name"),
+        ("hunter2@host/builds?sslmode=require", "its option 'sslmode' is not known; set the variables"),
+    ],
+)
+def test_a_wrong_url_of_a_database_is_refused_without_its_password(rest: str, why: str) -> None:
+    said = refusal("RAPIDFLOW_DATABASE_URL", f"postgres://builds:{rest}")
+    assert said.startswith("RAPIDFLOW_DATABASE_URL is not right: ") and why in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("rest", ["p%2F%23@host/builds", "p@[::1]:5432/builds?schema=ci&ssl=true", "p@host"])
+def test_a_url_of_a_database_is_taken_as_it_is(rest: str) -> None:
+    url = f"postgres://builds:{rest}"
+    assert from_environment({"RAPIDFLOW_DATABASE_URL": url}).database_url == url
 
 
 @pytest.mark.parametrize(
