@@ -147,10 +147,11 @@ def may(role: Role) -> bool:
 def address() -> str:
     """The address of the client, which a proxy in front knows."""
     peer = request.remote_addr or ""
-    if services().access.is_proxy(peer):
-        # Some proxies add a header of their own below the one that a client made up.
-        said = ",".join(request.headers.getlist("X-Forwarded-For")).rpartition(",")[2].strip()
-        peer = said or peer
+    # Some proxies add a header of their own below the one that a client made up; each says where its own
+    # client is. What a trusted one says is believed, and may be the address of another.
+    said = ",".join(request.headers.getlist("X-Forwarded-For")).split(",")
+    while services().access.is_proxy(addresses.plain(peer)) and said:
+        peer = said.pop().strip() or peer
     return addresses.plain(peer)
 
 

@@ -77,6 +77,14 @@ def test_wrong_passwords_of_one_client_behind_a_proxy_do_not_slow_down_another(
     assert server.request("POST", "/login", form, {**FORM, "X-Forwarded-For": "192.0.2.2"}).status == 303
     entries = server.get("/audit", as_(token_of(server, "root"))).json
     assert {entry["address"] for entry in entries if entry["actor"] == "root"} == {"192.0.2.1"}
+    # Behind two proxies.
+    server.stop()
+    server.set(proxy_addresses="127.0.0.1, 203.0.113.0/24")
+    server.start()
+    chain = "192.0.2.3, 203.0.113.7,203.0.113.8:4711"
+    assert server.request("POST", "/login", form, {**FORM, "X-Forwarded-For": chain}).status == 303
+    newest = server.get("/audit?limit=2", as_(token_of(server, "root"))).json
+    assert "192.0.2.3" in {entry["address"] for entry in newest}
     # Whoever is no proxy can't say who they are.
     server.stop()
     server.set(proxy_addresses="203.0.113.1")
