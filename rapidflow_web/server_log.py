@@ -34,6 +34,15 @@ def configure(form: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("asyncpg.pool").addFilter(_in_one_line)
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """Shortens the traceback that the driver logs again and again while PostgreSQL is away."""
+    if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
+        record.msg, record.args = "%s: %s", (record.getMessage(), record.exc_info[1])
+        record.exc_info = None
+    return True
 
 
 class _TextFormatter(logging.Formatter):

@@ -53,6 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UnicodeEncodeError as error:
         _say(f"{error.object!r} is not text in {error.encoding}")
         code = _TROUBLE
+    except (EOFError, click.Abort):
+        # The end of the input, such as Ctrl-D; click says the same of Ctrl-C.
+        print(file=sys.stderr)
+        _say("the question was not answered, so nothing was done; see --help for doing without it")
+        code = _TROUBLE
     except KeyboardInterrupt:
         code = _INTERRUPTED
     sys.exit(code)

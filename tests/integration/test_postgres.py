@@ -192,6 +192,9 @@ def test_builds_go_on_when_the_database_was_away(
         (server.data / "work" / str(running) / "workspace" / "go").touch()
         assert server.get("/health").status == 200
         assert server.get("/ready").status == 503
+        # The driver tries to connect again by itself.
+        wait_for(lambda: "asyncpg.pool: Failed" in server.log.read_text(), "the log says so")
+        assert "Traceback" not in server.log.read_text()
     finally:
         postgres.start()
     for job_id in (running, waiting):

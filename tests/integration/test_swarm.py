@@ -81,6 +81,15 @@ def test_engine_without_a_swarm_is_refused(new_server: Callable[..., Server]) ->
     assert f"the engine at {_SOCKET} is in no swarm; run 'docker swarm init' on its machine" in done.stderr
 
 
+def test_nothing_is_removed_where_nobody_can_be_asked(new_server: Callable[..., Server]) -> None:
+    done = new_server(swarm=_SOCKET).command("cluster", "remove")
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        "\nrapidflow: the question was not answered, so nothing was done; see --help for doing without it\n"
+    )
+
+
 def test_manager_that_is_away_is_named(new_server: Callable[..., Server]) -> None:
     done = new_server(swarm="unix:///nothing.sock").command("cluster", "status")
 
