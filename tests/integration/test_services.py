@@ -171,6 +171,20 @@ def test_a_service_that_dies_stops_the_step_that_runs(server: Server) -> None:
     assert_nothing_left(server)
 
 
+def test_a_service_that_is_removed_is_told_as_such(server: Server) -> None:
+    services = {"db": service("exec nc -ll -p 5432 -e cat", ports=[5432])}
+    job_id = server.start_job(config(f"echo begun; {WAIT}", services=services))
+    server.wait_output(job_id, "begun")
+    command = ["docker", "rm", "--force", container_of(server, job_id, "db")]
+    subprocess.run(command, check=True, capture_output=True)
+    reason = ended(server.wait_finished(job_id))[1]
+    # The engine may still have it, ended.
+    assert reason in [
+        f"the service db {how} while the build ran" for how in ("was removed", "ended with 137")
+    ]
+    assert_nothing_left(server)
+
+
 def test_a_step_that_fails_for_a_dead_service_fails_with_its_name(server: Server) -> None:
     services = {"db": service("nc -l -p 5432 -e cat; exit 9", ports=[5432])}
     job_id = server.start_job(config("nc db 5432 </dev/null; exit 1", services=services))

@@ -351,6 +351,25 @@ def test_port_of_another_program_is_named(cluster: Cluster) -> None:
     assert "tcp://10." in cluster.did("status")
 
 
+def test_keys_that_do_not_fit_are_told_from_a_closed_port(cluster: Cluster, tmp_path: Path) -> None:
+    keys, others = Keys(cluster.server.data), Keys(tmp_path)
+    own = keys.certificates(keys.make())
+    foreign = others.certificates(others.make())
+    before = own.certificate.read_bytes(), own.key.read_bytes()
+    try:
+        own.certificate.write_bytes(foreign.certificate.read_bytes())
+        own.key.write_bytes(foreign.key.read_bytes())
+        said = cluster.run("status").stdout
+        assert "server and relay refuse each other's keys: compare the clocks of both" in said
+        own.key.unlink()
+        said = cluster.run("status").stdout
+        assert "can't be used: No such file or directory; put its keys back, or make new ones by" in said
+    finally:
+        own.certificate.write_bytes(before[0])
+        own.key.write_bytes(before[1])
+    cluster.did("status")
+
+
 # Machines that are away; these come last, because the machines restart
 
 

@@ -18,7 +18,7 @@ from rapidflow_web.executors.cluster.inventory import Certificates, Node
 from rapidflow_web.executors.cluster.manager import Machine, Manager, Service, SwarmError, Task
 from rapidflow_web.executors.cluster.relay_service import Options
 from rapidflow_web.executors.cluster.swarm import SwarmInventory, address_of, label_problem
-from rapidflow_web.executors.cluster.tls import context_of
+from rapidflow_web.executors.cluster.tls import KeysUnusable, context_of, is_refusal
 from rapidflow_web.executors.docker.engine_errors import engine_errors, gone_is_fine
 
 _TAKE_UP_SECONDS = 8.0
@@ -191,14 +191,26 @@ class Administration:
 
 
 async def _probe(address: str, certificates: Certificates | None) -> str | None:
-    """Why an engine does not answer through its relay; None where it does."""
+    """Why an engine does not answer through its relay, and what to do; None where it does."""
     if certificates is None:
         return "there are no keys"
     try:
         await _version(address, certificates)
     except (EngineUnavailable, BuildError) as error:
-        return str(error)
+        return f"{error}; {_hint(error)}"
     return None
+
+
+def _hint(error: EngineUnavailable | BuildError) -> str:
+    if isinstance(error, KeysUnusable):
+        return (
+            "put its keys back, or make new ones by 'rapidflow cluster remove' and 'rapidflow cluster init'"
+        )
+    if is_refusal(error):
+        return (
+            "server and relay refuse each other's keys: compare the clocks of both, and read the relay's log"
+        )
+    return "let the server through to that port"
 
 
 async def _version(address: str, certificates: Certificates) -> None:
@@ -254,4 +266,4 @@ def _problem(node: Node, answer: str | None) -> str | None:
 
 
 def _out_of_reach(address: str, answer: str) -> str:
-    return f"can't be reached at {address} from here: {answer}; let the server through to that port"
+    return f"can't be reached at {address} from here: {answer}"

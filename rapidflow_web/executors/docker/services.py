@@ -18,7 +18,7 @@ from rapidflow_web.errors import BuildError, EngineUnavailable
 from rapidflow_web.executors.base import BuildSpec, Exit
 from rapidflow_web.executors.docker import engine_client, execs, privileges
 from rapidflow_web.executors.docker.container import delete, kill
-from rapidflow_web.executors.docker.engine_errors import engine_errors
+from rapidflow_web.executors.docker.engine_errors import engine_errors, gone_is_fine
 from rapidflow_web.executors.docker.frames import Frames
 from rapidflow_web.executors.docker.known_images import KnownImages
 from rapidflow_web.executors.docker.listening import SCRIPT, listening_ports
@@ -60,7 +60,8 @@ class DockerService:
 
     async def _log(self, offset: int, follow: str) -> AsyncGenerator[bytes, None]:
         frames = Frames()
-        with engine_errors(f"read the output of the service {self.name}"):
+        # A container that is gone or being removed has no more to say; `exit` tells of it.
+        with engine_errors(f"read the output of the service {self.name}"), gone_is_fine():
             async with engine_client.request(
                 self._client(),
                 f"containers/{self._id}/logs",
