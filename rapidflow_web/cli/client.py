@@ -131,7 +131,7 @@ class Client:
             if response.status == 400 and not _refusal(text):
                 self._check_for_tls()
             kind = Unreachable if response.status >= 500 else ClientError
-            raise kind(_refusal(text) or self._answer_of_another(response))
+            raise kind(_refusal(text) or f"{self._url} answered with {_status(response)}")
         try:
             answer = json.loads(text)
         except (ValueError, RecursionError):
@@ -163,7 +163,7 @@ class Client:
                 if 300 <= response.status <= 500:
                     self._refuse(response)
                 if response.status != 200:
-                    raise http.client.HTTPException(f"it answered with status {response.status}")
+                    raise http.client.HTTPException(f"it answered with {_status(response)}")
                 at = _offset(response)
                 if position is None and response.length is not None:
                     sized(response.length)
@@ -249,18 +249,11 @@ class Client:
         text = response.read(_LONGEST_SENTENCE)
         sentence = text.decode("utf-8", "replace").strip()
         if response.status == 500 and ("Retry-After" in response.headers or not sentence):
-            raise http.client.HTTPException(f"it answered with status {response.status}")
+            raise http.client.HTTPException(f"it answered with {_status(response)}")
         # A proxy or the server's pages answer with a page, which nobody wants to read in a terminal.
         if response.headers.get_content_type() != "text/plain":
-            sentence = _refusal(text) or self._answer_of_another(response)
+            sentence = _refusal(text) or f"{self._url} answered with {_status(response)}"
         raise (Unreadable if response.status == 500 else ClientError)(sentence)
-
-    def _answer_of_another(self, response: http.client.HTTPResponse) -> str:
-        """What to say of an answer that has no sentence of the server."""
-        said = f"{self._url} answered with status {response.status}"
-        if 300 <= response.status < 400 and (location := response.headers["Location"]):
-            said += f" and leads to {location}; name the server's own address with --url or RAPIDFLOW_URL"
-        return said
 
     def _unreachable(self, error: Exception) -> Unreachable:
         """What to raise for an error. Raises `ClientError` where no other try is worth it."""
@@ -329,6 +322,20 @@ def _refusal(text: bytes) -> str:
         return str(json.loads(text)["error"])[:_LONGEST_SENTENCE]
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
+
+
+def _status(response: http.client.HTTPResponse) -> str:
+    """The status that came without a sentence of the server, mostly from a proxy in front of it."""
+    said = f"status {response.status}"
+    if response.status == 413:
+        return f"{said}: a proxy in front takes no larger requests (client_max_body_size of nginx)"
+    if response.status in (502, 503, 504):
+        return f"{said}: a proxy in front does not reach the server"
+    if 300 <= response.status < 400 and (location := response.headers.get("Location")):
+        return (
+            f"{said} and leads to {location[:200]}; name the server's own address with --url or RAPIDFLOW_URL"
+        )
+    return said
 
 
 def _reason(error: Exception) -> str:

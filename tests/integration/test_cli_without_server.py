@@ -350,7 +350,12 @@ def stranger() -> Iterator[str]:
             "name the server's own address with --url or RAPIDFLOW_URL",
         ),
         (404, "{url} answered with status 404"),
-        (502, "{url} answered with status 502"),
+        (
+            413,
+            "{url} answered with status 413: a proxy in front takes no larger requests (client_max_body_size "
+            "of nginx)",
+        ),
+        (502, "{url} answered with status 502: a proxy in front does not reach the server"),
     ],
 )
 def test_something_else_that_answers_is_no_traceback(stranger: str, status: int, words: str) -> None:
@@ -359,6 +364,10 @@ def test_something_else_that_answers_is_no_traceback(stranger: str, status: int,
         done = rapidflow("--url", url, *arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == f"rapidflow: {words.format(url=url)}\n"
+    if 300 <= status < 500:
+        # A log is only waited for where that can help.
+        done = rapidflow("--url", url, "logs", "1")
+        assert (done.returncode, done.stderr) == (2, f"rapidflow: {words.format(url=url)}\n")
 
 
 @pytest.mark.parametrize("status", [301, 302, 403, 404])
