@@ -140,6 +140,9 @@ def _check_engine_address(address: str) -> None:
 def folder(text: str) -> Path:
     if not text:
         raise ValueError("name a folder")
+    if text[0] in "\"'":
+        # Shells take quotes away; files such as those of `docker run --env-file` do not.
+        raise ValueError("write it without quotes")
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError:

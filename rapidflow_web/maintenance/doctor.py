@@ -157,6 +157,10 @@ class Doctor:
             elif (job_id := _job_of(path)) is None:
                 if not _is_kept(path):
                     yield Finding(f"{path} is nothing of the server's", self._laying_aside(path))
+            elif job_id > max(known):
+                # The database was lost, or is another one: nobody has removed such a job.
+                what = f"{path} is the log of a job newer than all in the database"
+                yield Finding(what, self._laying_aside(path))
             elif job_id not in known:
                 yield Finding(f"{path} is the log of no job", _removal(path))
         if not self._server_runs:

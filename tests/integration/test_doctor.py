@@ -85,7 +85,7 @@ def test_what_drifted_apart_is_found_and_mended(new_server: Callable[..., Server
         f"the log of job {damaged} can't be read (",
         f"the log of job {endless} has no end",
         f"a step of job {contradictory} is running, though the job has finished",
-        "is the log of no job",
+        "is the log of a job newer than all in the database",
         f"the container {stray_container[:12]} is left over",
         "the work folder DATA/work/77 is left over",
         "the mirror DATA/mirrors/broken.git is broken",
@@ -308,6 +308,7 @@ def test_states_that_no_job_can_have_are_mended_by_what_its_log_says(
 def test_a_database_that_is_lost_loses_no_log(new_server: Callable[..., Server]) -> None:
     server = new_server(executor="process").start()
     job_id = server.run({"name": "before", "steps": ["echo before"]})["job"]["id"]
+    later = server.run({"name": "later", "steps": ["echo later"]})["job"]["id"]
     server.stop()
     for path in server.data.glob("rapidflow.db*"):
         path.unlink()
@@ -319,6 +320,8 @@ def test_a_database_that_is_lost_loses_no_log(new_server: Callable[..., Server])
     assert server.stream(again) == "=== Step 1 (bash) ===\nafter\n\n=== Build completed ===\n"
     assert "there was a log of another job of this number" in server.log.read_text()
     (kept,) = (server.data / "strays").glob(f"{job_id}.log.*")
+    assert examined(server, "--fix")[0] == 0
+    assert "later" in (server.data / "strays" / "0000" / f"{later}.log").read_text()
     assert kept.read_text() == "=== Step 1 (bash) ===\nbefore\n\n=== Build completed ===\n"
     server.stop()
     server.sql("DROP TABLE step")
@@ -354,7 +357,7 @@ def test_strays_among_the_logs_are_found_beside_a_server_too(new_server: Callabl
     for name in ("0000/99.log", "0000/stray.txt", "note"):
         (logs / name).write_text(name)
     found = [
-        "DATA/logs/0000/99.log is the log of no job",
+        "DATA/logs/0000/99.log is the log of a job newer than all in the database",
         "DATA/logs/0000/stray.txt is nothing of the server's",
         "DATA/logs/note is nothing of the server's",
     ]
@@ -365,6 +368,7 @@ def test_strays_among_the_logs_are_found_beside_a_server_too(new_server: Callabl
     assert examined(server) == (0, ["all is well in DATA"])
     assert not (logs / "0007").exists()
     strays = server.data / "strays"
+    assert (strays / "0000" / "99.log").read_text() == "0000/99.log"
     assert (strays / "0000" / "stray.txt").read_text() == "0000/stray.txt"
     assert (strays / "note").read_text() == "note"
 

@@ -33,7 +33,7 @@ def test_logs_of_services_are_the_servers(new_server: Callable[..., Server]) -> 
         [
             f"mended: DATA/logs/0000/{job_id}.services/a_b.log is nothing of the server's",
             f"mended: DATA/logs/0000/{job_id}.services/note is nothing of the server's",
-            "mended: DATA/logs/0000/99.services/db.log is the log of no job",
+            "mended: DATA/logs/0000/99.services/db.log is the log of a job newer than all in the database",
             "mended: DATA/logs/0000/99.services is an empty folder",
             "all is well in DATA",
         ],

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import images
 from tests.support.consistency import assert_ended_once, assert_nothing_left
 from tests.support.engine_proxy import EngineProxy
 from tests.support.server import Server, containers_of, wait_for
@@ -44,6 +45,19 @@ def test_a_server_starts_without_an_engine_says_so_and_its_jobs_wait(
     assert details["steps"][0]["output"] == "ran\n"
     assert "Docker engine" not in server.get("/health").text
     assert server.get("/ready").status == 200
+
+
+def test_keys_of_the_engine_that_are_missing_are_named(
+    new_server: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images.ensure(images.BASH)  # while the engine is known
+    with monkeypatch.context() as environment:
+        environment.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+        environment.setenv("DOCKER_TLS_VERIFY", "1")
+        environment.setenv("DOCKER_CERT_PATH", str(tmp_path / "nothing"))
+        server = new_server()
+    said = server.start().get("/ready").json["engine"]
+    assert said.endswith(f"No such file or directory (DOCKER_CERT_PATH is '{tmp_path}/nothing')")
 
 
 def test_a_pending_job_can_be_cancelled_without_an_engine(

@@ -325,6 +325,11 @@ def test_a_mail_server_needs_a_sender() -> None:
         assert "builds@example.com" in refusal("RAPIDFLOW_MAIL_FROM", text)
 
 
+@pytest.mark.parametrize("text", ['"/srv/data"', "'/srv/data'"])
+def test_quotes_are_no_part_of_a_folder(text: str) -> None:
+    assert refusal("RAPIDFLOW_DATA", text) == f"RAPIDFLOW_DATA is {text!r}: write it without quotes."
+
+
 def test_the_password_of_a_database_is_not_repeated() -> None:
     said = refusal("RAPIDFLOW_DATABASE_URL", "mysql://root:hunter2@localhost/builds")
     assert said.startswith("RAPIDFLOW_DATABASE_URL is not right: write it as sqlite:")

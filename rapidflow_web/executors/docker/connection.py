@@ -65,7 +65,9 @@ class EnvironmentConnection:
             except (AssertionError, ValueError) as error:
                 raise EngineUnavailable(_nowhere()) from error
             except (aiodocker.DockerError, OSError) as error:
-                raise EngineUnavailable(f"the Docker configuration can't be used: {error}") from error
+                keys = os.environ.get("DOCKER_CERT_PATH")
+                where = f" (DOCKER_CERT_PATH is {keys!r})" if keys else ""
+                raise EngineUnavailable(f"the Docker configuration can't be used: {error}{where}") from error
         return self._docker
 
     def forward(self, published: Mapping[str, str]) -> None:
