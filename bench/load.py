@@ -141,8 +141,8 @@ def at_rest() -> Row:
     seconds = median(times)
     return Row(
         "at rest; start to first answer",
-        "under 75 MB; under 0.9 s",
-        f"{resident:.0f} MB; {seconds:.2f} s",
+        "under 75 MiB; under 0.9 s",
+        f"{resident:.1f} MiB; {seconds:.2f} s",
         "",
         resident < 75 and seconds < 0.9,
     )

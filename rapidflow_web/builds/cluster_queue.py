@@ -32,6 +32,10 @@ class ClusterQueue(Queue):
         return sum(node.slots for node in self._executor.nodes or () if node.problem is None)
 
     @property
+    def full(self) -> bool:
+        return self._taken.total() >= self.slots
+
+    @property
     def nodes(self) -> Sequence[NodeLoad]:
         return [NodeLoad(node, self._taken[node.id]) for node in self._executor.nodes or ()]
 

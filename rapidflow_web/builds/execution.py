@@ -381,6 +381,10 @@ class Execution:
 
     # The end
 
+    def make_room(self) -> None:
+        """What the build ran in is removed at once when it has ended, also while other builds begin."""
+        self._in_a_hurry.set()
+
     def _hurry(self) -> None:
         self._in_a_hurry.set()
         self._services.hurry()

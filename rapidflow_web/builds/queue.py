@@ -35,6 +35,7 @@ class Queue:
         """Whether no more jobs are claimed, because the server is going to end."""
         self._all_slots = slots
         self._slots = asyncio.Semaphore(slots)
+        self._full = False
         self._health = health
         self._wake = asyncio.Event()
 
@@ -42,6 +43,11 @@ class Queue:
     def slots(self) -> int:
         """How many builds can run at once."""
         return self._all_slots
+
+    @property
+    def full(self) -> bool:
+        """Whether all slots are taken, so that the next job waits for one."""
+        return self._full
 
     @property
     def nodes(self) -> Sequence[NodeLoad] | None:
@@ -61,7 +67,9 @@ class Queue:
 
     async def next(self) -> Job:
         """The next job, claimed, with a slot of its own that the caller frees. Waits until there are both."""
+        self._full = self._slots.locked()
         await self._slots.acquire()
+        self._full = False
         try:
             return await self._first_claimed()
         except BaseException:

@@ -157,6 +157,10 @@ class Supervisor:
             if slot and len(self._clearing) <= max(settings.concurrency, settings.parked):
                 self._queue.free_slot(job)
                 slot = False
+            elif slot and self._queue.full:
+                # Builds wait for nothing but this.
+                for job_id in self._clearing:
+                    self._executions[job_id].make_room()
 
         with about(job.id):
             try:
