@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _TROUBLE
     except (EOFError, click.Abort):
         # The end of the input, such as Ctrl-D; click says the same of Ctrl-C.
-        print(file=sys.stderr)
+        note("")
         _say("the question was not answered, so nothing was done; see --help for doing without it")
         code = _TROUBLE
     except KeyboardInterrupt:

@@ -145,6 +145,7 @@ class Doctor:
         if not known and any(path.is_file() for path in paths):
             yield Finding("there are logs, and the database knows no build; restore a backup of the database")
             return
+        newest = max(known, default=0)
         # A folder after what is in it: it may be empty once that is mended.
         for path in sorted(paths, key=Path.is_dir):
             if path.is_dir():
@@ -157,7 +158,7 @@ class Doctor:
             elif (job_id := _job_of(path)) is None:
                 if not _is_kept(path):
                     yield Finding(f"{path} is nothing of the server's", self._laying_aside(path))
-            elif job_id > max(known):
+            elif job_id > newest:
                 # The database was lost, or is another one: nobody has removed such a job.
                 what = f"{path} is the log of a job newer than all in the database"
                 yield Finding(what, self._laying_aside(path))
