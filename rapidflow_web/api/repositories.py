@@ -93,10 +93,11 @@ async def connect_repository(repository_id: int) -> Response:
 
 
 @blueprint.post("/repositories/<repository_id>/secret")
-@operation(schemas.HookSecret)
+@operation(schemas.HookSecret, conflict=True)
 async def renew_hook_secret(repository_id: int) -> Response:
     """Make a new secret for the webhook. The old one stays valid for 24 hours, or until the next is made."""
-    secret = await services().triggers.repositories.new_secret(repository_id, requests.started_by())
+    repository = await repositories.existing(repository_id)
+    secret = await services().triggers.repositories.new_secret(repository, requests.started_by())
     return json_response({"hook_secret": secret})
 
 

@@ -110,6 +110,17 @@ async def update(repository_id: int, **fields: Any) -> None:
 
 
 @uncancelled
+async def renew_secret(repository: Repository, until: int) -> bool:
+    """Has the present secret of the webhook accepted `until` this time, in ms.
+
+    False if another secret was made since `repository` was read.
+    """
+    known = repository.old_secret_until
+    is_known = Q(old_secret_until__isnull=True) if known is None else Q(old_secret_until=known)
+    return await Repository.filter(is_known, id=repository.id).update(old_secret_until=until) > 0
+
+
+@uncancelled
 async def delete(repository_id: int) -> None:
     """Hides a repository with its pipelines; events, jobs and logs stay."""
     now = now_ms()

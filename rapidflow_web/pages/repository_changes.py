@@ -8,7 +8,7 @@ from quart import Response, redirect
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from rapidflow_web.db import repositories
-from rapidflow_web.errors import RequestError
+from rapidflow_web.errors import Conflict, RequestError
 from rapidflow_web.pages import forms
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.pages.repositories import repository_page, secret_page, settings_of
@@ -72,7 +72,11 @@ async def renew_hook_secret(repository_id: int) -> Response:
             "count, so another would end the secret that the forge may still use"
         )
         return await repository_page(repository, 409, secret_problem=problem)
-    secret = await services().triggers.repositories.new_secret(repository.id, started_by("web"))
+    try:
+        secret = await services().triggers.repositories.new_secret(repository, started_by("web"))
+    except Conflict as error:
+        repository = await repositories.existing(repository_id)
+        return await repository_page(repository, error.status, secret_problem=str(error))
     return await secret_page(repository, secret)
 
 

@@ -159,15 +159,22 @@ class Repositories:
             await secrets.remove(self._vault.scope_of_repository(repository_id), name)
         return left
 
-    async def new_secret(self, repository_id: int, by: str) -> str:
-        """A new secret for the webhook; the old one counts for 24 h more. Raises `NotFound`, `VaultError`."""
-        repository = await repositories.existing(repository_id)
-        old = await self._vault.of_repository(repository_id, HOOK_SECRET)
+    async def new_secret(self, repository: Repository, by: str) -> str:
+        """A new secret for the webhook; the old one is accepted for 24 h, or until the next is made.
+
+        Raises `Conflict` where another was made since `repository` was read, `VaultError`.
+        """
+        old = await self._vault.of_repository(repository.id, HOOK_SECRET)
+        # Of several requests at once only one goes on: the others would end the secret that it shows.
+        if not await repositories.renew_secret(repository, now_ms() + _DAY):
+            raise Conflict(
+                "no secret was made: another one was made meanwhile. Only that one and the one before it "
+                "count, so one more would end the secret that the forge may still use"
+            )
         if old is not None:
-            await self._vault.put_of_repository(repository_id, OLD_HOOK_SECRET, old, by)
+            await self._vault.put_of_repository(repository.id, OLD_HOOK_SECRET, old, by)
         secret = forges.new_secret()
-        await repositories.update(repository.id, old_secret_until=now_ms() + _DAY)
-        await self._vault.put_of_repository(repository_id, HOOK_SECRET, secret, by)
+        await self._vault.put_of_repository(repository.id, HOOK_SECRET, secret, by)
         return secret
 
     async def connect(self, repository_id: int, hook_url: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -118,6 +119,17 @@ def test_a_repository_is_added_and_its_secret_shown_this_once(team: Team) -> Non
     removed = team.send(f"/ui/repositories/{number}/remove")
     assert removed.headers["location"] == "/ui/repositories?done=removed"
     assert team.get(f"/ui/repositories/{number}").status == 404
+
+
+def test_of_new_secrets_at_once_only_one_is_made_and_shown(team: Team) -> None:
+    path = f"/ui/repositories/{team.id}"
+    (was,) = re.findall(r'/secret".*?name="was" value="([^"]+)"', team.get(path).text)
+    with ThreadPoolExecutor(4) as threads:
+        pages = list(threads.map(lambda _: team.send(f"{path}/secret", was=was), range(4)))
+    assert sorted(page.status for page in pages) == [200, 409, 409, 409]
+    for page in pages:
+        assert ('id="secret"' in page.text) == (page.status == 200)
+        assert ("No secret was made" in page.text) == (page.status == 409)
 
 
 def test_the_list_has_pipelines_problems_and_the_last_build(team: Team) -> None:
