@@ -97,7 +97,7 @@ class Repositories(RootModel[list[Repository]], defer_build=True):
 
 
 class HookSecret(Model):
-    """The new secret of a webhook; the one before counts for 24 hours more."""
+    """The new secret of a webhook; the one before counts for 24 hours more, or until the next is made."""
 
     hook_secret: str
 

@@ -8,6 +8,7 @@ from quart import Response, request
 
 from rapidflow_web.accounts.roles import Role
 from rapidflow_web.db import branches, build_lists, events, repositories, secrets, statuses
+from rapidflow_web.db.database import now_ms
 from rapidflow_web.db.trigger_models import Repository
 from rapidflow_web.errors import RequestError
 from rapidflow_web.forges import base as forges
@@ -150,6 +151,7 @@ async def repository_page(repository: Repository, status: int = 200, **values: A
             "secrets": sorted({*everywhere, *repository.secrets}),
             "status_error": await statuses.error_of(repository.id),
             "secret_mark": forms.mark(repository.old_secret_until),
+            "old_secret_counts": (repository.old_secret_until or 0) > now_ms(),
             **connecting(repository),
         }
     return await forms.page(

@@ -88,6 +88,7 @@ def test_every_call_documents_its_errors_in_the_one_shape(document: dict[str, An
             statuses.add("404")
         if path.endswith(("/approve", "/reject")) or (method, path) in (
             ("post", "/repositories"),
+            ("post", "/repositories/{repository_id}/secret"),
             ("post", "/users"),
             ("put", "/pipelines/{pipeline_id}"),
         ):

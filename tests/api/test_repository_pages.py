@@ -110,9 +110,15 @@ def test_a_repository_is_added_and_its_secret_shown_this_once(team: Team) -> Non
     assert "hooks/post-receive" in page.text and "ci</a>" in page.text
     assert "Bearer TOKEN" in page.text and "in place of TOKEN" in page.text
     assert secret not in team.get(f"/ui/repositories/{number}").text
+    assert "for another 24 hours, or until the next one is made" in team.get(f"/ui/repositories/{number}").text
     renewed = team.send(f"/ui/repositories/{number}/secret").text
-    assert "accepted for another 24 hours" in renewed and secret not in renewed
-    fresh = re.findall(r'/secret".*?name="was" value="([^"]+)"', team.get(f"/ui/repositories/{number}").text)
+    assert "for another 24 hours, or until the next one is made" in renewed and secret not in renewed
+    page = team.get(f"/ui/repositories/{number}").text
+    assert "The secret before it, which the forge may still use, stops counting now" in page
+    assert "accepted for another" not in page
+    # Firefox fills in what a reloaded page had in its fields, unless it is told not to.
+    assert all('autocomplete="off"' in field for field in re.findall(r'<input[^>]* name="was"[^>]*>', page))
+    fresh = re.findall(r'/secret".*?name="was" value="([^"]+)"', page)
     assert team.send(f"/ui/repositories/{number}/secret", was=fresh[0]).status == 200
     again = team.send(f"/ui/repositories/{number}/secret", was=fresh[0])  # as by a reload of the answer
     assert again.status == 409 and "No secret was made" in again.text and 'id="secret"' not in again.text
