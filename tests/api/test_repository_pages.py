@@ -110,7 +110,9 @@ def test_a_repository_is_added_and_its_secret_shown_this_once(team: Team) -> Non
     assert "hooks/post-receive" in page.text and "ci</a>" in page.text
     assert "Bearer TOKEN" in page.text and "in place of TOKEN" in page.text
     assert secret not in team.get(f"/ui/repositories/{number}").text
-    assert "for another 24 hours, or until the next one is made" in team.get(f"/ui/repositories/{number}").text
+    assert (
+        "for another 24 hours, or until the next one is made" in team.get(f"/ui/repositories/{number}").text
+    )
     renewed = team.send(f"/ui/repositories/{number}/secret").text
     assert "for another 24 hours, or until the next one is made" in renewed and secret not in renewed
     page = team.get(f"/ui/repositories/{number}").text

@@ -96,6 +96,19 @@ async def test_the_log_of_what_failed_first_is_open(page: Page, server: Server):
     await expect(page).to_have_url(f"{server.url}/ui/jobs/{failed}")
 
 
+async def test_screen_readers_hear_of_a_failure_for_which_the_page_is_loaded_anew(page: Page, server: Server):
+    job = server.start_job(
+        config(f"  one: {{steps: ['true']}}\n  two: {{steps: ['{waiting()}; false']}}\n", "Heard")
+    )
+    last = running_part(server, job, "two", "Step 1")
+    await page.goto(f"{server.url}/ui/jobs/{job}")
+    await expect(page.locator("#parts li", has_text="one")).to_contain_text("success")
+    let_go(server, last)
+    await expect(page.locator("#log h2")).to_have_text("Log of two")
+    said = page.get_by_role("status").filter(has_text="Heard")
+    await expect(said).to_have_text(f"Heard #{job}: failed")
+
+
 async def test_long_messages_and_a_graph_leave_room_for_the_rest(page: Page, server: Server):
     long = "error: " + "a message of many words " * 12
     job = server.start_job(config(f"  a: {{steps: ['echo \"{long}\"; exit 1']}}\n" + MATRIX))
