@@ -33,7 +33,9 @@ _STATUSES = ("pending", "running", "success", "failed", "cancelled")
 @click.option("--branch", metavar="BRANCH", help="Build this branch instead of the pipeline's.")
 @click.option("--commit", metavar="COMMIT", help="Build this commit, given by its full hash.")
 @click.option("--tag", metavar="TAG", help="Build this tag, where the definition stands in a repository.")
-@click.option("--env", multiple=True, metavar="KEY=VALUE", help="Set a variable; can be repeated.")
+@click.option(
+    "--env", multiple=True, metavar="KEY=VALUE", help="Set a variable; can be repeated, with another KEY."
+)
 @click.option("--pipeline", metavar="NAME|FILE", help="The definition to build, if the folder has several.")
 @click.option("--no-secrets", is_flag=True, help="Build the folder like a pull request from a fork.")
 @asks_server
@@ -260,6 +262,8 @@ def _variables(given: Sequence[str]) -> dict[str, str]:
         key, separator, value = entry.partition("=")
         if not separator or not key:
             raise ClientError(f"--env {entry!r} is not KEY=VALUE")
+        if key in variables:
+            raise ClientError(f"--env {key}=… is there twice; leave one out")
         variables[key] = value
     return variables
 

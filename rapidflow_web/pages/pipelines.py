@@ -171,7 +171,7 @@ async def start_build(pipeline_id: int) -> Response | WerkzeugResponse:
             pipeline.id,
             cause("web"),
             **source,
-            environment=changed | start_forms.lines_of(environment),
+            environment=start_forms.variables(changed, environment),
         )
     except (Invalid, TooManyRequests) as error:
         return await pipeline_page(

@@ -84,8 +84,16 @@ def changed(form: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in given.items() if _digest(value) != shown.get(key)}
 
 
-def lines_of(text: str) -> dict[str, str]:
-    """Variables out of lines like KEY=value. Raises `Invalid`."""
+def variables(changed: Mapping[str, str], lines: str) -> dict[str, str]:
+    """Those of the fields that were `changed`, and of lines like KEY=value. Raises `Invalid`."""
+    more = _of_lines(lines)
+    for key in more:
+        if key in changed:
+            raise Invalid([Problem("environment", f"'{key[:60]}' has a field above; leave its line out")])
+    return {**changed, **more}
+
+
+def _of_lines(text: str) -> dict[str, str]:
     variables: dict[str, str] = {}
     for line in text.split("\n"):
         if not line.strip():

@@ -58,6 +58,16 @@ def test_a_form_that_was_left_open_overrides_nothing(server: Server):
     assert 'name="variable:A" value="2"' in refused.text
 
 
+def test_a_variable_with_a_field_and_a_line_is_refused(server: Server):
+    pipeline = server.pipeline({"name": "Both", "env": {"A": "1", "B": "1"}, "steps": ["true"]})
+    fields = form_of(server, f"/ui/pipelines/{pipeline}") | {"environment": "A=line"}
+    refused = send(server, pipeline, fields | {"variable:A": "field"})
+    assert refused.status == 422 and "&#39;A&#39; has a field above; leave its line out" in refused.text
+    assert 'name="variable:A" value="field"' in refused.text and "A=line</textarea>" in refused.text
+    # A field that shows the default says nothing.
+    assert started(server, send(server, pipeline, fields | {"variable:B": "2"})) == {"A": "line", "B": "2"}
+
+
 def test_a_form_may_have_as_many_fields_as_a_build_has_variables(server: Server):
     env = {f"V{number}": "x" for number in range(MAX_VARIABLES)}
     pipeline = server.pipeline({"name": "Many", "env": env, "steps": ["true"]})

@@ -213,6 +213,8 @@ def test_run_refuses_a_variable_that_is_none_before_it_stores_anything(
     file, name = write("true")
     done = rapidflow("run", str(file), "--env", given)
     assert (done.returncode, done.stderr) == (2, f"rapidflow: --env {given!r} is not KEY=VALUE\n")
+    twice = rapidflow("run", str(file), "--env", "A=1", "--env", "B=1", "--env", "A=2")
+    assert (twice.returncode, twice.stderr) == (2, "rapidflow: --env A=… is there twice; leave one out\n")
     assert named(server, name) == []
 
 
