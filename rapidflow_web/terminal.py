@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
 from typing import TextIO
 
-_CONTROLS = r"\x7f-\x9f"
-_BIDI = r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
-"""Marks of the direction in which text is written."""
-_OTHERS = r"\u2028\u2029\ud800-\udfff"
-"""Line and paragraph separators, and halves of characters, which can't be printed."""
-_UNSAFE_IN_JSON = re.compile(f"[{_CONTROLS}{_BIDI}{_OTHERS}]")
-_UNSAFE_IN_LINES = re.compile(rf"[\x00-\x08\x0b-\x1f{_CONTROLS}{_BIDI}{_OTHERS}]")
-_UNSAFE = re.compile(rf"[\x00-\x1f{_CONTROLS}{_BIDI}{_OTHERS}]")
+from rapidflow_web import invisible
+
+_UNSAFE_IN_JSON = invisible.pattern("")
+_UNSAFE_IN_LINES = invisible.pattern(r"\x00-\x08\x0b-\x1f")
+_UNSAFE = invisible.pattern(r"\x00-\x1f")
 
 
 def _escape(found: re.Match[str]) -> str:
     code = ord(found[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _escape_in_json(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+    # JSON has no escape for more than four digits, and writes two for one such character.
+    return json.dumps(found[0])[1:-1] if ord(found[0]) > 0xFF else f"\\u{ord(found[0]):04x}"
 
 
 def safe(text: object) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from markupsafe import Markup
 
+from rapidflow_web import invisible
 from rapidflow_web.pages.blueprint import blueprint
 from rapidflow_web.pages.filters import mark
 from rapidflow_web.triggers.occurrence import HEADS, TAGS
@@ -34,7 +35,7 @@ _OUTCOMES = {
 }
 
 
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_UNSEEN = invisible.pattern(r"\x00-\x08\x0b-\x1f")
 _STARTERS = {"poll": "polling", "push": "git hook"}
 
 
@@ -91,11 +92,16 @@ def built_ref(build: _Origin) -> str:
 
 @blueprint.app_template_filter("plain")
 def plain(text: str) -> str:
-    """The text with control characters, and those that turn the direction of writing, as escapes.
+    """The text with control characters, invisible ones, and those that turn words around, as escapes.
 
     Whoever is to judge a definition must see it as the server reads it.
     """
-    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _UNSEEN.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 @blueprint.app_template_filter("web_address")

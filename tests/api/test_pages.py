@@ -149,8 +149,9 @@ def test_text_from_pipelines_is_never_markup(server: Server):
 
 def test_characters_that_nobody_sees_are_escapes_in_names(new_server: Callable[..., Server]):
     server = new_server(executor="process").start()
-    pipeline = server.pipeline('name: "a\\u202eb\\u200b"\nsteps: ["true"]\n')
-    job = server.start_build(pipeline)
+    odd = '"a\\u202eb\\u200b"'
+    pipeline = server.pipeline(f'name: {odd}\nsteps: [{{name: {odd}, content: "true"}}]\n')
+    job = server.start_build(pipeline, environments={"ODD": "\u200b\u202e"})
     server.wait_finished(job)
     add_user(server, "root", "admin")
     headers = {"Cookie": session_of(server, "root")}
@@ -166,6 +167,11 @@ def test_characters_that_nobody_sees_are_escapes_in_names(new_server: Callable[.
         page = re.sub(r"<datalist.*?</datalist>", "", server.get(address, headers).text, flags=re.DOTALL)
         assert "\\u200b" in page, address
         assert not re.search("[\u202e\u200b]", page), address
+    headers["Content-Type"] = "application/x-www-form-urlencoded"
+    refused = server.request(
+        "POST", f"/ui/pipelines/{pipeline}/jobs", urlencode({"environment": "\u200bX"}), headers
+    )
+    assert refused.status == 422 and "&#39;\\u200bX&#39; is not KEY=value" in refused.text
 
 
 def test_the_api_page_has_lines_that_can_be_run(server: Server):

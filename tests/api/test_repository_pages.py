@@ -21,7 +21,8 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 SCRIPT = "<script>alert(1)</script>"
 TITLE = f"{SCRIPT} \x1b[31mred \u202eback"
 BRANCH = "<script>x</script>"
-FILE = ".rapidflow/<script>.yml"
+UNSEEN = "\u202e\u200b"
+FILE = f".rapidflow/<script>{UNSEEN}.yml"
 DEFINITION = "name: ci\non: [push, tag, pull_request]\nsteps:\n  - echo built\n"
 
 
@@ -75,7 +76,7 @@ class Team:
         head = self.repo.commit({"fork": str(number)}, TITLE)
         self.repo.git("update-ref", f"refs/pull/{number}/head", head)
         self.repo.git("reset", "-q", "--hard", base)
-        body = pull_request_body(head, number=number, title=TITLE, sender=SCRIPT, source=BRANCH)
+        body = pull_request_body(head, number=number, title=TITLE, sender=SCRIPT, source=f"{BRANCH}{UNSEEN}")
         body["pull_request"]["html_url"] = "javascript:alert(1)"
         answer = Hook(self.server, self.added).send("github", body, event="pull_request", identifier=key)
         assert answer.status == 202, answer.text
@@ -146,7 +147,9 @@ def test_the_list_has_pipelines_problems_and_the_last_build(team: Team) -> None:
     wait_for(lambda: not team.call("GET", "/jobs?status=pending"), "the build begins")
     text = team.get("/ui/repositories", "vera").text
     assert team.repo.url in text and f'href="/ui/pipelines/{team.pipeline}"' in text
-    assert ".rapidflow/&lt;script&gt;.yml" in text and "line 2" in text
+    assert ".rapidflow/&lt;script&gt;\\u202e\\u200b.yml" in text and "line 2" in text
+    for path in ("/ui/repositories", f"/ui/repositories/{team.id}"):
+        assert not re.search(f"[{UNSEEN}]", team.get(path).text), path
     assert 'href="/ui/repositories/new"' not in text
     assert 'href="/ui/repositories/new"' in team.get("/ui/repositories").text
 
@@ -226,6 +229,7 @@ def test_a_build_from_a_fork_is_approved_for_the_commit_that_was_shown(team: Tea
         assert "Waiting for approval" in text and "comes from a fork" in text
         assert (f'action="{path}/approve"' in text) == buttons
         assert "<script>alert" not in text and 'href="javascript:' not in text
+        assert not re.search(f"[{UNSEEN}]", text)
     assert "waits for an approval" in team.get("/").text
     commit = team.call("GET", f"/jobs/{job}")["commit"]
     assert team.send(f"{path}/approve", "vera", commit=commit).status == 403
@@ -312,7 +316,7 @@ def test_a_restricted_pipeline_is_on_no_page_of_its_repository(team: Team) -> No
         assert name in team.get(path, "vera").text, path
         assert name not in team.get(path, "vic").text, path
     shown = team.server.get(f"/repositories/{team.id}", team.cookies["vic"])
-    assert name not in shown.text and FILE in json.dumps(shown.json)
+    assert name not in shown.text and FILE in json.dumps(shown.json, ensure_ascii=False)
 
 
 def test_hook_on_the_page_has_no_token_where_there_are_no_users(

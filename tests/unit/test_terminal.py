@@ -7,11 +7,13 @@ import unicodedata
 import pytest
 
 from rapidflow_web import server_log
+from rapidflow_web.pages.origins import plain
 from rapidflow_web.terminal import safe, safe_json, safe_lines
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 CONTROLS = "".join(chr(code) for code in range(0x100) if unicodedata.category(chr(code)) == "Cc")
-HOSTILE = CONTROLS + BIDI + "\u2028\u2029"
+UNSEEN = "\u00ad\u180e\u200b\u2060\u2064\u206f\ufeff\ufff9\U000e0041\U000e0100"
+HOSTILE = CONTROLS + BIDI + UNSEEN + "\u2028\u2029"
 
 
 def test_nothing_that_a_terminal_obeys_is_left_in_a_line():
@@ -23,8 +25,15 @@ def test_nothing_that_a_terminal_obeys_is_left_in_a_line():
 
 
 def test_words_of_every_language_are_left_as_they_are():
-    words = "grüße, 世界, שלום, مرحبا, 👩\u200d💻, naïve"
-    assert safe(words) == safe_lines(words) == words
+    words = "grüße, 世界, שלום, مرحبا, می\u200cخواهم, 👩\u200d💻, ❤\ufe0f\u200d🔥, naïve"
+    assert safe(words) == safe_lines(words) == plain(words) == words
+
+
+def test_pages_and_terminals_show_the_same_characters_as_escapes():
+    text = f"{UNSEEN}{BIDI} a\u200db \u200c👩\u200d\u200d💻"
+    assert safe(text).replace("\\xad", "\\u00ad") == plain(text)
+    assert plain(text).isascii() is False and plain(text).isprintable()
+    assert plain("a\u200db\U000e0041\x1b\t\n") == "a\\u200db\\U000e0041\\u001b\t\n"
 
 
 def test_text_of_several_lines_keeps_them():
