@@ -161,7 +161,7 @@ class Client:
                 if response.status == 400:
                     self._check_for_tls()
                 if 300 <= response.status <= 500:
-                    self._refuse(response)
+                    self._refuse(job_id, response)
                 if response.status != 200:
                     raise http.client.HTTPException(f"it answered with {_status(response)}")
                 at = _offset(response)
@@ -244,15 +244,18 @@ class Client:
         if not self._https and not self._answered and tls.is_spoken(self._host, port):
             raise ClientError(f"{self._url} speaks TLS; write https:// instead of http://")
 
-    def _refuse(self, response: http.client.HTTPResponse) -> None:
+    def _refuse(self, job_id: str, response: http.client.HTTPResponse) -> None:
         """Raises the server's own sentence, as what is worth another try only where the server says so."""
         text = response.read(_LONGEST_SENTENCE)
         sentence = text.decode("utf-8", "replace").strip()
         if response.status == 500 and ("Retry-After" in response.headers or not sentence):
             raise http.client.HTTPException(f"it answered with {_status(response)}")
         # A proxy or the server's pages answer with a page, which nobody wants to read in a terminal.
-        if response.headers.get_content_type() != "text/plain":
+        if response.status < 400 or response.headers.get_content_type() != "text/plain":
             sentence = _refusal(text) or f"{self._url} answered with {_status(response)}"
+        elif response.status < 500:
+            # A proxy may say so as well, as text. In an answer in JSON, only the server has a sentence.
+            self.call("GET", _path(job_id), shape=response_shapes.STATUS)
         raise (Unreadable if response.status == 500 else ClientError)(sentence)
 
     def _unreachable(self, error: Exception) -> Unreachable:
@@ -331,10 +334,11 @@ def _status(response: http.client.HTTPResponse) -> str:
         return f"{said}: a proxy in front takes no larger requests (client_max_body_size of nginx)"
     if response.status in (502, 503, 504):
         return f"{said}: a proxy in front does not reach the server"
+    hint = "name the server's own address with --url or RAPIDFLOW_URL"
+    if response.status == 404:
+        return f"{said}, as RapidFlow does not; {hint}"
     if 300 <= response.status < 400 and (location := response.headers.get("Location")):
-        return (
-            f"{said} and leads to {location[:200]}; name the server's own address with --url or RAPIDFLOW_URL"
-        )
+        return f"{said} and leads to {location[:200]}; {hint}"
     return said
 
 

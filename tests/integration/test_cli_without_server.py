@@ -311,14 +311,15 @@ def test_an_address_that_is_none_is_said_to_be_none(url: str) -> None:
 
 
 class Stranger(http.server.BaseHTTPRequestHandler):
-    """Answers like a web site, with the status that the path begins with."""
+    """Answers like a web site, with the status and the subtype of text that the path begins with."""
 
     def do_GET(self) -> None:
-        status = int(self.path.split("/")[1])
+        status, kind = self.path.split("/")[1:3]
+        status = int(status)
         self.send_response(status)
         if status == 302:
             self.send_header("Location", "https://login.example.com/")
-        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Type", f"text/{kind}")
         self.send_header("Content-Length", "6")
         self.end_headers()
         self.wfile.write(b"<html>")
@@ -349,7 +350,11 @@ def stranger() -> Iterator[str]:
             "{url} answered with status 302 and leads to https://login.example.com/; "
             "name the server's own address with --url or RAPIDFLOW_URL",
         ),
-        (404, "{url} answered with status 404"),
+        (
+            404,
+            "{url} answered with status 404, as RapidFlow does not; "
+            "name the server's own address with --url or RAPIDFLOW_URL",
+        ),
         (
             413,
             "{url} answered with status 413: a proxy in front takes no larger requests (client_max_body_size "
@@ -358,8 +363,11 @@ def stranger() -> Iterator[str]:
         (502, "{url} answered with status 502: a proxy in front does not reach the server"),
     ],
 )
-def test_something_else_that_answers_is_no_traceback(stranger: str, status: int, words: str) -> None:
-    url = f"{stranger}/{status}"
+@pytest.mark.parametrize("kind", ["html", "plain"])
+def test_something_else_that_answers_is_no_traceback(
+    stranger: str, status: int, words: str, kind: str
+) -> None:
+    url = f"{stranger}/{status}/{kind}"
     for arguments in (("jobs",), ("run", "1"), ("cancel", "1")):
         done = rapidflow("--url", url, *arguments)
         assert (done.returncode, done.stdout) == (2, "")
@@ -370,11 +378,14 @@ def test_something_else_that_answers_is_no_traceback(stranger: str, status: int,
         assert (done.returncode, done.stderr) == (2, f"rapidflow: {words.format(url=url)}\n")
 
 
+@pytest.mark.parametrize("kind", ["html", "plain"])
 @pytest.mark.parametrize("status", [301, 302, 403, 404])
-def test_a_log_that_something_else_refuses_is_a_sentence_and_no_page(stranger: str, status: int) -> None:
-    done = rapidflow("--url", f"{stranger}/{status}", "logs", "-f", "1")
+def test_a_log_that_something_else_refuses_is_a_sentence_and_no_page(
+    stranger: str, status: int, kind: str
+) -> None:
+    done = rapidflow("--url", f"{stranger}/{status}/{kind}", "logs", "-f", "1")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"rapidflow: {stranger}/{status} answered with status {status}")
+    assert done.stderr.startswith(f"rapidflow: {stranger}/{status}/{kind} answered with status {status}")
     assert "<html>" not in done.stderr
 
 
