@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
+from tests.e2e.conftest import Console
 from tests.e2e.test_log_viewer import ended, in_sight, opened, shows
 from tests.support.server import Server
 
@@ -68,21 +70,83 @@ async def test_the_previous_match_from_the_end_is_the_last_one(
     await expect(page.locator("#log output")).to_have_text("20 of 20")
 
 
+async def expect_marked(page: Page, *texts: str) -> None:
+    """Waits until just these texts are marked, in this order."""
+    marked = "[...CSS.highlights.get('search') ?? []].map(String)"
+    await page.wait_for_function(
+        f"(texts) => {marked}.join() === texts.join()", arg=list(texts), timeout=30_000
+    )
+
+
 async def test_an_expression_that_takes_for_ever_in_browsers_does_not_hold_the_page(
     page: Page, server: Server
 ):
-    script = "echo aaa; printf 'a%.0s' $(seq 40); echo '!'"
+    script = "echo aaa; printf 'a%.0s' $(seq 40); echo '!'; echo aa"
     job = server.run({"name": "for ever", "steps": [script]})["job"]["id"]
     await opened(page, server, job)
     await page.keyboard.press("/")
     await page.get_by_label("Regular expression").check()
     output = page.locator("#log output")
     await page.locator("#log-query").fill("(a+)+$")
-    await expect(output).to_have_text("1 of 1")
+    await expect(output).to_have_text("1 of 2, not all marked")
+    await expect_marked(page, "aaa", "aa")
     await page.locator("#log-query").fill("^a+!")
     await expect(output).to_have_text("1 of 1")
-    while await page.evaluate("[...CSS.highlights.get('search')].map(String).join()") != "a" * 40 + "!":
-        await page.wait_for_timeout(50)
+    await expect_marked(page, "a" * 40 + "!")
+
+
+async def test_what_matches_is_marked_also_where_the_worker_comes_late(page: Page, server: Server):
+    late = asyncio.Event()
+
+    async def delayed(route: Route) -> None:
+        await late.wait()
+        await route.continue_()
+
+    job = server.run({"name": "late", "steps": ["echo aaa; echo bbb"]})["job"]["id"]
+    await page.route("**/matches.js*", delayed)
+    await opened(page, server, job)
+    await page.keyboard.press("/")
+    await page.locator("#log-query").fill("aaa")
+    output = page.locator("#log output")
+    await expect(output).to_have_text("1 of 1")
+    await page.wait_for_timeout(1_500)  # longer than a text may take
+    late.set()
+    await expect_marked(page, "aaa")
+    await expect(output).to_have_text("1 of 1")
+
+
+async def test_a_worker_that_does_not_come_is_asked_for_again(page: Page, server: Server, console: Console):
+    console.allow("ERR_FAILED")
+    job = server.run({"name": "lost", "steps": ["echo aaa; echo bbb"]})["job"]["id"]
+    await page.route("**/matches.js*", lambda route: route.abort())
+    await opened(page, server, job)
+    await page.keyboard.press("/")
+    await page.locator("#log-query").fill("aaa")
+    await expect(page.locator("#log output")).to_have_text("1 of 1, not all marked")
+    await page.unroute_all()
+    await page.locator("#log-query").fill("bb")
+    await expect_marked(page, "bb")
+    await page.locator("#log-query").fill("")
+    await expect_marked(page)
+
+
+async def test_marks_go_with_what_was_searched_for(page: Page, server: Server, console: Console):
+    console.allow("422")
+    job = server.run({"name": "gone", "steps": ["echo aa; echo bb"]})["job"]["id"]
+    await opened(page, server, job)
+    await page.keyboard.press("/")
+    query, output = page.locator("#log-query"), page.locator("#log output")
+    await query.fill("aa")
+    await expect_marked(page, "aa")
+    await query.fill("zzzz")
+    await expect(output).to_have_text("Nothing found")
+    await expect_marked(page)
+    await query.fill("aa")
+    await expect_marked(page, "aa")
+    await page.get_by_label("Regular expression").check()
+    await query.fill("aa(")
+    await expect(output).to_contain_text("missing")
+    await expect_marked(page)
 
 
 async def test_link_of_a_line_is_copied_in_two_clicks(

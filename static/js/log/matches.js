@@ -2,5 +2,8 @@
 
 self.addEventListener("message", ({ data: { texts, source, flags } }) => {
   const pattern = new RegExp(source, flags);
-  postMessage(texts.map((text) => [...text.matchAll(pattern)].map((match) => [match.index, match.index + match[0].length])));
+  postMessage("begun"); // from here on it takes as long as the expression does
+  for (const text of texts) {
+    postMessage([...text.matchAll(pattern)].map((match) => [match.index, match.index + match[0].length]));
+  }
 });

@@ -1,8 +1,8 @@
 // Search in the whole log. The server finds the lines; here they are gone to and marked.
 
+import { highlight, unmark } from "./highlight.js";
 import { Matcher } from "./matcher.js";
 
-const HIGHLIGHT = "search";
 const TYPING = 200; // milliseconds after which what was typed is searched for
 
 export class Search {
@@ -14,7 +14,8 @@ export class Search {
     this.lines = [];
     this.at = -1;
     this.pattern = null;
-    this.matcher = new Matcher();
+    this.rows = [];
+    this.matcher = new Matcher(() => this.mark(this.rows));
     this.asked = "";
     this.size = () => 0; // that of the log, which grows while the build runs
     form.addEventListener("submit", (event) => {
@@ -57,7 +58,8 @@ export class Search {
     this.asked = "";
     this.lines = [];
     this.output.textContent = "";
-    CSS.highlights?.delete(HIGHLIGHT);
+    this.matcher.forget();
+    unmark();
     this.found?.();
   }
 
@@ -106,12 +108,15 @@ export class Search {
     this.output.textContent = response.ok ? "" : answer.error;
     this.found?.();
     if (response.ok) this.#say();
+    this.mark(this.rows); // it may match nowhere, so that nothing is gone to
     return response.ok;
   }
 
   #say() {
-    const count = this.count.toLocaleString("en");
-    this.output.textContent = this.lines.length ? `${(this.at + 1).toLocaleString("en")} of ${count}` : "Nothing found";
+    const place = `${(this.at + 1).toLocaleString("en")} of ${this.count.toLocaleString("en")}`;
+    this.saidPartial = this.matcher.isPartial;
+    const words = this.saidPartial ? `${place}, not all marked` : place;
+    this.output.textContent = this.lines.length ? words : "Nothing found";
   }
 
   #compiled() {
@@ -126,34 +131,11 @@ export class Search {
 
   /** Marks what matches in the rows that are shown. */
   mark(rows) {
+    this.rows = rows;
     if (!CSS.highlights) return;
-    this.matcher.forget();
-    if (!this.pattern) return highlight([]);
+    if (!this.pattern) return unmark();
     const texts = rows.map((row) => row.querySelector(".text")).filter(Boolean);
-    const contents = texts.map((text) => text.textContent);
-    this.matcher.find(contents, this.pattern, (found) => {
-      // Rows may be shown anew meanwhile.
-      highlight(texts.flatMap((text, at) => (text.textContent === contents[at] ? rangesIn(text, found[at]) : [])));
-    });
+    highlight(texts, this.matcher.matches(texts.map((text) => text.textContent), this.pattern));
+    if (this.saidPartial !== this.matcher.isPartial) this.#say();
   }
-}
-
-function highlight(ranges) {
-  CSS.highlights.set(HIGHLIGHT, new Highlight(...ranges));
-}
-
-function rangesIn(text, matches) {
-  const nodes = [];
-  for (let walker = document.createTreeWalker(text, NodeFilter.SHOW_TEXT); walker.nextNode(); ) nodes.push(walker.currentNode);
-  let [at, before] = [0, 0]; // of the node that was reached; matches come in order
-  const place = (offset) => {
-    while (at < nodes.length - 1 && offset > before + nodes[at].length) before += nodes[at++].length;
-    return [nodes[at], offset - before];
-  };
-  return matches.filter(([start, end]) => end > start).map(([start, end]) => {
-    const range = new Range();
-    range.setStart(...place(start));
-    range.setEnd(...place(end));
-    return range;
-  });
 }
