@@ -26,7 +26,7 @@ async def session(headers: Mapping[str, str] = {}) -> aiohttp.ClientSession:
 
 def proxy_of(url: URL) -> str | None:
     """That of the environment. aiohttp's own way would look into ~/.netrc, too, and send what it finds."""
-    # Imported when used: a server at rest has no need of it (see `server/imports.py`).
+    # Imported by `trusting`, which a session comes before.
     from urllib.request import getproxies, proxy_bypass
 
     if url.host is None or proxy_bypass(url.host):
@@ -38,8 +38,11 @@ def proxy_of(url: URL) -> str | None:
 def trusting() -> ssl.SSLContext:
     """Trusts the certificates of the machine, or those that SSL_CERT_FILE and SSL_CERT_DIR name.
 
-    To read them takes some 50 ms, so it is done once, and not at the start (see `server/imports.py`).
+    To read them takes some 50 ms, so it is done once, in a thread, not at the start: see `server/imports.py`.
     """
+    # Also what `proxy_of` needs, for which the event loop would have to wait.
+    import urllib.request  # noqa: F401
+
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
