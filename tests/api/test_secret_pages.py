@@ -99,6 +99,8 @@ def test_a_secret_that_can_not_be_is_refused_and_its_value_not_sent_back(
     for path in ("/ui/secrets", f"{keeper.page}/secrets"):
         page = keeper.send(path, **fields)
         assert page.status == 422
+        assert 'role="alert" id="secret-problem"' in page.text
+        assert 'aria-describedby="secret-problem secret-hint"' in page.text
         assert sentence in page.text
         assert f'name="name" value="{fields.get("name", "")}"' in page.text
         assert "nobody sees" not in page.text

@@ -322,6 +322,8 @@ async def test_a_page_that_answers_a_form_is_not_loaded_again_for_a_script_that_
     await page.get_by_label("Password").fill("wrong password")
     await page.get_by_role("button", name="Log in").click()
     await expect(page.get_by_role("alert")).to_contain_text("Wrong name or password")
+    described = page.get_by_label("Password")
+    await expect(described).to_have_accessible_description(re.compile("Wrong name or password"))
     await page.wait_for_load_state()
     await page.wait_for_timeout(300)
     assert sent == ["POST"]

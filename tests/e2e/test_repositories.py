@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.e2e.conftest import Console
 from tests.support.deliveries import Hook
 from tests.support.repos import Repo
 from tests.support.repositories import handled, push, put
@@ -85,10 +86,20 @@ async def test_a_repository_is_added_pushed_to_and_a_fork_approved(page: Page, s
     await expect(page.locator("main")).to_contain_text("Replay of")
 
 
-async def test_a_job_page_follows_the_reading_of_its_definition(page: Page, server: Server, repo: Repo):
+async def test_a_job_page_follows_the_reading_of_its_definition(
+    page: Page, server: Server, repo: Repo, console: Console
+):
+    console.allow("422")
     repo.commit({".rapidflow.yml": "name: ci\nsteps: [echo built]\n"})
     await page.goto(f"{server.url}/ui/repositories/new")
-    await page.get_by_label("Clone URL").fill(repo.url)
+    url = page.get_by_label("Clone URL")
+    await url.fill("ftp://example.com")
+    await page.get_by_role("button", name="Add repository").click()
+    # Screen readers read out what describes the field that has the focus.
+    refused = await page.get_by_role("alert").inner_text()
+    await expect(url).to_be_focused()
+    await expect(url).to_have_accessible_description(re.compile(re.escape(refused)))
+    await url.fill(repo.url)
     await page.get_by_role("button", name="Add repository").click()
     await page.get_by_role("link", name="ci").click()
     await expect(page.locator("#definition")).to_contain_text("change it in the repository")
