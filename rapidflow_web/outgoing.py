@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import ssl
 from collections.abc import Mapping
 
@@ -41,8 +42,7 @@ def trusting() -> ssl.SSLContext:
     To read them takes some 50 ms, so it is done once, in a thread, not at the start: see `server/imports.py`.
     """
     # Also what `proxy_of` needs, for which the event loop would have to wait.
-    import urllib.request  # noqa: F401
-
+    importlib.import_module("urllib.request")
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
