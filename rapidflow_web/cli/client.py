@@ -336,7 +336,7 @@ def _status(response: http.client.HTTPResponse) -> str:
         return f"{said}: a proxy in front does not reach the server"
     hint = "name the server's own address with --url or RAPIDFLOW_URL"
     if response.status == 404:
-        return f"{said}, as RapidFlow does not; {hint}"
+        return f"{said}, so it may not be RapidFlow; {hint}"
     if 300 <= response.status < 400 and (location := response.headers.get("Location")):
         return f"{said} and leads to {location[:200]}; {hint}"
     return said

@@ -352,7 +352,7 @@ def stranger() -> Iterator[str]:
         ),
         (
             404,
-            "{url} answered with status 404, as RapidFlow does not; "
+            "{url} answered with status 404, so it may not be RapidFlow; "
             "name the server's own address with --url or RAPIDFLOW_URL",
         ),
         (
