@@ -9,9 +9,11 @@ import os
 import pwd
 import re
 import secrets
+import time
 import uuid
 from collections.abc import Callable, Collection, Generator
 from pathlib import Path
+from typing import IO
 
 from rapidflow_web import private_files
 from rapidflow_web.errors import SettingsError
@@ -23,6 +25,7 @@ RESTORING = "restoring"
 """The folder in which a restore works; while something is in it, nothing else in the data folder counts."""
 _FOLDERS = ("logs", "mirrors", "work", "uploads")
 _KEY_BYTES = 32
+_TRY_SECONDS = 0.02
 _LEFT_BY_A_START = ("installation", "key", "lock")
 
 
@@ -109,12 +112,15 @@ def _check_link(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(root: Path) -> Generator[None]:
-    """Keeps every other process that asks for it away from a data folder. Raises `InUse`, `OSError`."""
+def locked(root: Path, patience: float = 0) -> Generator[None]:
+    """Keeps every other process that asks for it away from a data folder. Raises `InUse`, `OSError`.
+
+    Waits `patience` seconds for one that has it.
+    """
     path = root / "lock"
     with open(path, "w", opener=private_files.opener) as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(lock, patience)
             # One that gave up has removed it together with the folder that it made.
             mine = os.path.samestat(os.fstat(lock.fileno()), path.stat())
         except (BlockingIOError, FileNotFoundError):
@@ -124,6 +130,18 @@ def locked(root: Path) -> Generator[None]:
                 raise InUse(f"a restore to the data folder {root} runs; wait until it has ended")
             raise InUse(f"another server uses the data folder {root}; stop it, or set RAPIDFLOW_DATA.")
         yield
+
+
+def _lock(file: IO[str], patience: float) -> None:
+    """Raises `BlockingIOError` where others have locked it for all of the `patience`."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_TRY_SECONDS)
 
 
 class DataFolder:
@@ -180,11 +198,14 @@ class DataFolder:
             ) from error
 
     @contextlib.contextmanager
-    def owned(self) -> Generator[None]:
-        """Keeps a second server away from the data folder. Raises `InUse`, `SettingsError`."""
+    def owned(self, patience: float = 0) -> Generator[None]:
+        """Keeps a second server away from the data folder. Raises `InUse`, `SettingsError`.
+
+        Waits `patience` seconds for one that has it.
+        """
         with contextlib.ExitStack() as stack:
             with self._usable():
-                stack.enter_context(locked(self._root))
+                stack.enter_context(locked(self._root, patience))
                 check_is_whole(self._root)
                 self._close_to_others()
             yield

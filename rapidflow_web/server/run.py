@@ -36,6 +36,8 @@ _LONGEST_END = 1.1
 
 Few enough for two seconds to be kept also on a machine that has much else to do.
 """
+_LOCK_SECONDS = 1.0
+"""How long the data folder may be locked by a program that a killed server was just starting."""
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """Where a server that listens on every address of this kind is found on its own machine."""
 _log = logging.getLogger(__name__)
@@ -67,7 +69,7 @@ def _loop_factory():
 
 
 async def _serve(settings: Settings, drain: bool) -> None:
-    with DataFolder(settings.data).owned():
+    with DataFolder(settings.data).owned(_LOCK_SECONDS):
         await _serve_alone(settings, drain)
 
 

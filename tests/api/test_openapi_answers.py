@@ -306,7 +306,9 @@ def test_every_answer_about_repositories_is_as_documented(
         for status in operation["responses"]
         if path in REPOSITORIES and status not in ("401", "403")
     }
-    # What connects has an API; that is in the tests of forges.
+    # What connects has an API, which is in the tests of forges. A conflict takes two requests at once, which
+    # are in the tests of the repository's page.
     connected = ("post", "/repositories/{repository_id}/connect", "200")
-    assert documented - truth.seen == {connected}
+    conflict = ("post", "/repositories/{repository_id}/secret", "409")
+    assert documented - truth.seen == {connected, conflict}
     assert ("post", HOOK, "401") in truth.seen

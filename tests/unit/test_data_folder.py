@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 
 import pytest
 
-from rapidflow_web.data_folder import DataFolder
+from rapidflow_web.data_folder import DataFolder, InUse, locked
 from rapidflow_web.errors import SettingsError
 
 
@@ -29,6 +31,18 @@ def test_a_folder_that_can_not_be_made_is_refused(tmp_path: Path):
     assert str(error.value) == (
         f"RAPIDFLOW_DATA is '{tmp_path}/file/data', which can't be used: Not a directory."
     )
+
+
+def test_a_folder_that_is_locked_for_a_moment_is_waited_for(tmp_path: Path):
+    folder = DataFolder(tmp_path / "data")
+    # As a program has it that a server was starting when it was killed.
+    with contextlib.ExitStack() as program:
+        program.enter_context(locked(tmp_path / "data"))
+        with pytest.raises(InUse, match="another server uses the data folder"), folder.owned(0.05):
+            pass
+        threading.Timer(0.2, program.close).start()
+        with folder.owned(60), pytest.raises(InUse), locked(tmp_path / "data"):
+            pass
 
 
 def test_the_name_of_the_installation_and_its_key_stay(tmp_path: Path):
