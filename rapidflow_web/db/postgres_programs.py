@@ -45,7 +45,7 @@ def _run(url: str, *command: str) -> None:
     # refuse URLs with options that are those of our own driver.
     credentials = _credentials(url)
     named = {name: str(credentials[key]) for name, key in _VARIABLES.items() if credentials.get(key)}
-    if credentials.get("ssl"):
+    if credentials.get("ssl") and "PGSSLMODE" not in os.environ:  # which may ask for more
         named["PGSSLMODE"] = "require"
     try:
         done = subprocess.run(  # noqa: S603

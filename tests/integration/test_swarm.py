@@ -28,8 +28,6 @@ from tests.support.swarm import Node as Machine
 
 pytestmark = only_root
 
-_SOCKET = "unix:///var/run/docker.sock"
-
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
@@ -67,36 +65,6 @@ def _second(problem: str | None) -> Callable[[Sequence[Node]], bool]:
 # What can't be used
 
 
-def test_swarm_has_to_be_named(new_server: Callable[..., Server]) -> None:
-    done = new_server().command("cluster", "status")
-
-    assert done.returncode == 2
-    assert "RAPIDFLOW_SWARM is not set: name the engine of a manager" in done.stderr
-
-
-def test_engine_without_a_swarm_is_refused(new_server: Callable[..., Server]) -> None:
-    done = new_server(swarm=_SOCKET).command("cluster", "init", "--relay-image", "any")
-
-    assert done.returncode == 2
-    assert f"the engine at {_SOCKET} is in no swarm; run 'docker swarm init' on its machine" in done.stderr
-
-
-def test_nothing_is_removed_where_nobody_can_be_asked(new_server: Callable[..., Server]) -> None:
-    done = new_server(swarm=_SOCKET).command("cluster", "remove")
-
-    assert done.returncode == 2
-    assert done.stderr == (
-        "\nrapidflow: the question was not answered, so nothing was done; see --help for doing without it\n"
-    )
-
-
-def test_manager_that_is_away_is_named(new_server: Callable[..., Server]) -> None:
-    done = new_server(swarm="unix:///nothing.sock").command("cluster", "status")
-
-    assert done.returncode == 2
-    assert "the swarm's manager at unix:///nothing.sock can't be asked: the Docker engine" in done.stderr
-
-
 def test_worker_is_refused(cluster: Cluster) -> None:
     done = cluster.run("status", RAPIDFLOW_SWARM=cluster.swarm.nodes[1].host)
 
@@ -109,18 +77,6 @@ def test_first_init_needs_an_image(cluster: Cluster, new_server: Callable[..., S
 
     assert "run 'rapidflow cluster init'" in server.command("cluster", "status").stderr
     assert "--relay-image is missing" in server.command("cluster", "init").stderr
-
-
-def test_another_user_than_the_servers_is_refused(new_server: Callable[..., Server]) -> None:
-    server = new_server(swarm="unix:///nothing.sock")
-    server.data.mkdir()
-    os.chown(server.data, 12345, 12345)
-    done = server.command("cluster", "init", "--relay-image", "any")
-
-    assert done.returncode == 2
-    assert (
-        "belongs to user 12345, and you are root: run 'rapidflow cluster' as the user of the" in done.stderr
-    )
 
 
 def test_port_of_another_installation_is_refused(cluster: Cluster, new_server: Callable[..., Server]) -> None:
