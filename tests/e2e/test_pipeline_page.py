@@ -37,6 +37,14 @@ async def test_nothing_is_stored_until_it_is_valid(page: Page, server: Server, c
     assert server.get(f"/pipelines/{pipeline}").json["name"] == "After"
 
 
+async def test_the_heading_of_the_history_is_not_broken_beside_its_filters(page: Page, server: Server):
+    pipeline = server.pipeline({"name": "Narrow", "steps": ["true"]})
+    await page.set_viewport_size({"width": 1000, "height": 800})
+    await page.goto(f"{server.url}/ui/pipelines/{pipeline}")
+    heading = page.get_by_role("heading", name="Builds", exact=True)
+    assert await heading.evaluate("it => it.offsetHeight < 2 * parseFloat(getComputedStyle(it).fontSize)")
+
+
 async def test_a_build_starts_with_its_branch_and_environment(page: Page, server: Server, repo: Repo):
     repo.commit({"a": "main"})
     repo.git("checkout", "--quiet", "-b", "topic")
